@@ -1,0 +1,246 @@
+"""What is done to paths: atomic writes, and directories that appear and vanish whole.
+
+The one room that talks to a file system, so that directories elsewhere than on a local disk
+can come in here.
+
+A temporary is a hidden name beside its destination, `.NAME.RANDOM.fifteen-tmp`. Its writer holds
+an exclusive `flock` on it for as long as it is being written, and the kernel drops the lock when
+the writer dies, however it dies. So a temporary that can be locked is a leftover and may go, and
+no process id has to be compared, which would say nothing on a shared disk or after a reboot.
+"""
+
+import contextlib
+import errno
+import fcntl
+import io
+import os
+import pathlib
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from ._errors import UnsafePathError
+
+_TEMPORARY_SUFFIX = ".fifteen-tmp"
+_FILE_MODE = 0o666
+"""What a new file may be used for before the user's umask takes its bits away, as `open` does."""
+
+
+@contextlib.contextmanager
+def atomic_file(path: pathlib.Path) -> Iterator[io.FileIO]:
+    """Write a file that is there whole or not at all, whenever the process dies.
+
+    Args:
+        path: the destination. Its directory must exist; a file there is replaced.
+
+    Yields:
+        An unbuffered binary file. When the block ends, its data is synced to the disk, it takes
+        its destination's name, and the directory is synced; when the block raises, it is removed
+        and the destination is as it was.
+    """
+    temporary = temporary_beside(path)
+    with _create_locked(temporary) as file:
+        try:
+            yield file
+            os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+    sync_directory(path.parent)
+
+
+def temporary_beside(path: pathlib.Path) -> pathlib.Path:
+    """Return a hidden name beside `path` that nothing has, and that counts as a temporary."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{_TEMPORARY_SUFFIX}")
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether a name is one that `temporary_beside` makes."""
+    return name.startswith(".") and name.endswith(_TEMPORARY_SUFFIX)
+
+
+def remove_leftovers(directory: pathlib.Path) -> list[pathlib.Path]:
+    """Remove the temporaries of writers that have died, and return what was removed."""
+    removed: list[pathlib.Path] = []
+    for name in _scan(directory):
+        path = directory / name
+        if is_temporary(name) and _remove_if_unlocked(path):
+            removed.append(path)
+    return removed
+
+
+@contextlib.contextmanager
+def locked_directory(path: pathlib.Path) -> Iterator[None]:
+    """Make a directory and hold it, so that nobody takes it for a leftover meanwhile.
+
+    Args:
+        path: a name made by `temporary_beside`. Whatever has become of it when the block ends,
+            the lock is gone.
+    """
+    path.mkdir()
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def list_names(directory: pathlib.Path) -> list[str]:
+    """Return the names in a directory, sorted, without temporaries; none where it is absent."""
+    return sorted(name for name in _scan(directory) if not is_temporary(name))
+
+
+def make_directory(path: pathlib.Path) -> bool:
+    """Make a directory and its parents, and sync them to the disk.
+
+    Returns:
+        Whether it had to be made.
+    """
+    missing: list[pathlib.Path] = []
+    current = path
+    while not current.is_dir():
+        missing.append(current)
+        current = current.parent
+    if not missing:
+        return False
+    path.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        sync_directory(made.parent)
+    return True
+
+
+def create_exclusive(path: pathlib.Path) -> io.FileIO:
+    """Create a file that must not exist yet, for appending; unbuffered."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+    return io.FileIO(os.open(path, flags, _FILE_MODE), "a")
+
+
+def remove(path: pathlib.Path) -> None:
+    """Remove a file, a link, or a directory with all that is in it.
+
+    A directory is first renamed out of sight, so that a kill in the middle leaves nothing half
+    deleted under its name. Links are removed, never followed. What is absent is no error.
+    """
+    try:
+        if not stat.S_ISDIR(path.lstat().st_mode):
+            path.unlink()
+            return
+        doomed = temporary_beside(path)
+        path.rename(doomed)
+    except FileNotFoundError:
+        return
+    sync_directory(path.parent)
+    shutil.rmtree(doomed)
+
+
+def inside(root: pathlib.Path, name: str, suffix: str = "") -> pathlib.Path:
+    """Return the path of what a user calls `name`, which must lie inside `root`.
+
+    Args:
+        root: the directory that it must not leave.
+        name: a relative name, which may have sub-folders (`"eval/step_100"`).
+        suffix: what the file's name ends with on disk.
+
+    Raises:
+        UnsafePathError: the name is empty or absolute, goes through `..`, already ends with the
+            suffix, or a symbolic link on its way leads out of the root.
+    """
+    problem = _problem_of_name(name, suffix)
+    if problem:
+        raise UnsafePathError(f"name {name!r}: {problem}")
+    path = root / (name + suffix)
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise UnsafePathError(
+            f"name {name!r}: a symbolic link leads out of {root}, to {path.resolve()}; "
+            "remove the link or choose another name"
+        )
+    return path
+
+
+def size_of(path: pathlib.Path) -> int:
+    """Return the bytes that a file, or all files under a directory, hold; links count nothing."""
+    status = path.lstat()
+    if stat.S_ISREG(status.st_mode):
+        return status.st_size
+    if not stat.S_ISDIR(status.st_mode):
+        return 0
+    return sum(size_of(path / name) for name in _scan(path))
+
+
+def sync_directory(path: pathlib.Path) -> None:
+    """Make the names in a directory durable: a rename is on disk only once this returns."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network and FUSE file systems cannot sync a directory and say so.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _problem_of_name(name: str, suffix: str) -> str:
+    parts = name.split("/")
+    if not name:
+        return "it is empty"
+    if "\0" in name:
+        return "it holds a NUL"
+    if pathlib.PurePath(name).is_absolute():
+        return "it is absolute; give a name inside the experiment"
+    if ".." in parts:
+        return "it goes through '..'; give a name inside the experiment"
+    if any(part in ("", ".") for part in parts):
+        return "it has an empty part or '.'"
+    if suffix and name.endswith(suffix):
+        return f"leave out {suffix!r}, which is added"
+    return ""
+
+
+def _scan(directory: pathlib.Path) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except FileNotFoundError:
+        return []
+
+
+def _create_locked(path: pathlib.Path) -> io.FileIO:
+    """Create and lock a temporary; again, if a cleaner got between the two."""
+    while True:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        file = io.FileIO(os.open(path, flags, _FILE_MODE), "r+")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if _is_at(file, path):
+            return file
+        file.close()
+
+
+def _is_at(file: BinaryIO | io.FileIO, path: pathlib.Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _remove_if_unlocked(path: pathlib.Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    except OSError:
+        # Its writer lives, or another cleaner was faster, or it is not ours to remove.
+        return False
+    finally:
+        os.close(descriptor)
+    return True

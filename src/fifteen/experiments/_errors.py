@@ -1,0 +1,89 @@
+"""Everything that `fifteen.experiments` raises and warns of.
+
+```
+FifteenError
+├── ExperimentExistsError      also AssertionError and FileExistsError
+├── ExperimentNotFoundError    also AssertionError and FileNotFoundError
+├── ExperimentMovedError       also RuntimeError
+├── UnsafePathError            also ValueError
+├── MetadataError              also ValueError
+├── MetadataNotFoundError      also FileNotFoundError
+├── CheckpointError            also ValueError
+│   ├── CheckpointNotFoundError    also FileNotFoundError
+│   ├── CheckpointExistsError
+│   ├── CheckpointMismatchError
+│   └── CheckpointDamagedError
+├── LogDataError               also ValueError and TypeError
+├── LogWriteError              also OSError
+└── MissingExtraError          also ImportError
+
+ExperimentWarning (a UserWarning)
+```
+
+Each has a built-in base as well, so that a program may catch what it always caught:
+old programs catch `AssertionError` from `assert_new` and `assert_exists`.
+"""
+
+
+class FifteenError(Exception):
+    """The base of every error raised by this package."""
+
+
+class ExperimentExistsError(FifteenError, AssertionError, FileExistsError):
+    """An experiment was to be new, and something is there already."""
+
+
+class ExperimentNotFoundError(FifteenError, AssertionError, FileNotFoundError):
+    """An experiment was to exist, and nothing is there."""
+
+
+class ExperimentMovedError(FifteenError, RuntimeError):
+    """Something was written through a handle whose directory has been moved away."""
+
+
+class UnsafePathError(FifteenError, ValueError):
+    """A path leaves the experiment, or names a directory that must not be deleted."""
+
+
+class MetadataError(FifteenError, ValueError):
+    """An object cannot be written as metadata, or a file does not hold what was expected."""
+
+
+class MetadataNotFoundError(FifteenError, FileNotFoundError):
+    """There is no metadata of that name."""
+
+
+class CheckpointError(FifteenError, ValueError):
+    """A checkpoint cannot be saved or restored."""
+
+
+class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
+    """There is no checkpoint, or none at the step asked for."""
+
+
+class CheckpointExistsError(CheckpointError):
+    """A checkpoint at this step or a later one exists, and `overwrite` is not set."""
+
+
+class CheckpointMismatchError(CheckpointError):
+    """A checkpoint's leaves are not those of the target."""
+
+
+class CheckpointDamagedError(CheckpointError):
+    """A checkpoint's bytes are not those that were written."""
+
+
+class LogDataError(FifteenError, ValueError, TypeError):
+    """A tag, a value or a step cannot be logged."""
+
+
+class LogWriteError(FifteenError, OSError):
+    """Logged data could not be written to disk."""
+
+
+class MissingExtraError(FifteenError, ImportError):
+    """A package is missing that one of the optional extras installs."""
+
+
+class ExperimentWarning(UserWarning):
+    """Something that was done, and that may not be what was meant."""

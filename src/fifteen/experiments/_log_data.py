@@ -1,0 +1,199 @@
+"""TensorboardLogData: what to log, carried out of transformed functions."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, TypeAlias, TypeVar, cast
+
+import jax
+import numpy as np
+from jax.core import Tracer
+
+from ._errors import LogDataError
+
+Array: TypeAlias = "jax.Array | np.ndarray[Any, Any]"
+Scalar: TypeAlias = "Array | np.generic | float | int | bool"
+
+V = TypeVar("V")
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["scalars", "histograms"], meta_fields=[]
+)
+@dataclasses.dataclass(frozen=True)
+class TensorboardLogData:
+    """Hold scalars and histograms by tag; a JAX pytree.
+
+    Return it from functions under `jit`, `grad(..., has_aux=True)`, `vmap`, `scan`, `pmap` and
+    `shard_map`, then hand it to `Experiment.log`. Methods return new objects and leave theirs
+    as they are.
+
+    Attributes:
+        scalars: a scalar for each tag; of shape `()`, or `(n,)` where `n` steps are stacked.
+        histograms: an array of any shape for each tag, whose values are counted.
+
+    Example:
+        ```python
+        log_data = TensorboardLogData(scalars={"loss": 0.5}).prefix("train/")
+        assert log_data.scalars == {"train/loss": 0.5}
+        ```
+    """
+
+    scalars: dict[str, Scalar] = dataclasses.field(default_factory=dict[str, Scalar])
+    histograms: dict[str, Array] = dataclasses.field(default_factory=dict[str, Array])
+
+    def prefix(self, prefix: str) -> "TensorboardLogData":
+        """Put `prefix` before every tag, as in `"train/"`.
+
+        TensorBoard groups tags by what comes before their first slash.
+
+        Args:
+            prefix: what to put before each tag. No separator is added.
+
+        Returns:
+            The same data under longer tags.
+
+        Example:
+            ```python
+            log_data = TensorboardLogData(scalars={"loss": 0.5})
+            assert "a/b/loss" in log_data.prefix("b/").prefix("a/").scalars
+            ```
+        """
+        return TensorboardLogData(
+            scalars={prefix + tag: value for tag, value in self.scalars.items()},
+            histograms={prefix + tag: value for tag, value in self.histograms.items()},
+        )
+
+    def merge(self, other: "TensorboardLogData") -> "TensorboardLogData":
+        """Put the tags of two log data together.
+
+        Args:
+            other: the log data to add.
+
+        Returns:
+            The tags of both.
+
+        Raises:
+            LogDataError: a tag is on both sides.
+
+        Example:
+            ```python
+            loss = TensorboardLogData(scalars={"loss": 0.5})
+            both = loss.merge(TensorboardLogData(scalars={"accuracy": 0.9}))
+            assert sorted(both.scalars) == ["accuracy", "loss"]
+            ```
+        """
+        return TensorboardLogData(
+            scalars=_union("scalars", self.scalars, other.scalars),
+            histograms=_union("histograms", self.histograms, other.histograms),
+        )
+
+    def merge_scalars(self, scalars: Mapping[str, Scalar] = {}) -> "TensorboardLogData":
+        """Add scalars.
+
+        Args:
+            scalars: a scalar for each tag.
+
+        Returns:
+            This data and the scalars.
+
+        Raises:
+            LogDataError: a tag is on both sides.
+
+        Example:
+            ```python
+            log_data = TensorboardLogData().merge_scalars({"loss": 0.5})
+            assert log_data.scalars == {"loss": 0.5}
+            ```
+        """
+        return TensorboardLogData(
+            scalars=_union("scalars", self.scalars, scalars), histograms=self.histograms
+        )
+
+    def merge_histograms(self, histograms: Mapping[str, Array] = {}) -> "TensorboardLogData":
+        """Add histograms.
+
+        Args:
+            histograms: an array of any shape for each tag.
+
+        Returns:
+            This data and the histograms.
+
+        Raises:
+            LogDataError: a tag is on both sides.
+
+        Example:
+            ```python
+            import numpy as np
+
+            log_data = TensorboardLogData().merge_histograms({"weights": np.zeros((3, 4))})
+            assert log_data.histograms["weights"].shape == (3, 4)
+            ```
+        """
+        return TensorboardLogData(
+            scalars=self.scalars, histograms=_union("histograms", self.histograms, histograms)
+        )
+
+    def fix_sharded_scalars(self) -> "TensorboardLogData":
+        """Take the first value of each scalar that came back as an array.
+
+        A function under `pmap` or `shard_map` returns one value of each scalar a device. Average
+        inside the function where an average is meant (`jax.lax.pmean`): all values are then the
+        same, and the first stands for all. Where this process does not hold the first value, the
+        first that it holds is taken. Python scalars, arrays of shape `()` and histograms stay as
+        they are, and nothing waits for the device.
+
+        Returns:
+            The data with each scalar of shape `()`.
+
+        Raises:
+            LogDataError: a scalar is an empty array.
+
+        Example:
+            ```python
+            import jax.numpy as jnp
+
+            log_data = TensorboardLogData(scalars={"loss": jnp.array([0.5, 0.5])})
+            assert log_data.fix_sharded_scalars().scalars["loss"].shape == ()
+            ```
+        """
+        return TensorboardLogData(
+            scalars={tag: _first_value(tag, value) for tag, value in self.scalars.items()},
+            histograms=self.histograms,
+        )
+
+
+def _union(kind: str, left: Mapping[str, V], right: Mapping[str, V]) -> dict[str, V]:
+    repeated = sorted(left.keys() & right.keys())
+    if repeated:
+        raise LogDataError(
+            f"{kind}: on both sides of the merge: {', '.join(map(repr, repeated))}; "
+            "rename one side, for instance with prefix()"
+        )
+    return {**left, **right}
+
+
+def _first_value(tag: str, value: Scalar) -> Scalar:
+    if not isinstance(value, jax.Array | np.ndarray) or value.ndim == 0:
+        return value
+    if value.size == 0:
+        raise LogDataError(
+            f"scalars[{tag!r}]: an empty array of shape {value.shape} has no first value"
+        )
+    if isinstance(value, np.ndarray):
+        return cast(np.generic, value.reshape(-1)[0])
+    if isinstance(value, Tracer):
+        return value.reshape(-1)[0]
+    # Indexing the sharded array itself would gather it across devices, and fails where some
+    # shards belong to other processes. One shard's data is an ordinary array on one device.
+    first = min(value.addressable_shards, key=lambda shard: _offsets(shard.index))
+    return _take_first(cast(jax.Array, first.data))
+
+
+def _offsets(index: tuple[slice, ...]) -> tuple[int, ...]:
+    return tuple(part.start or 0 for part in index)
+
+
+@jax.jit
+def _take_first(array: jax.Array) -> jax.Array:
+    return array.reshape(-1)[0]
