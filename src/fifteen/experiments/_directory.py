@@ -18,8 +18,7 @@ import pathlib
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
-from typing import BinaryIO
+from collections.abc import Generator
 
 from ._errors import UnsafePathError
 
@@ -29,7 +28,7 @@ _FILE_MODE = 0o666
 
 
 @contextlib.contextmanager
-def atomic_file(path: pathlib.Path) -> Iterator[io.FileIO]:
+def atomic_file(path: pathlib.Path) -> Generator[io.FileIO]:
     """Write a file that is there whole or not at all, whenever the process dies.
 
     Args:
@@ -55,7 +54,8 @@ def atomic_file(path: pathlib.Path) -> Iterator[io.FileIO]:
 
 def temporary_beside(path: pathlib.Path) -> pathlib.Path:
     """Return a hidden name beside `path` that nothing has, and that counts as a temporary."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{_TEMPORARY_SUFFIX}")
+    # A file system takes names of at most 255 bytes, and a character has up to 4.
+    return path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}{_TEMPORARY_SUFFIX}")
 
 
 def is_temporary(name: str) -> bool:
@@ -74,7 +74,7 @@ def remove_leftovers(directory: pathlib.Path) -> list[pathlib.Path]:
 
 
 @contextlib.contextmanager
-def locked_directory(path: pathlib.Path) -> Iterator[None]:
+def locked_directory(path: pathlib.Path) -> Generator[None]:
     """Make a directory and hold it, so that nobody takes it for a leftover meanwhile.
 
     Args:
@@ -82,12 +82,8 @@ def locked_directory(path: pathlib.Path) -> Iterator[None]:
             the lock is gone.
     """
     path.mkdir()
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with _hold(path):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def list_names(directory: pathlib.Path) -> list[str]:
@@ -130,12 +126,36 @@ def remove(path: pathlib.Path) -> None:
         if not stat.S_ISDIR(path.lstat().st_mode):
             path.unlink()
             return
-        doomed = temporary_beside(path)
-        path.rename(doomed)
+        # Held while it is deleted, so that no other process cleans up beside us.
+        with _hold(path):
+            doomed = temporary_beside(path)
+            path.rename(doomed)
+            sync_directory(path.parent)
+            shutil.rmtree(doomed)
     except FileNotFoundError:
         return
-    sync_directory(path.parent)
-    shutil.rmtree(doomed)
+
+
+def refuse_to_clear(path: pathlib.Path) -> None:
+    """Raise unless `path` may be deleted with all that is in it.
+
+    Raises:
+        UnsafePathError: it is the root, the home directory, a mount point, or the current
+            directory or an ancestor of it.
+    """
+    resolved = path.resolve()
+    here = pathlib.Path.cwd()
+    if resolved == resolved.parent:
+        problem = "it is the root of the file system"
+    elif pathlib.Path.home().resolve().is_relative_to(resolved):
+        problem = f"the home directory {pathlib.Path.home()} would go with it"
+    elif here.is_relative_to(resolved):
+        problem = f"the current directory {here} would go with it; change to another one first"
+    elif os.path.ismount(resolved):
+        problem = "a file system is mounted there; use a directory inside it"
+    else:
+        return
+    raise UnsafePathError(f"{path}: refusing to delete it: {problem}")
 
 
 def inside(root: pathlib.Path, name: str, suffix: str = "") -> pathlib.Path:
@@ -209,6 +229,16 @@ def _scan(directory: pathlib.Path) -> list[str]:
         return []
 
 
+@contextlib.contextmanager
+def _hold(path: pathlib.Path) -> Generator[None]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _create_locked(path: pathlib.Path) -> io.FileIO:
     """Create and lock a temporary; again, if a cleaner got between the two."""
     while True:
@@ -220,7 +250,7 @@ def _create_locked(path: pathlib.Path) -> io.FileIO:
         file.close()
 
 
-def _is_at(file: BinaryIO | io.FileIO, path: pathlib.Path) -> bool:
+def _is_at(file: io.FileIO, path: pathlib.Path) -> bool:
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.lstat())
     except FileNotFoundError:

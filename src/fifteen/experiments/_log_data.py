@@ -187,7 +187,7 @@ def _first_value(tag: str, value: Scalar) -> Scalar:
     # Indexing the sharded array itself would gather it across devices, and fails where some
     # shards belong to other processes. One shard's data is an ordinary array on one device.
     first = min(value.addressable_shards, key=lambda shard: _offsets(shard.index))
-    return _take_first(cast(jax.Array, first.data))
+    return cast(jax.Array, _take_first(first.data))
 
 
 def _offsets(index: tuple[slice, ...]) -> tuple[int, ...]:

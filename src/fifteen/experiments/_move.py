@@ -1,0 +1,116 @@
+"""Moving a directory, within a file system or across two."""
+
+import errno
+import filecmp
+import os
+import pathlib
+import shutil
+import stat
+
+from . import _directory
+from ._errors import ExperimentExistsError, UnsafePathError
+
+
+def move(source: pathlib.Path, destination: pathlib.Path) -> None:
+    """Move a directory, also to another file system.
+
+    Within a file system this is one rename. Across two, the copy is made under a hidden name,
+    compared with the source byte for byte and synced before it takes the destination's name, and
+    only then is the source removed: a kill at any moment leaves at least one of them whole.
+
+    Args:
+        source: an existing directory.
+        destination: where it goes; absent or an empty directory. Its parents are made.
+
+    Raises:
+        ExperimentExistsError: something is at the destination.
+        UnsafePathError: the destination lies in the source.
+        OSError: the copy could not be made, or differs from the source; the source is whole.
+    """
+    if destination.resolve().is_relative_to(source.resolve()):
+        raise UnsafePathError(
+            f"{destination}: cannot move {source} into itself; choose a destination outside of it"
+        )
+    if destination.is_symlink() or (destination.exists() and not _is_empty(destination)):
+        raise ExperimentExistsError(
+            f"{destination}: exists already and is not an empty directory, so {source} was not "
+            "moved there; choose another destination or clear it first"
+        )
+    _directory.make_directory(destination.parent)
+    if source.is_symlink():
+        _move_link(source, destination)
+        return
+    try:
+        os.rename(source, destination)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy_across(source, destination)
+        _directory.remove(source)
+    _directory.sync_directory(source.parent)
+    _directory.sync_directory(destination.parent)
+
+
+def _move_link(source: pathlib.Path, destination: pathlib.Path) -> None:
+    """Move what is only a link to the experiment; a relative one would point elsewhere then."""
+    if destination.exists():
+        destination.rmdir()
+    destination.symlink_to(source.resolve())
+    source.unlink()
+
+
+def _copy_across(source: pathlib.Path, destination: pathlib.Path) -> None:
+    _directory.remove_leftovers(destination.parent)
+    temporary = _directory.temporary_beside(destination)
+    try:
+        with _directory.locked_directory(temporary):
+            shutil.copytree(
+                source, temporary, symlinks=True, dirs_exist_ok=True, copy_function=_copy_synced
+            )
+            differing = _first_difference(source, temporary)
+            if differing is not None:
+                raise OSError(
+                    f"{source / differing}: changed while {source} was copied to {destination}; "
+                    "nothing was moved. Stop what writes there and move again"
+                )
+            for directory, _, _ in os.walk(temporary):
+                _directory.sync_directory(pathlib.Path(directory))
+            os.rename(temporary, destination)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _copy_synced(source: str, destination: str) -> None:
+    shutil.copy2(source, destination)
+    descriptor = os.open(destination, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _first_difference(left: pathlib.Path, right: pathlib.Path) -> pathlib.Path | None:
+    """Return the relative path of what the two trees do not share, or None if they are equal."""
+    if _kind(left) != _kind(right):
+        return pathlib.Path()
+    if left.is_symlink():
+        return None if os.readlink(left) == os.readlink(right) else pathlib.Path()
+    if not left.is_dir():
+        return None if filecmp.cmp(left, right, shallow=False) else pathlib.Path()
+    for name in sorted({*os.listdir(left), *os.listdir(right)}):
+        differing = _first_difference(left / name, right / name)
+        if differing is not None:
+            return name / differing
+    return None
+
+
+def _kind(path: pathlib.Path) -> int | None:
+    try:
+        return stat.S_IFMT(path.lstat().st_mode)
+    except FileNotFoundError:
+        return None
+
+
+def _is_empty(path: pathlib.Path) -> bool:
+    return path.is_dir() and not os.listdir(path)
