@@ -11,6 +11,24 @@ from . import _directory
 from ._errors import ExperimentExistsError, UnsafePathError
 
 
+def refuse_to_move(source: pathlib.Path, destination: pathlib.Path) -> None:
+    """Raise unless `source` may be moved to `destination`.
+
+    Raises:
+        ExperimentExistsError: something is at the destination.
+        UnsafePathError: the destination is the source or lies in it.
+    """
+    if destination.resolve().is_relative_to(source.resolve()):
+        raise UnsafePathError(
+            f"{destination}: cannot move {source} into itself; choose a destination outside of it"
+        )
+    if destination.is_symlink() or (destination.exists() and not _is_empty(destination)):
+        raise ExperimentExistsError(
+            f"{destination}: exists already and is not an empty directory, so {source} was not "
+            "moved there; choose another destination or clear it first"
+        )
+
+
 def move(source: pathlib.Path, destination: pathlib.Path) -> None:
     """Move a directory, also to another file system.
 
@@ -24,18 +42,10 @@ def move(source: pathlib.Path, destination: pathlib.Path) -> None:
 
     Raises:
         ExperimentExistsError: something is at the destination.
-        UnsafePathError: the destination lies in the source.
+        UnsafePathError: the destination is the source or lies in it.
         OSError: the copy could not be made, or differs from the source; the source is whole.
     """
-    if destination.resolve().is_relative_to(source.resolve()):
-        raise UnsafePathError(
-            f"{destination}: cannot move {source} into itself; choose a destination outside of it"
-        )
-    if destination.is_symlink() or (destination.exists() and not _is_empty(destination)):
-        raise ExperimentExistsError(
-            f"{destination}: exists already and is not an empty directory, so {source} was not "
-            "moved there; choose another destination or clear it first"
-        )
+    refuse_to_move(source, destination)
     _directory.make_directory(destination.parent)
     if source.is_symlink():
         _move_link(source, destination)

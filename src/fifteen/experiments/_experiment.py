@@ -1,0 +1,361 @@
+"""Experiment: what a run of a training script writes to its directory, and reads from it."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from . import _directory, _processes, _provenance, events, metadata
+from ._handle import Handle
+from ._log_data import TensorboardLogData
+from .checkpoints import LeafInfo
+from .events import HistogramSeries, ScalarSeries
+
+if TYPE_CHECKING:
+    import tensorboardX
+
+T = TypeVar("T")
+PyTree = TypeVar("PyTree")
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment(Handle):
+    """Keep everything that a run of a training script produces in one directory.
+
+    The directory is made when something is first written to it. Handles are cheap values: make
+    one wherever it is needed, compare, hash, copy and pickle it; all handles on a directory in a
+    process share what is open there.
+
+    Attributes:
+        data_dir: the directory, a path or a `str`. A relative one is resolved at once, so that a
+            later `os.chdir` does not change where the experiment is.
+        verbose: print one line, beginning with `[Experiment]`, for each thing done. Without it
+            nothing is printed at all, and no warning is shown.
+
+    Example:
+        ```python
+        import pathlib, tempfile
+
+        from fifteen.experiments import Experiment, TensorboardLogData
+
+        with Experiment(pathlib.Path(tempfile.mkdtemp()) / "run").assert_new() as experiment:
+            experiment.write_metadata("config", {"learning_rate": 1e-3})
+            for step in range(3):
+                experiment.log(TensorboardLogData(scalars={"loss": 1 / (step + 1)}), step=step)
+            experiment.save_checkpoint({"weights": [0.1, 0.2]}, step=3)
+        assert experiment.checkpoint_steps() == [3]
+        ```
+    """
+
+    # Metadata
+
+    def write_metadata(self, name: str, object: Any) -> None:
+        """Write an object to `{name}.yaml`, so that `read_metadata` gives back an equal one.
+
+        A file of that name is replaced; a kill at any moment leaves the old or the new one whole.
+
+        Args:
+            name: what to call it; may have sub-folders (`"eval/step_100"`).
+            object: a dataclass or any other plain Python data; see the guide on metadata.
+
+        Raises:
+            MetadataError: the object would not come back equal. The old file stays.
+            UnsafePathError: the name leaves the experiment's directory.
+
+        Example:
+            >>> experiment.write_metadata("config", {"layers": [64, 64]})
+        """
+        self._session.check()
+        if _processes.is_primary():
+            with self._making_directory():
+                path = metadata.write(self.data_dir, name, object)
+            self._print("Writing metadata to", path)
+
+    def read_metadata(self, name: str, expected_type: type[T]) -> T:
+        """Read what `write_metadata` wrote under `name`.
+
+        The type decides how the file is read. Nothing in the file is ever run or imported.
+
+        Args:
+            name: what it was called.
+            expected_type: a dataclass, `int`, `dict[str, int]`, `A | B` or any other type.
+
+        Returns:
+            The object, of the type asked for.
+
+        Raises:
+            MetadataNotFoundError: there is no such file.
+            MetadataError: the file does not hold the expected type; lists all that is wrong.
+            UnsafePathError: the name leaves the experiment's directory.
+
+        Example:
+            >>> experiment.write_metadata("image", (28, 28))
+            >>> experiment.read_metadata("image", tuple[int, int])
+            (28, 28)
+        """
+        self._session.check()
+        with self._quiet():
+            result = metadata.read(self.data_dir, name, expected_type)
+        self._print("Reading metadata from", metadata.path_of(self.data_dir, name))
+        return result
+
+    def metadata_names(self) -> list[str]:
+        """List the names that `read_metadata` takes, sorted."""
+        return metadata.names(self.data_dir)
+
+    def write_provenance(self) -> None:
+        """Write where this run comes from to `provenance.yaml`.
+
+        That is the git commit and diff, the command line, package versions, devices, host and
+        time, as far as they can be found out.
+
+        Example:
+            >>> experiment.write_provenance()
+            >>> experiment.metadata_names()
+            ['provenance']
+        """
+        self._session.check()
+        if _processes.is_primary():
+            self.write_metadata("provenance", _provenance.collect())
+
+    # Checkpoints
+
+    def save_checkpoint(
+        self,
+        target: Any,
+        step: int,
+        prefix: str = "checkpoint_",
+        keep: int = 1,
+        overwrite: bool = False,
+        keep_every_n_steps: int | None = None,
+        *,
+        blocking: bool = True,
+    ) -> str:
+        """Save a pytree as the checkpoint of a step.
+
+        The checkpoint is on disk, synced, before any older one is removed: a kill at any moment
+        leaves the old or the new one whole.
+
+        Args:
+            target: any pytree of arrays, numbers, strings and None.
+            step: the training step, at least 0 and above the latest one saved.
+            prefix: what the file's name begins with. Each prefix has its own history.
+            keep: how many of the newest checkpoints to keep, at least 1.
+            overwrite: allow a step at or below the latest; the steps from there on are dropped.
+            keep_every_n_steps: of the older checkpoints, keep those at least this many steps
+                apart.
+            blocking: wait until the checkpoint is on disk. Otherwise return as soon as the values
+                are safe from donation and mutation; an error is raised at the next call.
+
+        Returns:
+            The checkpoint's path.
+
+        Raises:
+            CheckpointExistsError: the step is not above the latest, and `overwrite` is not set.
+            CheckpointError: the target, step or `keep` cannot be saved as asked.
+            OSError: the disk is full or cannot be written. Earlier checkpoints are whole.
+
+        Example:
+            >>> path = experiment.save_checkpoint({"weights": jnp.ones(3)}, step=100, keep=3)
+            >>> pathlib.Path(path).name
+            'checkpoint_100.safetensors'
+        """
+        session = self._session
+        session.check()
+        with self._quiet(), self._making_directory():
+            if not blocking:
+                session.keep()
+            path = session.checkpoints.save(
+                target, step, prefix, keep, overwrite, keep_every_n_steps, blocking
+            )
+            if session.is_logging:
+                session.events.flush_soon()
+        self._print("Saved checkpoint to" if blocking else "Saving checkpoint to", path)
+        return str(path)
+
+    def restore_checkpoint(
+        self,
+        target: PyTree,
+        step: int | None = None,
+        prefix: str = "checkpoint_",
+        *,
+        strict: bool = False,
+        partial: bool = False,
+    ) -> PyTree:
+        """Restore a checkpoint into the structure of `target`.
+
+        Args:
+            target: a pytree whose leaves are replaced by the checkpoint's; arrays come back with
+                the sharding of the target's. `jax.ShapeDtypeStruct` leaves do as well. None
+                gives nested dicts and lists.
+            step: which step; the latest by default.
+            prefix: what the file's name begins with.
+            strict: make a shape or dtype that differs an error. Otherwise the checkpoint's is
+                taken, with one warning that lists each.
+            partial: take the leaves that both have, and leave the others as in the target.
+
+        Returns:
+            A pytree like the target.
+
+        Raises:
+            CheckpointNotFoundError: there is no checkpoint, or not of that step.
+            CheckpointMismatchError: the leaves are not the target's; lists all that differ.
+            CheckpointDamagedError: the file's bytes are not those that were written.
+
+        Example:
+            >>> path = experiment.save_checkpoint({"weights": jnp.ones(3)}, step=100)
+            >>> experiment.restore_checkpoint({"weights": jnp.zeros(3)})
+            {'weights': Array([1., 1., 1.], dtype=float32)}
+        """
+        self._session.check()
+        with self._quiet():
+            restored, path = self._session.checkpoints.restore(
+                target, step, prefix, strict, partial
+            )
+        self._print("Restored checkpoint from", path)
+        return restored
+
+    def checkpoint_steps(self, prefix: str = "checkpoint_") -> list[int]:
+        """List the steps of the committed checkpoints, ascending.
+
+        Example:
+            >>> path = experiment.save_checkpoint({"count": 1}, step=10)
+            >>> experiment.checkpoint_steps()
+            [10]
+        """
+        self._session.check()
+        return self._session.checkpoints.steps(prefix)
+
+    def checkpoint_prefixes(self) -> list[str]:
+        """List the prefixes under which there are checkpoints, sorted."""
+        self._session.check()
+        return self._session.checkpoints.prefixes()
+
+    def checkpoint_leaves(
+        self, step: int | None = None, prefix: str = "checkpoint_"
+    ) -> dict[str, LeafInfo]:
+        """List a checkpoint's leaves with shapes and dtypes, without reading one.
+
+        Args:
+            step: which step; the latest by default.
+            prefix: what the file's name begins with.
+
+        Raises:
+            CheckpointNotFoundError: there is no checkpoint, or not of that step.
+        """
+        self._session.check()
+        return self._session.checkpoints.leaves(step, prefix)
+
+    # Events
+
+    @property
+    def summary_writer(self) -> "tensorboardX.SummaryWriter":
+        """A `tensorboardX.SummaryWriter` on this directory: images, text, figures, the rest."""
+        return self._open_events().summary_writer
+
+    def log(
+        self,
+        log_data: TensorboardLogData,
+        step: Any,
+        log_scalars_every_n: int = 1,
+        log_histograms_every_n: int = 1,
+    ) -> None:
+        """Log scalars and histograms to TensorBoard, without waiting for the device or the disk.
+
+        What is handed over is written as it is now, also if the next line donates or changes it.
+        Inside `jit`, `scan`, `cond` and `grad` the values are logged when the function runs.
+
+        Args:
+            log_data: what to log. With a vector of `n` steps, each leaf has a leading axis of
+                length `n`, as `jax.lax.scan` returns it.
+            step: the training step: an int, a NumPy or JAX integer, or a vector of them.
+            log_scalars_every_n: log scalars only at steps that this divides.
+            log_histograms_every_n: log histograms only at steps that this divides.
+
+        Raises:
+            LogDataError: a tag, value or step cannot be logged; lists all that is wrong.
+
+        Example:
+            >>> experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=1)
+        """
+        session = self._session
+        log = session.events if session.is_logging else self._open_events()
+        log.log(log_data, step, log_scalars_every_n, log_histograms_every_n)
+
+    def rewind_logs(self, step: int) -> None:
+        """Hide everything logged after `step`, in TensorBoard and in `read_scalars`.
+
+        Call it when a run resumes from a checkpoint, so that what it logs again does not stand
+        beside what was logged before. Nothing is deleted from disk.
+
+        Args:
+            step: the last step that stays.
+
+        Example:
+            >>> for step in range(10):
+            ...     experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=step)
+            >>> experiment.rewind_logs(4)
+            >>> experiment.read_scalars()["loss"].step.tolist()
+            [0, 1, 2, 3, 4]
+        """
+        self._open_events().rewind(step)
+        self._print(f"Rewound logs to step {step} in", self.data_dir)
+
+    def log_hparams(self, hparams: Any, metrics: Sequence[str] = ()) -> None:
+        """Give this experiment its row in TensorBoard's HParams tab.
+
+        Args:
+            hparams: a (nested) dataclass or mapping; nested names are joined with dots.
+            metrics: tags of scalars to show as columns, which fill as they are logged.
+
+        Example:
+            >>> experiment.log_hparams({"learning_rate": 1e-3}, metrics=("test/accuracy",))
+        """
+        flat: Mapping[str, Any] = metadata.flatten(hparams)
+        self._open_events().log_hparams(flat, metrics)
+
+    def read_scalars(self, tags: Iterable[str] | None = None) -> dict[str, ScalarSeries]:
+        """Read the logged scalars back, each point of them.
+
+        Args:
+            tags: which tags; all by default.
+
+        Returns:
+            For each tag, the steps, times and values as NumPy arrays, in the order of the steps.
+
+        Example:
+            >>> experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=7)
+            >>> experiment.read_scalars()["loss"].step.tolist()
+            [7]
+        """
+        return self._read(events.read_scalars, tags)
+
+    def read_histograms(self, tags: Iterable[str] | None = None) -> dict[str, HistogramSeries]:
+        """Read the logged histograms back.
+
+        Args:
+            tags: which tags; all by default.
+
+        Returns:
+            For each tag, the steps, times, bucket edges and counts, in the order of the steps.
+        """
+        return self._read(events.read_histograms, tags)
+
+    # Inside
+
+    def _open_events(self) -> events.EventLog:
+        self._session.check()
+        if not self._session.is_logging and _processes.is_primary():
+            with self._making_directory():
+                _directory.make_directory(self.data_dir)
+            self._print("Logging to", self.data_dir)
+        return self._session.events
+
+    def _read(
+        self, reader: Callable[[pathlib.Path, Iterable[str] | None], T], tags: Iterable[str] | None
+    ) -> T:
+        self._session.check()
+        with self._quiet():
+            if self._session.is_logging:
+                self._session.events.flush()
+            return reader(self.data_dir, tags)

@@ -1,0 +1,232 @@
+"""Handle: an experiment's directory itself, whatever is kept in it."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import warnings
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Self
+
+from . import _directory, _move, _processes
+from ._errors import ExperimentExistsError, ExperimentNotFoundError
+from ._session import session_of
+
+if TYPE_CHECKING:
+    from ._session import Session
+
+
+@dataclasses.dataclass(frozen=True)
+class Handle:
+    """Name a directory, and do to it what is done to a directory as a whole.
+
+    Attributes:
+        data_dir: the directory's absolute path.
+        verbose: whether to print a line for each thing done.
+    """
+
+    data_dir: pathlib.Path
+    verbose: bool = True
+
+    if TYPE_CHECKING:
+
+        @property
+        def _session(self) -> Session: ...
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data_dir", _absolute(self.data_dir))
+        self._join_session()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A session holds threads and open files, which belong to this process alone.
+        return {name: value for name, value in vars(self).items() if name != "_session"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._join_session()
+
+    def assert_new(self) -> Self:
+        """Raise if there is anything in the directory already; return self.
+
+        Raises:
+            ExperimentExistsError: the directory holds something, or is a file.
+
+        Example:
+            >>> experiment = experiment.assert_new()
+        """
+        _processes.on_primary(self._assert_new)
+        return self
+
+    def assert_exists(self) -> Self:
+        """Raise if there is nothing in the directory; return self.
+
+        Raises:
+            ExperimentNotFoundError: the directory is absent, empty, or a file.
+
+        Example:
+            >>> experiment.write_metadata("config", {})
+            >>> experiment = experiment.assert_exists()
+        """
+        _processes.on_primary(self._assert_exists)
+        return self
+
+    def clear(self) -> Self:
+        """Delete the directory and everything in it; return self, ready to be used again.
+
+        Links are removed, never followed. Nothing to delete is no error.
+
+        Raises:
+            UnsafePathError: the directory is the root, the home directory, a mount point, or
+                holds the current directory.
+
+        Example:
+            >>> experiment.write_metadata("config", {})
+            >>> experiment = experiment.clear().assert_new()
+        """
+        self._session.check()
+        _processes.on_primary(lambda: _directory.refuse_to_clear(self.data_dir))
+        # An error of work that is still pending is of no interest: its result goes as well.
+        with contextlib.suppress(Exception):
+            self._session.close()
+        _processes.on_primary(self._clear)
+        return self
+
+    def move(self, new_data_dir: pathlib.Path) -> Self:
+        """Move the directory, also to another file system; return the experiment there.
+
+        This handle, and every other one on the old directory, then refuses to work.
+
+        Args:
+            new_data_dir: where it goes: absent or an empty directory. Its parents are made.
+
+        Raises:
+            ExperimentExistsError: something is there already.
+            UnsafePathError: it lies inside this experiment's directory.
+            LogWriteError: what was logged could not be written; nothing was moved.
+
+        Example:
+            >>> experiment.write_metadata("config", {})
+            >>> experiment = experiment.move(experiment.data_dir.with_name("done"))
+        """
+        self._session.check()
+        moved = dataclasses.replace(self, data_dir=new_data_dir)
+        _processes.on_primary(lambda: _move.refuse_to_move(self.data_dir, moved.data_dir))
+        self._session.close()
+        _processes.on_primary(lambda: self._move(moved.data_dir))
+        self._session.leave(moved.data_dir)
+        return moved
+
+    def flush(self) -> None:
+        """See everything handed over onto the disk.
+
+        Raises:
+            LogWriteError: what was logged could not be written; it is kept and tried again.
+            OSError: a checkpoint could not be saved in the background.
+
+        Example:
+            >>> experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=1)
+            >>> experiment.flush()
+        """
+        self._session.flush()
+
+    def close(self) -> None:
+        """See everything onto the disk, and let go of threads and files.
+
+        Closing twice is no error, and using the experiment afterwards opens it again. A `with`
+        block closes at its end.
+
+        Raises:
+            LogWriteError: what was logged could not be written.
+            OSError: a checkpoint could not be saved in the background.
+
+        Example:
+            >>> with experiment:
+            ...     experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=1)
+        """
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error_type: object, error: BaseException | None, traceback: object) -> None:
+        try:
+            self.close()
+        except Exception as closing_error:
+            if error is None:
+                raise
+            # The script's own error is the one to see; what closing met is told beside it.
+            error.add_note(f"While closing {self.data_dir}: {closing_error}")
+
+    def _join_session(self) -> None:
+        # Joined at once, so that after a move this handle too knows where the directory went. Not
+        # a field, so that handles compare, hash and print without it.
+        object.__setattr__(self, "_session", session_of(self.data_dir))
+
+    def _assert_new(self) -> None:
+        found = _found_at(self.data_dir)
+        if found:
+            raise ExperimentExistsError(
+                f"{self.data_dir}: expected a new experiment, found {found}; choose another "
+                "directory, or clear() this one to start again"
+            )
+
+    def _assert_exists(self) -> None:
+        if not self.data_dir.is_dir() or not _directory.list_names(self.data_dir):
+            found = _found_at(self.data_dir) or (
+                "an empty directory" if self.data_dir.is_dir() else "nothing"
+            )
+            raise ExperimentNotFoundError(
+                f"{self.data_dir}: expected an experiment, found {found}; check the path"
+            )
+
+    def _clear(self) -> None:
+        if os.path.lexists(self.data_dir):
+            _directory.remove(self.data_dir)
+            self._print("Deleted", self.data_dir)
+        _directory.remove_leftovers(self.data_dir.parent)
+
+    def _move(self, destination: pathlib.Path) -> None:
+        # An experiment that nothing has been written to yet has nothing to move.
+        if os.path.lexists(self.data_dir):
+            _move.move(self.data_dir, destination)
+            self._print(f"Moved {self.data_dir} to", destination)
+
+    @contextlib.contextmanager
+    def _making_directory(self) -> Generator[None]:
+        """Tell it when what is done inside has made the directory."""
+        existed = self.data_dir.is_dir()
+        yield
+        if not existed and self.data_dir.is_dir():
+            self._print("Made directory at", self.data_dir)
+
+    @contextlib.contextmanager
+    def _quiet(self) -> Generator[None]:
+        """Keep warnings to ourselves unless the user wants to hear of things."""
+        if self.verbose:
+            yield
+            return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+
+    def _print(self, *parts: object) -> None:
+        if self.verbose and _processes.is_primary():
+            print(f"[{type(self).__name__}]", *parts, flush=True)
+
+
+def _absolute(data_dir: Any) -> pathlib.Path:
+    path = os.fspath(data_dir) if isinstance(data_dir, str | os.PathLike) else None
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise TypeError(f"data_dir: expected a path or a str that names one, found {data_dir!r}")
+    return pathlib.Path(os.path.abspath(path))
+
+
+def _found_at(path: pathlib.Path) -> str:
+    """Describe what lies at a path, or return an empty text when it is free."""
+    if not path.is_dir():
+        if path.is_symlink():
+            return f"a broken link to {os.readlink(path)}"
+        return "a file" if path.exists() else ""
+    names = _directory.list_names(path)
+    shown = ", ".join(names[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown

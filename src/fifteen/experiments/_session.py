@@ -1,0 +1,92 @@
+"""What a process has open in an experiment's directory.
+
+`Experiment` is a frozen value that is made, copied and thrown away at will. What must exist once
+in a process for a directory, however many handles there are on it (one event file, one
+checkpoint being saved in the background), belongs to a session, which they share.
+"""
+
+import contextlib
+import pathlib
+import threading
+import weakref
+
+from ._errors import ExperimentMovedError
+from .checkpoints import Checkpoints
+from .events import EventLog
+
+_lock = threading.Lock()
+_sessions: "weakref.WeakValueDictionary[pathlib.Path, Session]" = weakref.WeakValueDictionary()
+_open: "set[Session]" = set()
+"""Keeps the sessions that have something open, also when their last handle is gone."""
+
+
+class Session:
+    """Hold the open event log and the checkpoints of one directory."""
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self.directory = directory
+        self.moved_to: pathlib.Path | None = None
+        self.checkpoints = Checkpoints(directory)
+        self._events: EventLog | None = None
+
+    @property
+    def events(self) -> EventLog:
+        """The event log, opened when it is first asked for."""
+        if self._events is None:
+            with _lock:
+                if self._events is None:
+                    _open.add(self)
+                    self._events = EventLog(self.directory)
+        return self._events
+
+    @property
+    def is_logging(self) -> bool:
+        """Whether the event log is open."""
+        return self._events is not None
+
+    def check(self) -> None:
+        """Raise `ExperimentMovedError` if the directory is no longer here."""
+        if self.moved_to is not None:
+            raise ExperimentMovedError(
+                f"{self.directory} has been moved to {self.moved_to}; use the experiment that "
+                f"move() returned, or Experiment({str(self.moved_to)!r})"
+            )
+
+    def keep(self) -> None:
+        """Keep the session until it is closed, since it has work in the background."""
+        with _lock:
+            _open.add(self)
+
+    def flush(self) -> None:
+        """See everything handed over onto the disk, and raise what went wrong."""
+        # Both are seen through even if the first of them fails.
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.checkpoints.wait)
+            if self._events is not None:
+                stack.callback(self._events.flush)
+
+    def close(self) -> None:
+        """Flush, and let go of files and threads; using the session opens them again."""
+        events, self._events = self._events, None
+        with _lock:
+            _open.discard(self)
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.checkpoints.close)
+            if events is not None:
+                stack.callback(events.close)
+
+    def leave(self, moved_to: pathlib.Path) -> None:
+        """Give up the directory: every handle on this session now refuses to work."""
+        self.moved_to = moved_to
+        with _lock:
+            if _sessions.get(self.directory) is self:
+                del _sessions[self.directory]
+
+
+def session_of(directory: pathlib.Path) -> Session:
+    """Return this process's session in a directory."""
+    with _lock:
+        session = _sessions.get(directory)
+        if session is None:
+            session = _sessions[directory] = Session(directory)
+        return session
