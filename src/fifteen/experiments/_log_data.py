@@ -107,7 +107,7 @@ class TensorboardLogData:
             ```
         """
         return TensorboardLogData(
-            scalars=_union("scalars", self.scalars, scalars), histograms=self.histograms
+            scalars=_union("scalars", self.scalars, scalars), histograms=dict(self.histograms)
         )
 
     def merge_histograms(self, histograms: Mapping[str, Array] = {}) -> "TensorboardLogData":
@@ -131,7 +131,8 @@ class TensorboardLogData:
             ```
         """
         return TensorboardLogData(
-            scalars=self.scalars, histograms=_union("histograms", self.histograms, histograms)
+            scalars=dict(self.scalars),
+            histograms=_union("histograms", self.histograms, histograms),
         )
 
     def fix_sharded_scalars(self) -> "TensorboardLogData":
@@ -159,7 +160,7 @@ class TensorboardLogData:
         """
         return TensorboardLogData(
             scalars={tag: _first_value(tag, value) for tag, value in self.scalars.items()},
-            histograms=self.histograms,
+            histograms=dict(self.histograms),
         )
 
 

@@ -1,0 +1,282 @@
+"""What is done to paths: atomic writes, leftovers of the dead, safe names."""
+
+import os
+import pathlib
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from fifteen.experiments import UnsafePathError, _directory
+
+
+def tree(path):
+    return sorted(str(found.relative_to(path)) for found in path.rglob("*"))
+
+
+class TestAtomicFile:
+    def test_writes_and_replaces(self, tmp_path):
+        path = tmp_path / "a"
+        for content in (b"old", b"new"):
+            with _directory.atomic_file(path) as file:
+                file.write(content)
+            assert path.read_bytes() == content
+        assert tree(tmp_path) == ["a"]
+
+    def test_an_exception_leaves_the_old_file(self, tmp_path):
+        path = tmp_path / "a"
+        path.write_bytes(b"old")
+
+        def write_half():
+            with _directory.atomic_file(path) as file:
+                file.write(b"ne")
+                raise RuntimeError("half-way")
+
+        with pytest.raises(RuntimeError, match="half"):
+            write_half()
+        assert path.read_bytes() == b"old"
+        assert tree(tmp_path) == ["a"]
+
+    def test_nothing_is_visible_before_the_end(self, tmp_path):
+        with _directory.atomic_file(tmp_path / "a") as file:
+            file.write(b"x")
+            assert _directory.list_names(tmp_path) == []
+        assert _directory.list_names(tmp_path) == ["a"]
+
+    def test_respects_the_umask(self, tmp_path):
+        old = os.umask(0o027)
+        try:
+            with _directory.atomic_file(tmp_path / "a") as file:
+                file.write(b"x")
+        finally:
+            os.umask(old)
+        assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
+
+    def test_long_and_wide_names(self, tmp_path):
+        for name in ("n" * 255, "é" * 127, "🙂" * 63):
+            with _directory.atomic_file(tmp_path / name) as file:
+                file.write(b"x")
+            assert (tmp_path / name).read_bytes() == b"x"
+
+    def test_is_synced_before_it_takes_its_name(self, tmp_path, monkeypatch):
+        calls = []
+        real_fsync, real_replace = os.fsync, os.replace
+        monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("fsync"), real_fsync(fd)))
+        monkeypatch.setattr(os, "replace", lambda *a: (calls.append("replace"), real_replace(*a)))
+        with _directory.atomic_file(tmp_path / "a") as file:
+            file.write(b"x")
+        assert calls == ["fsync", "replace", "fsync"]
+
+
+def start_writer(tmp_path):
+    """Start a process that is in the middle of writing `tmp_path / "a"`."""
+    script = """
+        import pathlib, sys, time
+        from fifteen.experiments import _directory
+        with _directory.atomic_file(pathlib.Path(sys.argv[1]) / "a") as file:
+            file.write(b"half")
+            print("ready", flush=True)
+            time.sleep(60)
+    """
+    writer = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)],
+        stdout=subprocess.PIPE,
+    )
+    assert writer.stdout.readline() == b"ready\n"
+    return writer
+
+
+def test_leftovers_go_once_their_writer_is_dead(tmp_path):
+    writer = start_writer(tmp_path)
+    try:
+        assert _directory.remove_leftovers(tmp_path) == []
+        assert len(list(tmp_path.iterdir())) == 1
+    finally:
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        writer.stdout.close()
+    removed = _directory.remove_leftovers(tmp_path)
+    assert [_directory.is_temporary(path.name) for path in removed] == [True]
+    assert tree(tmp_path) == []
+
+
+def test_directories_are_held_too(tmp_path):
+    temporary = _directory.temporary_beside(tmp_path / "d")
+    with _directory.locked_directory(temporary):
+        (temporary / "inside").write_text("x")
+        assert _directory.remove_leftovers(tmp_path) == []
+    assert _directory.remove_leftovers(tmp_path) == [temporary]
+
+
+def test_remove_leftovers_touches_nothing_else(tmp_path):
+    (tmp_path / ".a.fifteen").write_text("x")
+    (tmp_path / "a.fifteen-tmp").write_text("x")
+    (tmp_path / ".link.00000000.fifteen-tmp").symlink_to(tmp_path / ".a.fifteen")
+    assert _directory.remove_leftovers(tmp_path) == []
+    assert _directory.remove_leftovers(tmp_path / "absent") == []
+    assert len(tree(tmp_path)) == 3
+
+
+def test_two_cleaners_and_a_writer(tmp_path):
+    script = """
+        import pathlib, sys, time
+        from fifteen.experiments import _directory
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            _directory.remove_leftovers(pathlib.Path(sys.argv[1]))
+    """
+    cleaners = [
+        subprocess.Popen([sys.executable, "-c", textwrap.dedent(script), str(tmp_path)])
+        for _ in range(2)
+    ]
+    written = 0
+    while any(cleaner.poll() is None for cleaner in cleaners):
+        with _directory.atomic_file(tmp_path / "a") as file:
+            file.write(b"whole")
+        assert (tmp_path / "a").read_bytes() == b"whole"
+        written += 1
+    assert [cleaner.wait() for cleaner in cleaners] == [0, 0]
+    assert written > 10
+
+
+class TestMakeDirectory:
+    def test_says_whether_it_made_it(self, tmp_path):
+        assert _directory.make_directory(tmp_path / "a" / "b")
+        assert not _directory.make_directory(tmp_path / "a" / "b")
+
+    def test_a_file_in_the_way(self, tmp_path):
+        (tmp_path / "a").write_text("x")
+        with pytest.raises((FileExistsError, NotADirectoryError), match="a"):
+            _directory.make_directory(tmp_path / "a" / "b")
+
+
+def test_create_exclusive_refuses_what_exists(tmp_path):
+    with _directory.create_exclusive(tmp_path / "a") as file:
+        file.write(b"x")
+    with pytest.raises(FileExistsError):
+        _directory.create_exclusive(tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == b"x"
+
+
+class TestRemove:
+    def test_files_directories_and_nothing(self, tmp_path):
+        (tmp_path / "d" / "e").mkdir(parents=True)
+        (tmp_path / "f").write_text("x")
+        for name in ("d", "f", "absent"):
+            _directory.remove(tmp_path / name)
+        assert tree(tmp_path) == []
+
+    def test_links_are_not_followed(self, tmp_path):
+        outside = tmp_path / "outside"
+        outside.mkdir()
+        (outside / "precious").write_text("x")
+        inside = tmp_path / "inside"
+        inside.mkdir()
+        (inside / "link").symlink_to(outside)
+        (tmp_path / "direct").symlink_to(outside)
+        _directory.remove(inside)
+        _directory.remove(tmp_path / "direct")
+        assert tree(tmp_path) == ["outside", "outside/precious"]
+
+    def test_a_kill_in_the_middle_leaves_nothing_under_the_name(self, tmp_path):
+        script = """
+            import os, pathlib, shutil, signal, sys
+            from fifteen.experiments import _directory
+            def die(path, *arguments, **options):
+                os.unlink(sorted(pathlib.Path(path).iterdir())[0])
+                os.kill(os.getpid(), signal.SIGKILL)
+            shutil.rmtree = die
+            _directory.remove(pathlib.Path(sys.argv[1]))
+        """
+        doomed = tmp_path / "doomed"
+        doomed.mkdir()
+        for name in "abc":
+            (doomed / name).write_text("x")
+        process = subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(doomed)])
+        assert process.returncode == -signal.SIGKILL
+        assert not doomed.exists()
+        assert _directory.list_names(tmp_path) == []
+        assert len(_directory.remove_leftovers(tmp_path)) == 1
+        assert tree(tmp_path) == []
+
+
+class TestInside:
+    @pytest.mark.parametrize("name", ["config", "eval/step_100", "a.b", "a b", "ü", "..a", ".a"])
+    def test_accepts(self, tmp_path, name):
+        assert _directory.inside(tmp_path, name, ".yaml") == tmp_path / f"{name}.yaml"
+
+    @pytest.mark.parametrize(
+        ("name", "problem"),
+        [
+            ("", "empty"),
+            ("/etc/passwd", "absolute"),
+            ("..", r"'\.\.'"),
+            ("a/../../b", r"'\.\.'"),
+            ("a//b", "empty part"),
+            ("a/", "empty part"),
+            ("./a", "empty part or '.'"),
+            ("a\0b", "NUL"),
+            ("config.yaml", "leave out '.yaml'"),
+        ],
+    )
+    def test_refuses(self, tmp_path, name, problem):
+        with pytest.raises(UnsafePathError, match=problem):
+            _directory.inside(tmp_path, name, ".yaml")
+
+    def test_refuses_a_link_that_leads_out(self, tmp_path):
+        root = tmp_path / "root"
+        root.mkdir()
+        (root / "out").symlink_to(tmp_path)
+        (root / "file.yaml").symlink_to(tmp_path / "elsewhere.yaml")
+        for name in ("out/config", "file"):
+            with pytest.raises(UnsafePathError, match="symbolic link leads out"):
+                _directory.inside(root, name, ".yaml")
+
+    def test_accepts_a_link_that_stays(self, tmp_path):
+        (tmp_path / "real").mkdir()
+        (tmp_path / "link").symlink_to("real")
+        assert _directory.inside(tmp_path, "link/a") == tmp_path / "link/a"
+
+    def test_root_may_itself_be_a_link(self, tmp_path):
+        (tmp_path / "real").mkdir()
+        (tmp_path / "link").symlink_to("real")
+        assert _directory.inside(tmp_path / "link", "a") == tmp_path / "link" / "a"
+
+
+class TestRefuseToClear:
+    def test_refuses_the_root_home_and_where_we_are(self, tmp_path, monkeypatch):
+        (tmp_path / "a" / "b").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / "a" / "b")
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        (tmp_path / "home" / "user").mkdir(parents=True)
+        for path, problem in [
+            (pathlib.Path("/"), "root of the file system"),
+            (tmp_path / "home", "home directory"),
+            (tmp_path / "a", "current directory"),
+            (tmp_path / "a" / "b", "current directory"),
+            (tmp_path, "home directory"),
+            (pathlib.Path("/proc"), "mounted"),
+        ]:
+            with pytest.raises(UnsafePathError, match=problem):
+                _directory.refuse_to_clear(path)
+        _directory.refuse_to_clear(tmp_path / "home" / "user")
+        _directory.refuse_to_clear(tmp_path / "absent")
+
+    def test_refuses_a_link_to_home(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        (tmp_path / "home").mkdir()
+        (tmp_path / "link").symlink_to("home")
+        with pytest.raises(UnsafePathError, match="home directory"):
+            _directory.refuse_to_clear(tmp_path / "link")
+
+
+def test_size_of(tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a").write_bytes(b"x" * 100)
+    (tmp_path / "b").write_bytes(b"x" * 20)
+    (tmp_path / "link").symlink_to("b")
+    assert _directory.size_of(tmp_path) == 120
+    assert _directory.size_of(tmp_path / "b") == 20

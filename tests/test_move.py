@@ -1,0 +1,173 @@
+"""Moving a directory, within a file system and across two."""
+
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+
+import pytest
+
+from fifteen.experiments import ExperimentExistsError, UnsafePathError, _directory, _move
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "source"
+    (path / "sub").mkdir(parents=True)
+    (path / "a").write_bytes(b"a" * 1000)
+    (path / "sub" / "b").write_bytes(os.urandom(1000))
+    (path / "link").symlink_to("a")
+    return path
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """A directory on another file system than `tmp_path`."""
+    shared_memory = pathlib.Path("/dev/shm")
+    if not os.access(shared_memory, os.W_OK) or (
+        shared_memory.stat().st_dev == tmp_path.stat().st_dev
+    ):
+        pytest.skip("needs a second file system at /dev/shm")
+    path = pathlib.Path(tempfile.mkdtemp(dir=shared_memory))
+    yield path
+    shutil.rmtree(path)
+
+
+def contents(path):
+    return {
+        str(found.relative_to(path)): os.readlink(found)
+        if found.is_symlink()
+        else (found.read_bytes() if found.is_file() else None)
+        for found in path.rglob("*")
+    }
+
+
+def test_moves_within_a_file_system(source, tmp_path):
+    before = contents(source)
+    _move.move(source, tmp_path / "new" / "parents" / "destination")
+    assert contents(tmp_path / "new" / "parents" / "destination") == before
+    assert not source.exists()
+
+
+def test_moves_into_an_empty_directory(source, tmp_path):
+    (tmp_path / "empty").mkdir()
+    _move.move(source, tmp_path / "empty")
+    assert (tmp_path / "empty" / "a").exists()
+
+
+def test_moves_across_file_systems(source, elsewhere):
+    before = contents(source)
+    modified = (source / "a").stat().st_mtime_ns
+    _move.move(source, elsewhere / "destination")
+    assert contents(elsewhere / "destination") == before
+    assert (elsewhere / "destination" / "a").stat().st_mtime_ns == modified
+    assert not source.exists()
+    assert os.listdir(elsewhere) == ["destination"]
+
+
+def test_moves_across_into_an_empty_directory(source, elsewhere):
+    (elsewhere / "empty").mkdir()
+    _move.move(source, elsewhere / "empty")
+    assert (elsewhere / "empty" / "a").exists()
+
+
+@pytest.mark.parametrize("occupied", ["file", "full", "link", "broken"])
+def test_refuses_what_is_occupied_before_anything_is_touched(source, tmp_path, occupied):
+    destination = tmp_path / "parent" / "destination"
+    destination.parent.mkdir()
+    if occupied == "file":
+        destination.write_text("precious")
+    elif occupied == "full":
+        destination.mkdir()
+        (destination / "precious").write_text("x")
+    else:
+        destination.symlink_to(tmp_path if occupied == "link" else "nowhere")
+    before = contents(tmp_path)
+    with pytest.raises(ExperimentExistsError, match="choose another destination"):
+        _move.move(source, destination)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("inside", [".", "sub", "new/deeper"])
+def test_refuses_a_destination_inside_the_source(source, inside):
+    before = contents(source)
+    with pytest.raises(UnsafePathError, match="into itself"):
+        _move.move(source, source / inside)
+    assert contents(source) == before
+
+
+def test_refuses_a_destination_inside_the_source_through_a_link(source, tmp_path):
+    (tmp_path / "alias").symlink_to(source)
+    with pytest.raises(UnsafePathError, match="into itself"):
+        _move.move(source, tmp_path / "alias" / "new")
+
+
+def test_a_link_to_an_experiment_still_leads_there(source, tmp_path):
+    (tmp_path / "latest").symlink_to("source")
+    _move.move(tmp_path / "latest", tmp_path / "deep" / "er" / "latest")
+    assert (tmp_path / "deep" / "er" / "latest" / "a").exists()
+    assert not (tmp_path / "latest").is_symlink()
+    assert source.exists()
+
+
+def test_a_source_that_changes_meanwhile_is_not_moved(source, elsewhere, monkeypatch):
+    real = shutil.copy2
+
+    def copy_and_change(origin, target, **options):
+        real(origin, target, **options)
+        if pathlib.Path(origin).name == "b":
+            with open(origin, "ab") as file:
+                file.write(b"more")
+
+    monkeypatch.setattr(shutil, "copy2", copy_and_change)
+    with pytest.raises(OSError, match=r"sub/b: changed while .* nothing was moved"):
+        _move.move(source, elsewhere / "destination")
+    assert (source / "sub" / "b").exists()
+    assert os.listdir(elsewhere) == []
+
+
+@pytest.mark.parametrize("moment", ["copying", "before the rename", "after it", "deleting"])
+def test_a_kill_never_loses_the_source(source, elsewhere, moment):
+    before = contents(source)
+    script = """
+        import os, pathlib, shutil, signal, sys
+        from fifteen.experiments import _directory, _move
+        moment, source, destination = sys.argv[1], *map(pathlib.Path, sys.argv[2:])
+
+        def die(*arguments, **options):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        real_rename = os.rename
+        if moment == "copying":
+            shutil.copy2 = die
+        elif moment == "before the rename":
+            os.rename = lambda *pair: die() if "fifteen-tmp" in str(pair[0]) else real_rename(*pair)
+        elif moment == "after it":
+            _directory.remove = die
+        else:
+            shutil.rmtree = die
+        _move.move(source, destination)
+    """
+    destination = elsewhere / "destination"
+    process = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), moment, str(source), str(destination)]
+    )
+    assert process.returncode == -signal.SIGKILL
+    whole = [path for path in (source, destination) if path.exists()]
+    assert whole
+    assert all(contents(path) == before for path in whole)
+    if moment in ("copying", "before the rename"):
+        # What the dead one left is no obstacle, and gone after the next attempt.
+        _move.move(source, destination)
+        assert contents(destination) == before
+        assert os.listdir(elsewhere) == ["destination"]
+
+
+def test_leftovers_of_a_deletion_are_hidden(source, tmp_path):
+    hidden = _directory.temporary_beside(source)
+    source.rename(hidden)
+    assert _directory.list_names(tmp_path) == []
