@@ -1,0 +1,7 @@
+"""Log data to TensorBoard event files, and back."""
+
+from ._log import EventLog as EventLog
+from ._reading import read_histograms as read_histograms
+from ._reading import read_scalars as read_scalars
+from ._series import HistogramSeries as HistogramSeries
+from ._series import ScalarSeries as ScalarSeries
