@@ -280,7 +280,7 @@ class Experiment(Handle):
         """
         session = self._session
         log = session.events if session.is_logging else self._open_events()
-        log.log(log_data, step, log_scalars_every_n, log_histograms_every_n)
+        log.log(log_data, step, log_scalars_every_n, log_histograms_every_n, not self.verbose)
 
     def rewind_logs(self, step: int) -> None:
         """Hide everything logged after `step`, in TensorBoard and in `read_scalars`.
@@ -298,7 +298,7 @@ class Experiment(Handle):
             >>> experiment.read_scalars()["loss"].step.tolist()
             [0, 1, 2, 3, 4]
         """
-        self._open_events().rewind(step)
+        self._open_events().rewind(step, not self.verbose)
         self._print(f"Rewound logs to step {step} in", self.data_dir)
 
     def log_hparams(self, hparams: Any, metrics: Sequence[str] = ()) -> None:
@@ -312,7 +312,7 @@ class Experiment(Handle):
             >>> experiment.log_hparams({"learning_rate": 1e-3}, metrics=("test/accuracy",))
         """
         flat: Mapping[str, Any] = metadata.flatten(hparams)
-        self._open_events().log_hparams(flat, metrics)
+        self._open_events().log_hparams(flat, metrics, not self.verbose)
 
     def read_scalars(self, tags: Iterable[str] | None = None) -> dict[str, ScalarSeries]:
         """Read the logged scalars back, each point of them.
@@ -357,5 +357,5 @@ class Experiment(Handle):
         self._session.check()
         with self._quiet():
             if self._session.is_logging:
-                self._session.events.flush()
+                self._session.events.flush(not self.verbose)
             return reader(self.data_dir, tags)

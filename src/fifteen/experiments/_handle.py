@@ -87,7 +87,7 @@ class Handle:
         _processes.on_primary(lambda: _directory.refuse_to_clear(self.data_dir))
         # An error of work that is still pending is of no interest: its result goes as well.
         with contextlib.suppress(Exception):
-            self._session.close()
+            self._session.close(not self.verbose)
         _processes.on_primary(self._clear)
         return self
 
@@ -111,7 +111,7 @@ class Handle:
         self._session.check()
         moved = dataclasses.replace(self, data_dir=new_data_dir)
         _processes.on_primary(lambda: _move.refuse_to_move(self.data_dir, moved.data_dir))
-        self._session.close()
+        self._session.close(not self.verbose)
         _processes.on_primary(lambda: self._move(moved.data_dir))
         self._session.leave(moved.data_dir)
         return moved
@@ -127,7 +127,7 @@ class Handle:
             >>> experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=1)
             >>> experiment.flush()
         """
-        self._session.flush()
+        self._session.flush(not self.verbose)
 
     def close(self) -> None:
         """See everything onto the disk, and let go of threads and files.
@@ -143,7 +143,7 @@ class Handle:
             >>> with experiment:
             ...     experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=1)
         """
-        self._session.close()
+        self._session.close(not self.verbose)
 
     def __enter__(self) -> Self:
         return self

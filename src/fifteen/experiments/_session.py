@@ -57,23 +57,27 @@ class Session:
         with _lock:
             _open.add(self)
 
-    def flush(self) -> None:
+    def flush(self, quiet: bool = False) -> None:
         """See everything handed over onto the disk, and raise what went wrong."""
         # Both are seen through even if the first of them fails.
         with contextlib.ExitStack() as stack:
             stack.callback(self.checkpoints.wait)
             if self._events is not None:
-                stack.callback(self._events.flush)
+                stack.callback(self._events.flush, quiet)
 
-    def close(self) -> None:
+    def close(self, quiet: bool = False) -> None:
         """Flush, and let go of files and threads; using the session opens them again."""
-        events, self._events = self._events, None
-        with _lock:
-            _open.discard(self)
         with contextlib.ExitStack() as stack:
             stack.callback(self.checkpoints.close)
-            if events is not None:
-                stack.callback(events.close)
+            stack.callback(self._close_events, quiet)
+
+    def _close_events(self, quiet: bool) -> None:
+        if self._events is not None:
+            self._events.close(quiet)
+            # Only now: what could not be written is kept there, and can be closed again.
+            self._events = None
+        with _lock:
+            _open.discard(self)
 
     def leave(self, moved_to: pathlib.Path) -> None:
         """Give up the directory: every handle on this session now refuses to work."""

@@ -1,5 +1,6 @@
 """Encoding the scalars of many steps at once."""
 
+import itertools
 from collections.abc import Sequence
 
 import google_crc32c
@@ -31,7 +32,7 @@ def encode(
     bounds = [0, *starts.tolist(), len(steps)]
     return b"".join(
         _encode_alike(tags, wall_times[i:j], steps[i:j], values[i:j])
-        for i, j in zip(bounds, bounds[1:], strict=False)
+        for i, j in itertools.pairwise(bounds)
     )
 
 

@@ -56,11 +56,9 @@ def histogram(values: npt.NDArray[np.generic]) -> Histogram:
 
 
 def _as_float(values: npt.NDArray[np.generic]) -> npt.NDArray[np.floating]:
-    if values.dtype in (np.float32, np.float64):
-        return values
-    # bfloat16, float8 and float16 and the small integers are all exact in float32.
-    exact_in_float32 = values.dtype.itemsize <= 2
-    return values.astype(np.float32 if exact_in_float32 else np.float64)
+    # float32 holds bfloat16, float8, float16 and the small integers exactly.
+    fits_float32 = values.dtype == np.float32 or values.dtype.itemsize <= 2
+    return values.astype(np.float32 if fits_float32 else np.float64, copy=False)
 
 
 def _range(

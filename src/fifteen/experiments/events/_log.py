@@ -60,17 +60,13 @@ class EventLog:
                 "log_scalars_every_n and log_histograms_every_n: expected at least 1, found "
                 f"{scalars_every_n} and {histograms_every_n}"
             )
-        if type(step) is not int:
-            if _is_traced(log_data, step):
-                self._log_at_run_time(log_data, step, scalars_every_n, histograms_every_n, quiet)
-                return
-            if not isinstance(step, jax.Array):
-                step = _steps.host_steps(step)
-            else:
-                _steps.check_steps(step.shape, step.dtype)
-        elif _is_traced(log_data, step):
+        if _is_traced(log_data, step):
             self._log_at_run_time(log_data, step, scalars_every_n, histograms_every_n, quiet)
             return
+        if isinstance(step, jax.Array):
+            _steps.check_steps(step.shape, step.dtype)
+        elif type(step) is not int:
+            step = _steps.host_steps(step)
         scalars, histograms = log_data.scalars, log_data.histograms
         if type(step) is int:
             # Decided at once; where the step is on a device, the thread that writes decides.

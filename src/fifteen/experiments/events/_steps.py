@@ -1,6 +1,5 @@
 """Checking a step, or a vector of them, as `log` is given it."""
 
-import operator
 from typing import Any
 
 import jax.numpy as jnp
@@ -21,7 +20,7 @@ def host_steps(step: Any) -> int | npt.NDArray[np.int64]:
     if isinstance(step, bool | np.bool_):
         raise LogDataError(f"step: expected an integer, found the bool {step}")
     if isinstance(step, int | np.integer):
-        return _in_range(operator.index(step))
+        return _in_range(int(step))
     if isinstance(step, str | bytes) or step is None:
         raise LogDataError(f"step: expected an integer, found {step!r}")
     try:

@@ -34,8 +34,9 @@ class _SummaryWriter(SummaryWriter):
 
     def _get_file_writer(self) -> Any:
         if self._writer is None:
-            return super()._get_file_writer()  # pyright: ignore
-        if self.all_writers is None or self.file_writer is None:
+            return super()._get_file_writer()
+        # Its close() forgets the writer, and what it is asked next makes another.
+        if not self.file_writer:
             self.file_writer = _FileWriter(str(self.logdir), self._writer)
             self.all_writers = {self.file_writer.get_logdir(): self.file_writer}
         return self.file_writer
