@@ -1,0 +1,240 @@
+"""Finding experiments under a root, and what can be told of one at a glance."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import re
+import warnings
+from collections.abc import Iterator
+
+from . import metadata
+from ._errors import ExperimentNotFoundError, ExperimentWarning
+from ._experiment import Experiment
+from ._last_step import last_step
+from .checkpoints import Checkpoints
+
+_CHECKPOINT_FILE = re.compile(r".*[^.\d]\d+(?:\.safetensors)?")
+"""`checkpoint_300.safetensors`, and `checkpoint_300` as flax wrote it."""
+
+_ORBAX_MARKS = {"_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", "checkpoint"}
+"""At least one of these is in each directory that Orbax commits, in whichever version."""
+
+_NOT_ENTERED = {"__pycache__", "node_modules"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """Say what lies in an experiment, without reading more than names and the ends of files.
+
+    Attributes:
+        path: its directory.
+        metadata: the names that `read_metadata` takes.
+        checkpoints: the steps of the checkpoints under each prefix, ascending.
+        last_step: the step of the scalars or histograms logged last; None if there are none.
+        size: bytes on disk, in all files below the directory.
+        modified: when something in it was last written, in seconds since the epoch.
+    """
+
+    path: pathlib.Path
+    metadata: list[str]
+    checkpoints: dict[str, list[int]]
+    last_step: int | None
+    size: int
+    modified: float
+
+    @property
+    def latest_step(self) -> int | None:
+        """The largest step known: the last one logged or the latest checkpoint."""
+        steps = [steps[-1] for steps in self.checkpoints.values()]
+        if self.last_step is not None:
+            steps.append(self.last_step)
+        return max(steps, default=None)
+
+
+def find_experiments(root: pathlib.Path | str) -> list[Experiment]:
+    """Find every experiment under a root, the root itself included.
+
+    An experiment is a directory that directly holds metadata, a checkpoint or an event file.
+    Hidden directories and virtual environments are not entered, and each directory is visited
+    once, however many links lead to it.
+
+    Args:
+        root: where to look.
+
+    Returns:
+        The experiments in natural order (`run_2` before `run_10`), none of them verbose.
+
+    Raises:
+        ExperimentNotFoundError: the root does not exist.
+        NotADirectoryError: the root is a file.
+
+    Example:
+        ```python
+        import pathlib, tempfile
+
+        from fifteen.experiments import Experiment, find_experiments
+
+        root = pathlib.Path(tempfile.mkdtemp())
+        Experiment(root / "run_10").write_metadata("config", {"learning_rate": 1e-3})
+        Experiment(root / "run_2").write_metadata("config", {"learning_rate": 1e-2})
+        assert [found.data_dir.name for found in find_experiments(root)] == ["run_2", "run_10"]
+        ```
+    """
+    return [Experiment(path, verbose=False) for path in find_paths(pathlib.Path(root))]
+
+
+def find_paths(root: pathlib.Path) -> list[pathlib.Path]:
+    """Find the directory of every experiment under a root; see `find_experiments`."""
+    if not root.exists():
+        raise ExperimentNotFoundError(
+            f"{root}: expected a directory, found nothing; check the path"
+        )
+    if not root.is_dir():
+        raise NotADirectoryError(f"{root}: expected a directory, found a file; pass its directory")
+    return sorted(_Walk(root).find(), key=_natural)
+
+
+def summarize(path: pathlib.Path) -> Summary:
+    """Summarize an experiment.
+
+    Args:
+        path: its directory.
+
+    Raises:
+        ExperimentNotFoundError: there is no such directory.
+    """
+    if not path.is_dir():
+        raise ExperimentNotFoundError(f"{path}: expected an experiment, found no directory")
+    checkpoints = Checkpoints(path)
+    size, modified = _size_and_time(path)
+    names = os.listdir(path)
+    return Summary(
+        path=path,
+        metadata=metadata.names(path),
+        checkpoints={prefix: checkpoints.steps(prefix) for prefix in checkpoints.prefixes()},
+        last_step=last_step([path / name for name in names if "tfevents" in name]),
+        size=size,
+        modified=modified,
+    )
+
+
+class _Walk:
+    """Visit each directory under a root once."""
+
+    def __init__(self, root: pathlib.Path) -> None:
+        self._root = root
+        self._seen: set[tuple[int, int]] = set()
+        self._links: list[str] = []
+
+    def find(self) -> list[pathlib.Path]:
+        found = list(self._below(str(self._root)))
+        # Links come last, so that what has a place of its own under the root is found there.
+        real_root = self._root.resolve()
+        while self._links:
+            link = self._links.pop()
+            target = pathlib.Path(os.path.realpath(link))
+            if not real_root.is_relative_to(target):
+                found.extend(self._below(link))
+        return [pathlib.Path(path) for path in found]
+
+    def _below(self, top: str) -> Iterator[str]:
+        # Of a directory within an experiment that has run, YAML alone makes no experiment: it is
+        # metadata in a sub-folder, as `eval/step_100`.
+        pending = [(top, False)]
+        while pending:
+            path, in_run = pending.pop()
+            entries = self._enter(path)
+            if entries is None:
+                continue
+            kinds = {_kind(entry) for entry in entries}
+            folders: list[str] = []
+            for folder in (entry for entry in entries if _is_folder(entry)):
+                if _is_orbax(folder):
+                    kinds.add("run")
+                elif folder.is_symlink():
+                    self._links.append(folder.path)
+                else:
+                    folders.append(folder.path)
+            is_run = "run" in kinds
+            if is_run or ("metadata" in kinds and not in_run):
+                yield path
+            pending.extend((folder, in_run or is_run) for folder in folders)
+
+    def _enter(self, path: str) -> list["os.DirEntry[str]"] | None:
+        try:
+            status = os.stat(path)
+            identity = (status.st_dev, status.st_ino)
+            if identity in self._seen:
+                return None
+            self._seen.add(identity)
+            with os.scandir(path) as scan:
+                entries = list(scan)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            warnings.warn(
+                f"{path}: left out, since it cannot be read: {error.strerror}",
+                ExperimentWarning,
+                stacklevel=6,
+            )
+            return None
+        is_environment = any(entry.name == "pyvenv.cfg" for entry in entries)
+        return None if is_environment else entries
+
+
+def _kind(entry: "os.DirEntry[str]") -> str:
+    """Say what a file in a directory makes of it: an experiment that has run, or one to be."""
+    name = entry.name
+    if name.startswith("."):
+        return ""
+    if "tfevents" in name or _CHECKPOINT_FILE.fullmatch(name):
+        return "run" if _is_file(entry) else ""
+    if name.endswith(".yaml"):
+        return "metadata" if _is_file(entry) else ""
+    return ""
+
+
+def _is_file(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir() and not entry.name.startswith(".") and entry.name not in _NOT_ENTERED
+    except OSError:  # A link that leads to itself.
+        return False
+
+
+def _is_orbax(entry: "os.DirEntry[str]") -> bool:
+    if "orbax-checkpoint-tmp" in entry.name:
+        return True
+    if not entry.name[-1:].isdigit():
+        return False
+    return any(os.path.exists(os.path.join(entry.path, mark)) for mark in _ORBAX_MARKS)
+
+
+def _size_and_time(path: pathlib.Path) -> tuple[int, float]:
+    size, modified = 0, path.stat().st_mtime
+    pending = [str(path)]
+    while pending:
+        with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                # What a writer has just removed counts no more.
+                with contextlib.suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
+                    modified = max(modified, status.st_mtime)
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                    elif entry.is_file(follow_symlinks=False):
+                        size += status.st_size
+    return size, modified
+
+
+def _natural(path: pathlib.Path) -> list[tuple[str, int, str]]:
+    """Return a key that sorts numbers by value and all else as text."""
+    parts = re.findall(r"(\D*)(\d*)", str(path))
+    return [(text, int(digits or -1), digits) for text, digits in parts]
