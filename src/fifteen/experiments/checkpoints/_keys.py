@@ -1,0 +1,161 @@
+"""The names of a pytree's leaves, and its shape in dicts and lists."""
+
+import functools
+import itertools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import jax
+
+from .._errors import CheckpointError
+from ._stored import Key
+
+T = TypeVar("T")
+
+_ROOT = "~"
+"""The name of a pytree that is a single leaf. No escaped key is a lone tilde."""
+
+
+def name_of(key: Key) -> str:
+    """Join a key to a name with `/`, escaped as in a JSON pointer (RFC 6901)."""
+    if not key:
+        return _ROOT
+    return "/".join(part.replace("~", "~0").replace("/", "~1") for part in key)
+
+
+def key_of(name: str) -> Key:
+    """Take a name apart again."""
+    if name == _ROOT:
+        return ()
+    return tuple(part.replace("~1", "/").replace("~0", "~") for part in name.split("/"))
+
+
+def flatten(tree: Any) -> tuple[list[Key], list[Any], Any]:
+    """Return the keys and the leaves of a pytree, and its definition.
+
+    Raises:
+        CheckpointError: two leaves have the same key, as `{1: x, "1": y}` would.
+    """
+    leaves, definition = jax.tree.flatten(tree)
+    return _remembering(_keys_of_definition, _keys, tree, definition), leaves, definition
+
+
+def structure(tree: Any, definition: Any, statics: tuple[bool, ...]) -> str:
+    """Describe a pytree in JSON: a dict, a list, a null, or the number of a leaf.
+
+    Lists and tuples are lists; everything else with children is a dict by the names of `Key`.
+
+    Args:
+        tree: the pytree.
+        definition: its definition.
+        statics: for each leaf whether it is a part of the program, which stands as a null and
+            has no number.
+    """
+    return _remembering(
+        lambda known: _structure_of_definition(known, statics),
+        lambda whole: _structure(whole, statics),
+        tree,
+        definition,
+    )
+
+
+def _remembering(
+    by_definition: Callable[[Any], T], by_tree: Callable[[Any], T], tree: Any, definition: Any
+) -> T:
+    """Answer from a pytree's definition, which a loop saves again and again, if possible."""
+    try:
+        return by_definition(definition)
+    except CheckpointError:
+        raise
+    except Exception:
+        # The definition cannot be hashed, or a node refuses to hold anything but its own leaves.
+        return by_tree(tree)
+
+
+@functools.lru_cache(maxsize=64)
+def _keys_of_definition(definition: Any) -> list[Key]:
+    return _keys(_hollow(definition))
+
+
+@functools.lru_cache(maxsize=64)
+def _structure_of_definition(definition: Any, statics: tuple[bool, ...]) -> str:
+    return _structure(_hollow(definition), statics)
+
+
+def _hollow(definition: Any) -> Any:
+    return jax.tree.unflatten(definition, [_Placeholder() for _ in range(definition.num_leaves)])
+
+
+class _Placeholder:
+    """A leaf that stands for another one."""
+
+
+def _keys(tree: Any) -> list[Key]:
+    paths, _ = jax.tree.flatten_with_path(tree)
+    keys = [tuple(map(_part, path)) for path, _ in paths]
+    if len(set(keys)) < len(keys):
+        repeated = sorted({name_of(key) for key in keys if keys.count(key) > 1})
+        raise CheckpointError(
+            f"leaves with the same name: {', '.join(repeated)}; rename one of each, since a dict's "
+            "keys are told apart by their text"
+        )
+    return keys
+
+
+def _part(entry: Any) -> str:
+    for attribute in ("key", "idx", "name"):
+        if hasattr(entry, attribute):
+            return str(getattr(entry, attribute))
+    return str(entry)
+
+
+def _structure(tree: Any, statics: tuple[bool, ...]) -> str:
+    is_static = iter(statics)
+    number = itertools.count()
+
+    def describe(node: Any) -> Any:
+        if node is None:
+            return None
+        children = _children(node)
+        if children is None:
+            return None if next(is_static) else next(number)
+        described = [(part, describe(child)) for part, child in children]
+        if isinstance(node, list | tuple) and not hasattr(node, "_fields"):
+            return [child for _, child in described]
+        return dict(described)
+
+    return json.dumps(describe(tree), separators=(",", ":"))
+
+
+def _children(node: Any) -> list[tuple[str, Any]] | None:
+    """Return a node's children by name, or None for a leaf."""
+    pairs, _ = jax.tree.flatten_with_path(node, is_leaf=lambda other: other is not node)
+    if len(pairs) == 1 and not pairs[0][0] and pairs[0][1] is node:
+        return None
+    return [(_part(path[0]), child) for path, child in pairs]
+
+
+def nest(described: Any, leaves: Sequence[Any]) -> Any:
+    """Put leaves into what `structure` described."""
+    if isinstance(described, Mapping):
+        return {part: nest(child, leaves) for part, child in described.items()}
+    if isinstance(described, list):
+        return [nest(child, leaves) for child in described]
+    if described is None:
+        return None
+    return leaves[described]
+
+
+def nest_by_keys(leaves: Mapping[Key, Any]) -> Any:
+    """Put leaves into nested dicts by their keys, where nothing else is known."""
+    if () in leaves:
+        return leaves[()]
+    nested: dict[str, Any] = {}
+    for key, leaf in leaves.items():
+        *parents, last = key
+        node = nested
+        for part in parents:
+            node = node.setdefault(part, {})
+        node[last] = leaf
+    return nested

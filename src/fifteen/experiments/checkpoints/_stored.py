@@ -1,0 +1,107 @@
+"""What a checkpoint on disk is to the rest of the room, whatever its format.
+
+A leaf is named by its key: a tuple with one text for each level of the pytree above it. A dict's
+key, an attribute's and a namedtuple's field name, and the index in a list, tuple or custom node
+stand as their `str`. Flax's state dicts, Orbax's key paths and our files all come down to that,
+so that a state saved by one is found by the names of the other. A pytree that is a single leaf
+has the empty key.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from .. import _directory
+from .._errors import CheckpointDamagedError
+
+Key = tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class LeafInfo:
+    """Describe a leaf of a checkpoint.
+
+    Attributes:
+        shape: its shape; `()` for what is no array.
+        dtype: its dtype's name, `key<impl>` for a typed PRNG key, or the name of a Python type.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{','.join(map(str, self.shape))}]"
+
+
+class StoredCheckpoint(Protocol):
+    """A checkpoint on disk, of which so far only the description has been read."""
+
+    @property
+    def path(self) -> pathlib.Path:
+        """The file or directory."""
+        ...
+
+    @property
+    def leaves(self) -> Mapping[Key, LeafInfo]:
+        """Every leaf, in the order of the pytree."""
+        ...
+
+    def read(self, wanted: Mapping[Key, Any]) -> dict[Key, Any]:
+        """Read some leaves.
+
+        Args:
+            wanted: for each key the target's leaf, or None. A format that can load an array
+                straight onto the devices takes the sharding from it.
+
+        Returns:
+            For each key a NumPy array on the host, a `jax.Array` (a typed PRNG key always), or a
+            Python int, float, complex, bool, str or bytes.
+
+        Raises:
+            CheckpointDamagedError: a leaf's bytes are not those that were written.
+        """
+        ...
+
+    def nested(self, leaves: Mapping[Key, Any]) -> Any:
+        """Put leaves that were read into nested dicts and lists, as they were saved."""
+        ...
+
+
+def open_stored(path: pathlib.Path) -> StoredCheckpoint:
+    """Open what lies at a path: our file, an Orbax directory, or an old msgpack file.
+
+    Raises:
+        CheckpointDamagedError: it is none of these, or its description is damaged.
+        MissingExtraError: reading it needs a package that is not installed.
+    """
+    return _opener(path)(path)
+
+
+def _opener(path: pathlib.Path) -> Callable[[pathlib.Path], StoredCheckpoint]:
+    # Imported where used, since Orbax and msgpack are extras.
+    if path.name.endswith(SUFFIX):
+        from ._safetensors import SafetensorsFile
+
+        return SafetensorsFile
+    if path.is_dir():
+        from ._orbax import OrbaxDirectory
+
+        return OrbaxDirectory
+    from ._msgpack import MsgpackFile
+
+    return MsgpackFile
+
+
+SUFFIX = ".safetensors"
+"""What our own files' names end with, after the step."""
+
+
+def names_in(directory: pathlib.Path) -> list[str]:
+    """List what may be checkpoints in a directory: everything but temporaries."""
+    return _directory.list_names(directory)
+
+
+def damaged(path: pathlib.Path, problem: str) -> CheckpointDamagedError:
+    """Return the error that says what is wrong with a file."""
+    return CheckpointDamagedError(f"{path}: {problem}; restore another step, or a copy of the file")
