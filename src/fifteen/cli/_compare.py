@@ -1,0 +1,93 @@
+"""`fifteen compare`."""
+
+import os
+import pathlib
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from ._fields import STATISTICS, Fields, matching, statistic
+from ._table import Column, Format, print_table
+
+_NOT_COMPARED = "provenance"
+
+
+def compare(
+    first: Annotated[Positional[pathlib.Path], arg(metavar="DIR")],
+    second: Annotated[Positional[pathlib.Path], arg(metavar="DIR")],
+    others: Annotated[Positional[tuple[pathlib.Path, ...]], arg(metavar="[DIR ...]")] = (),
+    metadata: tuple[str, ...] = (),
+    tags: tuple[str, ...] = (),
+    all: bool = False,
+    format: Format = "table",
+) -> None:
+    """Compare experiments: where their metadata differ, and how their scalars came out.
+
+    Args:
+        first: an experiment's directory.
+        second: another one.
+        others: further ones.
+        metadata: which metadata to compare, by name; all but `provenance` by default.
+        tags: which scalars to compare, by their tags; `*` stands for anything. All by default.
+        all: show what is equal as well.
+        format: `csv` and `json` hold exact values.
+    """
+    directories = [first, second, *others]
+    fields = [Fields(directory) for directory in directories]
+    found = _compare_metadata(fields, metadata, all)
+    scalars = _compare_scalars(fields, tags)
+    labels = [Column(label) for label in _labels(directories)]
+    if format != "table":
+        kinds = [["metadata", *row] for row in found] + [["scalar", *row] for row in scalars]
+        print_table([Column("kind"), Column("name"), *labels], kinds, format)
+        return
+    if found:
+        print_table([Column("metadata", is_number=False), *labels], found, format)
+    else:
+        print("No difference in metadata.")
+    if scalars:
+        print()
+        print_table([Column("scalar", is_number=False), *labels], scalars, format)
+
+
+def _compare_metadata(
+    fields: list[Fields], names: tuple[str, ...], equal_ones: bool
+) -> list[list[Any]]:
+    there = list(
+        dict.fromkeys(name for field in fields for name in field.experiment.metadata_names())
+    )
+    if names:
+        wanted = matching(names, there, "metadata")
+    else:
+        wanted = [name for name in there if name != _NOT_COMPARED]
+    flat = [field.metadata(wanted) for field in fields]
+    rows: list[list[Any]] = []
+    for key in dict.fromkeys(key for values in flat for key in values):
+        values = [values.get(key) for values in flat]
+        is_equal = all(key in values for values in flat) and len(set(map(repr, values))) == 1
+        if equal_ones or not is_equal:
+            rows.append([key, *values])
+    return rows
+
+
+def _compare_scalars(fields: list[Fields], patterns: tuple[str, ...]) -> list[list[Any]]:
+    curves = [field.scalars for field in fields]
+    tags = sorted({tag for curve in curves for tag in curve})
+    if patterns:
+        tags = matching(patterns, tags, "scalar")
+    rows: list[list[Any]] = []
+    for tag in tags:
+        for wanted in STATISTICS:
+            values = [statistic(found[tag], wanted) if tag in found else None for found in curves]
+            rows.append([f"{tag} {wanted}", *values])
+    return rows
+
+
+def _labels(directories: list[pathlib.Path]) -> list[str]:
+    """Return the shortest ends of the paths that tell them apart."""
+    paths = [pathlib.Path(os.path.abspath(directory)) for directory in directories]
+    names = [path.name for path in paths]
+    if len(set(names)) == len(names):
+        return names
+    common = os.path.commonpath(paths)
+    return [os.path.relpath(path, common) for path in paths]

@@ -1,0 +1,135 @@
+"""What an experiment holds, by the names that a command line uses for it."""
+
+import contextlib
+import fnmatch
+import functools
+import pathlib
+import warnings
+from collections.abc import Generator, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from ._errors import CommandError
+
+if TYPE_CHECKING:
+    from fifteen.experiments import Experiment, ScalarSeries
+
+Statistic = Literal["last", "min", "max"]
+STATISTICS: tuple[Statistic, ...] = ("last", "min", "max")
+
+
+class Fields:
+    """Read an experiment's metadata and scalars when they are first asked for.
+
+    Args:
+        directory: the experiment's directory.
+
+    Raises:
+        ExperimentNotFoundError: there is no experiment.
+    """
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        from fifteen.experiments import Experiment
+
+        self.experiment: Experiment = Experiment(directory).assert_exists()
+
+    def metadata(self, names: Iterable[str]) -> dict[str, Any]:
+        """Return the values of metadata by dotted names that begin with the metadata's name."""
+        return {key: value for name in names for key, value in self._metadata_of(name).items()}
+
+    @functools.cached_property
+    def scalars(self) -> "dict[str, ScalarSeries]":
+        """The curves by their tags."""
+        with _unprinted():
+            return self.experiment.read_scalars()
+
+    def names(self) -> list[str]:
+        """Return everything that `value` takes."""
+        return [*self.metadata(self.experiment.metadata_names()), *self.scalars]
+
+    def value(self, name: str) -> Any:
+        """Return a value by its name; None if there is none.
+
+        Args:
+            name: a dotted name in the metadata, with or without the name of the metadata before
+                it, or a scalar's tag, with `:min`, `:max` or `:last` behind it or nothing.
+        """
+        for metadata_name in self.experiment.metadata_names():
+            values = self._metadata_of(metadata_name)
+            for key in (name, f"{metadata_name}.{name}"):
+                if key in values:
+                    return values[key]
+        if name in self.scalars:
+            return statistic(self.scalars[name], "last")
+        tag, _, wanted = name.rpartition(":")
+        for known in STATISTICS:
+            if wanted == known and tag in self.scalars:
+                return statistic(self.scalars[tag], known)
+        return None
+
+    def _metadata_of(self, name: str) -> dict[str, Any]:
+        if name not in self._read:
+            self._read[name] = _read_metadata(self.experiment, name)
+        return self._read[name]
+
+    @functools.cached_property
+    def _read(self) -> dict[str, dict[str, Any]]:
+        return {}
+
+
+def statistic(curve: "ScalarSeries", wanted: Statistic) -> float:
+    """Return the last, smallest or largest value of a curve; NaN is neither small nor large."""
+    if wanted == "last":
+        return float(curve.value[-1])
+    numbers = curve.value[curve.value == curve.value]
+    if not len(numbers):
+        return float("nan")
+    return float(numbers.min() if wanted == "min" else numbers.max())
+
+
+def matching(patterns: Sequence[str], names: Iterable[str], what: str) -> list[str]:
+    """Return the names that match any of the patterns, in their own order.
+
+    Raises:
+        CommandError: a pattern matches nothing; says what there is.
+    """
+    names = list(names)
+    chosen: set[str] = set()
+    for pattern in patterns:
+        matches = [name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)]
+        if not matches:
+            raise CommandError(
+                f"no {what} is called {pattern!r}; there is: {enumerate_names(names)}"
+            )
+        chosen.update(matches)
+    return [name for name in names if name in chosen]
+
+
+def enumerate_names(names: Sequence[str]) -> str:
+    """Write what there is to choose from, cut where it is long."""
+    if not names:
+        return "none at all"
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+
+
+def _read_metadata(experiment: "Experiment", name: str) -> dict[str, Any]:
+    """Read metadata as plain data; what cannot be read is told of, and the rest goes on."""
+    from fifteen.experiments import ExperimentWarning, FifteenError, flatten
+
+    try:
+        with _unprinted():
+            content = experiment.read_metadata(name, Any)
+    except FifteenError as error:
+        warnings.warn(str(error), ExperimentWarning, stacklevel=2)
+        return {}
+    return dict(flatten({name: content}))
+
+
+@contextlib.contextmanager
+def _unprinted() -> Generator[None]:
+    """Keep an experiment's lines out of our output, but let its warnings through.
+
+    A handle that is not verbose would keep back the warnings too, and a damaged file is what the
+    reader of a table has to know of.
+    """
+    with contextlib.redirect_stdout(None):
+        yield

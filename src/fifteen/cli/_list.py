@@ -1,0 +1,91 @@
+"""`fifteen list`."""
+
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from ._errors import CommandError
+from ._fields import Fields, enumerate_names
+from ._table import Column, Format, iso_time, print_table, show_bytes, show_time
+
+if TYPE_CHECKING:
+    from fifteen.experiments._discovery import Summary
+
+_BUILT_IN = [
+    Column("name", is_number=False),
+    Column("step"),
+    Column("checkpoints"),
+    Column("size", show_bytes),
+    Column("changed", show_time),
+]
+
+
+def list_experiments(
+    root: Annotated[Positional[pathlib.Path], arg(metavar="ROOT")] = pathlib.Path(),
+    columns: tuple[str, ...] = (),
+    sort: Annotated[str, arg(metavar="COLUMN")] = "name",
+    reverse: bool = False,
+    format: Format = "table",
+) -> None:
+    """List the experiments below a directory.
+
+    Args:
+        root: where to look.
+        columns: more columns: fields of metadata (`config.optimizer.lr`, or `optimizer.lr`) and
+            scalars by their tags, of which the last value is shown, or with `:min` and `:max`
+            behind the tag the smallest and the largest (`test/accuracy:max`).
+        sort: the column to sort by. Names are in natural order: `run_2` before `run_10`.
+        reverse: sort from the last to the first.
+        format: `csv` and `json` hold sizes in bytes and exact values.
+    """
+    from fifteen.experiments._discovery import find_paths, summarize
+
+    paths = find_paths(root)
+    fields = [Fields(path) for path in paths] if columns else []
+    rows: list[list[Any]] = []
+    for index, path in enumerate(paths):
+        row = _row(root, path, summarize(path))
+        rows.append(row + [fields[index].value(column) for column in columns])
+    _refuse_unknown(columns, rows, fields)
+    names = [column.name for column in _BUILT_IN] + list(columns)
+    if sort not in names:
+        raise CommandError(f"cannot sort by {sort!r}; the columns are: {', '.join(names)}")
+    if sort != "name":
+        rows.sort(key=lambda row: _order(row[names.index(sort)], reverse), reverse=reverse)
+    elif reverse:
+        rows.reverse()
+    more = [Column(name, is_number=_is_numeric(rows, names.index(name))) for name in columns]
+    print_table(_BUILT_IN + more, rows, format)
+
+
+def _row(root: pathlib.Path, path: pathlib.Path, summary: "Summary") -> list[Any]:
+    return [
+        os.path.relpath(path, root),
+        summary.latest_step,
+        sum(map(len, summary.checkpoints.values())),
+        summary.size,
+        iso_time(summary.modified),
+    ]
+
+
+def _refuse_unknown(columns: Sequence[str], rows: list[list[Any]], fields: list[Fields]) -> None:
+    for index, column in enumerate(columns, start=len(_BUILT_IN)):
+        if rows and all(row[index] is None for row in rows):
+            known = list(dict.fromkeys(name for field in fields for name in field.names()))
+            raise CommandError(
+                f"no experiment has metadata or a scalar called {column!r}; "
+                f"there is: {enumerate_names(known)}"
+            )
+
+
+def _order(value: Any, reverse: bool) -> tuple[bool, bool, Any]:
+    """Return a key that sorts numbers before text, and what is absent last in either direction."""
+    is_text = not isinstance(value, int | float)
+    return (value is None) != reverse, is_text, str(value) if is_text else value
+
+
+def _is_numeric(rows: list[list[Any]], index: int) -> bool:
+    return all(isinstance(row[index], int | float | None) for row in rows)

@@ -1,0 +1,165 @@
+"""Tables: for people on a terminal, and for other programs."""
+
+import csv
+import dataclasses
+import datetime
+import io
+import json
+import math
+import re
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+Format = Literal["table", "csv", "json"]
+
+_ABSENT = "-"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def show_value(value: Any) -> str:
+    """Write a value for people, in one line: numbers to six digits, absent ones as a dash."""
+    if value is None:
+        return _ABSENT
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return printable(str(value))
+
+
+def show_bytes(value: Any) -> str:
+    """Write a number of bytes with a binary unit."""
+    size = float(value)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 99.95 else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def show_time(value: Any) -> str:
+    """Write a moment, in ISO 8601, to the minute and without its zone."""
+    return datetime.datetime.fromisoformat(value).strftime("%Y-%m-%d %H:%M")
+
+
+def iso_time(seconds: float) -> str:
+    """Return a moment, in seconds since the epoch, in ISO 8601 with the zone."""
+    return datetime.datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
+
+
+def printable(text: str) -> str:
+    """Escape control characters, which could do anything to a terminal."""
+    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """Describe a column.
+
+    Attributes:
+        name: its heading, and its key in JSON.
+        show: how a value is written for people.
+        is_number: whether to align it to the right.
+    """
+
+    name: str
+    show: Callable[[Any], str] = show_value
+    is_number: bool = True
+
+
+def print_table(columns: list[Column], rows: Iterable[list[Any]], format: Format) -> None:
+    """Print rows on stdout.
+
+    As a table they are fitted to the terminal; where stdout is none, lines are as long as they
+    need to be, and nothing depends on the environment. CSV and JSON hold the values themselves.
+    """
+    if format == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow([column.name for column in columns])
+        writer.writerows(rows)
+    elif format == "json":
+        names = [column.name for column in columns]
+        print_json([dict(zip(names, row, strict=True)) for row in rows])
+    else:
+        cells = [
+            [
+                _ABSENT if value is None else column.show(value)
+                for column, value in zip(columns, row, strict=True)
+            ]
+            for row in rows
+        ]
+        (_print_on_terminal if sys.stdout.isatty() else _print_plain)(columns, cells)
+
+
+def print_json(value: Any) -> None:
+    """Print JSON; numbers that it does not have are written as protocol buffers write them."""
+    print(json.dumps(_for_json(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _for_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _for_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_for_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
+def _print_plain(columns: list[Column], cells: list[list[str]]) -> None:
+    widths = _widths(columns, cells)
+    out = io.StringIO()
+    for row in [[column.name for column in columns], *cells]:
+        padded = [
+            text.rjust(width) if column.is_number else text.ljust(width)
+            for column, text, width in zip(columns, row, widths, strict=True)
+        ]
+        out.write("  ".join(padded).rstrip() + "\n")
+    sys.stdout.write(out.getvalue())
+
+
+def _print_on_terminal(columns: list[Column], cells: list[list[str]]) -> None:
+    """Print a table as wide as the terminal; columns that have no place beside go below."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    widths = _widths(columns, cells)
+    widths[0] = min(widths[0], max(console.width // 2, 16))
+    for number, group in enumerate(_groups(widths, console.width)):
+        if number:
+            console.print()
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for index in group:
+            column = columns[index]
+            table.add_column(
+                Text(column.name),
+                justify="right" if column.is_number else "left",
+                overflow="fold",
+                min_width=min(widths[index], console.width // 2),
+            )
+        for row in cells:
+            table.add_row(*(Text(row[index]) for index in group))
+        console.print(table)
+
+
+def _groups(widths: list[int], available: int) -> list[list[int]]:
+    """Divide the columns so that each group, with the first column before it, fits."""
+    groups = [[0]]
+    used = widths[0]
+    for index, width in enumerate(widths[1:], start=1):
+        if len(groups[-1]) > 1 and used + 2 + width > available:
+            groups.append([0])
+            used = widths[0]
+        groups[-1].append(index)
+        used += 2 + width
+    return groups
+
+
+def _widths(columns: list[Column], cells: list[list[str]]) -> list[int]:
+    return [
+        max(len(text) for text in (column.name, *(row[index] for row in cells)))
+        for index, column in enumerate(columns)
+    ]
