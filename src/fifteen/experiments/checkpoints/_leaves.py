@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
@@ -66,7 +67,7 @@ def take(value: Any, own: bool) -> Leaf:
     Raises:
         CheckpointError: it is something else; the text says what, not where.
     """
-    if isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         implementation = str(jax.random.key_impl(value))
         data = np.asarray(jax.random.key_data(value))
         return Leaf(
@@ -111,15 +112,22 @@ def _native(array: HostArray) -> Tensor:
 
 def _scalar(value: Any) -> Leaf:
     kind = next(kind for kind in SCALARS if isinstance(value, kind))
-    texts = {
-        bool: lambda: value,
-        int: lambda: hex(value),
-        float: lambda: float(value).hex(),
-        complex: lambda: [complex(value).real.hex(), complex(value).imag.hex()],
-        str: lambda: str(value),
-        bytes: lambda: base64.b64encode(value).decode(),
-    }
-    return Leaf(LeafInfo((), kind.__name__), None, {kind.__name__: texts[kind]()})
+    return Leaf(LeafInfo((), kind.__name__), None, {kind.__name__: _text(value)})
+
+
+def _text(value: Any) -> Any:
+    """Return what JSON holds exactly; floats in hexadecimal, as JSON has no NaN."""
+    match value:
+        case bool() | str():
+            return value
+        case int():
+            return hex(value)
+        case float():
+            return value.hex()
+        case complex():
+            return [value.real.hex(), value.imag.hex()]
+        case _:
+            return base64.b64encode(value).decode()
 
 
 def info_of(dtype: str, shape: tuple[int, ...], description: dict[str, Any] | None) -> LeafInfo:
@@ -143,21 +151,25 @@ def give(tensor: Tensor | None, description: dict[str, Any] | None) -> Any:
         if description is None:
             return array
         if "key" in description:
-            return jax.random.wrap_key_data(array, impl=str(description["key"]))
+            return jax.random.wrap_key_data(jnp.asarray(array), impl=str(description["key"]))
         dtype = dtype_named(str(description["dtype"]))
         return array.view(dtype).reshape(tensor.shape[:-1])
     if description is None:
         raise ValueError("a leaf without a tensor or a description")
     ((kind, text),) = description.items()
-    values = {
-        "bool": lambda: bool(text),
-        "int": lambda: int(text, 16),
-        "float": lambda: float.fromhex(text),
-        "complex": lambda: complex(*map(float.fromhex, text)),
-        "str": lambda: str(text),
-        "bytes": lambda: base64.b64decode(text),
-    }
-    return values[kind]()
+    match kind:
+        case "int":
+            return int(text, 16)
+        case "float":
+            return float.fromhex(text)
+        case "complex":
+            return complex(*map(float.fromhex, text))
+        case "bytes":
+            return base64.b64decode(text)
+        case "bool" | "str":
+            return text
+        case _:
+            raise ValueError(f"a leaf of the unknown kind {kind!r}")
 
 
 def dtype_named(name: str) -> np.dtype[Any]:

@@ -14,7 +14,7 @@ import os
 import pathlib
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import google_crc32c
 import numpy as np
@@ -71,7 +71,7 @@ def write(file: io.FileIO, leaves: Sequence[tuple[Key, Leaf]], structure: str) -
 class _Checksums:
     """Compute checksums beside the writing, which leaves a processor idle."""
 
-    def __init__(self, names: list[int], buffers: list[HostArray], size: int) -> None:
+    def __init__(self, names: list[int], buffers: list[Any], size: int) -> None:
         self._names, self._buffers = names, buffers
         self._computed: dict[int, int] = {}
         self._thread = threading.Thread(target=self._compute) if size > _INLINE_BYTES else None
@@ -90,8 +90,11 @@ class _Checksums:
         return self._computed
 
 
-def _bytes_of(array: HostArray) -> HostArray:
-    """Return an array's bytes without copying them, read-only as the checksum wants them."""
+def _bytes_of(array: HostArray) -> Any:
+    """Return an array's bytes without copying them, read-only as the checksum wants them.
+
+    A buffer, which the type checker knows arrays to be from Python 3.12 on only.
+    """
     flat = array.reshape(-1).view(np.uint8)
     flat.flags.writeable = False
     return flat
@@ -190,7 +193,7 @@ class SafetensorsFile:
         begin, end = group[0][1].start, group[-1][1].end
         buffer = np.empty(end - begin, np.uint8)
         file.seek(self._data_start + begin)
-        view, at = memoryview(buffer), 0
+        view, at = memoryview(cast(Any, buffer)), 0
         while at < len(buffer):
             count = file.readinto(view[at:])
             if not count:

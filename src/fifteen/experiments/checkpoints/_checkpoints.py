@@ -1,0 +1,197 @@
+"""Checkpoints: saving and restoring in one directory, also in the background."""
+
+import concurrent.futures
+import contextlib
+import pathlib
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from .. import _directory, _processes
+from .._errors import CheckpointDamagedError, CheckpointError, CheckpointExistsError
+from . import _keys, _leaves, _matching, _safetensors
+from ._history import History, as_step, prefixes_in, superfluous
+from ._leaves import Leaf
+from ._stored import Key, LeafInfo, open_stored
+
+
+class Checkpoints:
+    """Save and restore the checkpoints of one directory.
+
+    At most one save is under way at a time, and everything else waits for it.
+    """
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self._directory = directory
+        self._lock = threading.RLock()
+        self._pending: concurrent.futures.Future[None] | None = None
+
+    def save(
+        self,
+        target: Any,
+        step: Any,
+        prefix: str,
+        keep: int,
+        overwrite: bool,
+        keep_every_n_steps: int | None,
+        blocking: bool,
+    ) -> pathlib.Path:
+        """Save a pytree; see `Experiment.save_checkpoint`."""
+        with self._lock:
+            self.wait()
+            number = as_step(step)
+            _check_retention(keep, keep_every_n_steps)
+            history = History.of(self._directory, prefix)
+            if _is_spread(target):
+                from . import _orbax
+
+                return _orbax.save(history, target, number, keep, overwrite, keep_every_n_steps)
+            _refuse_earlier(history, number, overwrite)
+            leaves, structure = _take(target, own=not blocking)
+            path = history.path(number)
+
+            def commit() -> None:
+                _directory.make_directory(path.parent)
+                _directory.remove_leftovers(path.parent)
+                with _directory.atomic_file(path) as file:
+                    _safetensors.write(file, leaves, structure)
+                _tidy(history, number, keep, keep_every_n_steps)
+
+            if blocking:
+                commit()
+            else:
+                self._pending = _in_background(commit)
+            return path
+
+    def restore(
+        self, target: Any, step: Any, prefix: str, strict: bool, partial: bool
+    ) -> tuple[Any, pathlib.Path]:
+        """Restore a pytree; see `Experiment.restore_checkpoint`."""
+        with self._lock:
+            self.wait()
+            history = History.of(self._directory, prefix)
+            path = history.find(step)
+            try:
+                return _matching.restore(target, open_stored(path), strict, partial), path
+            except CheckpointDamagedError as error:
+                if step is None:
+                    whole = _latest_whole(history, before=path)
+                    raise CheckpointDamagedError(f"{error}; {whole}") from None
+                raise
+
+    def steps(self, prefix: str) -> list[int]:
+        """Return the steps of the committed checkpoints, ascending."""
+        with self._lock:
+            self.wait()
+            return list(History.of(self._directory, prefix).paths())
+
+    def prefixes(self) -> list[str]:
+        """Return the prefixes under which there are checkpoints, sorted."""
+        with self._lock:
+            self.wait()
+            return prefixes_in(self._directory)
+
+    def leaves(self, step: Any, prefix: str) -> dict[str, LeafInfo]:
+        """Return the leaves of a checkpoint by their names, from its description alone."""
+        with self._lock:
+            self.wait()
+            stored = open_stored(History.of(self._directory, prefix).find(step))
+            return {_keys.name_of(key): info for key, info in stored.leaves.items()}
+
+    def wait(self) -> None:
+        """See the save in the background through; raise its error, once."""
+        with self._lock:
+            pending, self._pending = self._pending, None
+            if pending is not None:
+                pending.result()
+
+    def close(self) -> None:
+        """See the save in the background through; there is nothing else to let go of."""
+        self.wait()
+
+
+def _take(target: Any, own: bool) -> tuple[list[tuple[Key, Leaf]], str]:
+    """Take all values of a pytree over, and describe it."""
+    keys, values, definition = _keys.flatten(target)
+    statics = tuple(_leaves.is_static(value) for value in values)
+    for value in values:
+        if isinstance(value, jax.Array):
+            # Transfers of several arrays overlap once all of them have been started.
+            value.copy_to_host_async()
+    taken: list[tuple[Key, Leaf]] = []
+    problems: list[str] = []
+    for key, value, is_static in zip(keys, values, statics, strict=True):
+        if not is_static:
+            try:
+                taken.append((key, _leaves.take(value, own)))
+            except (CheckpointError, RuntimeError) as error:
+                problems.append(f"{_keys.name_of(key)}: {error}")
+    if problems:
+        raise CheckpointError("; ".join(problems))
+    return taken, _keys.structure(target, definition, statics)
+
+
+def _is_spread(target: Any) -> bool:
+    """Whether the state is held by several processes."""
+    return _processes.count() > 1 or any(
+        isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
+        for leaf in jax.tree.leaves(target)
+    )
+
+
+def _check_retention(keep: Any, keep_every_n_steps: Any) -> None:
+    for name, value in (("keep", keep), ("keep_every_n_steps", keep_every_n_steps)):
+        if value is None and name == "keep_every_n_steps":
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise CheckpointError(f"{name}: expected a whole number of at least 1, found {value!r}")
+
+
+def _refuse_earlier(history: History, step: int, overwrite: bool) -> None:
+    steps = list(history.paths())
+    if steps and step <= steps[-1] and not overwrite:
+        raise CheckpointExistsError(
+            f"{history.directory}: cannot save step {step} under the prefix {history.prefix!r}, "
+            f"since there is a checkpoint of step {steps[-1]}; pass overwrite=True to replace the "
+            "steps from there on"
+        )
+
+
+def _tidy(history: History, step: int, keep: int, keep_every_n_steps: int | None) -> None:
+    """Remove what a committed checkpoint replaces: later steps, and the superfluous ones."""
+    foreign = history.directory / f"{history.prefix}{step}"
+    _directory.remove(foreign)
+    steps = list(history.paths())
+    for later in [other for other in steps if other > step]:
+        history.remove(later)
+    remaining = [other for other in steps if other <= step]
+    for old in superfluous(remaining, keep, keep_every_n_steps):
+        history.remove(old)
+
+
+def _latest_whole(history: History, before: pathlib.Path) -> str:
+    for step, path in reversed(history.paths().items()):
+        if path != before:
+            with contextlib.suppress(Exception):
+                stored = open_stored(path)
+                stored.read(dict.fromkeys(stored.leaves))
+                return f"the latest whole one is step {step}: restore_checkpoint(..., step={step})"
+    return "there is no earlier whole one"
+
+
+def _in_background(action: Callable[[], None]) -> "concurrent.futures.Future[None]":
+    """Run an action in a thread of its own, which the interpreter waits for at its end."""
+    future: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            action()
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(None)
+
+    threading.Thread(target=run, name="saving a checkpoint", daemon=False).start()
+    return future

@@ -1,0 +1,142 @@
+"""The checkpoints of one prefix: which steps there are, and which of them to keep."""
+
+import dataclasses
+import operator
+import pathlib
+import re
+from typing import Any
+
+import numpy as np
+
+from .. import _directory
+from .._errors import CheckpointError, CheckpointNotFoundError, UnsafePathError
+from ._stored import SUFFIX, names_in
+
+_NAME = re.compile(rf"(?P<prefix>.*?)(?P<step>\d+)(?P<suffix>{re.escape(SUFFIX)})?", re.DOTALL)
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """Name the checkpoints of one prefix in a directory.
+
+    Attributes:
+        directory: where they lie.
+        prefix: what their names begin with, before the step.
+    """
+
+    directory: pathlib.Path
+    prefix: str
+
+    @classmethod
+    def of(cls, root: pathlib.Path, prefix: str) -> "History":
+        """Return the history of a prefix, which may lead into a sub-folder, below a root.
+
+        Raises:
+            CheckpointError: the prefix is no text, or leaves the root.
+        """
+        if not isinstance(prefix, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise CheckpointError(f"prefix: expected a str, found {prefix!r}")
+        try:
+            # A step makes a whole name of it, also where the prefix is empty or ends with `/`.
+            path = _directory.inside(root, prefix + "0")
+        except UnsafePathError as error:
+            raise CheckpointError(f"prefix {prefix!r}: {error}") from None
+        return cls(path.parent, path.name.removesuffix("0"))
+
+    def paths(self) -> dict[int, pathlib.Path]:
+        """Return where each step's checkpoint lies, in the order of the steps.
+
+        Where a step has a file of ours and one of another format, ours counts.
+        """
+        found: dict[int, pathlib.Path] = {}
+        for name in names_in(self.directory):
+            match = _NAME.fullmatch(name)
+            if match and name.startswith(self.prefix):
+                digits = name[len(self.prefix) :].removesuffix(SUFFIX)
+                # A longer prefix, as in `checkpoint_best_3`, is another history.
+                is_step = digits.isascii() and digits.isdecimal() and str(int(digits)) == digits
+                if is_step and (int(digits) not in found or match["suffix"]):
+                    found[int(digits)] = self.directory / name
+        return dict(sorted(found.items()))
+
+    def path(self, step: int) -> pathlib.Path:
+        """Return where our file of a step lies."""
+        return self.directory / f"{self.prefix}{step}{SUFFIX}"
+
+    def find(self, step: Any) -> pathlib.Path:
+        """Return where the checkpoint of a step lies, or of the latest one.
+
+        Raises:
+            CheckpointNotFoundError: there is none; lists those that there are.
+        """
+        paths = self.paths()
+        asked = None if step is None else as_step(step)
+        if asked is None and paths:
+            return list(paths.values())[-1]
+        if asked in paths:
+            return paths[asked]
+        what = "no checkpoint" if asked is None else f"no checkpoint of step {asked}"
+        present = ", ".join(map(str, paths)) if paths else "none"
+        raise CheckpointNotFoundError(
+            f"{self.directory}: {what} under the prefix {self.prefix!r}; steps present: {present}"
+        )
+
+    def remove(self, step: int) -> None:
+        """Remove what lies there for a step, in every format."""
+        for path in (self.path(step), self.directory / f"{self.prefix}{step}"):
+            _directory.remove(path)
+        # What flax wrote beside its file for arrays of several processes.
+        _directory.remove(self.directory / f"{self.prefix}{step}_gda")
+
+
+def prefixes_in(directory: pathlib.Path) -> list[str]:
+    """Return the prefixes of what looks like checkpoints in a directory, sorted.
+
+    Only what has our suffix, or is called `checkpoint…`, is taken for one: a number at the end of
+    a name says little by itself.
+    """
+    found: set[str] = set()
+    for name in names_in(directory):
+        match = _NAME.fullmatch(name)
+        if match and (match["suffix"] or name.startswith("checkpoint")):
+            found.add(match["prefix"])
+    return sorted(found)
+
+
+def as_step(step: Any) -> int:
+    """Return a step as an int.
+
+    Raises:
+        CheckpointError: it is no whole number, or negative.
+    """
+    if isinstance(step, bool | np.bool_):
+        raise CheckpointError(f"step: expected a whole number, found {step!r}")
+    try:
+        number = operator.index(step)
+    except TypeError:
+        raise CheckpointError(f"step: expected a whole number, found {step!r}") from None
+    if number < 0:
+        raise CheckpointError(f"step: expected at least 0, found {number}")
+    return number
+
+
+def superfluous(steps: list[int], keep: int, keep_every_n_steps: int | None) -> list[int]:
+    """Return the steps that need not be kept.
+
+    The newest `keep` are kept. Of the older ones, walking upwards, each that lies at least
+    `keep_every_n_steps` above the last one kept is kept too; this is flax's documented rule.
+
+    Args:
+        steps: ascending.
+        keep: at least 1.
+        keep_every_n_steps: None to keep no others.
+    """
+    dropped: list[int] = []
+    last_kept: int | None = None
+    for step in steps[:-keep]:
+        is_far = last_kept is None or step - last_kept >= (keep_every_n_steps or 0)
+        if keep_every_n_steps is not None and is_far:
+            last_kept = step
+        else:
+            dropped.append(step)
+    return dropped
