@@ -1,0 +1,69 @@
+"""What must not be written down: credentials, and the name of the user."""
+
+import os
+import re
+
+HIDDEN = "***"
+
+_SECRET_WORDS = {"token", "password", "passwd", "passphrase", "secret", "apikey", "credentials"}
+_SECRET_KEYS = {"api", "access", "private", "secret", "signing", "auth", "encryption", "license"}
+"""What stands before `key` when the key is a secret one."""
+
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
+_URL_USER = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/@\s]+@", re.IGNORECASE)
+_SECRET_VALUE = re.compile(
+    # As GitHub, GitLab, Hugging Face, OpenAI, Slack and Amazon issue them, and JSON Web Tokens.
+    r"\b(?:(?:gh[opsur]|github_pat|glpat|hf|sk|xox[abprs])[-_][\w-]{16,}"
+    r"|A[KS]IA[A-Z0-9]{16}|eyJ[\w-]+\.eyJ[\w-]+\.[\w-]+)"
+)
+_AUTHORIZATION = re.compile(r"\b(authorization:\s*\w+\s+)\S+", re.IGNORECASE)
+
+
+def without_home(text: str) -> str:
+    """Write the home directory at the start of a path as `~`."""
+    home = os.path.expanduser("~").rstrip("/")
+    if home and (text == home or text.startswith(home + "/")):
+        return "~" + text[len(home) :]
+    return text
+
+
+def redact_command(command: list[str]) -> list[str]:
+    """Hide what looks like a credential in a command line.
+
+    Args:
+        command: its arguments.
+
+    Returns:
+        As many arguments, with `***` in the place of user names and passwords in URLs, of tokens
+        of well-known forms, and of what is given to `--api-key`, `--token`, `wandb.password=`
+        and the like.
+    """
+    redacted: list[str] = []
+    names_secret = False
+    for argument in command:
+        is_option = argument.startswith("-") and len(argument) > 1
+        name, equals, _ = argument.partition("=")
+        if names_secret and not is_option:
+            redacted.append(HIDDEN)
+        elif equals and _is_secret(name):
+            redacted.append(f"{name}={HIDDEN}")
+        else:
+            redacted.append(redact(without_home(argument)))
+        names_secret = is_option and not equals and _is_secret(argument)
+    return redacted
+
+
+def redact(text: str) -> str:
+    """Hide what looks like a credential in a text, whatever surrounds it."""
+    text = _URL_USER.sub(rf"\1{HIDDEN}@", text)
+    text = _AUTHORIZATION.sub(rf"\1{HIDDEN}", text)
+    return _SECRET_VALUE.sub(HIDDEN, text)
+
+
+def _is_secret(name: str) -> bool:
+    """Tell whether an argument of this name (`--api-key`, `wandb.apiKey`) holds a credential."""
+    words = [word.lower() for word in _WORD.findall(name)]
+    if not words:
+        return False
+    is_secret_key = words[-1] == "key" and len(words) > 1 and words[-2] in _SECRET_KEYS
+    return words[-1] in _SECRET_WORDS or is_secret_key

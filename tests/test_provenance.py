@@ -1,0 +1,404 @@
+import dataclasses
+import datetime
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from fifteen.experiments import _git, _provenance
+from fifteen.experiments._redaction import redact, redact_command, without_home
+
+CLEAN_ENVIRONMENT = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_SYSTEM": os.devnull,
+    "GIT_AUTHOR_NAME": "a",
+    "GIT_AUTHOR_EMAIL": "a@example.org",
+    "GIT_COMMITTER_NAME": "a",
+    "GIT_COMMITTER_EMAIL": "a@example.org",
+}
+
+
+@pytest.fixture(autouse=True)
+def plain_git(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    for name, value in CLEAN_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+
+
+def git(directory, *arguments):
+    return subprocess.run(
+        ["git", *arguments], cwd=directory, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path):
+    directory = tmp_path / "project"
+    directory.mkdir()
+    git(directory, "init", "-q", "-b", "trunk")
+    (directory / "train.py").write_text("rate = 1\n")
+    (directory / "data.bin").write_bytes(bytes(range(256)))
+    git(directory, "add", ".")
+    git(directory, "commit", "-q", "-m", "first")
+    return directory
+
+
+def read(directory):
+    return _git.read_repository([str(directory)])
+
+
+# Git
+
+
+def test_clean_repository(repository):
+    state = read(repository)
+    assert state == _git.Repository(
+        commit=git(repository, "rev-parse", "HEAD"), branch="trunk", dirty=False
+    )
+
+
+def test_diff_applies_and_holds_staged_and_unstaged_changes(repository, tmp_path):
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", repository, clone)
+    (repository / "train.py").write_text("rate = 2\n")
+    (repository / "new.py").write_text("x = 1 \n\n")
+    git(repository, "add", "new.py")
+    state = read(repository)
+    assert state.dirty
+    assert state.untracked == []
+    subprocess.run(["git", "apply"], cwd=clone, input=state.diff, text=True, check=True)
+    assert (clone / "train.py").read_text() == "rate = 2\n"
+    assert (clone / "new.py").read_text() == "x = 1 \n\n"
+
+
+def test_diff_does_not_depend_on_configuration(repository, monkeypatch):
+    (repository / "train.py").write_text("rate = 2\n")
+    expected = read(repository).diff
+    for key, value in {
+        "diff.noprefix": "true",
+        "diff.mnemonicPrefix": "true",
+        "color.ui": "always",
+        "diff.external": "false",
+        "status.showUntrackedFiles": "no",
+        "status.branch": "false",
+    }.items():
+        git(repository, "config", key, value)
+    (repository / "untracked.txt").touch()
+    state = read(repository)
+    assert state.diff == expected
+    assert state.untracked == ["untracked.txt"]
+
+
+def test_from_a_folder_within(repository):
+    folder = repository / "deep" / "folder"
+    folder.mkdir(parents=True)
+    (repository / "train.py").write_text("rate = 2\n")
+    state = read(folder)
+    assert state.branch == "trunk"
+    assert "a/train.py" in (state.diff or "")
+
+
+def test_untracked_ignored_and_renamed_files(repository):
+    (repository / ".gitignore").write_text("*.log\n")
+    (repository / "noise.log").touch()
+    (repository / "ünïcode name.txt").touch()
+    (repository / "folder").mkdir()
+    (repository / "folder" / "inside.txt").touch()
+    git(repository, "mv", "train.py", "renamed.py")
+    state = read(repository)
+    assert state.dirty
+    assert sorted(state.untracked) == [".gitignore", "folder/", "ünïcode name.txt"]
+    assert "rename to renamed.py" in (state.diff or "")
+
+
+def test_many_untracked_files_are_cut_visibly(repository):
+    for number in range(1200):
+        (repository / f"{number}.txt").touch()
+    untracked = read(repository).untracked
+    assert len(untracked) == 1001
+    assert untracked[-1] == "[truncated: 200 more]"
+
+
+def test_detached_head(repository):
+    git(repository, "checkout", "-q", "--detach")
+    state = read(repository)
+    assert state.branch is None
+    assert state.commit == git(repository, "rev-parse", "HEAD")
+
+
+def test_before_the_first_commit(tmp_path):
+    git(tmp_path, "init", "-q", "-b", "trunk")
+    (tmp_path / "staged.py").touch()
+    git(tmp_path, "add", "staged.py")
+    state = read(tmp_path)
+    assert (state.commit, state.branch, state.dirty, state.diff) == (None, "trunk", True, None)
+
+
+def test_submodule(repository, tmp_path):
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    git(inner, "init", "-q")
+    (inner / "file").touch()
+    git(inner, "add", ".")
+    git(inner, "commit", "-q", "-m", "inner")
+    git(repository, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", inner, "sub")
+    git(repository, "commit", "-q", "-m", "submodule")
+    assert read(repository).dirty is False
+    (repository / "sub" / "file").write_text("changed")
+    state = read(repository)
+    assert state.dirty
+    assert "Subproject commit" in (state.diff or "")
+
+
+def test_huge_diff_is_cut_visibly_at_a_line(repository):
+    line = "0123456789abcdef" * 4 + "\n"
+    (repository / "train.py").write_text(line * 100_000)
+    diff = read(repository).diff or ""
+    *_, last, mark = diff.splitlines()
+    assert last == "+" + line.rstrip()
+    assert mark == "[truncated: the diff is larger than 1048576 bytes]"
+    assert len(diff) <= (1 << 20) + 100
+
+
+def test_binary_and_badly_encoded_files(repository):
+    (repository / "data.bin").write_bytes(b"\0\1" * 100)
+    (repository / "train.py").write_bytes(b"caf\xe9\n")
+    diff = read(repository).diff or ""
+    assert "Binary files a/data.bin and b/data.bin differ" in diff
+    assert "+caf\ufffd" in diff
+    diff.encode()
+
+
+def test_remote_without_credentials(repository):
+    git(repository, "remote", "add", "origin", "https://user:secret@example.org/project.git")
+    assert read(repository).remote == "https://***@example.org/project.git"
+
+
+def test_no_repository(tmp_path):
+    assert read(tmp_path) == _git.Repository()
+
+
+def test_first_directory_that_lies_in_a_repository_counts(repository, tmp_path):
+    state = _git.read_repository([str(tmp_path), str(repository)])
+    assert state.branch == "trunk"
+
+
+def test_no_git(repository, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert read(repository) == _git.Repository()
+
+
+def test_git_that_hangs_is_ended_with_its_children(repository, tmp_path, monkeypatch):
+    fake = tmp_path / "bin" / "git"
+    fake.parent.mkdir()
+    # The child holds the pipe open, so that ending the script alone would not end the wait.
+    fake.write_text(f"#!/bin/sh\nsleep 60 &\necho $! > {tmp_path}/child\nwait\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(_git, "_SECONDS", 0.5)
+    start = time.monotonic()
+    assert _git.read_repository([str(repository), str(tmp_path)]) == _git.Repository()
+    assert time.monotonic() - start < 10
+    child = int((tmp_path / "child").read_text())
+    for _ in range(100):
+        if not is_running(child):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{child} is still running")
+
+
+def is_running(process_id):
+    try:
+        status = pathlib.Path(f"/proc/{process_id}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+# Redaction
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["--api-key", "s"], ["--api-key", "***"]),
+        (["--api-key=s=s"], ["--api-key=***"]),
+        (["--api_key", "s", "x"], ["--api_key", "***", "x"]),
+        (["--wandb.apiKey=s"], ["--wandb.apiKey=***"]),
+        (["wandb.api_key=s"], ["wandb.api_key=***"]),
+        (["--HF_TOKEN", "s"], ["--HF_TOKEN", "***"]),
+        (["--token", "--verbose"], ["--token", "--verbose"]),
+        (["--password="], ["--password=***"]),
+        (["AWS_SECRET_ACCESS_KEY=s"], ["AWS_SECRET_ACCESS_KEY=***"]),
+        (["https://u:t@h/x"], ["https://***@h/x"]),
+        (["--remote=ssh://t@h/x"], ["--remote=ssh://***@h/x"]),
+        (["Authorization: Bearer abc.def"], ["Authorization: Bearer ***"]),
+        (["ghp_0123456789abcdefABCDEF"], ["***"]),
+        (["--x=hf_0123456789abcdefABCDEF"], ["--x=***"]),
+        (["AKIA0123456789ABCDEF"], ["***"]),
+    ],
+)
+def test_credentials_are_hidden(command, expected):
+    assert redact_command(["train.py", *command]) == ["train.py", *expected]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["--max-tokens", "512"],
+        ["--tokenizer=bpe"],
+        ["--key-size", "64"],
+        ["--key=value"],
+        ["--seed", "0"],
+        ["--hidden-size=128"],
+        ["--token-dim", "64"],
+        ["--learning-rate=1e-3", "-v", "--", "-"],
+        ["user@host:path", "https://example.org/a@b"],
+    ],
+)
+def test_ordinary_arguments_stay(command):
+    assert redact_command(command) == command
+
+
+def test_redact_leaves_other_text():
+    assert redact("see https://example.org, authorization: none") == (
+        "see https://example.org, authorization: none"
+    )
+
+
+def test_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert without_home("/home/someone") == "~"
+    assert without_home("/home/someone/x") == "~/x"
+    assert without_home("/home/someone2/x") == "/home/someone2/x"
+    monkeypatch.setenv("HOME", "/")
+    assert without_home("/x") == "/x"
+
+
+# The whole
+
+SCRIPT = """
+import dataclasses, json, sys, jax
+from fifteen.experiments import _provenance
+if "--devices" in sys.argv:
+    jax.devices()
+found = _provenance.collect()
+from jax._src import xla_bridge
+print(json.dumps([dataclasses.asdict(found), xla_bridge.backends_are_initialized()]))
+"""
+
+
+def collect_in_script(script, *arguments, cwd, **environment):
+    script.write_text(SCRIPT)
+    output = subprocess.run(
+        [sys.executable, str(script), *arguments],
+        cwd=cwd,
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"} | environment,
+    ).stdout
+    return json.loads(output)
+
+
+def test_script_in_a_repository_run_from_elsewhere(repository, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    found, initialized = collect_in_script(
+        repository / "train.py",
+        "--api-key=hunter2",
+        cwd=elsewhere,
+        HOME=str(tmp_path),
+        WANDB_API_KEY="hunter3",
+    )
+    assert not initialized
+    assert found["devices"] is None
+    assert found["git_branch"] == "trunk"
+    assert found["git_dirty"] is True
+    assert found["working_directory"] == "~/elsewhere"
+    assert found["command"][1:] == ["~/project/train.py", "--api-key=***"]
+    assert "hunter" not in json.dumps(found)
+    assert found["python"] == sys.version.split()[0]
+    assert found["host"] == socket.gethostname()
+    assert found["processes"] == 1
+
+
+def test_devices_where_they_are_initialised(tmp_path):
+    found, initialized = collect_in_script(
+        tmp_path / "script.py", "--devices", cwd=tmp_path, XLA_FLAGS=""
+    )
+    assert initialized
+    assert found["devices"] == ["cpu:0 cpu"]
+    assert found["git_commit"] is None
+    assert found["git_untracked"] == []
+
+
+def test_times():
+    before = datetime.datetime.now().astimezone()
+    found = _provenance.collect()
+    time_of_it = datetime.datetime.fromisoformat(found.time)
+    started = datetime.datetime.fromisoformat(found.started or "")
+    assert time_of_it.tzinfo is not None
+    assert started < before
+    assert before - datetime.timedelta(milliseconds=1) <= time_of_it
+    assert time_of_it - before < datetime.timedelta(seconds=30)
+
+
+def test_packages_are_those_that_importlib_finds():
+    import importlib.metadata
+
+    found = _provenance.collect().packages
+    for distribution in importlib.metadata.distributions():
+        name = distribution.metadata["Name"].lower().replace("_", "-").replace(".", "-")
+        recorded = {key.replace(".", "-"): version for key, version in found.items()}
+        assert name in recorded
+
+
+def test_package_versions(tmp_path, monkeypatch):
+    for name in ("Some_Package-1.0.dist-info", "old-2.0-py3.11.egg-info", "not-a-package"):
+        (tmp_path / name).mkdir()
+    later = tmp_path / "later"
+    (later / "some_package-9.9.dist-info").mkdir(parents=True)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), str(tmp_path / "absent"), str(later)])
+    assert _provenance.collect().packages == {"old": "2.0", "some-package": "1.0"}
+
+
+def test_gpus(tmp_path, monkeypatch):
+    for number in range(2):
+        gpu = tmp_path / f"0000:0{number}:00.0"
+        gpu.mkdir()
+        (gpu / "information").write_text(
+            "Model: \t\t NVIDIA H100 80GB HBM3\nIRQ:   \t\t 60\nGPU UUID: \t GPU-1\n"
+        )
+    monkeypatch.setattr(_provenance, "_GPUS", tmp_path)
+    assert _provenance.collect().gpus == ["NVIDIA H100 80GB HBM3"] * 2
+    monkeypatch.setattr(_provenance, "_GPUS", tmp_path / "absent")
+    assert _provenance.collect().gpus == []
+
+
+def test_working_directory_that_is_gone(tmp_path, monkeypatch):
+    directory = tmp_path / "gone"
+    directory.mkdir()
+    monkeypatch.chdir(directory)
+    directory.rmdir()
+    try:
+        assert _provenance.collect().working_directory is None
+    finally:
+        os.chdir("/")
+
+
+def test_holds_plain_data_only():
+    def is_plain(value):
+        if isinstance(value, list):
+            return all(map(is_plain, value))
+        if isinstance(value, dict):
+            return all(map(is_plain, [*value, *value.values()]))
+        return value is None or type(value) in (str, int, float, bool)
+
+    assert is_plain(list(dataclasses.asdict(_provenance.collect()).values()))
