@@ -1,42 +1,48 @@
-"""Parsing one event: bytes of a protocol buffer to what is read back of it.
+"""Event: what one record of an event file says, and where in the record its numbers stand.
 
-Field numbers are those of TensorFlow's `event.proto`, `summary.proto`, `tensor.proto` and
-`histogram.proto`. What is not needed is skipped, and nothing in the bytes is trusted: a length
-that leads out of its message ends the parse with `ValueError`.
+Field numbers are those of TensorFlow's `event.proto` and `summary.proto`. Only what a curve or a
+histogram needs is decoded.
 """
 
 import dataclasses
 import struct
-from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+
+from . import _reading_tensor as tensors
+from . import _reading_wire as wire
+from ._reading_tensor import Buckets
+
+_DOUBLE = struct.Struct("<d")
+_FLOAT = struct.Struct("<f")
+_FLOAT32 = np.dtype("<f4")
+
+_SCALARS, _HISTOGRAMS = "scalars", "histograms"
+"""The plugins of TensorBoard whose tensors are read."""
+
+_EXCLUSIVE = range(3, 11)
+"""The fields of an event of which the last one counts: file version, summary, session log, ..."""
 
 _START = 1
-_DTYPES: dict[int, str] = {
-    1: "<f4", 2: "<f8", 3: "<i4", 4: "u1", 5: "<i2", 6: "i1", 9: "<i8", 10: "?",
-    14: "bfloat16", 17: "<u2", 19: "<f2", 22: "<u4", 23: "<u8",
-}  # fmt: skip
-"""NumPy's names for the numbers of TensorFlow's `DataType`."""
-
-_TYPED_FIELDS: dict[int, str] = {5: "<f4", 6: "<f8"}
-"""Fields of `TensorProto` that hold numbers of fixed width: `float_val`, `double_val`."""
-
-Buckets = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+"""`SessionLog.START`."""
 
 
 @dataclasses.dataclass(slots=True)
 class Event:
-    """What is read back of one event.
+    """What one record says.
 
     Attributes:
         wall_time: seconds since the epoch.
         step: the step.
         scalars: tag and value of each scalar.
         histograms: tag, edges and counts of each histogram.
-        is_session_start: whether it marks the start of a session.
-        step_at: where the step's varint begins and ends.
-        values_at: where each scalar's four bytes begin, if the event holds nothing else.
+        is_session_start: whether it marks that what came before at its step or later is void.
+        time_at: where the wall time stands; None where the record leaves it out.
+        step_at: where the step's varint begins and ends; None where the record leaves it out.
+        places: for each scalar, where its number stands and of which type it is; None for one
+            that has no fixed width.
+        is_unclear: a tensor was left out since nothing has said yet what it is.
     """
 
     wall_time: float = 0.0
@@ -46,182 +52,90 @@ class Event:
         default_factory=list[tuple[str, Buckets]]
     )
     is_session_start: bool = False
-    time_at: int = -1
+    time_at: int | None = None
     step_at: tuple[int, int] | None = None
-    values_at: list[int] | None = None
+    places: list[tuple[int, np.dtype[Any]] | None] = dataclasses.field(
+        default_factory=list[tuple[int, np.dtype[Any]] | None]
+    )
+    is_unclear: bool = False
 
 
-def parse_event(data: bytes) -> Event:
+def parse_event(data: bytes, plugins: dict[str, str] | None = None) -> Event:
     """Parse an `Event`.
 
+    Args:
+        data: the record, without its frame.
+        plugins: which of TensorBoard's plugins a tag's tensors are for. Some writers say so only
+            with the first one, so that what this record says of a new tag is added here.
+
     Raises:
-        ValueError: the bytes are no event.
+        MalformedError: the bytes are no event.
     """
-    event = Event(values_at=[])
-    for field, wire, start, end in _fields(data, 0, len(data)):
-        if field == 1 and wire == 1:
-            (event.wall_time,) = struct.unpack_from("<d", data, start)
-            event.time_at = start
-        elif field == 2 and wire == 0:
-            event.step = _signed(_varint(data, start, end)[0])
-            event.step_at = (start, end)
-        elif field == 5 and wire == 2:
-            _parse_summary(data, start, end, event)
-        else:
-            event.values_at = None
-            if field == 7 and wire == 2:
-                event.is_session_start = _is_start(data, start, end)
+    known: dict[str, str] = {} if plugins is None else plugins
+    event = Event()
+    current = 0
+    for field, kind, at, stop in wire.fields(data, 0, len(data)):
+        if field in _EXCLUSIVE and field != current:
+            current, event.is_session_start, event.is_unclear = field, False, False
+            event.scalars, event.histograms, event.places = [], [], []
+        if field == 1 and kind == wire.FIXED64:
+            event.time_at = at
+            (event.wall_time,) = _DOUBLE.unpack_from(data, at)
+        elif field == 2 and kind == wire.VARINT:
+            event.step_at, event.step = (at, stop), wire.int64(data, at, stop)
+        elif field == 5 and kind == wire.BYTES:
+            for inner, inner_kind, inner_at, inner_stop in wire.fields(data, at, stop):
+                if inner == 1 and inner_kind == wire.BYTES:
+                    _parse_value(data, inner_at, inner_stop, known, event)
+        elif field == 7 and kind == wire.BYTES:
+            event.is_session_start = wire.int_field(data, at, stop, 1) == _START
     return event
 
 
-def _parse_summary(data: bytes, start: int, end: int, event: Event) -> None:
-    for field, wire, value_start, value_end in _fields(data, start, end):
-        if field == 1 and wire == 2:
-            _parse_value(data, value_start, value_end, event)
-        else:
-            event.values_at = None
+def _parse_value(data: bytes, start: int, end: int, plugins: dict[str, str], event: Event) -> None:
+    tag = plugin = ""
+    content, content_at, content_end = 0, 0, 0
+    for field, kind, at, stop in wire.fields(data, start, end):
+        if field == 1 and kind == wire.BYTES:
+            tag = wire.text(data, at, stop)
+        elif (field == 2 and kind == wire.FIXED32) or (
+            field in (4, 5, 6, 8) and kind == wire.BYTES
+        ):
+            content, content_at, content_end = field, at, stop
+        elif field == 9 and kind == wire.BYTES:
+            plugin = _plugin(data, at, stop)
+    if plugin:
+        plugins.setdefault(tag, plugin)
+    if content == 2:
+        (number,) = _FLOAT.unpack_from(data, content_at)
+        event.scalars.append((tag, number))
+        event.places.append((content_at, _FLOAT32))
+    elif content == 5:
+        buckets = tensors.buckets_of_histogram(data, content_at, content_end)
+        event.histograms.append((tag, buckets))
+    elif content == 8:
+        _parse_tensor(data, content_at, content_end, tag, plugins.get(tag), event)
 
 
-def _parse_value(data: bytes, start: int, end: int, event: Event) -> None:
-    tag, plugin, number_at = "", "", -1
-    tensor: tuple[int, int] | None = None
-    histogram: tuple[int, int] | None = None
-    for field, wire, at, after in _fields(data, start, end):
-        if field == 1 and wire == 2:
-            tag = data[at:after].decode("utf-8", "replace")
-        elif field == 2 and wire == 5:
-            number_at = at
-        elif field == 5 and wire == 2:
-            histogram = (at, after)
-        elif field == 8 and wire == 2:
-            tensor = (at, after)
-        elif field == 9 and wire == 2:
-            plugin = _plugin(data, at, after)
-    if number_at >= 0:
-        event.scalars.append((tag, struct.unpack_from("<f", data, number_at)[0]))
-        if event.values_at is not None:
-            event.values_at.append(number_at)
+def _parse_tensor(
+    data: bytes, start: int, end: int, tag: str, plugin: str | None, event: Event
+) -> None:
+    if plugin is None:
+        event.is_unclear = True
+    if plugin not in (_SCALARS, _HISTOGRAMS):
         return
-    event.values_at = None
-    if histogram is not None:
-        event.histograms.append((tag, _buckets(data, *histogram)))
-    elif tensor is not None and plugin in ("scalars", "histograms", ""):
-        numbers = _tensor(data, *tensor)
-        if numbers is None:
-            return
-        if plugin != "histograms" and numbers.size == 1:
-            event.scalars.append((tag, float(numbers.reshape(-1)[0])))
-        elif plugin == "histograms" and numbers.size % 3 == 0:
-            event.histograms.append((tag, _buckets_of_tensor(numbers.reshape(-1, 3))))
+    array, place = tensors.tensor(data, start, end)
+    if array is None:
+        return
+    if plugin == _SCALARS and array.size == 1:
+        event.scalars.append((tag, float(array.reshape(-1)[0])))
+        event.places.append(place)
+    elif plugin == _HISTOGRAMS and (buckets := tensors.buckets_of_tensor(array)) is not None:
+        event.histograms.append((tag, buckets))
 
 
 def _plugin(data: bytes, start: int, end: int) -> str:
-    for field, wire, at, after in _fields(data, start, end):
-        if field == 1 and wire == 2:
-            for inner, inner_wire, name_at, name_end in _fields(data, at, after):
-                if inner == 1 and inner_wire == 2:
-                    return data[name_at:name_end].decode("utf-8", "replace")
-    return ""
-
-
-def _tensor(data: bytes, start: int, end: int) -> npt.NDArray[np.float64] | None:
-    """Return the numbers of a `TensorProto`, flat; None if it holds no numbers."""
-    dtype, content = "", b""
-    numbers: list[float] = []
-    for field, wire, at, after in _fields(data, start, end):
-        if field == 1 and wire == 0:
-            dtype = _DTYPES.get(_varint(data, at, after)[0], "")
-        elif field == 4 and wire == 2:
-            content = data[at:after]
-        elif field in _TYPED_FIELDS and wire in (1, 2, 5):
-            numbers.extend(np.frombuffer(data[at:after], _TYPED_FIELDS[field]).tolist())
-        elif field in (7, 10, 11, 13, 16, 17) and wire in (0, 2):
-            # `int_val`, `int64_val`, `bool_val`, `half_val`, `uint32_val` and `uint64_val`.
-            while at < after:
-                number, at = _varint(data, at, after)
-                numbers.append(_decode_half(number, dtype) if field == 13 else _signed(number))
-    if not dtype:
-        return None
-    if content:
-        return _of_dtype(content, dtype)
-    return np.array(numbers, np.float64)
-
-
-def _decode_half(bits: int, dtype: str) -> float:
-    return float(_of_dtype(struct.pack("<H", bits & 0xFFFF), dtype)[0])
-
-
-def _of_dtype(content: bytes, dtype: str) -> npt.NDArray[np.float64]:
-    if dtype == "bfloat16":
-        # A bfloat16 is the upper half of a float32.
-        return (np.frombuffer(content, "<u2").astype("<u4") << 16).view("<f4").astype(np.float64)
-    return np.frombuffer(content, dtype).astype(np.float64)
-
-
-def _buckets(data: bytes, start: int, end: int) -> Buckets:
-    """Return the edges and counts of a `HistogramProto`, which states right edges only."""
-    smallest = 0.0
-    limits: list[float] = []
-    counts: list[float] = []
-    for field, wire, at, after in _fields(data, start, end):
-        if field == 1 and wire == 1:
-            (smallest,) = struct.unpack_from("<d", data, at)
-        elif field in (6, 7) and wire in (1, 2):
-            (limits if field == 6 else counts).extend(np.frombuffer(data[at:after], "<f8").tolist())
-    if len(limits) != len(counts):
-        raise ValueError("a histogram has edges and counts of different number")
-    if len(counts) > 1 and counts[0] == 0:
-        # The left edge of the first bucket stands as the right edge of an empty one.
-        return np.array(limits), np.array(counts[1:])
-    return np.array([min(smallest, *limits[:1]), *limits]), np.array(counts)
-
-
-def _buckets_of_tensor(rows: npt.NDArray[np.float64]) -> Buckets:
-    return np.append(rows[:, 0], rows[-1:, 1]), rows[:, 2].copy()
-
-
-def _is_start(data: bytes, start: int, end: int) -> bool:
-    return any(
-        field == 1 and wire == 0 and _varint(data, at, after)[0] == _START
-        for field, wire, at, after in _fields(data, start, end)
-    )
-
-
-def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Yield number, wire type, and where the content begins and ends, of each field."""
-    while at < end:
-        key, at = _varint(data, at, end)
-        wire = key & 7
-        if wire == 0:
-            _, after = _varint(data, at, end)
-        elif wire == 1:
-            after = at + 8
-        elif wire == 5:
-            after = at + 4
-        elif wire == 2:
-            length, at = _varint(data, at, end)
-            after = at + length
-        else:
-            raise ValueError(f"unknown wire type {wire}")
-        if after > end:
-            raise ValueError("a field leads out of its message")
-        yield key >> 3, wire, at, after
-        at = after
-
-
-def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
-    number = 0
-    for place in range(10):
-        if at >= end:
-            break
-        byte = data[at]
-        at += 1
-        number |= (byte & 0x7F) << 7 * place
-        if byte < 0x80:
-            return number, at
-    raise ValueError("a number does not end")
-
-
-def _signed(number: int) -> int:
-    number &= 0xFFFFFFFFFFFFFFFF
-    return number - (1 << 64) if number >> 63 else number
+    """Return the name of the plugin that a `SummaryMetadata` names."""
+    plugin = wire.bytes_field(data, start, end, 1)
+    name = wire.bytes_field(data, *plugin, 1) if plugin is not None else None
+    return wire.text(data, *name) if name is not None else ""

@@ -1,105 +1,166 @@
-"""Reading back what a directory's event files hold, as curves."""
+"""Reading back what the event files of a directory hold."""
 
 import pathlib
 import warnings
-from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from .. import _directory
-from .._errors import ExperimentWarning
-from ._file_reading import HistogramPoint, Points, Rewind, read_file
+from .._errors import ExperimentWarning, LogDataError
+from . import _reading_cache
+from ._reading_file import EventFile
+from ._reading_order import Curve, Order, Piece
 from ._series import HistogramSeries, ScalarSeries
-
-Columns = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[Any]]
-"""Steps, times and values of one tag, in the order in which they were written."""
 
 
 def read_scalars(
     directory: pathlib.Path, tags: Iterable[str] | None = None
 ) -> dict[str, ScalarSeries]:
-    """Read the scalars of all event files of a directory.
+    """Read the scalars of all event files in a directory.
+
+    The files may be those of this package, flax, tensorboardX, PyTorch or TensorFlow, and may
+    still be written to. No point is sampled away. Of a step that was logged twice, what was
+    written last counts, and what `rewind_logs` made void is left out. Bytes that are damaged are
+    skipped with an `ExperimentWarning` that names the file and the place; the end of a file that
+    is not whole (yet) is skipped silently. What was read is remembered, so that the next call
+    reads only what is new.
 
     Args:
-        directory: where they lie; sub-directories are other runs.
-        tags: which tags; all by default.
+        directory: where the files lie; directories in it are other runs. None there, no series.
+        tags: which tags to return, of those that are there; all by default.
 
     Returns:
-        A series for each tag, sorted by tag. Of a step that was written twice the later write
-        counts, and what a rewind hides is left out.
+        A series for each tag, sorted by tag.
+
+    Raises:
+        LogDataError: `tags` is a single string.
+
+    Example:
+        >>> read_scalars(pathlib.Path("runs/digits"), tags=["loss"])
+        {'loss': ScalarSeries(1000 points, steps 0 to 999, last value 0.0213)}
     """
     wanted = _as_set(tags)
-    pieces: dict[str, list[Columns]] = defaultdict(list)
-    for part in _parts(directory):
-        if isinstance(part, Rewind):
-            _hide(pieces, part.step)
-        elif isinstance(part, Points):
-            for column, tag in enumerate(part.tags):
-                if wanted is None or tag in wanted:
-                    pieces[tag].append((part.steps, part.wall_times, part.values[:, column]))
-    return {tag: ScalarSeries(*columns) for tag, columns in _in_order(pieces)}
+    with _reading_cache.lock:
+        files = _read_files(directory)
+        order = Order(files)
+        sources: dict[str, list[tuple[int, tuple[str, ...], int]]] = {}
+        for number, file in enumerate(files):
+            for tag_set in file.columns:
+                for row, tag in enumerate(tag_set):
+                    if wanted is None or tag in wanted:
+                        sources.setdefault(tag, []).append((number, tag_set, row))
+        curves: dict[tuple[tuple[int, tuple[str, ...]], ...], Curve] = {}
+        series: dict[str, ScalarSeries] = {}
+        for tag in sorted(sources):
+            # Tags that were always logged together share their steps.
+            key = tuple((number, tag_set) for number, tag_set, _ in sources[tag])
+            parts = [files[number].columns[tag_set].points() for number, tag_set in key]
+            if key not in curves:
+                curves[key] = order.curve(
+                    [
+                        Piece(number, part.place, part.step, part.wall_time)
+                        for (number, _), part in zip(key, parts, strict=True)
+                    ]
+                )
+            values = [
+                part.value[row] for part, (_, _, row) in zip(parts, sources[tag], strict=True)
+            ]
+            value = values[0] if len(values) == 1 else np.concatenate(values)
+            curve = curves[key]
+            if len(curve.step):
+                chosen = value if curve.chosen is None else value[curve.chosen]
+                series[tag] = ScalarSeries(*map(_frozen, (curve.step, curve.wall_time, chosen)))
+        return series
 
 
 def read_histograms(
     directory: pathlib.Path, tags: Iterable[str] | None = None
 ) -> dict[str, HistogramSeries]:
-    """Read the histograms of all event files of a directory; see `read_scalars`."""
+    """Read the histograms of all event files in a directory, as `read_scalars` reads scalars.
+
+    Args:
+        directory: where the files lie.
+        tags: which tags to return, of those that are there; all by default.
+
+    Returns:
+        A series for each tag, sorted by tag.
+
+    Raises:
+        LogDataError: `tags` is a single string.
+
+    Example:
+        >>> read_histograms(pathlib.Path("runs/digits"))
+        {'weights': HistogramSeries(10 histograms, steps 0 to 900)}
+    """
     wanted = _as_set(tags)
-    pieces: dict[str, list[Columns]] = defaultdict(list)
-    for part in _parts(directory):
-        if isinstance(part, Rewind):
-            _hide(pieces, part.step)
-        elif isinstance(part, HistogramPoint) and (wanted is None or part.tag in wanted):
-            value = np.empty(1, object)
-            value[0] = part.buckets
-            steps, times = np.array([part.step], np.int64), np.array([part.wall_time])
-            pieces[part.tag].append((steps, times, value))
-    return {
-        tag: HistogramSeries(
-            steps, times, [edges for edges, _ in buckets], [counts for _, counts in buckets]
-        )
-        for tag, (steps, times, buckets) in _in_order(pieces)
-    }
+    with _reading_cache.lock:
+        files = _read_files(directory)
+        order = Order(files)
+        series: dict[str, HistogramSeries] = {}
+        for tag in sorted({tag for file in files for tag in file.histograms}):
+            if wanted is not None and tag not in wanted:
+                continue
+            found = [
+                (n, file.histograms[tag]) for n, file in enumerate(files) if tag in file.histograms
+            ]
+            curve = order.curve(
+                [
+                    Piece(
+                        number,
+                        np.array([histogram.place for histogram in histograms], np.int64),
+                        np.array([histogram.step for histogram in histograms], np.int64),
+                        np.array([histogram.wall_time for histogram in histograms]),
+                    )
+                    for number, histograms in found
+                ]
+            )
+            joined = [histogram.buckets for _, histograms in found for histogram in histograms]
+            if curve.chosen is not None:
+                joined = [joined[index] for index in curve.chosen.tolist()]
+            if joined:
+                series[tag] = HistogramSeries(
+                    _frozen(curve.step),
+                    _frozen(curve.wall_time),
+                    tuple(_frozen(edges) for edges, _ in joined),
+                    tuple(_frozen(counts) for _, counts in joined),
+                )
+        return series
 
 
 def _as_set(tags: Iterable[str] | None) -> set[str] | None:
     if isinstance(tags, str):
-        raise TypeError(f"tags: expected several tags, found the str {tags!r}; pass [{tags!r}]")
+        raise LogDataError(f"tags: expected several tags, found the str {tags!r}; pass [{tags!r}]")
     return None if tags is None else set(tags)
 
 
-def _parts(directory: pathlib.Path) -> Iterable[Points | HistogramPoint | Rewind]:
-    paths = [directory / name for name in _directory.list_names(directory) if "tfevents" in name]
-    files = [read_file(path) for path in paths if path.is_file()]
-    files.sort(key=lambda file: (file.first_wall_time, file.path.name))
-    for file in files:
-        for problem in file.problems:
-            warnings.warn(problem, ExperimentWarning, stacklevel=6)
-        # Another thread may read on meanwhile.
-        yield from list(file.parts)
-
-
-def _hide(pieces: dict[str, list[Columns]], step: int) -> None:
-    for tag, columns in pieces.items():
-        pieces[tag] = [
-            (steps[kept], times[kept], values[kept])
-            for steps, times, values in columns
-            if (kept := steps < step).any()
-        ]
-
-
-def _in_order(pieces: dict[str, list[Columns]]) -> Iterable[tuple[str, Columns]]:
-    for tag in sorted(pieces):
-        if not pieces[tag]:
+def _read_files(directory: pathlib.Path) -> list[EventFile]:
+    """Read the event files of a directory, in the order in which they were begun."""
+    found: list[tuple[float, str, EventFile]] = []
+    for name in _directory.list_names(directory):
+        if "tfevents" not in name or name.endswith(".profile-empty"):
             continue
-        steps, times, values = (np.concatenate(column) for column in zip(*pieces[tag], strict=True))
-        if len(steps) > 1 and not (steps[1:] > steps[:-1]).all():
-            order = np.argsort(steps, kind="stable")
-            ordered = steps[order]
-            # Of equal steps the last one written comes last, and is kept.
-            kept = order[np.append(ordered[1:] != ordered[:-1], True)]
-            steps, times, values = steps[kept], times[kept], values[kept]
-        yield tag, (steps, times, values)
+        path = directory / name
+        try:
+            file = _reading_cache.read_file(path)
+        except OSError as error:
+            _warn(f"{path}: cannot be read, and is left out: {error.strerror or error}")
+            continue
+        if file is None or file.first_wall_time is None:
+            continue
+        found.append((file.first_wall_time, name, file))
+        if report := file.report(path):
+            _warn(report)
+    return [file for _, _, file in sorted(found, key=lambda item: item[:2])]
+
+
+def _warn(message: str) -> None:
+    # At the line that called the method of `Experiment` that called `read_scalars`.
+    warnings.warn(message, ExperimentWarning, stacklevel=6)
+
+
+def _frozen(array: Any) -> Any:
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -1,6 +1,7 @@
-"""What is read back of one tag."""
+"""ScalarSeries and HistogramSeries: what was logged under one tag, as NumPy arrays."""
 
 import dataclasses
+import importlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,95 +12,130 @@ from .._errors import MissingExtraError
 if TYPE_CHECKING:
     import pandas
 
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
-@dataclasses.dataclass(frozen=True, eq=False)
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class ScalarSeries:
-    """Hold every logged point of one scalar, in the order of the steps.
+    """Hold the curve of one tag: every point that was logged, in the order of its steps.
+
+    The arrays are read-only; `series.value.copy()` gives one to write to.
 
     Attributes:
-        step: `(n,)` int64.
-        wall_time: `(n,)` float64, when each was logged, in seconds since the epoch.
-        value: `(n,)` float64.
+        step: `(n,)` int64, strictly ascending.
+        wall_time: `(n,)` float64, seconds since the epoch.
+        value: `(n,)` float64. Most writers store a scalar as float32, so that 0.1 comes back as
+            0.10000000149011612.
 
     Example:
-        >>> experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=7)
-        >>> experiment.read_scalars()["loss"]
-        ScalarSeries(1 point, step 7, value 0.5)
+        >>> loss = read_scalars(directory)["loss"]
+        >>> loss
+        ScalarSeries(1000 points, steps 0 to 999, last value 0.0213)
+        >>> loss.value.min(), loss.step[loss.value.argmin()]
     """
 
-    step: npt.NDArray[np.int64]
-    wall_time: npt.NDArray[np.float64]
-    value: npt.NDArray[np.float64]
-
-    def __post_init__(self) -> None:
-        for array in (self.step, self.wall_time, self.value):
-            array.flags.writeable = False
+    step: Integers
+    wall_time: Floats
+    value: Floats
 
     def __len__(self) -> int:
+        """Return the number of points."""
         return len(self.step)
 
     def __repr__(self) -> str:
+        """Summarise the curve in one line."""
         if not len(self):
             return "ScalarSeries(0 points)"
-        if len(self) == 1:
-            return f"ScalarSeries(1 point, step {self.step[0]}, value {self.value[0]:.6g})"
-        return (
-            f"ScalarSeries({len(self)} points, steps {self.step[0]} to {self.step[-1]}, "
-            f"last value {self.value[-1]:.6g})"
-        )
+        return f"ScalarSeries({_extent(self.step, 'point')}, last value {self.value[-1]:.6g})"
 
     def to_pandas(self) -> "pandas.DataFrame":
         """Return a data frame with the columns `step`, `wall_time` and `value`.
 
         Raises:
             MissingExtraError: pandas is not installed.
+
+        Example:
+            >>> read_scalars(directory)["loss"].to_pandas().plot("step", "value")
         """
-        return _data_frame(self)
+        columns = {"step": self.step, "wall_time": self.wall_time, "value": self.value}
+        return _import_pandas().DataFrame(columns)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class HistogramSeries:
-    """Hold every logged histogram of one tag, in the order of the steps.
+    """Hold the histograms of one tag, in the order of their steps.
+
+    Each histogram has its own buckets: bucket `j` of histogram `i` reaches from `edges[i][j]` to
+    `edges[i][j + 1]` and holds `counts[i][j]` values. The outermost edges are the smallest and
+    the largest value. The arrays are read-only.
 
     Attributes:
-        step: `(n,)` int64.
-        wall_time: `(n,)` float64, when each was logged, in seconds since the epoch.
-        edges: for each step, the `(m + 1,)` ascending edges of its buckets, float64.
-        counts: for each step, how many values lie in each of the `(m,)` buckets, float64.
+        step: `(n,)` int64, strictly ascending.
+        wall_time: `(n,)` float64, seconds since the epoch.
+        edges: `n` arrays, each of shape `(buckets + 1,)`, float64; of shape `(0,)` where a
+            histogram of nothing was logged.
+        counts: `n` arrays, each of shape `(buckets,)`, float64.
+
+    Example:
+        >>> weights = read_histograms(directory)["weights"]
+        >>> weights
+        HistogramSeries(10 histograms, steps 0 to 900)
+        >>> plt.stairs(weights.counts[-1], weights.edges[-1])
     """
 
-    step: npt.NDArray[np.int64]
-    wall_time: npt.NDArray[np.float64]
-    edges: list[npt.NDArray[np.float64]]
-    counts: list[npt.NDArray[np.float64]]
+    step: Integers
+    wall_time: Floats
+    edges: tuple[Floats, ...]
+    counts: tuple[Floats, ...]
 
     def __len__(self) -> int:
+        """Return the number of histograms."""
         return len(self.step)
 
     def __repr__(self) -> str:
+        """Summarise the histograms in one line."""
         if not len(self):
             return "HistogramSeries(0 histograms)"
-        return (
-            f"HistogramSeries({len(self)} histograms, steps {self.step[0]} to {self.step[-1]}, "
-            f"last of {self.counts[-1].sum():.0f} values)"
-        )
+        return f"HistogramSeries({_extent(self.step, 'histogram')})"
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """Return a data frame with the columns `step`, `wall_time`, `edges` and `counts`.
+        """Return a data frame with one row a bucket.
+
+        Its columns are `step`, `wall_time`, `left`, `right` and `count`.
 
         Raises:
             MissingExtraError: pandas is not installed.
+
+        Example:
+            >>> read_histograms(directory)["weights"].to_pandas().groupby("step")["count"].sum()
         """
-        return _data_frame(self)
+        buckets = [len(counts) for counts in self.counts]
+        columns = {
+            "step": np.repeat(self.step, buckets),
+            "wall_time": np.repeat(self.wall_time, buckets),
+            "left": _join(edges[:-1] for edges in self.edges),
+            "right": _join(edges[1:] for edges in self.edges),
+            "count": _join(self.counts),
+        }
+        return _import_pandas().DataFrame(columns)
 
 
-def _data_frame(series: Any) -> "pandas.DataFrame":
+def _extent(step: Integers, noun: str) -> str:
+    if len(step) == 1:
+        return f"1 {noun}, step {step[0]}"
+    return f"{len(step)} {noun}s, steps {step[0]} to {step[-1]}"
+
+
+def _join(parts: Any) -> Floats:
+    return np.concatenate([np.zeros(0), *parts])
+
+
+def _import_pandas() -> Any:
     try:
-        import pandas
+        return importlib.import_module("pandas")
     except ImportError as error:
         raise MissingExtraError(
-            "to_pandas() needs pandas; install it with: pip install 'fifteen[pandas]'"
+            "to_pandas() needs pandas, which is not installed; install it with "
+            "pip install 'fifteen[pandas]'"
         ) from error
-    return pandas.DataFrame(
-        {field.name: getattr(series, field.name) for field in dataclasses.fields(series)}
-    )
