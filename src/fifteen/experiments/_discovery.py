@@ -14,8 +14,12 @@ from ._experiment import Experiment
 from ._last_step import last_step
 from .checkpoints import Checkpoints
 
-_CHECKPOINT_FILE = re.compile(r".*[^.\d]\d+(?:\.safetensors)?")
-"""`checkpoint_300.safetensors`, and `checkpoint_300` as flax wrote it."""
+_CHECKPOINT = re.compile(r".*\D\d+\.safetensors|checkpoint.*\d+", re.DOTALL)
+"""`best_300.safetensors`, and `checkpoint_300` as flax wrote it.
+
+A number at the end of a name says little by itself, so that of files without our suffix only
+those count that are called as flax calls them by default.
+"""
 
 _ORBAX_MARKS = {"_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", "checkpoint"}
 """At least one of these is in each directory that Orbax commits, in whichever version."""
@@ -139,27 +143,29 @@ class _Walk:
         return [pathlib.Path(path) for path in found]
 
     def _below(self, top: str) -> Iterator[str]:
-        # Of a directory within an experiment that has run, YAML alone makes no experiment: it is
-        # metadata in a sub-folder, as `eval/step_100`.
+        # Within an experiment that has run, a directory that holds only metadata or only
+        # checkpoints is a sub-folder of it: names and prefixes may lead into one
+        # (`eval/step_100`). Within one that has metadata alone it may well be an experiment:
+        # the metadata is then that of a sweep.
         pending = [(top, False)]
         while pending:
-            path, in_run = pending.pop()
+            path, is_within_run = pending.pop()
             entries = self._enter(path)
             if entries is None:
                 continue
-            kinds = {_kind(entry) for entry in entries}
+            kinds = {_kind(entry) for entry in entries} - {""}
             folders: list[str] = []
-            for folder in (entry for entry in entries if _is_folder(entry)):
+            for folder in filter(_is_folder, entries):
                 if _is_orbax(folder):
-                    kinds.add("run")
+                    kinds.add("checkpoint")
                 elif folder.is_symlink():
                     self._links.append(folder.path)
                 else:
                     folders.append(folder.path)
-            is_run = "run" in kinds
-            if is_run or ("metadata" in kinds and not in_run):
+            if "events" in kinds or len(kinds) > 1 or (kinds and not is_within_run):
                 yield path
-            pending.extend((folder, in_run or is_run) for folder in folders)
+            is_run = is_within_run or "events" in kinds or "checkpoint" in kinds
+            pending.extend((folder, is_run) for folder in folders)
 
     def _enter(self, path: str) -> list["os.DirEntry[str]"] | None:
         try:
@@ -184,28 +190,28 @@ class _Walk:
 
 
 def _kind(entry: "os.DirEntry[str]") -> str:
-    """Say what a file in a directory makes of it: an experiment that has run, or one to be."""
+    """Say what of an experiment a file is; an empty text for what is nothing of it."""
     name = entry.name
     if name.startswith("."):
         return ""
-    if "tfevents" in name or _CHECKPOINT_FILE.fullmatch(name):
-        return "run" if _is_file(entry) else ""
-    if name.endswith(".yaml"):
-        return "metadata" if _is_file(entry) else ""
-    return ""
-
-
-def _is_file(entry: "os.DirEntry[str]") -> bool:
+    if "tfevents" in name:
+        kind = "events"
+    elif name.endswith(".yaml"):
+        kind = "metadata"
+    elif _CHECKPOINT.fullmatch(name):
+        kind = "checkpoint"
+    else:
+        return ""
     try:
-        return entry.is_file()
-    except OSError:
-        return False
+        return kind if entry.is_file() else ""
+    except OSError:  # A link that leads to itself.
+        return ""
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir() and not entry.name.startswith(".") and entry.name not in _NOT_ENTERED
-    except OSError:  # A link that leads to itself.
+    except OSError:
         return False
 
 
