@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
+from ._arguments import Directory, Flag, Names
 from ._fields import STATISTICS, Fields, matching, statistic
 from ._table import Column, Format, print_table
 
@@ -13,12 +14,14 @@ _NOT_COMPARED = "provenance"
 
 
 def compare(
-    first: Annotated[Positional[pathlib.Path], arg(metavar="DIR")],
-    second: Annotated[Positional[pathlib.Path], arg(metavar="DIR")],
-    others: Annotated[Positional[tuple[pathlib.Path, ...]], arg(metavar="[DIR ...]")] = (),
-    metadata: tuple[str, ...] = (),
-    tags: tuple[str, ...] = (),
-    all: bool = False,
+    first: Directory,
+    second: Directory,
+    others: Annotated[
+        Positional[tuple[pathlib.Path, ...]], arg(metavar="[DIR ...]", help_behavior_hint="")
+    ] = (),
+    metadata: Names = (),
+    tags: Names = (),
+    all: Flag = False,
     format: Format = "table",
 ) -> None:
     """Compare experiments: where their metadata differ, and how their scalars came out.
@@ -27,10 +30,10 @@ def compare(
         first: an experiment's directory.
         second: another one.
         others: further ones.
-        metadata: which metadata to compare, by name; all but `provenance` by default.
+        metadata: which metadata to compare; all but `provenance` by default.
         tags: which scalars to compare, by their tags; `*` stands for anything. All by default.
         all: show what is equal as well.
-        format: `csv` and `json` hold exact values.
+        format: for people, or with exact values for other programs.
     """
     directories = [first, second, *others]
     fields = [Fields(directory) for directory in directories]

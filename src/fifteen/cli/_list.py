@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
+from ._arguments import Flag, Names
 from ._errors import CommandError
 from ._fields import Fields, enumerate_names
 from ._table import Column, Format, iso_time, print_table, show_bytes, show_time
@@ -24,22 +25,21 @@ _BUILT_IN = [
 
 
 def list_experiments(
-    root: Annotated[Positional[pathlib.Path], arg(metavar="ROOT")] = pathlib.Path(),
-    columns: tuple[str, ...] = (),
+    root: Annotated[Positional[pathlib.Path], arg(metavar="[ROOT]")] = pathlib.Path(),
+    columns: Annotated[Names, arg(metavar="COLUMN ...")] = (),
     sort: Annotated[str, arg(metavar="COLUMN")] = "name",
-    reverse: bool = False,
+    reverse: Flag = False,
     format: Format = "table",
 ) -> None:
     """List the experiments below a directory.
 
     Args:
         root: where to look.
-        columns: more columns: fields of metadata (`config.optimizer.lr`, or `optimizer.lr`) and
-            scalars by their tags, of which the last value is shown, or with `:min` and `:max`
-            behind the tag the smallest and the largest (`test/accuracy:max`).
-        sort: the column to sort by. Names are in natural order: `run_2` before `run_10`.
+        columns: what to show besides, fields of metadata (`config.lr`, or just `lr`) and scalars
+            by their tags (`loss` for its last value, `loss:min`, `loss:max`).
+        sort: the column to sort by, numbers by value and names in natural order.
         reverse: sort from the last to the first.
-        format: `csv` and `json` hold sizes in bytes and exact values.
+        format: for people, or with exact values for other programs.
     """
     from fifteen.experiments._discovery import find_paths, summarize
 

@@ -7,12 +7,10 @@ from tyro.conf import Positional, arg
 
 
 def move(
-    source: Annotated[Positional[pathlib.Path], arg(metavar="SRC")],
-    destination: Annotated[Positional[pathlib.Path], arg(metavar="DST")],
+    source: Annotated[Positional[pathlib.Path], arg(metavar="SRC", help_behavior_hint="")],
+    destination: Annotated[Positional[pathlib.Path], arg(metavar="DST", help_behavior_hint="")],
 ) -> None:
     """Move an experiment, also to another file system.
-
-    Across file systems the copy is compared with the source before the source is removed.
 
     Args:
         source: the experiment's directory.

@@ -1,13 +1,11 @@
 """`fifteen scalars`."""
 
 import csv
-import pathlib
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from tyro.conf import Positional, arg
-
+from ._arguments import Directory, Names
 from ._fields import Fields, matching
 from ._table import Column, Format, iso_time, print_json, print_table, show_time
 
@@ -16,16 +14,16 @@ if TYPE_CHECKING:
 
 
 def scalars(
-    directory: Annotated[Positional[pathlib.Path], arg(metavar="DIR")],
-    tags: tuple[str, ...] = (),
+    directory: Directory,
+    tags: Names = (),
     format: Format = "table",
 ) -> None:
     """Print every logged point of an experiment's scalars, one in a line.
 
     Args:
         directory: the experiment's directory.
-        tags: which scalars, by their tags; `*` stands for anything (`train/*`). All by default.
-        format: `csv` and `json` hold the exact values and the time in seconds since the epoch.
+        tags: which scalars to print, by their tags; `*` stands for anything. All by default.
+        format: for people, or with exact values and times in seconds since the epoch.
     """
     curves = Fields(directory).scalars
     chosen = matching(tags, curves, "scalar") if tags else list(curves)

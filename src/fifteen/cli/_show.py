@@ -3,8 +3,9 @@
 import pathlib
 from typing import TYPE_CHECKING, Annotated, Any
 
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
+from ._arguments import Directory, Flag, Names
 from ._fields import Fields, matching, statistic
 from ._table import Column, iso_time, print_table, printable, show_bytes, show_time
 
@@ -15,22 +16,22 @@ _LINES = 40
 
 
 def show(
-    directory: Annotated[Positional[pathlib.Path], arg(metavar="DIR")],
-    metadata: tuple[str, ...] = (),
-    tags: tuple[str, ...] = (),
-    leaves: bool = False,
-    step: int | None = None,
-    prefix: str = "checkpoint_",
+    directory: Directory,
+    metadata: Names = (),
+    tags: Names = (),
+    leaves: Flag = False,
+    step: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None,
+    prefix: Annotated[str, arg(metavar="PREFIX")] = "checkpoint_",
 ) -> None:
     """Show what is in an experiment: metadata, checkpoints, and where its scalars stand.
 
     Args:
         directory: the experiment's directory.
-        metadata: show these metadata alone, and whole; by default the first lines of each.
-        tags: which scalars, by their tags; `*` stands for anything. All by default.
-        leaves: list the leaves of a checkpoint, with their shapes and dtypes.
-        step: whose leaves to list; those of the latest checkpoint by default.
-        prefix: under which the checkpoint is whose leaves to list.
+        metadata: show these metadata alone, and whole; by default the first lines of all.
+        tags: which scalars to show, by their tags; `*` stands for anything. All by default.
+        leaves: list the leaves of a checkpoint, with their dtypes and shapes.
+        step: whose leaves to list; the latest checkpoint's by default.
+        prefix: what the name of that checkpoint begins with.
     """
     from fifteen.experiments._discovery import summarize
 
