@@ -1,0 +1,10 @@
+"""The arguments that several commands share, as tyro is to show them."""
+
+import pathlib
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+Directory = Annotated[Positional[pathlib.Path], arg(metavar="DIR", help_behavior_hint="")]
+Names = Annotated[tuple[str, ...], arg(metavar="NAME ...", help_behavior_hint="")]
+Flag = Annotated[bool, arg(help_behavior_hint="")]
