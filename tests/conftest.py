@@ -1,0 +1,35 @@
+"""What all tests share: eight devices on the CPU, how far hypothesis goes, and no soak tests."""
+
+import os
+
+# Before anything imports JAX, which reads them once. Processes that tests start inherit them.
+os.environ["JAX_PLATFORMS"] = "cpu"
+_DEVICES = "--xla_force_host_platform_device_count=8"
+if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}".strip()
+
+import hypothesis
+import pytest
+
+_NOISY_MACHINE = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large]
+hypothesis.settings.register_profile(
+    "default", max_examples=50, deadline=None, suppress_health_check=_NOISY_MACHINE
+)
+# The whole suite goes further, and says the same each time about the same code.
+hypothesis.settings.register_profile(
+    "full",
+    hypothesis.settings.get_profile("default"),
+    max_examples=300,
+    derandomize=True,
+    database=None,
+)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_collection_modifyitems(config, items):
+    if "soak" in (config.option.markexpr or ""):
+        return
+    skip = pytest.mark.skip(reason="takes many minutes; `make test-soak` runs it")
+    for item in items:
+        if "soak" in item.keywords:
+            item.add_marker(skip)
