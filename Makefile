@@ -1,0 +1,59 @@
+# Every target makes what it needs. `make help` lists them.
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && \
+	echo $$python && break; done)
+# Coverage is measured in the processes that tests start, too.
+PYTEST := $(BIN)/python -m pytest
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast test-soak lint format bench docs clean
+
+help:  ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, and was not found." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--editable '.[dev]' --constraint constraints.txt
+	touch $@
+
+demo: $(VENV)/installed  ## Train on real data, kill it half-way, resume, show what is on disk
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/installed  ## Run the whole suite, with coverage
+	HYPOTHESIS_PROFILE=full $(PYTEST) -n $(WORKERS) --dist worksteal --cov --cov-report=term
+
+test-fast: $(VENV)/installed  ## Run what takes seconds, for daily work
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not slow and not soak"
+
+test-soak: $(VENV)/installed  ## Run what takes many minutes: hundreds of kills
+	$(PYTEST) -m soak
+
+lint: $(VENV)/installed  ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(VENV)/installed  ## Put the code into its format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/installed  ## Measure ours beside the peers and the raw limit
+	$(BIN)/python benchmarks/run.py
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--editable '.[docs]' --constraint constraints.txt
+	touch $@
+
+docs: $(VENV)/installed-docs  ## Build the documentation into site/
+	$(BIN)/mkdocs build --strict
+
+clean:  ## Remove what the other targets have made
+	rm -rf $(VENV) site build dist .pytest_cache .ruff_cache .hypothesis .coverage*
