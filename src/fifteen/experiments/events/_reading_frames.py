@@ -13,6 +13,9 @@ Integers = npt.NDArray[np.int64]
 
 _LENGTH = struct.Struct("<Q")
 _FIRST_WINDOW = 1 << 16
+_WINDOW = 1 << 22
+_STEPS = 256
+_SHORT_RECORD = 1 << 10
 _MOST_SEARCHES = 1_000
 """Of one buffer. Each may take as long as the buffer is, and no honest file needs more."""
 
@@ -99,10 +102,29 @@ def _walk(buffer: bytes, at: int) -> tuple[Integers, int, int | None]:
         Where the headers of the records lie that are whole; where the next one would; and the
         length that it states, or None where there is no whole header.
     """
+    found: list[Integers] = []
+    while True:
+        begin = at
+        starts, at = _walk_steps(buffer, at)
+        found.append(starts)
+        if len(starts) < _STEPS:
+            return np.concatenate(found), at, _records.length_at(buffer, at)
+        if at - begin < _STEPS * _SHORT_RECORD:
+            # Looking for headers at every byte takes less time than following many short records.
+            places, ends = _headers(buffer, at, min(at + _WINDOW, len(buffer)), len(buffer))
+            if places.size and places[0] == at:
+                broken = np.flatnonzero(ends[:-1] != places[1:])
+                count = int(broken[0]) + 1 if broken.size else len(places)
+                found.append(places[:count])
+                at = int(ends[count - 1])
+
+
+def _walk_steps(buffer: bytes, at: int) -> tuple[Integers, int]:
+    """Follow some records; return where the headers of the whole ones lie, and the next one."""
     found: list[int] = []
     unpack, last = _LENGTH.unpack_from, len(buffer) - _records.OVERHEAD_BYTES
     place = at
-    while place <= last:
+    while place <= last and len(found) < _STEPS:
         found.append(place)
         place += unpack(buffer, place)[0] + _records.OVERHEAD_BYTES
     if place > len(buffer):
@@ -110,31 +132,42 @@ def _walk(buffer: bytes, at: int) -> tuple[Integers, int, int | None]:
         place = found.pop()
     starts = np.array(found, np.int64)
     # All checksums are compared at once, so that a wrong one ends the walk afterwards.
-    lengths = _numbers(buffer, starts, "<u8")
-    is_right = _numbers(buffer, starts + 8, "<u4") == checksums.of_lengths(lengths)
-    if not is_right.all():
-        wrong = int(np.argmin(is_right))
-        return starts[:wrong], int(starts[wrong]), None
-    return starts, place, _records.length_at(buffer, place)
+    wrong = np.flatnonzero(~_are_headers(buffer, starts))
+    return (starts[: wrong[0]], int(starts[wrong[0]])) if wrong.size else (starts, place)
 
 
 def _find_header(buffer: bytes, at: int, remaining: int) -> int | None:
     """Return where the next header lies whose checksum is right and whose record may be whole."""
     width = _FIRST_WINDOW
-    last = len(buffer) - _records.HEADER_BYTES
-    while at <= last:
-        count = min(width, last + 1 - at)
-        # No record has 4 GiB, so that only four zeros can be the upper half of a length.
-        upper_halves = np.ndarray(count, "<u4", buffer, at + 4, (1,))
-        places = np.flatnonzero(upper_halves == 0) + at
-        lengths = _numbers(buffer, places, "<u8")
-        is_right = _numbers(buffer, places + 8, "<u4") == checksums.of_lengths(lengths)
-        ends = places + lengths.astype(np.int64) + _records.OVERHEAD_BYTES
-        fitting = places[is_right & (ends <= remaining)]
-        if fitting.size:
-            return int(fitting[0])
-        at, width = at + count, 4 * width
+    while at < len(buffer):
+        end = min(at + width, len(buffer))
+        places, _ = _headers(buffer, at, end, remaining)
+        if places.size:
+            return int(places[0])
+        at, width = end, min(4 * width, _WINDOW)
     return None
+
+
+def _headers(buffer: bytes, at: int, end: int, limit: int) -> tuple[Integers, Integers]:
+    """Return where all headers begin between two places whose records end by a limit, and where.
+
+    Whatever has the right checksum counts as a header: chance makes one in 2**64 bytes.
+    """
+    # No record has 4 GiB, so that only four zeros can be the upper half of a length.
+    end = min(end, len(buffer) - _records.HEADER_BYTES + 1)
+    if end <= at:
+        return _NONE, _NONE
+    is_zero = np.frombuffer(buffer, np.uint8, end - at + 3, at + 4) == 0
+    places = np.flatnonzero(is_zero[:-3] & is_zero[1:-2] & is_zero[2:-1] & is_zero[3:]) + at
+    places = places[_are_headers(buffer, places)]
+    ends = places + _numbers(buffer, places, "<u8").astype(np.int64) + _records.OVERHEAD_BYTES
+    return places[ends <= limit], ends[ends <= limit]
+
+
+def _are_headers(buffer: bytes, places: Integers) -> npt.NDArray[np.bool_]:
+    """Tell where the checksum of a header is right."""
+    lengths = _numbers(buffer, places, "<u8")
+    return _numbers(buffer, places + 8, "<u4") == checksums.of_lengths(lengths)
 
 
 def _numbers(buffer: bytes, places: Integers, dtype: str) -> npt.NDArray[np.uint64]:

@@ -26,7 +26,7 @@ _FEWEST_ROWS = 8
 """Below that, parsing each event takes less time."""
 
 _FLOAT64 = np.dtype("<f8")
-_MOST_ROUNDS = 16
+_MOST_ROUNDS = 64
 _LONGEST_ROW = 1 << 20
 _KEEPS_GOING = 0x80
 """The bit of a varint's byte that says that another follows."""
@@ -104,24 +104,27 @@ class _Rows:
     def take(
         self, records: Integers, plugins: dict[str, str], points: list[Points]
     ) -> tuple[Integers, Integers]:
-        """Read the records that have their numbers where the first one has them.
+        """Read the records that have their numbers where one of them has them.
 
         Returns:
             The records to go on with, and those that cannot be read this way.
         """
-        pattern = self._pattern(int(records[0]), plugins)
+        # The first ones, of small steps, are the least like the others.
+        one = len(records) // 2
+        pattern = self._pattern(int(records[one]), plugins)
         if pattern is None:
-            return records[1:], records[:1]
+            return np.delete(records, one), records[one : one + 1]
         rows = self._gather(records)
         groups, rest = _groups(_digests(rows & pattern.mask))
-        skipped: list[Integers] = [_NONE]
-        if rest.size and rest[0] == 0:
-            rest, skipped = rest[1:], [records[:1]]
-        later = [rest]
+        skipped: list[Integers] = [records[rest[rest == one]]]
+        later: list[Integers] = [rest[rest != one]]
         for group in groups:
-            own = pattern if group[0] == 0 else self._pattern(int(records[group[0]]), plugins)
+            own = self._pattern(int(records[group[0]]), plugins)
             if own is None:
                 skipped.append(records[group])
+                continue
+            if (own.mask != pattern.mask).any():
+                later.append(group)
                 continue
             differences = rows[group] ^ own.row
             is_alike = ((differences & own.mask) == 0).all(axis=1)
