@@ -35,8 +35,7 @@ def list_experiments(
 
     Args:
         root: where to look.
-        columns: what to show besides, fields of metadata (`config.lr`, or just `lr`) and scalars
-            by their tags (`loss` for its last value, `loss:min`, `loss:max`).
+        columns: metadata (`config.lr`, or `lr`) and scalars (`loss`, `loss:min`) to show as well.
         sort: the column to sort by, numbers by value and names in natural order.
         reverse: sort from the last to the first.
         format: for people, or with exact values for other programs.
