@@ -80,9 +80,6 @@ class Experiment(Handle):
             name: what it was called.
             expected_type: a dataclass, `int`, `dict[str, int]`, `A | B` or any other type.
 
-        Returns:
-            The object, of the type asked for.
-
         Raises:
             MetadataNotFoundError: there is no such file.
             MetadataError: the file does not hold the expected type; lists all that is wrong.
@@ -104,10 +101,7 @@ class Experiment(Handle):
         return metadata.names(self.data_dir)
 
     def write_provenance(self) -> None:
-        """Write where this run comes from to `provenance.yaml`.
-
-        That is the git commit and diff, the command line, package versions, devices, host and
-        time, as far as they can be found out.
+        """Write git commit and diff, command, packages, devices, host, time: `provenance.yaml`.
 
         Example:
             >>> experiment.write_provenance()
@@ -235,10 +229,6 @@ class Experiment(Handle):
         self, step: int | None = None, prefix: str = "checkpoint_"
     ) -> dict[str, LeafInfo]:
         """List a checkpoint's leaves with shapes and dtypes, without reading one.
-
-        Args:
-            step: which step; the latest by default.
-            prefix: what the file's name begins with.
 
         Raises:
             CheckpointNotFoundError: there is no checkpoint, or not of that step.
