@@ -1,77 +1,273 @@
-"""Which process of a run writes, and how all of them agree.
+"""Which process of a run does what, and how all of them agree.
 
 Without `jax.distributed.initialize` a process is alone, and nothing here touches JAX's
 backends: asking for the process index would initialise them, after which a script could no
 longer call `jax.distributed.initialize` itself.
+
+With it, the processes talk through the coordination service's key-value store and not through
+collectives on the devices: nothing is compiled, a thread in the background may talk while the
+main thread trains, and a process that does not come is noticed after a while instead of being
+waited for without end.
+
+Every call that all processes make together is a round. In a round each process brings a value or
+an error; process 0 collects what was brought and publishes it; so all of them go on, or all of
+them raise. An error that one process meets before it comes to a round is brought to the next
+one, which `together` sees to, so that nobody waits for a process that has given up.
 """
 
+import contextlib
+import dataclasses
 import json
-from collections.abc import Callable
-from typing import TypeVar
+import threading
+from collections.abc import Callable, Generator
+from typing import Any, Protocol, TypeVar, cast
 
-import jax
-import numpy as np
+from jax._src import distributed  # pyright: ignore[reportMissingTypeStubs] # no public way to it.
 
-from . import _errors
-
-_MESSAGE_BYTES = 4096
+from ._errors import FifteenError
 
 T = TypeVar("T")
+
+TIMEOUT_SECONDS = 1800
+"""How long a process waits for the others: some of them may be compiling or evaluating."""
+
+_LONGEST_MESSAGE = 20_000
+_AGREED = "_fifteen_agreed"
+
+
+class _Client(Protocol):
+    """What we use of JAX's coordination service (`jaxlib`'s `DistributedRuntimeClient`)."""
+
+    def key_value_set(self, key: str, value: str) -> None: ...
+    def key_value_delete(self, key: str) -> None: ...
+    def blocking_key_value_get(self, key: str, timeout_in_ms: int) -> str: ...
 
 
 def is_primary() -> bool:
     """Tell whether this process is the one that writes metadata and events."""
-    return not jax.distributed.is_initialized() or jax.process_index() == 0
+    return index() == 0
+
+
+def index() -> int:
+    """Return this process's number, from 0."""
+    return _state().process_id if count() > 1 else 0
 
 
 def count() -> int:
     """Return how many processes share this run."""
-    return jax.process_count() if jax.distributed.is_initialized() else 1
+    state = _state()
+    return state.num_processes if state.client is not None else 1
 
 
-def on_primary(action: Callable[[], None]) -> None:
-    """Run `action` in process 0 while the others wait; an error there is raised in all.
+def barrier(name: str) -> None:
+    """Wait until every process has come here.
+
+    Args:
+        name: what they come for. A process that comes for something else makes all of them raise.
+    """
+    main.exchange(name)
+
+
+def on_primary(action: Callable[[], T]) -> T:
+    """Run `action` in process 0 once all have come here, and return its result in all of them.
 
     Every process of the run must make the same call.
+
+    Args:
+        action: what to do. Its result must be of a kind that JSON keeps.
+
+    Raises:
+        Exception: what `action` raised in process 0, in all of them.
     """
-    if count() == 1:
-        action()
-        return
-    error: Exception | None = None
-    if is_primary():
-        try:
-            action()
-        except Exception as exception:
-            error = exception
-    outcome = _broadcast("" if error is None else _describe(error))
-    if error is not None:
-        raise error
-    if outcome:
-        raise _revive(outcome)
+    return main.on_primary(action)
 
 
-def _describe(error: Exception) -> str:
-    return json.dumps({"type": type(error).__name__, "message": str(error)})
+def together(name: str) -> contextlib.AbstractContextManager[None]:
+    """Make a block fail in every process if it fails in one.
+
+    Rounds may be made inside. Every process of the run must come here.
+
+    Args:
+        name: what the block does, such as `"save_checkpoint"`.
+    """
+    return main.together(name)
 
 
-def _revive(outcome: str) -> Exception:
-    described = json.loads(outcome)
-    known = getattr(_errors, described["type"], None)
-    if isinstance(known, type) and issubclass(known, _errors.FifteenError):
-        return known(described["message"])
-    return RuntimeError(f"process 0 failed: {described['type']}: {described['message']}")
+class Rounds:
+    """Count the rounds of one thread, which are made in the same order in every process.
+
+    Args:
+        channel: a name that this thread alone uses, and that is the same in every process.
+    """
+
+    def __init__(self, channel: str) -> None:
+        self._channel = channel
+        self._number = 0
+        self._depth = 0
+        # A handle may be used from several threads; their rounds must not mix.
+        self._lock = threading.RLock()
+
+    def on_primary(self, action: Callable[[], T]) -> T:
+        """Run an action in process 0; see the function of this name."""
+        if count() == 1:
+            return action()
+        with self._lock:
+            name = getattr(action, "__qualname__", "action")
+            # Process 0 may not remove what another process is still at work on.
+            self.exchange(name)
+            result: Any = None
+            error: BaseException | None = None
+            if is_primary():
+                try:
+                    result = action()
+                except Exception as raised:
+                    error = raised
+            results = self.exchange(name, result, error)
+            return cast(T, results[0])
+
+    @contextlib.contextmanager
+    def together(self, name: str) -> Generator[None]:
+        """Make a block fail everywhere if it fails anywhere; see the function of this name."""
+        if count() == 1 or self._depth:
+            # The outermost block sees to what is inside it.
+            yield
+            return
+        with self._lock:
+            self._depth += 1
+            error: BaseException | None = None
+            try:
+                yield
+            except Exception as raised:
+                if hasattr(raised, _AGREED):
+                    raise
+                error = raised
+            finally:
+                self._depth -= 1
+            self.exchange(name, error=error)
+
+    def exchange(
+        self, name: str, value: Any = None, error: BaseException | None = None
+    ) -> list[Any]:
+        """Make a round: bring a value or an error, and get what every process has brought.
+
+        Args:
+            name: what the round is for.
+            value: of a kind that JSON keeps.
+            error: what this process has to report instead.
+
+        Returns:
+            The values in the order of the processes.
+
+        Raises:
+            Exception: this process's own error, or else one that another process has brought.
+            RuntimeError: a process did not come, or came for something else.
+        """
+        if count() == 1:
+            if error is not None:
+                raise error
+            return [value]
+        with self._lock:
+            number, self._number = self._number, self._number + 1
+            brought = json.dumps([name, value, None if error is None else _describe(error)])
+            try:
+                summary = self._round(number, brought, name)
+            except BaseException as failure:
+                setattr(failure, _AGREED, True)
+                raise failure from error
+        if summary.problem is None:
+            return summary.values
+        raised = error if error is not None else _revive(summary.problem)
+        setattr(raised, _AGREED, True)
+        raise raised
+
+    def _round(self, number: int, brought: str, name: str) -> "_Summary":
+        client = cast(_Client, _state().client)
+        directory = f"fifteen/{self._channel}/{number}/"
+        client.key_value_set(f"{directory}{index()}", brought)
+        if is_primary():
+            summary = _summarise([
+                _get(client, f"{directory}{process}", f"process {process}", name)
+                for process in range(count())
+            ])  # fmt: skip
+            if number:
+                # All have come to this round, so all have done with the one before.
+                client.key_value_delete(f"fifteen/{self._channel}/{number - 1}/")
+            client.key_value_set(f"{directory}all", json.dumps(dataclasses.astuple(summary)))
+            return summary
+        return _Summary(*json.loads(_get(client, f"{directory}all", "process 0", name)))
 
 
-def _broadcast(text: str) -> str:
-    from jax.experimental import multihost_utils
+main = Rounds("main")
+"""The rounds of the methods that a script calls."""
 
-    buffer = np.zeros(_MESSAGE_BYTES, np.uint8)
-    # Cutting inside the JSON would make it unreadable, so the message itself is cut.
-    encoded = text.encode()
-    if len(encoded) > _MESSAGE_BYTES:
-        described = json.loads(text)
-        described["message"] = described["message"][: _MESSAGE_BYTES // 8] + " …"
-        encoded = json.dumps(described).encode()
-    buffer[: len(encoded)] = np.frombuffer(encoded, np.uint8)
-    received = np.asarray(multihost_utils.broadcast_one_to_all(buffer))
-    return received.tobytes().rstrip(b"\0").decode()
+
+@dataclasses.dataclass(frozen=True)
+class _Summary:
+    """What came of a round: the values, or a described error."""
+
+    values: list[Any]
+    problem: dict[str, Any] | None
+
+
+def _get(client: _Client, key: str, who: str, name: str) -> str:
+    try:
+        return client.blocking_key_value_get(key, TIMEOUT_SECONDS * 1000)
+    except Exception as error:
+        raise RuntimeError(
+            f"{name}: process {index()} of {count()} waited for {who}, which did not answer "
+            f"within {TIMEOUT_SECONDS} s or has died; every process of the run must make the same "
+            "calls on an experiment, in the same order"
+        ) from error
+
+
+def _summarise(brought: list[str]) -> _Summary:
+    names: list[str] = []
+    values: list[Any] = []
+    problem: dict[str, Any] | None = None
+    for process, text in enumerate(brought):
+        name, value, error = json.loads(text)
+        names.append(name)
+        values.append(value)
+        if error is not None and problem is None:
+            problem = {**error, "process": process}
+    if problem is None and len(set(names)) > 1:
+        came = ", ".join(f"process {process} for {name}" for process, name in enumerate(names))
+        problem = {
+            "type": "RuntimeError",
+            "message": f"the processes came for different things: {came}; every process of the "
+            "run must make the same calls on an experiment, in the same order",
+            "process": 0,
+        }
+    return _Summary(values, problem)
+
+
+def _describe(error: BaseException) -> dict[str, Any]:
+    described: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
+    if isinstance(error, OSError) and error.errno is not None:
+        filename = None if error.filename is None else str(error.filename)
+        described |= {"message": error.strerror, "errno": error.errno, "filename": filename}
+    described["message"] = str(described["message"])[:_LONGEST_MESSAGE]
+    return described
+
+
+def _revive(problem: dict[str, Any]) -> Exception:
+    """Make an error of the kind that another process has met."""
+    kind, message = problem["type"], problem["message"]
+    known = {error.__name__: error for error in _kinds_of(FifteenError)}
+    if kind in known:
+        revived: Exception = known[kind](message)
+    elif "errno" in problem:
+        # The constructor chooses the subclass, such as PermissionError, by the number.
+        revived = OSError(problem["errno"], message, problem["filename"])
+    else:
+        revived = RuntimeError(f"{kind}: {message}")
+    revived.add_note(f"Raised in process {problem['process']} of {count()}, and so in all.")
+    return revived
+
+
+def _kinds_of(error: type[Exception]) -> list[type[Exception]]:
+    return [error, *(kind for child in error.__subclasses__() for kind in _kinds_of(child))]
+
+
+def _state() -> Any:
+    return distributed.global_state

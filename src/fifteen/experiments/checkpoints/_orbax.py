@@ -1,0 +1,227 @@
+"""The directories that Orbax has written, by whatever of its interfaces, and flax through it.
+
+What Orbax writes is described in its `_METADATA`: every leaf's path with the kind of its value.
+An array lies in zarr format under the parts of its path joined with dots, in one OCDBT store or
+in a directory of its own; a text in `_strings.json`. Before there was `_METADATA`, a msgpack file
+called `checkpoint` held the tree, with a placeholder for each array.
+"""
+
+import dataclasses
+import functools
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any, cast
+
+import jax
+
+from . import _foreign_arrays
+from ._msgpack import flatten, load
+from ._placing import info_of_target
+from ._stored import Key, LeafInfo, damaged
+
+_DESCRIPTION, _OLD_DESCRIPTION, _STORE = "_METADATA", "checkpoint", "manifest.ocdbt"
+_PLACEHOLDER = "PLACEHOLDER://"
+_ARRAYS = ("jax.Array", "np.ndarray", "scalar")
+_LIST_INDEX = 1
+"""Orbax's `KeyType.SEQUENCE`."""
+
+
+class OrbaxDirectory:
+    """A checkpoint that Orbax has written."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self.path = path
+        self._items = _item_in(path)
+        self._entries = _entries(path, self._items)
+
+    @functools.cached_property
+    def _arrays(self) -> Mapping[Key, _foreign_arrays.OpenArray]:
+        specs = {
+            key: _foreign_arrays.in_directory(self._items, entry.name, entry.zarr3)
+            for key, entry in self._entries.items()
+            if entry.is_array
+        }
+        return _foreign_arrays.open_all(self.path, specs)
+
+    @property
+    def leaves(self) -> Mapping[Key, LeafInfo]:
+        """Every leaf, in the order of the pytree."""
+        return {
+            key: self._info(key, entry) for key, entry in self._entries.items() if entry.is_leaf
+        }
+
+    def read(self, wanted: Mapping[Key, Any]) -> dict[Key, Any]:
+        """Read some leaves; see `StoredCheckpoint.read`."""
+        arrays = {key: self._arrays[key] for key in wanted if self._entries[key].is_array}
+        # The data of a typed key has another shape than the key, so it is read whole.
+        targets = {key: leaf for key, leaf in wanted.items() if not self._entries[key].random_key}
+        values = _foreign_arrays.read(self.path, arrays, targets)
+        return {key: self._value(key, values) for key in wanted}
+
+    def nested(self, leaves: Mapping[Key, Any]) -> Any:
+        """Put leaves that were read into nested dicts and lists, as they were saved."""
+        root = _Node()
+        for key, entry in self._entries.items():
+            node = root
+            for part, kind in zip(key, entry.kinds, strict=True):
+                node.is_list = kind == _LIST_INDEX
+                node = node.children.setdefault(part, _Node())
+            node.value = leaves[key] if entry.is_leaf else entry.value
+            node.is_leaf = True
+        return root.build()
+
+    def _info(self, key: Key, entry: "_Entry") -> LeafInfo:
+        if not entry.is_array:
+            return info_of_target(entry.value)
+        info = self._arrays[key].info
+        if entry.random_key:
+            return LeafInfo(info.shape[:-1], _name_of_key_dtype(entry.random_key))
+        if entry.kind == "scalar":
+            return LeafInfo((), _python_kind(info.dtype))
+        return info
+
+    def _value(self, key: Key, values: Mapping[Key, Any]) -> Any:
+        entry = self._entries[key]
+        if not entry.is_array:
+            return entry.value
+        if entry.random_key:
+            return jax.random.wrap_key_data(values[key], impl=entry.random_key)
+        return values[key].item() if entry.kind == "scalar" else values[key]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    """What a description says of a leaf, or of a node without leaves."""
+
+    kind: str
+    name: str
+    kinds: tuple[int, ...]
+    value: Any = None
+    zarr3: bool = False
+    random_key: str | None = None
+
+    @property
+    def is_array(self) -> bool:
+        return self.kind in _ARRAYS
+
+    @property
+    def is_leaf(self) -> bool:
+        return self.is_array or self.kind == "value"
+
+
+class _Node:
+    def __init__(self) -> None:
+        self.children: dict[str, _Node] = {}
+        self.is_list = False
+        self.is_leaf = False
+        self.value: Any = None
+
+    def build(self) -> Any:
+        if self.is_leaf:
+            return self.value
+        if self.is_list:
+            return [self.children[part].build() for part in sorted(self.children, key=int)]
+        return {part: child.build() for part, child in self.children.items()}
+
+
+def _item_in(path: pathlib.Path) -> pathlib.Path:
+    """Return the directory that holds the arrays: this one, or the one item inside it.
+
+    A `CheckpointManager` puts what it saves into `default` or under the name of each item, and
+    the second version of Orbax's interface into `state`.
+    """
+    if _is_item(path):
+        return path
+    items = [child for child in sorted(path.iterdir()) if child.is_dir() and _is_item(child)]
+    if len(items) == 1:
+        return items[0]
+    if items:
+        names = ", ".join(item.name for item in items)
+        raise damaged(path, f"an Orbax directory that holds several items: {names}")
+    raise damaged(path, "a directory that Orbax has not written, or not to its end")
+
+
+def _is_item(path: pathlib.Path) -> bool:
+    return any((path / name).is_file() for name in (_DESCRIPTION, _OLD_DESCRIPTION, _STORE))
+
+
+def _entries(path: pathlib.Path, item: pathlib.Path) -> dict[Key, _Entry]:
+    try:
+        old = _old_entries(item) if (item / _OLD_DESCRIPTION).is_file() else {}
+        new = _new_entries(item) if (item / _DESCRIPTION).is_file() else {}
+    except (KeyError, TypeError, ValueError, AttributeError, SyntaxError) as error:
+        raise damaged(
+            path, f"its description cannot be read ({type(error).__name__}: {error})"
+        ) from None
+    if not old and not new:
+        raise damaged(path, "an Orbax directory that does not say what it holds")
+    # Where both are there, the old file holds the values that stand in no array.
+    return {key: _merged(new.get(key), old.get(key)) for key in {**old, **new}}
+
+
+def _merged(new: _Entry | None, old: _Entry | None) -> _Entry:
+    if new is None or (old is not None and old.kind == "value" and not new.is_array):
+        return cast(_Entry, old)
+    return new
+
+
+def _new_entries(item: pathlib.Path) -> dict[Key, _Entry]:
+    described = json.loads((item / _DESCRIPTION).read_text())
+    texts = _json_or_empty(item / "_strings.json")
+    random_keys = _random_keys(item)
+    entries: dict[Key, _Entry] = {}
+    for stated in described["tree_metadata"].values():
+        key = tuple(str(part["key"]) for part in stated["key_metadata"])
+        kinds = tuple(int(part["key_type"]) for part in stated["key_metadata"])
+        kind, name = str(stated["value_metadata"]["value_type"]), ".".join(key)
+        if kind == "string":
+            entries[key] = _Entry("value", name, kinds, texts[name])
+        elif kind in _ARRAYS:
+            zarr3 = bool(described.get("use_zarr3", False))
+            entries[key] = _Entry(kind, name, kinds, None, zarr3, random_keys.get(name))
+        else:
+            entries[key] = _Entry("empty", name, kinds, _empty(kind))
+    return entries
+
+
+def _old_entries(item: pathlib.Path) -> dict[Key, _Entry]:
+    entries: dict[Key, _Entry] = {}
+    for key, value in flatten(load(item / _OLD_DESCRIPTION), ()):
+        kinds = (0,) * len(key)
+        if isinstance(value, str) and value.startswith(_PLACEHOLDER):
+            entries[key] = _Entry("jax.Array", value.removeprefix(_PLACEHOLDER), kinds)
+        else:
+            entries[key] = _Entry("value", ".".join(key), kinds, value)
+    return entries
+
+
+def _empty(kind: str) -> Any:
+    return {"Dict": {}, "List": [], "Tuple": []}.get(kind)
+
+
+def _random_keys(item: pathlib.Path) -> dict[str, str]:
+    """Return by an array's name the implementation of the typed PRNG key that it is data of."""
+    found: dict[str, str] = {}
+    directory = item / "array_metadatas"
+    for path in sorted(directory.iterdir()) if directory.is_dir() else ():
+        for stated in json.loads(path.read_text())["array_metadatas"]:
+            array = stated["array_metadata"]
+            implementation = (array.get("ext_metadata") or {}).get("random_key_impl")
+            if implementation is not None:
+                found[str(array["param_name"])] = str(implementation)
+    return found
+
+
+def _json_or_empty(path: pathlib.Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _name_of_key_dtype(implementation: str) -> str:
+    return str(jax.random.key(0, impl=implementation).dtype)
+
+
+def _python_kind(dtype: str) -> str:
+    if dtype == "bool":
+        return dtype
+    return "complex" if dtype.startswith("complex") else "float" if "float" in dtype else "int"
