@@ -1,12 +1,12 @@
 # Every target makes what it needs. `make help` lists them.
 
-SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
-	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && \
-	echo $$python && break; done)
-# Coverage is measured in the processes that tests start, too.
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$python && break; done)
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	--constraint constraints.txt --editable
 PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
 
@@ -14,19 +14,18 @@ WORKERS ?= 2
 .PHONY: help demo test test-fast test-soak lint format bench docs clean
 
 help:  ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, and was not found." >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--editable '.[dev]' --constraint constraints.txt
+	$(PIP_INSTALL) '.[dev]'
 	touch $@
 
 demo: $(VENV)/installed  ## Train on real data, kill it half-way, resume, show what is on disk
 	$(BIN)/python examples/demo.py
 
-test: $(VENV)/installed  ## Run the whole suite, with coverage
+test: $(VENV)/installed  ## Run the whole suite, and see that it covers 95 % of the lines
 	HYPOTHESIS_PROFILE=full $(PYTEST) -n $(WORKERS) --dist worksteal --cov --cov-report=term
 
 test-fast: $(VENV)/installed  ## Run what takes seconds, for daily work
@@ -48,12 +47,11 @@ bench: $(VENV)/installed  ## Measure ours beside the peers and the raw limit
 	$(BIN)/python benchmarks/run.py
 
 $(VENV)/installed-docs: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--editable '.[docs]' --constraint constraints.txt
+	$(PIP_INSTALL) '.[docs]'
 	touch $@
 
 docs: $(VENV)/installed-docs  ## Build the documentation into site/
 	$(BIN)/mkdocs build --strict
 
-clean:  ## Remove what the other targets have made
+clean:  ## Remove what the other targets have made, this environment too
 	rm -rf $(VENV) site build dist .pytest_cache .ruff_cache .hypothesis .coverage*
