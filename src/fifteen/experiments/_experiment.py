@@ -160,10 +160,9 @@ class Experiment(Handle):
             if not blocking:
                 session.keep()
             path = session.checkpoints.save(
-                target, step, prefix, keep, overwrite, keep_every_n_steps, blocking
-            )
-            if session.is_logging:
-                session.events.flush_soon()
+                target, step, prefix, keep, overwrite, keep_every_n_steps, blocking,
+                before_commit=session.write_logs,
+            )  # fmt: skip
         self._print("Saved checkpoint to" if blocking else "Saving checkpoint to", path)
         return str(path)
 

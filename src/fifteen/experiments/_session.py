@@ -10,7 +10,7 @@ import pathlib
 import threading
 import weakref
 
-from ._errors import ExperimentMovedError
+from ._errors import ExperimentMovedError, LogWriteError
 from .checkpoints import Checkpoints
 from .events import EventLog
 
@@ -64,6 +64,17 @@ class Session:
             stack.callback(self.checkpoints.wait)
             if self._events is not None:
                 stack.callback(self._events.flush, quiet)
+
+    def write_logs(self) -> None:
+        """Write what has been logged, so that no checkpoint is ahead of its curves.
+
+        A run that resumes from a checkpoint logs only what comes after it, and what was logged
+        before and then lost to a kill would stay missing.
+        """
+        if self._events is not None:
+            # A log that cannot be written says so itself, and is no reason to lose a checkpoint.
+            with contextlib.suppress(LogWriteError):
+                self._events.flush(quiet=True)
 
     def close(self, quiet: bool = False) -> None:
         """Flush, and let go of files and threads; using the session opens them again."""

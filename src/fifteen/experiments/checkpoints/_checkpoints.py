@@ -1,10 +1,10 @@
 """Checkpoints: saving and restoring in one directory, also in the background."""
 
-import concurrent.futures
 import contextlib
+import os
 import pathlib
 import threading
-from collections.abc import Callable
+from collections.abc import Generator
 from typing import Any
 
 import jax
@@ -12,9 +12,13 @@ import jax
 from .. import _directory, _processes
 from .._errors import CheckpointDamagedError, CheckpointError, CheckpointExistsError
 from . import _keys, _leaves, _matching, _safetensors
+from ._background import Background
 from ._history import History, as_step, prefixes_in, superfluous
 from ._leaves import Leaf
-from ._stored import Key, LeafInfo, open_stored
+from ._stored import Key, LeafInfo, StoredCheckpoint, StreamedCheckpoint, open_stored
+
+_TRIES = 5
+"""How often the latest checkpoint is looked for again when another process has replaced it."""
 
 
 class Checkpoints:
@@ -26,7 +30,7 @@ class Checkpoints:
     def __init__(self, directory: pathlib.Path) -> None:
         self._directory = directory
         self._lock = threading.RLock()
-        self._pending: concurrent.futures.Future[None] | None = None
+        self._background = Background()
 
     def save(
         self,
@@ -37,8 +41,20 @@ class Checkpoints:
         overwrite: bool,
         keep_every_n_steps: int | None,
         blocking: bool,
+        before_commit: Callable[[], None] = lambda: None,
     ) -> pathlib.Path:
-        """Save a pytree; see `Experiment.save_checkpoint`."""
+        """Save a pytree; see `Experiment.save_checkpoint`.
+
+        Args:
+            target: the pytree.
+            step: its step.
+            prefix: what the file's name begins with.
+            keep: how many of the newest checkpoints to keep.
+            overwrite: allow a step at or below the latest.
+            keep_every_n_steps: of the older ones, keep those this far apart.
+            blocking: wait for the commit.
+            before_commit: called, where the commit happens, just before it.
+        """
         with self._lock:
             self.wait()
             number = as_step(step)
@@ -53,16 +69,17 @@ class Checkpoints:
             path = history.path(number)
 
             def commit() -> None:
-                _directory.make_directory(path.parent)
-                _directory.remove_leftovers(path.parent)
-                with _directory.atomic_file(path) as file:
-                    _safetensors.write(file, leaves, structure)
+                with _explained(history, number):
+                    _directory.make_directory(path.parent)
+                    _directory.remove_leftovers(path.parent)
+                    with _directory.atomic_file(path) as file:
+                        _safetensors.write(file, leaves, structure)
                 _tidy(history, number, keep, keep_every_n_steps)
 
             if blocking:
                 commit()
             else:
-                self._pending = _in_background(commit)
+                self._background.start(commit)
             return path
 
     def restore(
@@ -72,13 +89,12 @@ class Checkpoints:
         with self._lock:
             self.wait()
             history = History.of(self._directory, prefix)
-            path = history.find(step)
+            path, stored = _open(history, step)
             try:
-                return _matching.restore(target, open_stored(path), strict, partial), path
+                return _matching.restore(target, stored, strict, partial), path
             except CheckpointDamagedError as error:
                 if step is None:
-                    whole = _latest_whole(history, before=path)
-                    raise CheckpointDamagedError(f"{error}; {whole}") from None
+                    raise _with_advice(error, history, path) from None
                 raise
 
     def steps(self, prefix: str) -> list[int]:
@@ -97,29 +113,39 @@ class Checkpoints:
         """Return the leaves of a checkpoint by their names, from its description alone."""
         with self._lock:
             self.wait()
-            stored = open_stored(History.of(self._directory, prefix).find(step))
+            _, stored = _open(History.of(self._directory, prefix), step)
             return {_keys.name_of(key): info for key, info in stored.leaves.items()}
 
     def wait(self) -> None:
         """See the save in the background through; raise its error, once."""
         with self._lock:
-            pending, self._pending = self._pending, None
-            if pending is not None:
-                pending.result()
+            self._background.wait()
 
     def close(self) -> None:
         """See the save in the background through; there is nothing else to let go of."""
         self.wait()
 
 
+def _open(history: History, step: Any) -> tuple[pathlib.Path, StoredCheckpoint]:
+    """Open the checkpoint of a step, or the latest one, which may move on as it is looked at."""
+    for left in reversed(range(_TRIES)):
+        path = history.find(step)
+        try:
+            return path, open_stored(path)
+        except FileNotFoundError:
+            if not left or path.exists():
+                raise
+        except CheckpointDamagedError as error:
+            if step is None:
+                raise _with_advice(error, history, path) from None
+            raise
+    raise AssertionError("unreachable")
+
+
 def _take(target: Any, own: bool) -> tuple[list[tuple[Key, Leaf]], str]:
-    """Take all values of a pytree over, and describe it."""
+    """Take all values of a pytree, and describe it."""
     keys, values, definition = _keys.flatten(target)
     statics = tuple(_leaves.is_static(value) for value in values)
-    for value in values:
-        if isinstance(value, jax.Array):
-            # Transfers of several arrays overlap once all of them have been started.
-            value.copy_to_host_async()
     taken: list[tuple[Key, Leaf]] = []
     problems: list[str] = []
     for key, value, is_static in zip(keys, values, statics, strict=True):
@@ -129,7 +155,7 @@ def _take(target: Any, own: bool) -> tuple[list[tuple[Key, Leaf]], str]:
             except (CheckpointError, RuntimeError) as error:
                 problems.append(f"{_keys.name_of(key)}: {error}")
     if problems:
-        raise CheckpointError("; ".join(problems))
+        raise CheckpointError("\n".join(["cannot save the target:", *_shortened(problems)]))
     return taken, _keys.structure(target, definition, statics)
 
 
@@ -171,27 +197,45 @@ def _tidy(history: History, step: int, keep: int, keep_every_n_steps: int | None
         history.remove(old)
 
 
+@contextlib.contextmanager
+def _explained(history: History, step: int) -> Generator[None]:
+    """Say of an error of the file system what it kept from being done, and what there still is."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        present = ", ".join(map(str, _present(history))) or "none"
+        problem = (
+            f"{os.strerror(error.errno)}: could not save step {step}; earlier checkpoints are "
+            f"whole (steps present: {present})"
+        )
+        raise OSError(error.errno, problem, str(history.path(step))) from error
+
+
+def _present(history: History) -> list[int]:
+    try:
+        return list(history.paths())
+    except OSError:
+        return []
+
+
+def _with_advice(
+    error: CheckpointDamagedError, history: History, path: pathlib.Path
+) -> CheckpointDamagedError:
+    return CheckpointDamagedError(f"{error}; {_latest_whole(history, before=path)}")
+
+
 def _latest_whole(history: History, before: pathlib.Path) -> str:
     for step, path in reversed(history.paths().items()):
         if path != before:
             with contextlib.suppress(Exception):
                 stored = open_stored(path)
-                stored.read(dict.fromkeys(stored.leaves))
+                wanted = dict.fromkeys(stored.leaves)
+                if isinstance(stored, StreamedCheckpoint):
+                    for _ in stored.stream(wanted):
+                        pass
+                else:
+                    stored.read(wanted)
                 return f"the latest whole one is step {step}: restore_checkpoint(..., step={step})"
     return "there is no earlier whole one"
-
-
-def _in_background(action: Callable[[], None]) -> "concurrent.futures.Future[None]":
-    """Run an action in a thread of its own, which the interpreter waits for at its end."""
-    future: concurrent.futures.Future[None] = concurrent.futures.Future()
-
-    def run() -> None:
-        try:
-            action()
-        except BaseException as error:
-            future.set_exception(error)
-        else:
-            future.set_result(None)
-
-    threading.Thread(target=run, name="saving a checkpoint", daemon=False).start()
-    return future
