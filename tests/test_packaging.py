@@ -1,0 +1,164 @@
+"""What an installed package is: its version, what importing it loads, and how its rooms stand."""
+
+import ast
+import contextlib
+import importlib.metadata
+import importlib.resources
+import inspect
+import itertools
+import pathlib
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import fifteen
+
+ROOT = pathlib.Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "fifteen" / "experiments"
+ROOMS = {"metadata", "checkpoints", "events"}
+
+
+def run(code):
+    """Run code in a fresh interpreter, and return what it prints."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_version_is_told_alike_everywhere():
+    assert importlib.metadata.version("fifteen") == fifteen.__version__
+    assert f"## [{fifteen.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"\nversion: {fifteen.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_types_are_shipped():
+    assert (importlib.resources.files("fifteen") / "py.typed").is_file()
+
+
+def test_import_fifteen_imports_nothing_early():
+    code = "import fifteen, sys; print('jax' in sys.modules, 'numpy' in sys.modules)"
+    assert run(code) == "False False\n"
+
+
+def test_import_fifteen_makes_experiments_reachable():
+    assert run("import fifteen; print(fifteen.experiments.Experiment.__name__)") == "Experiment\n"
+    assert "experiments" in dir(fifteen)
+    with pytest.raises(AttributeError, match=r"module 'fifteen' has no attribute 'experimnets'"):
+        fifteen.experimnets  # noqa: B018
+
+
+def test_import_of_experiments_loads_nothing_heavy():
+    heavy = [
+        "orbax",
+        "flax",
+        "tensorstore",
+        "pandas",
+        "matplotlib",
+        "tyro",
+        "rich",
+        "tensorboard",
+        "sklearn",
+        "optax",
+    ]
+    code = (
+        f"import fifteen.experiments, sys;print([name for name in {heavy} if name in sys.modules])"
+    )
+    assert run(code) == "[]\n"
+
+
+def test_import_of_experiments_initialises_no_backend():
+    # A script may still call jax.distributed.initialize() or choose its platform afterwards.
+    code = (
+        "import os; del os.environ['XLA_FLAGS'];"
+        "import fifteen.experiments, jax;"
+        "jax.config.update('jax_num_cpu_devices', 3);"
+        "print(jax.device_count())"
+    )
+    assert run(code) == "3\n"
+
+
+def test_import_of_experiments_warns_of_nothing():
+    code = "import warnings; warnings.simplefilter('error'); import jax; import fifteen.experiments"
+    assert run(code) == ""
+
+
+def test_rooms_do_not_import_one_another():
+    for room in ROOMS:
+        for path in (SOURCE / room).rglob("*.py"):
+            others = ROOMS - {room} | {"_experiment", "_handle", "_session", "cli"}
+            assert not imported_outside_of_room(path) & others, path
+
+
+def imported_outside_of_room(path):
+    """Return what a module of a room imports from `fifteen.experiments`, by first names."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and node.level != 1:
+            module = node.module or ""
+            names |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+    return {part for name in names for part in name.split(".")}
+
+
+def test_modules_are_private_and_packages_only_name_their_interface():
+    for path in (ROOT / "src").rglob("*.py"):
+        assert path.name.startswith("_"), f"{path}: modules begin with an underscore"
+    for path in SOURCE.rglob("__init__.py"):
+        docstring, *statements = ast.parse(path.read_text()).body
+        assert isinstance(docstring, ast.Expr), path
+        assert all(isinstance(statement, ast.ImportFrom) for statement in statements), path
+
+
+def test_public_names_have_docstrings():
+    import fifteen.experiments as experiments
+
+    missing = []
+    for name, value in vars(experiments).items():
+        if name.startswith("_") or inspect.ismodule(value):
+            continue
+        missing += [] if inspect.getdoc(value) else [name]
+        if inspect.isclass(value) and value.__module__.startswith("fifteen."):
+            missing += [
+                f"{name}.{member}"
+                for member in dir(value)
+                if not member.startswith("_")
+                and callable(getattr(value, member))
+                and not inspect.getdoc(getattr(value, member))
+            ]
+    assert not missing
+
+
+def test_constraints_pin_all_that_development_installs():
+    pins = {}
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        match = re.fullmatch(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.]+)", line)
+        assert match, f"constraints.txt: {line!r} is no plain name==version"
+        pins[canonicalize_name(match[1])] = match[2]
+    assert len(pins) == len((ROOT / "constraints.txt").read_text().splitlines())
+    assert sorted(needed_by_development() - pins.keys()) == []
+
+
+def needed_by_development():
+    """Return the names of all packages that our extras need, directly or not."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    ours = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    queue, seen = list(map(Requirement, ours)), set()
+    while queue:
+        requirement = queue.pop()
+        name, extras = canonicalize_name(requirement.name), frozenset(requirement.extras)
+        if (name, extras) in seen or name == "fifteen":
+            continue
+        seen.add((name, extras))
+        # The packages of the documentation are installed only where it is built.
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            for needed in map(Requirement, importlib.metadata.requires(name) or []):
+                marker = needed.marker
+                if marker is None or any(marker.evaluate({"extra": e}) for e in extras | {""}):
+                    queue.append(needed)
+    return {name for name, _ in seen}
