@@ -4,7 +4,7 @@ import contextlib
 import os
 import pathlib
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import jax
@@ -69,6 +69,7 @@ class Checkpoints:
             path = history.path(number)
 
             def commit() -> None:
+                before_commit()
                 with _explained(history, number):
                     _directory.make_directory(path.parent)
                     _directory.remove_leftovers(path.parent)
@@ -128,18 +129,19 @@ class Checkpoints:
 
 def _open(history: History, step: Any) -> tuple[pathlib.Path, StoredCheckpoint]:
     """Open the checkpoint of a step, or the latest one, which may move on as it is looked at."""
-    for left in reversed(range(_TRIES)):
+    tries = _TRIES
+    while True:
         path = history.find(step)
         try:
             return path, open_stored(path)
         except FileNotFoundError:
-            if not left or path.exists():
+            tries -= 1
+            if not tries or path.exists():
                 raise
         except CheckpointDamagedError as error:
             if step is None:
                 raise _with_advice(error, history, path) from None
             raise
-    raise AssertionError("unreachable")
 
 
 def _take(target: Any, own: bool) -> tuple[list[tuple[Key, Leaf]], str]:
@@ -155,7 +157,9 @@ def _take(target: Any, own: bool) -> tuple[list[tuple[Key, Leaf]], str]:
             except (CheckpointError, RuntimeError) as error:
                 problems.append(f"{_keys.name_of(key)}: {error}")
     if problems:
-        raise CheckpointError("\n".join(["cannot save the target:", *_shortened(problems)]))
+        raise CheckpointError(
+            "\n".join(["cannot save the target:", *_matching.shortened(problems)])
+        )
     return taken, _keys.structure(target, definition, statics)
 
 

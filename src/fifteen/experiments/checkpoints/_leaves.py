@@ -2,18 +2,19 @@
 
 import base64
 import dataclasses
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
-import numpy.typing as npt
 
 from .._errors import CheckpointError
+from . import _pieces
+from ._pieces import HostArray as HostArray
+from ._pieces import Pieces
 from ._stored import LeafInfo
-
-HostArray = npt.NDArray[Any]
 
 _NATIVE: dict[str, str] = {
     "bool": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16",
@@ -33,20 +34,18 @@ class Tensor:
 
     dtype: str
     shape: tuple[int, ...]
-    data: HostArray
+    data: Pieces
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Leaf:
-    """A value that is safe from what the caller does next.
+    """A value that has been taken from the pytree.
 
     Attributes:
-        info: what it is called to be.
         tensor: its bytes; None for what the description alone holds.
         description: what is to be known beyond the tensor; None where the tensor says it all.
     """
 
-    info: LeafInfo
     tensor: Tensor | None
     description: dict[str, Any] | None
 
@@ -61,65 +60,76 @@ def take(value: Any, own: bool) -> Leaf:
 
     Args:
         value: an array, a number, a str or bytes.
-        own: copy what the caller could still change; an array on a device cannot be changed, and
-            is not freed or donated while it is looked at from here.
+        own: make it safe from whatever the caller does once this returns.
 
     Raises:
         CheckpointError: it is something else; the text says what, not where.
     """
-    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-        implementation = str(jax.random.key_impl(value))
-        data = np.asarray(jax.random.key_data(value))
-        return Leaf(
-            LeafInfo(value.shape, str(value.dtype)),
-            _native(data),
-            {"key": implementation, "dtype": str(value.dtype)},
-        )
-    if isinstance(value, jax.Array | np.ndarray | np.generic):
-        array = np.asarray(value)
-        if own and not isinstance(value, jax.Array):
-            array = array.copy()
-        return _array(array)
+    if isinstance(value, jax.Array | np.ndarray):
+        if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+            tensor = _tensor(_pieces.take(jax.random.key_data(value), own))
+            return Leaf(tensor, {"key": str(jax.random.key_impl(value)), "dtype": str(value.dtype)})
+        layout = _layout(value.dtype)
+        return Leaf(_tensor(_pieces.take(value, own)), layout.description)
+    if isinstance(value, np.generic):
+        return take(np.asarray(value), own=False)
     if isinstance(value, SCALARS):
-        return _scalar(value)
+        return Leaf(None, _described(value))
     raise CheckpointError(
         f"expected an array, a number, a str, bytes or None, found {type(value).__name__}"
     )
 
 
-def _array(array: HostArray) -> Leaf:
-    name = array.dtype.name
-    info = LeafInfo(array.shape, name)
-    # Only the little-endian order is known to the format.
-    if name in _NATIVE and array.dtype.byteorder != ">":
-        return Leaf(info, _native(array), None)
-    if array.dtype.byteorder == ">":
-        return _array(array.astype(array.dtype.newbyteorder("<")))
-    if array.dtype.kind == "c" and array.itemsize in (8, 16):
-        parts = np.ascontiguousarray(array).reshape(*array.shape, 1)
-        return Leaf(info, _native(parts.view(f"f{array.itemsize // 2}")), {"dtype": name})
-    if array.dtype.kind in "OUSVMm" and not hasattr(ml_dtypes, name):
-        raise CheckpointError(f"cannot save an array of dtype {array.dtype}")
-    raw = np.ascontiguousarray(array).reshape(*array.shape, 1).view(np.uint8)
-    return Leaf(info, _native(raw), {"dtype": name})
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Layout:
+    """How elements of a dtype stand in the file: as one native element, or as several."""
+
+    stored: str
+    elements: int | None
+    description: dict[str, Any] | None
 
 
-def _native(array: HostArray) -> Tensor:
-    # `ascontiguousarray` makes a vector of what has no axes.
-    contiguous = np.ascontiguousarray(array).reshape(array.shape)
-    return Tensor(_NATIVE[array.dtype.name], array.shape, contiguous)
+@functools.lru_cache(maxsize=256)
+def _layout(dtype: np.dtype[Any]) -> _Layout:
+    if dtype.name in _NATIVE:
+        return _Layout(_NATIVE[dtype.name], None, None)
+    name = _name_of(dtype)
+    if dtype.kind == "c" and dtype.itemsize in (8, 16):
+        return _Layout(_NATIVE[f"float{dtype.itemsize * 4}"], 2, {"dtype": name})
+    return _Layout("U8", dtype.itemsize, {"dtype": name})
 
 
-def _scalar(value: Any) -> Leaf:
+def _name_of(dtype: np.dtype[Any]) -> str:
+    """Return what `dtype_named` finds a dtype by."""
+    if dtype == jax.dtypes.float0:
+        return "float0"
+    if hasattr(ml_dtypes, dtype.name):
+        return dtype.name
+    if dtype.kind in "OV":
+        advice = "save its fields as arrays" if dtype.names else "save what it holds as leaves"
+        raise CheckpointError(f"cannot save a NumPy array of dtype {dtype}; {advice}")
+    # A text's length and a date's unit are a part of what `str` says, and not of the name.
+    return dtype.newbyteorder("<").str if dtype.kind in "USMm" else dtype.name
+
+
+def _tensor(data: Pieces) -> Tensor:
+    layout = _layout(data.dtype)
+    shape = data.shape if layout.elements is None else (*data.shape, layout.elements)
+    return Tensor(layout.stored, shape, data)
+
+
+def _described(value: Any) -> dict[str, Any]:
     kind = next(kind for kind in SCALARS if isinstance(value, kind))
-    return Leaf(LeafInfo((), kind.__name__), None, {kind.__name__: _text(value)})
+    return {kind.__name__: _text(value)}
 
 
 def _text(value: Any) -> Any:
     """Return what JSON holds exactly; floats in hexadecimal, as JSON has no NaN."""
     match value:
-        case bool() | str():
+        case bool():
             return value
+        case str():
+            return str(value)
         case int():
             return hex(value)
         case float():
@@ -131,29 +141,40 @@ def _text(value: Any) -> Any:
 
 
 def info_of(dtype: str, shape: tuple[int, ...], description: dict[str, Any] | None) -> LeafInfo:
-    """Return what a leaf is, from what stands in a file's header."""
+    """Return what a leaf is, from what stands in a file's header.
+
+    Args:
+        dtype: safetensors' name of it; empty for what the description alone holds.
+        shape: of the tensor.
+        description: what `take` described.
+    """
     if description is None:
-        return LeafInfo(shape, _NUMPY.get(dtype, dtype))
+        return LeafInfo(shape, _NUMPY[dtype])
     if "dtype" in description:
         return LeafInfo(shape[:-1], str(description["dtype"]))
     (kind,) = description
     return LeafInfo((), kind)
 
 
-def give(tensor: Tensor | None, description: dict[str, Any] | None) -> Any:
+def give(array: HostArray | None, description: dict[str, Any] | None) -> Any:
     """Return the value that `take` has taken.
+
+    Args:
+        array: as it stands in the file.
+        description: what `take` described.
 
     Raises:
         ValueError, KeyError or TypeError: the description is none of ours.
     """
-    if tensor is not None:
-        array = tensor.data
+    if array is not None:
         if description is None:
             return array
         if "key" in description:
             return jax.random.wrap_key_data(jnp.asarray(array), impl=str(description["key"]))
         dtype = dtype_named(str(description["dtype"]))
-        return array.view(dtype).reshape(tensor.shape[:-1])
+        if not dtype.itemsize:
+            return np.zeros(array.shape[:-1], dtype)
+        return array.view(dtype).reshape(array.shape[:-1])
     if description is None:
         raise ValueError("a leaf without a tensor or a description")
     ((kind, text),) = description.items()
@@ -173,9 +194,18 @@ def give(tensor: Tensor | None, description: dict[str, Any] | None) -> Any:
 
 
 def dtype_named(name: str) -> np.dtype[Any]:
-    """Return the dtype of that name, one of NumPy's or of `ml_dtypes`."""
+    """Return the dtype of that name, one of NumPy's or of `ml_dtypes`.
+
+    Raises:
+        TypeError: there is none, or its elements would be references.
+    """
+    if name == "float0":
+        return jax.dtypes.float0
     custom = getattr(ml_dtypes, name, None)
-    return np.dtype(custom if custom is not None else name)
+    dtype = np.dtype(custom if custom is not None else name)
+    if dtype.hasobject:
+        raise TypeError(f"an array of dtype {name} is no data")
+    return dtype
 
 
 def stored_dtype(dtype: str) -> np.dtype[Any]:

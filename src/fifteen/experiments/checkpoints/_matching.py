@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ from .._errors import CheckpointMismatchError, ExperimentWarning
 from . import _keys
 from ._leaves import is_static
 from ._placing import info_of_target, place
-from ._stored import Key, LeafInfo, StoredCheckpoint
+from ._stored import Key, LeafInfo, StoredCheckpoint, StreamedCheckpoint
 
 _LINES = 20
 _PYTHON = {"bool", "int", "float", "complex"}
@@ -30,26 +30,34 @@ def restore(target: Any, stored: StoredCheckpoint, strict: bool, partial: bool) 
         return stored.nested(stored.read(dict.fromkeys(stored.leaves)))
     keys, leaves, definition = _keys.flatten(target)
     wanted = {key: leaf for key, leaf in zip(keys, leaves, strict=True) if not is_static(leaf)}
-    comparison = _compare(wanted, stored.leaves)
+    saved = stored.leaves
+    comparison = _compare(wanted, saved)
     if not partial and (comparison.missing or comparison.unexpected):
         raise CheckpointMismatchError(_report(stored, wanted, comparison))
     if comparison.different and strict:
         raise CheckpointMismatchError(_report(stored, wanted, comparison))
-    incompatible = [key for key in comparison.different if _is_text(key, wanted, stored.leaves)]
+    incompatible = [key for key in comparison.different if _is_text(key, wanted, saved)]
     if incompatible:
         only = _Comparison([], [], incompatible)
         raise CheckpointMismatchError(_report(stored, wanted, only))
-    common = {key: leaf for key, leaf in wanted.items() if key in stored.leaves}
-    values = stored.read(common)
+    common = {key: leaf for key, leaf in wanted.items() if key in saved}
+    restored: dict[Key, Any] = {}
+    for batch in _batches(stored, common):
+        placed = place(list(batch.values()), [common[key] for key in batch])
+        restored.update(zip(batch, placed, strict=True))
     if comparison.different or (partial and (comparison.missing or comparison.unexpected)):
         warnings.warn(
             _report(stored, wanted, comparison, is_error=False), ExperimentWarning, stacklevel=5
         )
-    placed = place([values[key] for key in common], list(common.values()))
-    restored = dict(zip(common, placed, strict=True))
     return jax.tree.unflatten(
         definition, [restored.get(key, leaf) for key, leaf in zip(keys, leaves, strict=True)]
     )
+
+
+def _batches(stored: StoredCheckpoint, wanted: Mapping[Key, Any]) -> Iterator[Mapping[Key, Any]]:
+    if isinstance(stored, StreamedCheckpoint):
+        return stored.stream(wanted)
+    return iter([stored.read(wanted)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +126,7 @@ def _report(
     ]
     lines += [_difference(key, info_of_target(wanted[key]), saved[key], step, is_error)
               for key in comparison.different]  # fmt: skip
-    return "\n".join([f"{stored.path} {_advice(comparison, is_error)}", *_shortened(lines)])
+    return "\n".join([f"{stored.path} {_advice(comparison, is_error)}", *shortened(lines)])
 
 
 def _advice(comparison: _Comparison, is_error: bool) -> str:
@@ -159,7 +167,8 @@ def _likely_renames(
     return renames
 
 
-def _shortened(lines: Sequence[str]) -> list[str]:
+def shortened(lines: Sequence[str]) -> list[str]:
+    """Indent lines, and count those beyond the first ones instead of showing them."""
     shown = list(lines[:_LINES])
     if len(lines) > _LINES:
         shown[-1:] = [f"and {len(lines) - _LINES + 1} more of {len(lines)}"]

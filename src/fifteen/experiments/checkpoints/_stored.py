@@ -9,8 +9,8 @@ has the empty key.
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 from .. import _directory
 from .._errors import CheckpointDamagedError
@@ -68,6 +68,15 @@ class StoredCheckpoint(Protocol):
         ...
 
 
+@runtime_checkable
+class StreamedCheckpoint(StoredCheckpoint, Protocol):
+    """A checkpoint that need not be held in memory twice while its leaves find their places."""
+
+    def stream(self, wanted: Mapping[Key, Any]) -> Iterator[Mapping[Key, Any]]:
+        """Read some leaves, a few at a time, in the order that suits the file; see `read`."""
+        ...
+
+
 def open_stored(path: pathlib.Path) -> StoredCheckpoint:
     """Open what lies at a path: our file, an Orbax directory, or an old msgpack file.
 
@@ -85,9 +94,9 @@ def _opener(path: pathlib.Path) -> Callable[[pathlib.Path], StoredCheckpoint]:
 
         return SafetensorsFile
     if path.is_dir():
-        from ._orbax import OrbaxDirectory
+        from ._orbax import open_directory
 
-        return OrbaxDirectory
+        return open_directory
     from ._msgpack import MsgpackFile
 
     return MsgpackFile

@@ -1,0 +1,214 @@
+"""The header of our files: what it says of a checkpoint, sealed with checksums.
+
+The format is Hugging Face's (`safetensors/README.md`, "Format"): the length of the header as
+`uint64`, the header in JSON with a dtype, a shape and offsets for each tensor, and the tensors'
+bytes without gaps. Two entries of its metadata are ours:
+
+- `fifteen.crc32c`, eight hexadecimal digits for the CRC-32C of the header itself, taken with
+  zeros in place of all of the entry, and eight for that of each tensor's bytes, in the order
+  of the leaves. It stands first and has a fixed length, so that it can be filled in last.
+- `fifteen.checkpoint`, JSON again: the leaves in the order of the pytree, each with its name,
+  whether it has a tensor, and what a tensor cannot say of it; and the pytree's shape.
+"""
+
+import dataclasses
+import functools
+import json
+import math
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import google_crc32c
+
+from . import _keys, _leaves
+from ._leaves import Leaf, Tensor
+from ._stored import Key, LeafInfo, damaged
+
+_VERSION = 1
+_CHECKSUMS = "fifteen.crc32c"
+_CHECKPOINT = "fifteen.checkpoint"
+_DIGITS = 8
+_BEGINNING = f'{{"__metadata__":{{"{_CHECKSUMS}":"'
+_LARGEST = 100_000_000
+"""The format's own bound."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Listed:
+    """A leaf as a header lists it.
+
+    Attributes:
+        info: its shape and dtype.
+        tensor: how its tensor stands in the file; None where the description holds its value.
+        description: see `Leaf`.
+    """
+
+    info: LeafInfo
+    tensor: "Place | None"
+    description: dict[str, Any] | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """Where a tensor stands in the file, counted from the end of the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+    checksum: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Header:
+    """What a header says.
+
+    Attributes:
+        leaves: in the order of the pytree.
+        structure: the pytree's shape, as `_keys.nest` takes it.
+        size: the bytes that it takes, after which the tensors begin.
+    """
+
+    leaves: Mapping[Key, Listed]
+    structure: Any
+    size: int
+
+
+def compose(
+    leaves: Sequence[tuple[Key, Leaf]], structure: str
+) -> tuple[bytes, list[Tensor], list[int]]:
+    """Make a header whose checksums are still to be filled in.
+
+    Args:
+        leaves: in the order of the pytree.
+        structure: the pytree's shape; see `_keys.structure`.
+
+    Returns:
+        The header, the tensors in the order in which they follow it, and for each of these its
+        number among the checksums.
+    """
+    tensors = [leaf.tensor for _, leaf in leaves if leaf.tensor is not None]
+    # Large items first, so that every tensor is aligned for its own dtype.
+    numbers = sorted(range(len(tensors)), key=lambda number: -_itemsize(tensors[number].dtype))
+    starts, end = [0] * len(tensors), 0
+    for number in numbers:
+        starts[number], end = end, end + tensors[number].data.nbytes
+    listed: list[str] = []
+    entries: list[str] = []
+    for key, leaf in leaves:
+        name = json.dumps(_keys.name_of(key))
+        described = "" if leaf.description is None else "," + _dump(leaf.description)
+        listed.append(f"[{name},{'false' if leaf.tensor is None else 'true'}{described}]")
+        if leaf.tensor is not None:
+            tensor, start = leaf.tensor, starts[len(entries)]
+            entries.append(
+                f'{name}:{{"dtype":"{tensor.dtype}","shape":{_dump(tensor.shape)},'
+                f'"data_offsets":[{start},{start + tensor.data.nbytes}]}}'
+            )
+    described = f'{{"version":{_VERSION},"leaves":[{",".join(listed)}],"structure":{structure}}}'
+    blank = "0" * _DIGITS * (1 + len(tensors))
+    metadata = f'{_BEGINNING}{blank}","{_CHECKPOINT}":{json.dumps(described)}}}'
+    text = f"{','.join([metadata, *entries])}}}".encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, [tensors[number] for number in numbers], numbers
+
+
+def seal(header: bytes, checksums: Sequence[int]) -> bytes:
+    """Fill a header's checksums in.
+
+    Args:
+        header: from `compose`.
+        checksums: of the tensors, in the order of the leaves.
+    """
+    own = google_crc32c.value(header[8:])
+    digits = "".join(f"{checksum:08x}" for checksum in (own, *checksums)).encode()
+    at = 8 + len(_BEGINNING)
+    # The tensors' checksums need none of their own: one that is damaged fits no bytes.
+    return header[:at] + digits + header[at + len(digits) :]
+
+
+def read(descriptor: int, path: pathlib.Path) -> Header:
+    """Read a file's header.
+
+    Raises:
+        CheckpointDamagedError: it is damaged, the file has not the size that it tells, or it is
+            no checkpoint of ours.
+    """
+    found = os.fstat(descriptor).st_size
+    length = int.from_bytes(os.pread(descriptor, 8, 0), "little")
+    if found < 8 or length > min(found - 8, _LARGEST):
+        raise damaged(path, f"a file of {found} bytes that is cut off, or no safetensors file")
+    text = _read_text(descriptor, length)
+    digits = _digits(text)
+    if digits is None:
+        raise damaged(path, "a safetensors file that is no checkpoint of ours")
+    blank = text.replace(digits, b"0" * len(digits), 1)
+    if digits[:_DIGITS] != f"{google_crc32c.value(blank):08x}".encode():
+        raise damaged(path, "its header's bytes are not those that were written")
+    try:
+        header = _parse(json.loads(blank), digits, 8 + length)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise damaged(path, f"its header is damaged ({type(error).__name__}: {error})") from None
+    places = [listed.tensor for listed in header.leaves.values() if listed.tensor is not None]
+    expected = header.size + max((place.end for place in places), default=0)
+    if found != expected:
+        raise damaged(path, f"expected {expected} bytes, found {found}")
+    return header
+
+
+def _parse(entries: Mapping[str, Any], digits: bytes, size: int) -> Header:
+    described = json.loads(entries["__metadata__"][_CHECKPOINT])
+    if described["version"] != _VERSION:
+        raise ValueError(f"version {described['version']} of the format, expected {_VERSION}")
+    leaves: dict[Key, Listed] = {}
+    at = _DIGITS
+    for name, has_tensor, *rest in described["leaves"]:
+        place, description = None, rest[0] if rest else None
+        if has_tensor:
+            place = _place(entries[name], digits[at : at + _DIGITS])
+            at += _DIGITS
+        dtype, shape = (place.dtype, place.shape) if place is not None else ("", ())
+        info = _leaves.info_of(dtype, shape, description)
+        leaves[_keys.key_of(name)] = Listed(info, place, description)
+    return Header(leaves, described["structure"], size)
+
+
+def _place(entry: Mapping[str, Any], digits: bytes) -> Place:
+    dtype, shape = entry["dtype"], tuple(entry["shape"])
+    start, end = entry["data_offsets"]
+    if start < 0 or end - start != _itemsize(dtype) * math.prod(shape):
+        raise ValueError("a tensor's shape and offsets do not agree")
+    checksum = int(digits, 16)
+    if digits != f"{checksum:08x}".encode():
+        raise ValueError("a checksum is not written as it should be")
+    return Place(dtype, shape, start, end, checksum)
+
+
+def _digits(text: bytes) -> bytes | None:
+    """Return the checksums of a header, or None where it has none."""
+    before, after = _BEGINNING.encode(), f'","{_CHECKPOINT}":'.encode()
+    end = text.find(after)
+    return text[len(before) : end] if text.startswith(before) and end > 0 else None
+
+
+def _read_text(descriptor: int, length: int) -> bytes:
+    parts: list[bytes] = []
+    at = 0
+    while at < length:
+        part = os.pread(descriptor, length - at, 8 + at)
+        if not part:
+            break
+        parts.append(part)
+        at += len(part)
+    return b"".join(parts)
+
+
+@functools.lru_cache(maxsize=64)
+def _itemsize(dtype: str) -> int:
+    return _leaves.stored_dtype(dtype).itemsize
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))

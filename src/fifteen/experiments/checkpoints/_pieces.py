@@ -1,0 +1,165 @@
+"""The bytes of an array, as the pieces that its devices hold, without a copy of the whole.
+
+What a training loop may do next decides how a value is taken:
+
+- An array on the CPU is looked at in place. JAX does not free or donate a buffer while somebody
+  outside looks at it: a function that it is donated to works on a copy, and the array even stays
+  usable (measured with JAX 0.10). So looking costs nothing, at any size. It is done through an
+  array object of our own, since JAX remembers the look for as long as that object lives, and the
+  caller's array could never be donated again.
+- An array on an accelerator is copied on its device, where there is room: the copy is enqueued
+  before whatever the caller does next, and the caller does not wait. Where memory is short, it is
+  fetched to the host at once.
+- A NumPy array can be changed in place, so it is copied.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+HostArray = npt.NDArray[Any]
+Index = tuple[slice, ...]
+
+BLOCK_BYTES = 16 << 20
+"""The most that is held in memory of an array that does not lie there in order."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pieces:
+    """An array in pieces that cover it once.
+
+    Attributes:
+        shape: of the whole.
+        dtype: of the whole, in little-endian order.
+        pieces: where each lies in the whole, and its values, on the host or on one device.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    pieces: list[tuple[Index, Any]]
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the whole."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def prefetch(self) -> None:
+        """Start to move what is on an accelerator to the host."""
+        for _, values in self.pieces:
+            if isinstance(values, jax.Array):
+                values.copy_to_host_async()
+
+    def blocks(self) -> Iterator[HostArray]:
+        """Yield the bytes of the whole in C order, as vectors of `uint8`; can be done once.
+
+        The pieces are let go of, so that neither the caller's memory nor what was fetched from
+        a device is held for longer than it takes to write it.
+        """
+        pieces = [(index, np.asarray(values)) for index, values in self.pieces]
+        self.pieces.clear()
+        if not self.nbytes:
+            return
+        if len(pieces) == 1 and self._lies_in_order(pieces[0][1]):
+            flat = pieces[0][1].reshape(-1).view(np.uint8)
+            for start in range(0, flat.nbytes, BLOCK_BYTES):
+                yield flat[start : start + BLOCK_BYTES]
+            return
+        for region in _regions(self.shape, BLOCK_BYTES // self.dtype.itemsize):
+            block = np.empty([part.stop - part.start for part in region], self.dtype)
+            for index, values in pieces:
+                _copy_common(block, region, values, index)
+            yield block.reshape(-1).view(np.uint8)
+
+    def _lies_in_order(self, values: HostArray) -> bool:
+        return values.flags.c_contiguous and values.dtype == self.dtype
+
+
+def take(value: jax.Array | HostArray, own: bool) -> Pieces:
+    """Take an array.
+
+    Args:
+        value: a NumPy array, or a `jax.Array` that is held whole by this process.
+        own: make it safe from whatever the caller does once this returns.
+    """
+    shape = value.shape
+    whole: Index = tuple(slice(0, length) for length in shape)
+    if not isinstance(value, jax.Array):
+        dtype = value.dtype.newbyteorder("<") if value.dtype.byteorder == ">" else value.dtype
+        return Pieces(shape, dtype, [(whole, value.copy() if own else value)])
+    is_single = len(value.sharding.device_set) == 1
+    if value.is_fully_replicated or is_single:
+        held = [(whole, value.addressable_data(0))]
+    else:
+        held = [
+            (_filled(shard.index, shape), shard.data)
+            for shard in value.addressable_shards
+            if shard.replica_id == 0
+        ]
+    return Pieces(shape, value.dtype, [(index, _settle(data, own)) for index, data in held])
+
+
+def _settle(data: jax.Array, own: bool) -> Any:
+    (device,) = data.devices()
+    if device.platform == "cpu":
+        return np.asarray(data)
+    if not own:
+        # Fetched when its turn comes, so that the host need not hold all of the state.
+        return data
+    return jnp.copy(data) if _has_room(device, data.nbytes) else np.asarray(data)
+
+
+def _has_room(device: Any, size: int) -> bool:
+    """Whether a device has room for a copy beside the most that training has used on it so far."""
+    statistics = device.memory_stats() or {}
+    limit = statistics.get("bytes_limit", 0)
+    used = statistics.get("bytes_in_use", limit)
+    # What the state takes may be copied once, and earlier copies are a part of what is in use.
+    peak = max(statistics.get("peak_bytes_in_use", limit), used)
+    return peak + size <= 0.9 * limit
+
+
+def _filled(index: Sequence[slice], shape: Sequence[int]) -> Index:
+    """Give every slice a start and a stop."""
+    return tuple(
+        slice(*part.indices(length)[:2]) for part, length in zip(index, shape, strict=True)
+    )
+
+
+def _regions(shape: Sequence[int], most: int) -> Iterator[Index]:
+    """Cut an array into regions of at most `most` elements whose bytes follow one another."""
+    # All axes after `axis` go whole, those before it one by one.
+    axis, below = len(shape), 1
+    while axis and below * shape[axis - 1] <= most:
+        axis -= 1
+        below *= shape[axis]
+    whole = [slice(0, length) for length in shape]
+    if not axis:
+        yield tuple(whole)
+        return
+    axis -= 1
+    stride = max(1, most // below)
+    for outer in itertools.product(*map(range, shape[:axis])):
+        leading = [slice(at, at + 1) for at in outer]
+        for start in range(0, shape[axis], stride):
+            cut = slice(start, min(start + stride, shape[axis]))
+            yield (*leading, cut, *whole[axis + 1 :])
+
+
+def _copy_common(block: HostArray, region: Index, values: HostArray, index: Index) -> None:
+    """Copy what a region of the whole and one of its pieces have in common."""
+    into: list[slice] = []
+    out_of: list[slice] = []
+    for wanted, held in zip(region, index, strict=True):
+        start, stop = max(wanted.start, held.start), min(wanted.stop, held.stop)
+        if start >= stop:
+            return
+        into.append(slice(start - wanted.start, stop - wanted.start))
+        out_of.append(slice(start - held.start, stop - held.start))
+    block[tuple(into)] = values[tuple(out_of)]
