@@ -6,7 +6,7 @@ process reads what its own devices hold, and nothing is compiled or logged on th
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ import numpy as np
 
 from .._errors import MissingExtraError
 from . import _keys
+from ._leaves import HostArray
 from ._stored import Key, LeafInfo, damaged
 
 Spec = dict[str, Any]
@@ -72,76 +73,89 @@ def open_all(path: pathlib.Path, specs: Mapping[Key, Spec]) -> dict[Key, OpenArr
     return opened
 
 
-def read(
-    path: pathlib.Path, arrays: Mapping[Key, OpenArray], wanted: Mapping[Key, Any]
-) -> dict[Key, Any]:
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What to read of an array.
+
+    Attributes:
+        array: the array.
+        sharding: None for all of it, as a NumPy array; or what devices of several processes are
+            to hold, of which each process reads its own devices' parts.
+        decode: makes what was saved out of what is stored, for all of it or for a part.
+    """
+
+    array: OpenArray
+    sharding: jax.sharding.Sharding | None = None
+    decode: Callable[[HostArray], Any] = lambda part: part
+
+
+def read(path: pathlib.Path, requests: Mapping[Key, Request]) -> dict[Key, Any]:
     """Read arrays, all at once.
 
     Args:
         path: the checkpoint that they belong to, for messages.
-        arrays: what to read.
-        wanted: the targets' leaves. For one that is spread over several processes, each process
-            reads the parts that its own devices hold.
+        requests: by the leaves' keys.
 
     Returns:
-        For each key a NumPy array, or a `jax.Array` that is spread over several processes.
+        For each key a NumPy array, or a `jax.Array` where a sharding was given.
 
     Raises:
         CheckpointDamagedError: an array cannot be read.
     """
-    started = {key: _start(array, wanted.get(key)) for key, array in arrays.items()}
+    started = {key: _start(request) for key, request in requests.items()}
     values: dict[Key, Any] = {}
-    for key, reading in started.items():
+    for key, request in requests.items():
         try:
-            values[key] = reading.result()
+            parts = {
+                name: request.decode(np.asarray(future.result()))
+                for name, future in started.pop(key).items()
+            }
         except Exception as error:
             raise damaged(path, _problem(key, error)) from None
+        if request.sharding is None:
+            values[key] = parts[""]
+        else:
+            values[key] = _assembled(tuple(request.array.store.shape), request.sharding, parts)
     return values
 
 
 def sharding_over_processes(leaf: Any, shape: tuple[int, ...]) -> jax.sharding.Sharding | None:
-    """Return the sharding of a target's leaf if devices of other processes are part of it."""
+    """Return where a leaf goes whose target is held by several processes; None for any other.
+
+    A shape that differs from the target's may not divide among its devices; each of them then
+    holds all of it.
+    """
     sharding = getattr(leaf, "sharding", None)
     if not isinstance(sharding, jax.sharding.Sharding) or sharding.is_fully_addressable:
         return None
     try:
         sharding.shard_shape(shape)
     except ValueError:
-        # A shape that differs from the target's may not divide among its devices.
-        mesh = getattr(sharding, "mesh", None)
-        if mesh is None:
-            return None
+        devices = np.array(sorted(sharding.device_set, key=lambda device: device.id))
+        mesh = jax.sharding.Mesh(devices, ("devices",))
         return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
     return sharding
 
 
-@dataclasses.dataclass(frozen=True)
-class _Reading:
-    """The parts of an array that are on their way, by what they are indexed with."""
-
-    parts: dict[str, Any]
-    shape: tuple[int, ...]
-    sharding: jax.sharding.Sharding | None
-
-    def result(self) -> Any:
-        if self.sharding is None:
-            return np.asarray(self.parts[""].result())
-        read = {index: future.result() for index, future in self.parts.items()}
-        return jax.make_array_from_callback(
-            self.shape, self.sharding, lambda index: read[str(index)]
-        )
+def spread(array: HostArray, sharding: jax.sharding.Sharding) -> jax.Array:
+    """Put an array that every process holds whole on the devices of several."""
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
-def _start(array: OpenArray, leaf: Any) -> _Reading:
-    shape = array.info.shape
-    sharding = sharding_over_processes(leaf, shape)
+def _start(request: Request) -> dict[str, Any]:
+    """Start reading the parts of an array, by what they are indexed with."""
+    store, sharding = request.array.store, request.sharding
     if sharding is None:
-        return _Reading({"": array.store.read()}, shape, None)
+        return {"": store.read()}
     # Devices that hold the same part share one reading.
-    indices = sharding.addressable_devices_indices_map(shape).values()
-    parts = {str(index): index for index in indices}
-    started = {name: array.store[index].read() for name, index in parts.items()}
-    return _Reading(started, shape, sharding)
+    indices = sharding.addressable_devices_indices_map(tuple(store.shape)).values()
+    return {name: store[index].read() for name, index in {str(i): i for i in indices}.items()}
+
+
+def _assembled(
+    shape: tuple[int, ...], sharding: jax.sharding.Sharding, parts: Mapping[str, Any]
+) -> jax.Array:
+    return jax.make_array_from_callback(shape, sharding, lambda index: parts[str(index)])
 
 
 def _problem(key: Key, error: Exception) -> str:

@@ -50,8 +50,15 @@ class MsgpackFile:
         """Read some leaves; see `StoredCheckpoint.read`."""
         from . import _foreign_arrays
 
-        spread = {key: self._spread[key] for key in wanted if key in self._spread}
-        arrays = _foreign_arrays.read(self.path, spread, wanted) if spread else {}
+        requests = {
+            key: _foreign_arrays.Request(
+                self._spread[key],
+                _foreign_arrays.sharding_over_processes(leaf, self._spread[key].info.shape),
+            )
+            for key, leaf in wanted.items()
+            if key in self._spread
+        }
+        arrays = _foreign_arrays.read(self.path, requests)
         return {key: arrays[key] if key in arrays else self._values[key] for key in wanted}
 
     def nested(self, leaves: Mapping[Key, Any]) -> Any:

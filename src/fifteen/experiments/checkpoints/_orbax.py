@@ -17,8 +17,10 @@ import jax
 
 from . import _foreign_arrays
 from ._msgpack import flatten, load
+from ._orbax_encoding import FILE
+from ._orbax_spread import SpreadDirectory
 from ._placing import info_of_target
-from ._stored import Key, LeafInfo, damaged
+from ._stored import Key, LeafInfo, StoredCheckpoint, damaged
 
 _DESCRIPTION, _OLD_DESCRIPTION, _STORE = "_METADATA", "checkpoint", "manifest.ocdbt"
 _PLACEHOLDER = "PLACEHOLDER://"
@@ -53,10 +55,12 @@ class OrbaxDirectory:
 
     def read(self, wanted: Mapping[Key, Any]) -> dict[Key, Any]:
         """Read some leaves; see `StoredCheckpoint.read`."""
-        arrays = {key: self._arrays[key] for key in wanted if self._entries[key].is_array}
-        # The data of a typed key has another shape than the key, so it is read whole.
-        targets = {key: leaf for key, leaf in wanted.items() if not self._entries[key].random_key}
-        values = _foreign_arrays.read(self.path, arrays, targets)
+        requests = {
+            key: self._request(self._arrays[key], self._entries[key], leaf)
+            for key, leaf in wanted.items()
+            if self._entries[key].is_array
+        }
+        values = _foreign_arrays.read(self.path, requests)
         return {key: self._value(key, values) for key in wanted}
 
     def nested(self, leaves: Mapping[Key, Any]) -> Any:
@@ -80,6 +84,15 @@ class OrbaxDirectory:
         if entry.kind == "scalar":
             return LeafInfo((), _python_kind(info.dtype))
         return info
+
+    def _request(
+        self, array: _foreign_arrays.OpenArray, entry: "_Entry", leaf: Any
+    ) -> _foreign_arrays.Request:
+        # The data of a typed key has an axis more than the key; and a number is one.
+        if entry.random_key or entry.kind == "scalar":
+            return _foreign_arrays.Request(array)
+        sharding = _foreign_arrays.sharding_over_processes(leaf, array.info.shape)
+        return _foreign_arrays.Request(array, sharding)
 
     def _value(self, key: Key, values: Mapping[Key, Any]) -> Any:
         entry = self._entries[key]
@@ -123,6 +136,11 @@ class _Node:
         if self.is_list:
             return [self.children[part].build() for part in sorted(self.children, key=int)]
         return {part: child.build() for part, child in self.children.items()}
+
+
+def open_directory(path: pathlib.Path) -> StoredCheckpoint:
+    """Open a directory: one that we had Orbax write, or one that others had."""
+    return SpreadDirectory(path) if (path / FILE).is_file() else OrbaxDirectory(path)
 
 
 def _item_in(path: pathlib.Path) -> pathlib.Path:

@@ -1,0 +1,212 @@
+"""What Orbax takes of a pytree, and a description of the rest.
+
+Orbax is given what it can keep exactly, under the names that it would use by itself, so that
+flax's and its own `restore` open the directory. What it refuses or would confuse stands in our
+description: empty arrays, Python's complex, bytes and large ints in the description alone; dtypes
+that tensorstore does not know as the bits of another one; typed PRNG keys as their data; and
+where two names would be the same to Orbax, all of them are escaped.
+"""
+
+import dataclasses
+import json
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._errors import CheckpointError
+from . import _keys, _leaves
+from ._placing import info_of_target
+from ._stored import Key, LeafInfo
+
+FILE = "fifteen.json"
+"""The description's name, in the directory that Orbax writes."""
+
+_VERSION = 1
+_KNOWN = frozenset(
+    [
+        *("bool", "int4", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"),
+        *("uint64", "float16", "float32", "float64", "bfloat16", "complex64", "complex128"),
+        *("float8_e4m3fn", "float8_e5m2"),
+    ]
+)
+"""The dtypes that tensorstore and Orbax keep as they are."""
+
+_BITS = {2: "uint2", 4: "uint4", 8: "uint8"}
+_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedLeaf:
+    """What is known of a leaf without reading it.
+
+    Attributes:
+        info: its shape and dtype.
+        stored: the name under which Orbax keeps it; None where the description holds it all.
+        description: what is to be known beyond what Orbax keeps; None where that says it all.
+    """
+
+    info: LeafInfo
+    stored: str | None
+    description: dict[str, Any] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """A pytree for Orbax, and what our description says of it."""
+
+    tree: Any
+    leaves: Mapping[Key, EncodedLeaf]
+    structure: str
+
+    def to_json(self) -> str:
+        """Return the description as it stands in its file."""
+        listed = [
+            [_keys.name_of(key), leaf.stored, leaf.info.dtype, leaf.info.shape, leaf.description]
+            for key, leaf in self.leaves.items()
+        ]
+        described = {"version": _VERSION, "leaves": listed, "structure": self.structure}
+        return json.dumps(described, separators=(",", ":"))
+
+
+def description_from(text: str) -> tuple[dict[Key, EncodedLeaf], Any]:
+    """Read a description back: the leaves, and the shape of the pytree.
+
+    Raises:
+        ValueError, KeyError or TypeError: it is none of ours.
+    """
+    described = json.loads(text)
+    if described["version"] != _VERSION:
+        raise ValueError(f"written in version {described['version']} of the format")
+    leaves = {
+        _keys.key_of(name): EncodedLeaf(LeafInfo(tuple(shape), dtype), stored, description)
+        for name, stored, dtype, shape, description in described["leaves"]
+    }
+    return leaves, json.loads(described["structure"])
+
+
+def encode(target: Any) -> Encoded:
+    """Encode a pytree.
+
+    Every process of the run must call this with its part of the same pytree.
+
+    Raises:
+        CheckpointError: lists each leaf that cannot be saved.
+    """
+    keys, values, definition = _keys.flatten(target)
+    statics = tuple(_leaves.is_static(value) for value in values)
+    structure = _keys.structure(target, definition, statics)
+    dynamic = [
+        (key, value)
+        for key, value, is_static in zip(keys, values, statics, strict=True)
+        if not is_static
+    ]
+    encoded: dict[Key, tuple[Any, dict[str, Any] | None]] = {}
+    problems: list[str] = []
+    for key, value in dynamic:
+        try:
+            encoded[key] = _encode(value)
+        except CheckpointError as error:
+            problems.append(f"{_keys.name_of(key)}: {error}")
+    if problems:
+        raise CheckpointError("; ".join(problems))
+    kept = {key: value for key, (value, _) in encoded.items() if value is not None}
+    names = stored_names(list(kept))
+    leaves = {
+        key: EncodedLeaf(info_of_target(value), names.get(key), encoded[key][1])
+        for key, value in dynamic
+    }
+    if any("%" in name for name in names.values()):
+        tree: Any = {names[key]: value for key, value in kept.items()}
+    else:
+        tree = _keys.nest(json.loads(structure), [kept.get(key) for key in leaves])
+    return Encoded(tree, leaves, structure)
+
+
+def stored_names(keys: Sequence[Key]) -> dict[Key, str]:
+    """Return the names that Orbax gives to leaves, or escaped ones if it would confuse some.
+
+    Orbax joins the parts of a key with dots, so that `("a.b",)` and `("a", "b")` are the same to
+    it; and an array may not lie where another one keeps its chunks, as `("a/0",)` does to `("a",)`.
+    """
+    plain = {key: ".".join(key) for key in keys}
+    names = set(plain.values())
+    ambiguous = len(names) < len(keys) or (len(keys) > 1 and "" in names)
+    nested = any(
+        name[:end] in names
+        for name in names
+        for end, character in enumerate(name)
+        if character == "/"
+    )
+    # A percent sign tells that names are escaped.
+    if not (ambiguous or nested or any("%" in name for name in names)):
+        return plain
+    return {key: "%/" + "/".join(map(_escape, key)) for key in keys}
+
+
+def _escape(part: str) -> str:
+    return urllib.parse.quote(part, safe="").replace(".", "%2E")
+
+
+def _encode(value: Any) -> tuple[Any, dict[str, Any] | None]:
+    """Return what to give to Orbax, or None, and a description."""
+    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        data, _ = _encode(jax.random.key_data(value))
+        return data, {"key": str(jax.random.key_impl(value))}
+    if isinstance(value, jax.Array | np.ndarray | np.generic):
+        return _encode_array(value)
+    if isinstance(value, str):
+        return str(value), None
+    if isinstance(value, bool | float) or (
+        isinstance(value, int) and _SMALLEST <= value <= _LARGEST
+    ):
+        return value, None
+    # The kinds that are left are described in one way, here and in our files.
+    return None, _leaves.take(value, own=False).description
+
+
+def _encode_array(value: Any) -> tuple[Any, dict[str, Any] | None]:
+    name = value.dtype.name
+    if not value.size:
+        return None, {"empty": name}
+    if isinstance(value, jax.Array) and not value.is_fully_addressable:
+        return (value, None) if name in _KNOWN else (_bits(value), {"bits": name})
+    # Orbax takes arrays of one process as NumPy's only, and has process 0 write them.
+    array = np.asarray(value)
+    if name in _KNOWN:
+        return array.astype(array.dtype.newbyteorder("<"), copy=False), None
+    if array.dtype.itemsize == 1:
+        return array.view(np.uint8), {"bits": name}
+    described = _leaves.take(array, own=False).description
+    little = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
+    return little.reshape(*array.shape, 1).view(np.uint8), described
+
+
+def _bits(value: jax.Array) -> jax.Array:
+    """Return the bits of each element, one byte long, on the same devices."""
+    size = jnp.iinfo(value.dtype).bits if _is_integer(value) else jnp.finfo(value.dtype).bits
+    return jax.lax.bitcast_convert_type(value, _BITS[int(size)]).astype(jnp.uint8)
+
+
+def _is_integer(value: jax.Array) -> bool:
+    return bool(jnp.issubdtype(value.dtype, jnp.integer))
+
+
+def decode(array: Any, description: dict[str, Any] | None) -> Any:
+    """Return the value of a leaf, or of the part of it that a device holds.
+
+    Args:
+        array: as Orbax keeps it; None for what the description alone holds.
+        description: what `encode` described; no typed key and no empty array.
+
+    Raises:
+        ValueError, KeyError or TypeError: the description is none of ours.
+    """
+    if array is None or (description is not None and "bits" not in description):
+        return _leaves.give(array, description)
+    if description is None:
+        return array
+    return np.ascontiguousarray(array).view(_leaves.dtype_named(str(description["bits"])))

@@ -1,0 +1,117 @@
+"""A checkpoint of a state that several processes hold, in a directory that Orbax has written.
+
+Beside what Orbax writes lies our description, which lists the leaves without opening one.
+"""
+
+import functools
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from . import _foreign_arrays, _keys
+from ._foreign_arrays import OpenArray, Request, sharding_over_processes, spread
+from ._leaves import dtype_named
+from ._orbax_encoding import FILE, EncodedLeaf, decode, description_from
+from ._stored import Key, LeafInfo, damaged
+
+_PYTHON: dict[str, type] = {"bool": bool, "int": int, "float": float}
+
+
+class SpreadDirectory:
+    """A checkpoint that several processes have written."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self.path = path
+        try:
+            self._leaves, self._structure = description_from((path / FILE).read_text())
+        except (KeyError, TypeError, ValueError) as error:
+            raise damaged(
+                path, f"{FILE} is no description of ours ({type(error).__name__}: {error})"
+            ) from None
+
+    @property
+    def leaves(self) -> Mapping[Key, LeafInfo]:
+        """Every leaf, in the order of the pytree."""
+        return {key: leaf.info for key, leaf in self._leaves.items()}
+
+    def read(self, wanted: Mapping[Key, Any]) -> dict[Key, Any]:
+        """Read some leaves; see `StoredCheckpoint.read`."""
+        leaves = {key: self._leaves[key] for key in wanted}
+        names = {key: leaf.stored for key, leaf in leaves.items() if _is_array(leaf)}
+        arrays = _foreign_arrays.open_all(
+            self.path,
+            {
+                key: _foreign_arrays.in_directory(self.path, str(name), zarr3=False)
+                for key, name in names.items()
+            },
+        )
+        requests = {key: _request(leaves[key], array, wanted[key]) for key, array in arrays.items()}
+        data = _foreign_arrays.read(self.path, requests)
+        try:
+            return {
+                key: _value(
+                    leaf, self._text(leaf) if _is_text(leaf) else data.get(key), wanted[key]
+                )
+                for key, leaf in leaves.items()
+            }
+        except (KeyError, TypeError, ValueError) as error:
+            raise damaged(self.path, f"a leaf cannot be made out: {error}") from None
+
+    def nested(self, leaves: Mapping[Key, Any]) -> Any:
+        """Put leaves that were read into nested dicts and lists, as they were saved."""
+        return _keys.nest(self._structure, [leaves[key] for key in self._leaves])
+
+    @functools.cached_property
+    def _texts(self) -> Mapping[str, str]:
+        return json.loads((self.path / "_strings.json").read_text())
+
+    def _text(self, leaf: EncodedLeaf) -> str:
+        return self._texts[str(leaf.stored)]
+
+
+def _is_text(leaf: EncodedLeaf) -> bool:
+    return leaf.info.dtype == "str"
+
+
+def _is_array(leaf: EncodedLeaf) -> bool:
+    return leaf.stored is not None and not _is_text(leaf)
+
+
+def _request(leaf: EncodedLeaf, array: OpenArray, target: Any) -> Request:
+    description = leaf.description or {}
+    if "key" in description:
+        return Request(array, _sharding_of_data(target, array.info.shape))
+    if leaf.info.dtype in _PYTHON or "dtype" in description:
+        return Request(array)
+    sharding = sharding_over_processes(target, leaf.info.shape)
+    return Request(array, sharding, functools.partial(decode, description=leaf.description))
+
+
+def _sharding_of_data(target: Any, shape: tuple[int, ...]) -> jax.sharding.Sharding | None:
+    """Return where the data of a typed key goes, which has an axis more than the key."""
+    sharding = sharding_over_processes(target, shape[:-1])
+    if isinstance(sharding, jax.sharding.NamedSharding):
+        spec = (*sharding.spec, *[None] * (len(shape) - len(sharding.spec)))
+        return jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec(*spec))
+    if sharding is not None and isinstance(target, jax.Array):
+        return jax.random.key_data(target).sharding
+    return None
+
+
+def _value(leaf: EncodedLeaf, data: Any, target: Any) -> Any:
+    description = leaf.description
+    if _is_text(leaf):
+        return data
+    if description is not None and "key" in description:
+        return jax.random.wrap_key_data(data, impl=str(description["key"]))
+    if description is not None and "empty" in description:
+        empty = np.empty(leaf.info.shape, dtype_named(str(description["empty"])))
+        sharding = sharding_over_processes(target, leaf.info.shape)
+        return empty if sharding is None else spread(empty, sharding)
+    if leaf.stored is None or (description is not None and "dtype" in description):
+        return decode(data, description)
+    return _PYTHON[leaf.info.dtype](data) if leaf.info.dtype in _PYTHON else data
