@@ -1,7 +1,6 @@
 """What is handed over to the thread that writes, and how it becomes records."""
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,32 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _encoding, _protobuf, _records
+from ._fetching import fetch
 from ._histogram import histogram
+from ._packing import BYTES_OF_AN_ENTRY, Scalars
 from ._writer import Entry
 
-_BYTES_OF_AN_ENTRY = 2048
-"""Roughly what an entry of scalars holds: a device array, a few Python objects."""
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Scalars:
-    """The scalars of one step; see `_packing.pack`."""
-
-    tags: tuple[str, ...]
-    host_values: list[float]
-    vectors: "list[jax.Array]"
-    wall_time: float
-    step: "int | jax.Array"
-    every_n: int
-
-    @property
-    def nbytes(self) -> int:
-        return _BYTES_OF_AN_ENTRY + 8 * len(self.tags)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class StackedScalars:
-    """The scalars of many steps; see `_packing.pack_stacked`."""
+    """The scalars of many steps; see `_packing_arrays.pack_stacked`."""
 
     values: "dict[str, Any]"
     wall_time: float
@@ -44,12 +26,12 @@ class StackedScalars:
 
     @property
     def nbytes(self) -> int:
-        return _BYTES_OF_AN_ENTRY + sum(value.nbytes for value in self.values.values())
+        return BYTES_OF_AN_ENTRY + sum(value.nbytes for value in self.values.values())
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Histograms:
-    """Arrays to be counted, of one step or of many; see `_packing.pack_histograms`."""
+    """Arrays to be counted, of one step or of many; see `_packing_arrays.pack_histograms`."""
 
     values: "dict[str, Any]"
     wall_time: float
@@ -58,10 +40,10 @@ class Histograms:
 
     @property
     def nbytes(self) -> int:
-        return _BYTES_OF_AN_ENTRY + sum(value.nbytes for value in self.values.values())
+        return BYTES_OF_AN_ENTRY + sum(value.nbytes for value in self.values.values())
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Encoded:
     """An event that is encoded already."""
 
@@ -69,85 +51,88 @@ class Encoded:
 
     @property
     def nbytes(self) -> int:
-        return _BYTES_OF_AN_ENTRY + len(self.event)
+        return BYTES_OF_AN_ENTRY + len(self.event)
 
 
 def encode(entries: list[Entry], notices: list[str]) -> bytes:
     """Return the records of all entries, in order; an `Encoder`."""
-    groups = itertools.groupby(entries, _group)
-    return b"".join(
-        _encode_or_explain(list(group), notices, _ENCODERS[kind]) for (kind, _), group in groups
-    )
+    records = [b""] * len(entries)
+    groups: dict[Any, list[int]] = {}
+    for at, entry in enumerate(entries):
+        # Scalars of the same tags are encoded together, everything else by itself.
+        key = _layout(entry) if type(entry) is Scalars else at
+        groups.setdefault(key, []).append(at)
+    # Whatever the script forbids its own code, values have to come to the host here.
+    with jax.transfer_guard("allow"):
+        for members in groups.values():
+            group = [entries[at] for at in members]
+            for at, record in zip(members, _encode_or_explain(group, notices), strict=True):
+                records[at] = record
+    return b"".join(records)
 
 
-def _group(entry: Entry) -> tuple[type[Entry], Any]:
-    # Neighbours with the same scalars are encoded together; everything else by itself.
-    return type(entry), entry.tags if isinstance(entry, Scalars) else id(entry)
+def _layout(entry: Scalars) -> tuple[Any, ...]:
+    return entry.tags, len(entry.host_values), len(entry.vectors), entry.step is None
 
 
-def _encode_or_explain(
-    group: list[Any], notices: list[str], encode_group: Callable[[list[Any], list[str]], bytes]
-) -> bytes:
+def _encode_or_explain(group: list[Any], notices: list[str]) -> list[bytes]:
     try:
-        return encode_group(group, notices)
+        return _ENCODERS[type(group[0])](group, notices)
     except Exception as error:
         if len(group) > 1:
             # One of them is to blame, and the others are written all the same.
-            return b"".join(_encode_or_explain([one], notices, encode_group) for one in group)
+            return [_encode_or_explain([one], notices)[0] for one in group]
         notices.append(f"an entry of the log could not be written and is left out: {error}")
-        return b""
+        return [b""]
 
 
-def _encode_scalars(group: list[Scalars], notices: list[str]) -> bytes:
-    for entry in group:
-        for vector in entry.vectors:
-            vector.copy_to_host_async()
-    steps = np.array([int(entry.step) for entry in group], np.int64)
-    times = np.array([entry.wall_time for entry in group])
-    values = np.empty((len(group), len(group[0].tags)), np.float32)
-    for row, entry in zip(values, group, strict=True):
-        _fill(row, entry)
-    wanted = np.array(
-        [step % entry.every_n == 0 for step, entry in zip(steps, group, strict=True)], bool
-    )
-    return _encoding.encode(group[0].tags, times[wanted], steps[wanted], values[wanted])
-
-
-def _fill(row: npt.NDArray[np.float32], entry: Scalars) -> None:
-    at = len(entry.host_values)
+def _encode_scalars(group: list[Scalars], notices: list[str]) -> list[bytes]:
+    tags, host_values, vectors, host_steps, every_n, wall_times = zip(*group, strict=True)
     with np.errstate(over="ignore"):
-        row[:at] = entry.host_values
-    for vector in entry.vectors:
-        host = np.asarray(vector)
-        row[at : at + len(host)] = host
-        at += len(host)
+        host = np.array(host_values, np.float64).astype(np.float32)
+    blocks = [fetch(column) for column in zip(*vectors, strict=True)]
+    if host_steps[0] is None:
+        words = np.ascontiguousarray(blocks[0][:, -2:]).astype("<u4")
+        steps, blocks[0] = words.view("<i8")[:, 0], blocks[0][:, :-2]
+    else:
+        steps = np.array(host_steps, np.int64)
+    on_device = [np.ascontiguousarray(block).view(np.float32) for block in blocks]
+    values = np.concatenate([host, *on_device], axis=1)
+    records = _encoding.encode(tags[0], np.array(wall_times), steps, values)
+    return [
+        record if step % every == 0 else b""
+        for record, step, every in zip(records, steps.tolist(), every_n, strict=True)
+    ]
 
 
-def _encode_stacked(group: list[StackedScalars], notices: list[str]) -> bytes:
+def _encode_stacked(group: list[StackedScalars], notices: list[str]) -> list[bytes]:
     (entry,) = group
     steps = np.asarray(entry.steps).astype(np.int64)
     wanted = steps % entry.every_n == 0
     values = np.stack([np.asarray(value) for value in entry.values.values()], axis=1)
-    times = np.full(len(steps), entry.wall_time)
-    return _encoding.encode(tuple(entry.values), times[wanted], steps[wanted], values[wanted])
+    times = np.full(int(wanted.sum()), entry.wall_time)
+    records = _encoding.encode(tuple(entry.values), times, steps[wanted], values[wanted])
+    return [b"".join(records)]
 
 
-def _encode_histograms(group: list[Histograms], notices: list[str]) -> bytes:
+def _encode_histograms(group: list[Histograms], notices: list[str]) -> list[bytes]:
     (entry,) = group
     host = {tag: np.asarray(value) for tag, value in entry.values.items()}
     steps = np.asarray(entry.steps)
+    rows: Iterable[tuple[int, dict[str, npt.NDArray[Any]]]]
     if steps.ndim == 0:
-        rows: Iterable[tuple[int, dict[str, Any]]] = [(int(steps), host)]
+        rows = [(int(steps), host)]
     else:
         rows = (
             (int(step), {tag: value[row] for tag, value in host.items()})
             for row, step in enumerate(steps)
         )
-    return b"".join(
+    records = [
         _records.frame(_histogram_event(entry.wall_time, step, values, notices))
         for step, values in rows
         if step % entry.every_n == 0
-    )
+    ]
+    return [b"".join(records)]
 
 
 def _histogram_event(
@@ -167,11 +152,11 @@ def _histogram_event(
     return _protobuf.event(wall_time, step, _protobuf.summary(encoded))
 
 
-def _encode_encoded(group: list[Encoded], notices: list[str]) -> bytes:
-    return b"".join(_records.frame(entry.event) for entry in group)
+def _encode_encoded(group: list[Encoded], notices: list[str]) -> list[bytes]:
+    return [_records.frame(entry.event) for entry in group]
 
 
-_ENCODERS: dict[type, Callable[[list[Any], list[str]], bytes]] = {
+_ENCODERS: dict[type, Callable[[list[Any], list[str]], list[bytes]]] = {
     Scalars: _encode_scalars,
     StackedScalars: _encode_stacked,
     Histograms: _encode_histograms,

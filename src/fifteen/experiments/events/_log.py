@@ -1,19 +1,22 @@
 """EventLog: what `Experiment.log` hands over, and to whom."""
 
+import contextlib
+import inspect
 import pathlib
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
-from jax.core import Tracer
-from jax.experimental import io_callback
 
 from .. import _processes
-from .._errors import LogDataError
+from .._errors import ExperimentWarning, LogDataError
 from .._log_data import TensorboardLogData
-from . import _hparams, _packing, _protobuf, _steps
-from ._entries import Encoded, Histograms, Scalars, StackedScalars, encode
+from . import _ending, _hparams, _problems, _protobuf, _tracing
+from ._entries import Encoded, Histograms, StackedScalars, encode
+from ._packing import pack
+from ._packing_arrays import own_step, pack_histograms, pack_stacked
 from ._writer import EventWriter
 
 if TYPE_CHECKING:
@@ -25,6 +28,20 @@ class EventLog:
 
     Args:
         directory: where the event file goes. It must exist once something is logged.
+
+    Example:
+        ```python
+        import pathlib, tempfile
+
+        from fifteen.experiments import TensorboardLogData
+        from fifteen.experiments.events import EventLog, read_scalars
+
+        directory = pathlib.Path(tempfile.mkdtemp())
+        log = EventLog(directory)
+        log.log(TensorboardLogData(scalars={"loss": 0.5}), 1, 1, 1)
+        log.close()
+        assert read_scalars(directory)["loss"].value.tolist() == [0.5]
+        ```
     """
 
     def __init__(self, directory: pathlib.Path) -> None:
@@ -32,6 +49,8 @@ class EventLog:
         self._writer = EventWriter(directory, encode)
         self._summary_writer: tensorboardX.SummaryWriter | None = None
         self._writes = _processes.is_primary()
+        self._has_callbacks = False
+        _ending.prepare()
 
     def log(
         self,
@@ -60,71 +79,62 @@ class EventLog:
                 "log_scalars_every_n and log_histograms_every_n: expected at least 1, found "
                 f"{scalars_every_n} and {histograms_every_n}"
             )
-        if _is_traced(log_data, step):
-            self._log_at_run_time(log_data, step, scalars_every_n, histograms_every_n, quiet)
-            return
-        if isinstance(step, jax.Array):
-            _steps.check_steps(step.shape, step.dtype)
-        elif type(step) is not int:
-            step = _steps.host_steps(step)
         scalars, histograms = log_data.scalars, log_data.histograms
         if type(step) is int:
+            _problems.check_range(step)
             # Decided at once; where the step is on a device, the thread that writes decides.
             scalars = scalars if step % scalars_every_n == 0 else {}
             histograms = histograms if step % histograms_every_n == 0 else {}
+        if not scalars and not histograms:
+            return
+        if _tracing.is_traced(scalars, histograms, step):
+            self._has_callbacks = True
+            _tracing.log_at_run_time(
+                self.log,
+                TensorboardLogData(scalars, histograms),
+                step,
+                scalars_every_n,
+                histograms_every_n,
+                quiet,
+            )
+            return
+        if isinstance(step, jax.Array):
+            _problems.check_steps(step.shape, step.dtype)
+        elif type(step) is not int:
+            step = _problems.host_steps(step)
+            if type(step) is int:
+                self.log(log_data, step, scalars_every_n, histograms_every_n, quiet)
+                return
         if scalars:
-            self._log_scalars(scalars, step, scalars_every_n, quiet)
+            self._log_scalars(scalars, step, scalars_every_n)
         if histograms:
-            self._log_histograms(histograms, step, histograms_every_n, quiet)
+            self._log_histograms(histograms, step, histograms_every_n)
+        if self._writer.notices:
+            self._tell(quiet)
 
-    def _log_scalars(
-        self, scalars: Mapping[str, Any], step: Any, every_n: int, quiet: bool
-    ) -> None:
-        now = time.time()
+    def _log_scalars(self, scalars: Mapping[str, Any], step: Any, every_n: int) -> None:
         if type(step) is int or step.ndim == 0:
-            tags, host_values, vectors, step = _packing.pack(scalars, step)
-            self._writer.put(Scalars(tags, host_values, vectors, now, step, every_n), quiet)
+            self._writer.put(pack(scalars, step, every_n))
         else:
-            values = _packing.pack_stacked(scalars, len(step))
-            self._writer.put(StackedScalars(values, now, _own(step), every_n), quiet)
+            values = pack_stacked(scalars, len(step))
+            self._writer.put(StackedScalars(values, time.time(), own_step(step), every_n))
 
-    def _log_histograms(
-        self, histograms: Mapping[str, Any], step: Any, every_n: int, quiet: bool
-    ) -> None:
+    def _log_histograms(self, histograms: Mapping[str, Any], step: Any, every_n: int) -> None:
         stacked = None if type(step) is int or step.ndim == 0 else len(step)
-        values = _packing.pack_histograms(histograms, stacked)
-        self._writer.put(Histograms(values, time.time(), _own(step), every_n), quiet)
-
-    def _log_at_run_time(
-        self,
-        log_data: TensorboardLogData,
-        step: Any,
-        scalars_every_n: int,
-        histograms_every_n: int,
-        quiet: bool,
-    ) -> None:
-        def log(log_data: TensorboardLogData, step: Any) -> None:
-            self.log(log_data, step, scalars_every_n, histograms_every_n, quiet)
-
-        try:
-            # What is logged is not differentiated, and the callback has no derivative.
-            io_callback(log, None, *jax.lax.stop_gradient((log_data, step)), ordered=True)
-        except ValueError as error:
-            if "vmap" not in str(error):
-                raise
-            raise LogDataError(
-                "log: cannot be called under vmap, where there is no order of steps; return the "
-                "TensorboardLogData from the mapped function and log it outside"
-            ) from None
+        # Before they are copied, so that copies do not come together beyond the queue's bound.
+        self._writer.wait_for_room(sum(getattr(one, "nbytes", 0) for one in histograms.values()))
+        values = pack_histograms(histograms, stacked)
+        self._writer.put(Histograms(values, time.time(), own_step(step), every_n))
 
     def rewind(self, step: Any, quiet: bool = False) -> None:
         """Mark that what was logged after `step` no longer counts."""
-        last = _steps.host_steps(step)
+        last = _problems.host_steps(step)
         if type(last) is not int:
             raise LogDataError(f"step: expected one integer, found {step!r}")
         if self._writes:
             event = _protobuf.event(time.time(), last + 1, _protobuf.session_start())
-            self._writer.put(Encoded(event), quiet)
+            self._writer.put(Encoded(event))
+            self._tell(quiet)
 
     def log_hparams(
         self, hparams: Mapping[str, Any], metrics: Sequence[str], quiet: bool = False
@@ -133,12 +143,13 @@ class EventLog:
 
         Args:
             hparams: a value for each name; what is no bool, number or str is written as text.
-            metrics: tags of scalars that become columns.
+            metrics: tags of scalars that become columns; all, if none is named.
             quiet: do not warn of what the thread that writes has met.
         """
         if self._writes:
             for summary in _hparams.summaries(hparams, metrics):
-                self._writer.put(Encoded(_protobuf.event(time.time(), 0, summary)), quiet)
+                self._writer.put(Encoded(_protobuf.event(time.time(), 0, summary)))
+            self._tell(quiet)
 
     @property
     def summary_writer(self) -> "tensorboardX.SummaryWriter":
@@ -153,7 +164,11 @@ class EventLog:
 
     def flush(self, quiet: bool = False) -> None:
         """Write everything that has been handed over; raise `LogWriteError` if that fails."""
-        self._writer.flush(quiet)
+        self._await_callbacks()
+        try:
+            self._writer.flush()
+        finally:
+            self._tell(quiet)
 
     def flush_soon(self) -> None:
         """Have everything written, without waiting for it."""
@@ -161,21 +176,29 @@ class EventLog:
 
     def close(self, quiet: bool = False) -> None:
         """Flush and let go of the file and the thread; raise `LogWriteError` if that fails."""
-        self._writer.close(quiet)
+        self._await_callbacks()
+        try:
+            self._writer.close()
+        finally:
+            self._tell(quiet)
+
+    def _await_callbacks(self) -> None:
+        # What was called inside `jit` is handed over only when the device gets there.
+        if self._has_callbacks:
+            jax.effects_barrier()
+
+    def _tell(self, quiet: bool) -> None:
+        notices, self._writer.notices = self._writer.notices, []
+        if not quiet:
+            for notice in notices:
+                warnings.warn(notice, ExperimentWarning, stacklevel=_level_of_user())
 
 
-def _is_traced(log_data: TensorboardLogData, step: Any) -> bool:
-    for value in log_data.scalars.values():
-        if isinstance(value, Tracer):
-            return True
-    for value in log_data.histograms.values():
-        if isinstance(value, Tracer):
-            return True
-    return isinstance(step, Tracer)
-
-
-def _own(step: Any) -> Any:
-    """Return a step that the caller cannot donate or change any more."""
-    if isinstance(step, jax.Array):
-        return _packing.copy_on_device(step)
-    return step
+def _level_of_user() -> int:
+    """Return the `stacklevel` at which `warnings.warn` in the caller points at the user's line."""
+    package = str(pathlib.Path(__file__).parents[1])
+    level, frame = 1, inspect.currentframe()
+    frame = frame and frame.f_back
+    while frame and frame.f_code.co_filename.startswith((package, contextlib.__file__)):
+        level, frame = level + 1, frame.f_back
+    return level

@@ -1,60 +1,91 @@
 """Taking scalars over from the caller, whatever becomes of them afterwards."""
 
-import functools
-import numbers
+import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import numpy.typing as npt
 
 from .._errors import LogDataError
+from ._problems import is_real, problem_of_scalar, problem_of_tag
 
-Float32s = npt.NDArray[np.float32]
+BYTES_OF_AN_ENTRY = 2048
+"""Roughly what scalars waiting to be written hold: a device array and a few Python objects."""
+
+_MOST_REMEMBERED = 4096
+
+_array_types: set[type] = set()
+"""The types of arrays on a device that have been met: comparing is faster than `isinstance`."""
+
+_known: dict[tuple[str, ...], tuple[tuple[str, ...], bool]] = {}
+"""Valid tags that have been met, and whether their values lay on more than one device."""
 
 
-def pack(
-    scalars: Mapping[str, Any], step: "int | jax.Array"
-) -> "tuple[tuple[str, ...], list[float], list[jax.Array], int | jax.Array]":
+class Scalars(NamedTuple):
+    """The scalars of one step, none of which the caller can donate, delete or change any more.
+
+    A tuple of few objects: many of them wait to be written, and what the garbage collector has to
+    look through it looks through in the caller's time.
+
+    Attributes:
+        tags: first those of the host's values, then those of the vectors' in order.
+        host_values: Python and NumPy values.
+        vectors: values on devices, one vector a device: float32 bits as uint32.
+        step: the step, or None where it is the last two words of the first vector.
+        every_n: log only at steps that this divides; has been seen to unless `step` is None.
+        wall_time: seconds since the epoch.
+    """
+
+    tags: tuple[str, ...]
+    host_values: Sequence[float]
+    vectors: "tuple[jax.Array, ...]"
+    step: int | None
+    every_n: int
+    wall_time: float
+
+    @property
+    def nbytes(self) -> int:
+        return BYTES_OF_AN_ENTRY
+
+
+def pack(scalars: Mapping[str, Any], step: "int | jax.Array", every_n: int = 1) -> Scalars:
     """Take over the values of one step's scalars.
 
-    Values on a device are packed there into a vector of float32, in one dispatch that waits for
-    nothing. The runtime orders it before anything that donates or deletes them later on.
+    Values on a device are packed there into one vector, in one dispatch that waits for nothing.
+    The runtime orders it before anything that donates or deletes them later on.
 
     Args:
         scalars: a scalar for each tag.
         step: their step, which may be on a device too.
-
-    Returns:
-        The tags, those of Python and NumPy values first; these values; vectors that hold the
-        others, in order; and the step.
+        every_n: log only at steps that this divides.
 
     Raises:
         LogDataError: lists every tag or value that cannot be logged.
     """
-    host_tags: list[str] = []
-    host_values: list[float] = []
-    device_tags: list[str] = []
-    device_values: list[jax.Array] = []
-    for tag, value in scalars.items():
-        if type(tag) is not str or not tag:
-            _raise_problems(scalars)
-        if isinstance(value, jax.Array):
-            device_tags.append(tag)
-            device_values.append(value)
-        else:
-            if type(value) is not float and _problem(value):
-                _raise_problems(scalars)
-            host_tags.append(tag)
-            host_values.append(float(value))
-    tags = (*host_tags, *device_tags)
-    device_step = step if isinstance(step, jax.Array) else None
-    if not device_values and device_step is None:
-        return tags, host_values, [], step
-    vectors, device_step = _pack_on_devices(device_values, device_step, scalars)
-    return tags, host_values, vectors, step if device_step is None else device_step
+    now = time.time()
+    host_step, device_step = (step, None) if isinstance(step, int) else (None, step)
+    known = _known.get(tuple(scalars))
+    tags, spread = known or (_checked_tags(scalars), False)
+    values: Sequence[jax.Array] = list(scalars.values())
+    host_values: Sequence[float] = ()
+    if not _array_types.issuperset(map(type, values)):
+        tags, host_values, values = _split(scalars)
+    vectors: tuple[jax.Array, ...] = ()
+    if values or device_step is not None:
+        try:
+            # Of several processes only one logs, so that what it dispatches must not span others.
+            if spread or jax.distributed.is_initialized():
+                raise _Unpackable
+            vectors = (_pack(values, device_step),)
+            spread = known is None and len(vectors[0].sharding.device_set) > 1
+        except Exception:
+            _raise_problems(scalars, device_step)
+            spread = True
+            tags, vectors = _pack_by_device(tags, len(host_values), values, device_step)
+    if known is None or known[1] != spread:
+        _remember(tuple(scalars), spread)
+    return Scalars(tags, host_values, vectors, host_step, every_n, now)
 
 
 class _Unpackable(Exception):
@@ -62,149 +93,97 @@ class _Unpackable(Exception):
 
 
 @jax.jit
-def _pack(
-    values: Sequence[jax.Array], step: jax.Array | None
-) -> tuple[jax.Array | None, jax.Array | None]:
+def _pack(values: Sequence[jax.Array], step: jax.Array | None) -> jax.Array:
     for value in values:
         if value.shape != () or not is_real(value.dtype):
             raise _Unpackable
-    vector = jnp.stack([value.astype(jnp.float32) for value in values]) if values else None
-    # Copied, since a result that is an argument unchanged would share its buffer.
-    return vector, None if step is None else jnp.copy(step)
+    # As bits, so that a step fits in beside them, and nothing on the way minds a NaN.
+    words = [_bits(value.astype(jnp.float32)) for value in values]
+    return jnp.stack(words if step is None else [*words, *_words_of_step(step)])
 
 
-def _pack_on_devices(
-    values: list[jax.Array], step: jax.Array | None, scalars: Mapping[str, Any]
-) -> tuple[list[jax.Array], jax.Array | None]:
-    if jax.distributed.is_initialized():
-        # Only one process logs, so that what it dispatches must not span several.
-        values = [value.addressable_data(0) for value in values]
-        step = None if step is None else step.addressable_data(0)
-    try:
-        vector, step = _pack(values, step)
-        return ([] if vector is None else [vector]), step
-    except Exception:
-        _raise_problems(scalars)
-        if step is not None and step.is_deleted():
-            raise LogDataError("step: the array has been deleted, or donated, before") from None
-    # They are committed to different devices, so each goes by itself.
-    alone = [_pack([value], None)[0] for value in values]
-    return [vector for vector in alone if vector is not None], _pack([], step)[1]
+def _bits(value: jax.Array) -> jax.Array:
+    return jax.lax.bitcast_convert_type(value, jnp.uint32)
 
 
-def _raise_problems(scalars: Mapping[str, Any]) -> None:
+def _words_of_step(step: jax.Array) -> list[jax.Array]:
+    """Return the low and the high 32 bits of a step as int64."""
+    if step.dtype.itemsize == 8:
+        low, high = _bits(step)
+        return [low, high]
+    is_negative = step < 0 if jnp.issubdtype(step.dtype, jnp.signedinteger) else False
+    return [step.astype(jnp.uint32), jnp.where(is_negative, jnp.uint32(0xFFFFFFFF), jnp.uint32(0))]
+
+
+def _pack_by_device(
+    tags: tuple[str, ...], hosted: int, values: "Sequence[jax.Array]", step: "jax.Array | None"
+) -> "tuple[tuple[str, ...], tuple[jax.Array, ...]]":
+    """Pack values that lie on different devices, or on several each.
+
+    Of an array on several devices the first copy is taken that this process holds, which burdens
+    one device instead of all.
+
+    Args:
+        tags: those of the host's values and those of `values`.
+        hosted: how many of them are the host's.
+        values: an array for each of the others.
+        step: the step, if it is on a device.
+
+    Returns:
+        All tags, in the order of the vectors, and a vector a device.
+    """
+    groups: dict[Any, tuple[list[str], list[jax.Array]]] = {}
+    if step is not None:
+        step = step.addressable_data(0)
+        groups[next(iter(step.devices()))] = ([], [])
+    for tag, value in zip(tags[hosted:], values, strict=True):
+        local = value.addressable_data(0)
+        names, members = groups.setdefault(next(iter(local.devices())), ([], []))
+        names.append(tag)
+        members.append(local)
+    steps = [step, *[None] * len(groups)]
+    vectors = tuple(
+        _pack(members, step) for (_, members), step in zip(groups.values(), steps, strict=False)
+    )
+    return (*tags[:hosted], *(tag for names, _ in groups.values() for tag in names)), vectors
+
+
+def _split(scalars: Mapping[str, Any]) -> tuple[tuple[str, ...], list[float], "list[jax.Array]"]:
+    """Return tags, values of Python and NumPy, and arrays on a device; the tags in this order."""
+    host: dict[str, float] = {}
+    device: dict[str, jax.Array] = {}
+    for tag, value in scalars.items():
+        if type(value) is float:
+            host[tag] = value
+        elif isinstance(value, jax.Array):
+            _array_types.add(type(value))
+            device[tag] = value
+        elif problem_of_scalar(value):
+            _raise_problems(scalars, None)
+        else:
+            host[tag] = float(value)
+    return (*host, *device), list(host.values()), list(device.values())
+
+
+def _checked_tags(scalars: Mapping[str, Any]) -> tuple[str, ...]:
+    if any(problem_of_tag(tag) for tag in scalars):
+        _raise_problems(scalars, None)
+    return tuple(scalars)
+
+
+def _remember(tags: tuple[str, ...], spread: bool) -> None:
+    if len(_known) >= _MOST_REMEMBERED:
+        _known.clear()
+    _known[tags] = tags, spread
+
+
+def _raise_problems(scalars: Mapping[str, Any], step: jax.Array | None) -> None:
     problems = [
         f"scalars[{tag!r}]: {problem}"
         for tag, value in scalars.items()
-        if (problem := problem_of_tag(tag) or _problem(value))
+        if (problem := problem_of_tag(tag) or problem_of_scalar(value))
     ]
+    if step is not None and step.is_deleted():
+        problems.append("step: the array has been deleted, or donated, before it was logged")
     if problems:
         raise LogDataError("; ".join(problems)) from None
-
-
-def problem_of_tag(tag: Any) -> str:
-    """Say why something is no tag, or return an empty text."""
-    if not isinstance(tag, str):
-        return f"a tag must be a str, found {type(tag).__name__}"
-    return "" if tag else "a tag must not be empty"
-
-
-def _problem(value: Any) -> str:
-    """Say why a value is no real scalar, or return an empty text."""
-    if isinstance(value, jax.Array) and value.is_deleted():
-        return "the array has been deleted, or donated, before it was logged"
-    if isinstance(value, bool | int | float):
-        return "" if not isinstance(value, int) or _fits(value) else "too large for a float"
-    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if isinstance(value, jax.Array | np.ndarray | np.generic):
-        if not is_real(dtype):
-            return f"expected a real number, found {dtype}"
-        if shape != ():
-            return (
-                f"expected a scalar, found shape {shape}; average it, or take the first value of "
-                "what pmap and shard_map return with fix_sharded_scalars()"
-            )
-        return ""
-    if isinstance(value, numbers.Real) or (shape is not None and tuple(shape) == ()):
-        return ""
-    if shape is not None:
-        return f"expected a scalar, found shape {tuple(shape)}; see fix_sharded_scalars()"
-    return f"expected a real number, found {type(value).__name__} {value!r:.60}"
-
-
-def _fits(value: int) -> bool:
-    return abs(value) < 2**1023
-
-
-def is_real(dtype: Any) -> bool:
-    """Tell whether a dtype's values are real numbers, as bool, integers and floats are."""
-    return (
-        jnp.issubdtype(dtype, np.bool_)
-        or jnp.issubdtype(dtype, np.integer)
-        or jnp.issubdtype(dtype, np.floating)
-    )
-
-
-def pack_stacked(scalars: Mapping[str, Any], steps: int) -> "dict[str, jax.Array | Float32s]":
-    """Take over the scalars of stacked steps, as float32 of shape `(steps,)` for each tag.
-
-    Raises:
-        LogDataError: lists every tag or value that cannot be logged.
-    """
-    problems: list[str] = []
-    packed: dict[str, jax.Array | Float32s] = {}
-    for tag, given in scalars.items():
-        value = given if isinstance(given, jax.Array) else np.asarray(given)
-        problem = problem_of_tag(tag)
-        if not problem and value.shape != (steps,):
-            problem = f"expected shape {(steps,)} for {steps} steps, found {value.shape}"
-        elif not problem and not is_real(value.dtype):
-            problem = f"expected real numbers, found {value.dtype}"
-        if problem:
-            problems.append(f"scalars[{tag!r}]: {problem}")
-        elif isinstance(value, jax.Array):
-            packed[tag] = copy_on_device(value, jnp.float32)
-        else:
-            with np.errstate(over="ignore", invalid="ignore"):
-                packed[tag] = value.astype(np.float32)
-    if problems:
-        raise LogDataError("; ".join(problems))
-    return packed
-
-
-def pack_histograms(
-    histograms: Mapping[str, Any], steps: int | None
-) -> "dict[str, jax.Array | npt.NDArray[Any]]":
-    """Take over arrays whose values are to be counted.
-
-    Args:
-        histograms: an array for each tag.
-        steps: how many steps are stacked on the arrays' leading axis; None if none are.
-
-    Raises:
-        LogDataError: lists every tag or value that cannot be logged.
-    """
-    problems: list[str] = []
-    packed: dict[str, jax.Array | npt.NDArray[Any]] = {}
-    for tag, given in histograms.items():
-        value = given if isinstance(given, jax.Array) else np.asarray(given)
-        problem = problem_of_tag(tag)
-        if not problem and isinstance(value, jax.Array) and value.is_deleted():
-            problem = "the array has been deleted, or donated, before it was logged"
-        elif not problem and not is_real(value.dtype):
-            problem = f"expected an array of real numbers, found {value.dtype}"
-        elif not problem and steps is not None and value.shape[:1] != (steps,):
-            problem = f"expected shape ({steps}, ...) for {steps} steps, found {value.shape}"
-        if problem:
-            problems.append(f"histograms[{tag!r}]: {problem}")
-        else:
-            packed[tag] = copy_on_device(value) if isinstance(value, jax.Array) else value.copy()
-    if problems:
-        raise LogDataError("; ".join(problems))
-    return packed
-
-
-@functools.partial(jax.jit, static_argnames="dtype")
-def copy_on_device(array: jax.Array, dtype: Any = None) -> jax.Array:
-    """Copy an array without waiting for it, so that the caller may donate its own."""
-    return jnp.copy(array if dtype is None else array.astype(dtype))

@@ -61,11 +61,11 @@ class _Events(EventFileWriter):
         pass
 
     def add_event(self, event: Any) -> None:
-        self._writer.put(Encoded(event.SerializeToString()), quiet=True)
+        self._writer.put(Encoded(event.SerializeToString()))
 
     def flush(self) -> None:
-        self._writer.flush(quiet=True)
+        self._writer.flush()
 
     def close(self) -> None:
         # The file stays open for whoever else logs to it.
-        self._writer.flush(quiet=True)
+        self._writer.flush()

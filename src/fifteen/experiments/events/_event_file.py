@@ -1,0 +1,59 @@
+"""EventFile: one event file, which no other process or writer shares."""
+
+import contextlib
+import itertools
+import os
+import pathlib
+import socket
+import time
+
+from .. import _directory
+from . import _protobuf, _records
+
+_numbers = itertools.count()
+
+
+class EventFile:
+    """Make an event file under a name that nobody else has, and append to it.
+
+    TensorBoard takes for an event file what has `tfevents` in its name, and reads those of a
+    directory in the order of their names, which begin with the time.
+
+    Args:
+        directory: where to make it.
+
+    Raises:
+        OSError: it cannot be made; nothing is left behind.
+    """
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        now = time.time()
+        host = socket.gethostname().replace("/", "_") or "localhost"
+        stem = f"events.out.tfevents.{int(now):010d}.{host}.{os.getpid()}"
+        while True:
+            path = directory / f"{stem}.{next(_numbers)}"
+            # Two containers on a shared disk may have the same host name and process number.
+            with contextlib.suppress(FileExistsError):
+                self._file = _directory.create_exclusive(path)
+                break
+        head = _records.frame(_protobuf.event(now, 0, _protobuf.file_version()))
+        try:
+            if self._file.write(head) != len(head):
+                raise OSError("no space is left for the head of an event file")
+        except OSError:
+            # Without its head it is no event file, and another one is made the next time.
+            self.close()
+            _directory.remove(path)
+            raise
+
+    def write(self, data: memoryview) -> int:
+        """Append data; return how much of it was written."""
+        return self._file.write(data)
+
+    def is_gone(self) -> bool:
+        """Whether somebody has deleted it: what is written to it then would be lost."""
+        return os.fstat(self._file.fileno()).st_nlink == 0
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()

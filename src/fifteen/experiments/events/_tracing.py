@@ -1,0 +1,56 @@
+"""Logging from inside a function that JAX transforms, when the function runs."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.core import Tracer
+from jax.experimental import io_callback
+
+from .._errors import LogDataError
+from .._log_data import TensorboardLogData
+
+
+def is_traced(scalars: Mapping[str, Any], histograms: Mapping[str, Any], step: Any) -> bool:
+    """Tell whether any value is a tracer, which has no value yet."""
+    types = {*map(type, scalars.values()), *map(type, histograms.values()), type(step)}
+    return any(issubclass(kind, Tracer) for kind in types)
+
+
+def log_at_run_time(
+    log: Callable[..., None], log_data: TensorboardLogData, step: Any, *arguments: Any
+) -> None:
+    """Register an ordered callback that calls `log` with what the tracers stand for.
+
+    Args:
+        log: is called as `log(log_data, step, *arguments)` whenever the function runs.
+        log_data: what to log, tracers among it.
+        step: its step.
+        arguments: what else `log` takes.
+
+    Raises:
+        LogDataError: the function is under `vmap`.
+    """
+    leaves, structure = jax.tree.flatten((log_data, step))
+    traced = [at for at, leaf in enumerate(leaves) if isinstance(leaf, Tracer)]
+
+    def run(*values: Any) -> None:
+        filled = list(leaves)
+        for at, value in zip(traced, values, strict=True):
+            # On the host: a dispatch from within a callback could wait for the device that waits
+            # for the callback.
+            filled[at] = np.asarray(value)
+        log(*jax.tree.unflatten(structure, filled), *arguments)
+
+    try:
+        # What is logged is not differentiated, and the callback has no derivative.
+        tracers = [jax.lax.stop_gradient(leaves[at]) for at in traced]
+        io_callback(run, None, *tracers, ordered=True)
+    except ValueError as error:
+        if "vmap" not in str(error):
+            raise
+        raise LogDataError(
+            "log: cannot be called under vmap, where there is no order of steps; return the "
+            "TensorboardLogData from the mapped function and log it outside"
+        ) from None
