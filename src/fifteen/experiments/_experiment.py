@@ -33,18 +33,9 @@ class Experiment(Handle):
             nothing is printed at all, and no warning is shown.
 
     Example:
-        ```python
-        import pathlib, tempfile
-
-        from fifteen.experiments import Experiment, TensorboardLogData
-
-        with Experiment(pathlib.Path(tempfile.mkdtemp()) / "run").assert_new() as experiment:
-            experiment.write_metadata("config", {"learning_rate": 1e-3})
-            for step in range(3):
-                experiment.log(TensorboardLogData(scalars={"loss": 1 / (step + 1)}), step=step)
-            experiment.save_checkpoint({"weights": [0.1, 0.2]}, step=3)
-        assert experiment.checkpoint_steps() == [3]
-        ```
+        >>> with Experiment(tmp_path / "digits", verbose=False).assert_new() as experiment:
+        ...     experiment.write_metadata("config", {"learning_rate": 1e-3})
+        ...     experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=1)
     """
 
     # Metadata
@@ -52,7 +43,7 @@ class Experiment(Handle):
     def write_metadata(self, name: str, object: Any) -> None:
         """Write an object to `{name}.yaml`, so that `read_metadata` gives back an equal one.
 
-        A file of that name is replaced; a kill at any moment leaves the old or the new one whole.
+        A kill at any moment leaves the old file of that name or the new one whole.
 
         Args:
             name: what to call it; may have sub-folders (`"eval/step_100"`).
@@ -97,7 +88,13 @@ class Experiment(Handle):
         return result
 
     def metadata_names(self) -> list[str]:
-        """List the names that `read_metadata` takes, sorted."""
+        """List the names that `read_metadata` takes, sorted.
+
+        Example:
+            >>> experiment.write_metadata("eval/step_100", {"accuracy": 0.9})
+            >>> experiment.metadata_names()
+            ['eval/step_100']
+        """
         return metadata.names(self.data_dir)
 
     def write_provenance(self) -> None:
@@ -220,7 +217,13 @@ class Experiment(Handle):
         return self._session.checkpoints.steps(prefix)
 
     def checkpoint_prefixes(self) -> list[str]:
-        """List the prefixes under which there are checkpoints, sorted."""
+        """List the prefixes under which there are checkpoints, sorted.
+
+        Example:
+            >>> path = experiment.save_checkpoint({"count": 1}, step=10, prefix="best_")
+            >>> experiment.checkpoint_prefixes()
+            ['best_']
+        """
         self._session.check()
         return self._session.checkpoints.prefixes()
 
@@ -231,6 +234,11 @@ class Experiment(Handle):
 
         Raises:
             CheckpointNotFoundError: there is no checkpoint, or not of that step.
+
+        Example:
+            >>> path = experiment.save_checkpoint({"weights": jnp.ones(3)}, step=100)
+            >>> experiment.checkpoint_leaves()
+            {'weights': LeafInfo(shape=(3,), dtype='float32')}
         """
         self._session.check()
         return self._session.checkpoints.leaves(step, prefix)
@@ -239,7 +247,11 @@ class Experiment(Handle):
 
     @property
     def summary_writer(self) -> "tensorboardX.SummaryWriter":
-        """A `tensorboardX.SummaryWriter` on this directory: images, text, figures, the rest."""
+        """A `tensorboardX.SummaryWriter` on this directory: images, text, figures, the rest.
+
+        Example:
+            >>> experiment.summary_writer.add_text("note", "a text", global_step=1)
+        """
         return self._open_events().summary_writer
 
     def log(
@@ -274,18 +286,14 @@ class Experiment(Handle):
     def rewind_logs(self, step: int) -> None:
         """Hide everything logged after `step`, in TensorBoard and in `read_scalars`.
 
-        Call it when a run resumes from a checkpoint, so that what it logs again does not stand
-        beside what was logged before. Nothing is deleted from disk.
-
-        Args:
-            step: the last step that stays.
+        Call it when a run resumes from a checkpoint of that step, so that what it logs again does
+        not stand beside what was logged before. Nothing is deleted from disk.
 
         Example:
-            >>> for step in range(10):
-            ...     experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=step)
-            >>> experiment.rewind_logs(4)
+            >>> experiment.log(TensorboardLogData(scalars={"loss": jnp.ones(4)}), step=range(4))
+            >>> experiment.rewind_logs(1)
             >>> experiment.read_scalars()["loss"].step.tolist()
-            [0, 1, 2, 3, 4]
+            [0, 1]
         """
         self._open_events().rewind(step, not self.verbose)
         self._print(f"Rewound logs to step {step} in", self.data_dir)
@@ -295,7 +303,7 @@ class Experiment(Handle):
 
         Args:
             hparams: a (nested) dataclass or mapping; nested names are joined with dots.
-            metrics: tags of scalars to show as columns, which fill as they are logged.
+            metrics: tags of scalars that become columns, and fill as they are logged.
 
         Example:
             >>> experiment.log_hparams({"learning_rate": 1e-3}, metrics=("test/accuracy",))
@@ -320,13 +328,12 @@ class Experiment(Handle):
         return self._read(events.read_scalars, tags)
 
     def read_histograms(self, tags: Iterable[str] | None = None) -> dict[str, HistogramSeries]:
-        """Read the logged histograms back.
+        """Read the logged histograms back, as `read_scalars` does the scalars.
 
-        Args:
-            tags: which tags; all by default.
-
-        Returns:
-            For each tag, the steps, times, bucket edges and counts, in the order of the steps.
+        Example:
+            >>> experiment.log(TensorboardLogData(histograms={"w": jnp.ones(3)}), step=7)
+            >>> experiment.read_histograms()["w"].step.tolist()
+            [7]
         """
         return self._read(events.read_histograms, tags)
 

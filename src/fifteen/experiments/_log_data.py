@@ -33,10 +33,8 @@ class TensorboardLogData:
         histograms: an array of any shape for each tag, whose values are counted.
 
     Example:
-        ```python
-        log_data = TensorboardLogData(scalars={"loss": 0.5}).prefix("train/")
-        assert log_data.scalars == {"train/loss": 0.5}
-        ```
+        >>> TensorboardLogData(scalars={"loss": 0.5}).prefix("train/").scalars
+        {'train/loss': 0.5}
     """
 
     scalars: dict[str, Scalar] = dataclasses.field(default_factory=dict[str, Scalar])
@@ -54,10 +52,8 @@ class TensorboardLogData:
             The same data under longer tags.
 
         Example:
-            ```python
-            log_data = TensorboardLogData(scalars={"loss": 0.5})
-            assert "a/b/loss" in log_data.prefix("b/").prefix("a/").scalars
-            ```
+            >>> TensorboardLogData(scalars={"loss": 0.5}).prefix("b/").prefix("a/").scalars
+            {'a/b/loss': 0.5}
         """
         return TensorboardLogData(
             scalars={prefix + tag: value for tag, value in self.scalars.items()},
@@ -77,11 +73,9 @@ class TensorboardLogData:
             LogDataError: a tag is on both sides.
 
         Example:
-            ```python
-            loss = TensorboardLogData(scalars={"loss": 0.5})
-            both = loss.merge(TensorboardLogData(scalars={"accuracy": 0.9}))
-            assert sorted(both.scalars) == ["accuracy", "loss"]
-            ```
+            >>> loss = TensorboardLogData(scalars={"loss": 0.5})
+            >>> loss.merge(TensorboardLogData(scalars={"accuracy": 0.9})).scalars
+            {'loss': 0.5, 'accuracy': 0.9}
         """
         return TensorboardLogData(
             scalars=_union("scalars", self.scalars, other.scalars),
@@ -101,10 +95,8 @@ class TensorboardLogData:
             LogDataError: a tag is on both sides.
 
         Example:
-            ```python
-            log_data = TensorboardLogData().merge_scalars({"loss": 0.5})
-            assert log_data.scalars == {"loss": 0.5}
-            ```
+            >>> TensorboardLogData().merge_scalars({"loss": 0.5}).scalars
+            {'loss': 0.5}
         """
         return TensorboardLogData(
             scalars=_union("scalars", self.scalars, scalars), histograms=dict(self.histograms)
@@ -123,12 +115,8 @@ class TensorboardLogData:
             LogDataError: a tag is on both sides.
 
         Example:
-            ```python
-            import numpy as np
-
-            log_data = TensorboardLogData().merge_histograms({"weights": np.zeros((3, 4))})
-            assert log_data.histograms["weights"].shape == (3, 4)
-            ```
+            >>> TensorboardLogData().merge_histograms({"weights": np.zeros(2)}).histograms
+            {'weights': array([0., 0.])}
         """
         return TensorboardLogData(
             scalars=dict(self.scalars),
@@ -151,12 +139,8 @@ class TensorboardLogData:
             LogDataError: a scalar is an empty array.
 
         Example:
-            ```python
-            import jax.numpy as jnp
-
-            log_data = TensorboardLogData(scalars={"loss": jnp.array([0.5, 0.5])})
-            assert log_data.fix_sharded_scalars().scalars["loss"].shape == ()
-            ```
+            >>> TensorboardLogData({"loss": jnp.array([0.5, 0.5])}).fix_sharded_scalars().scalars
+            {'loss': Array(0.5, dtype=float32)}
         """
         return TensorboardLogData(
             scalars={tag: _first_value(tag, value) for tag, value in self.scalars.items()},

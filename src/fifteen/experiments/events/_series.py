@@ -29,10 +29,11 @@ class ScalarSeries:
             0.10000000149011612.
 
     Example:
-        >>> loss = read_scalars(directory)["loss"]
-        >>> loss
-        ScalarSeries(1000 points, steps 0 to 999, last value 0.0213)
-        >>> loss.value.min(), loss.step[loss.value.argmin()]
+        >>> log_data = TensorboardLogData(scalars={"loss": jnp.array([0.5, 0.25, 0.75])})
+        >>> experiment.log(log_data, step=range(3))
+        >>> loss = experiment.read_scalars()["loss"]
+        >>> int(loss.step[loss.value.argmin()])
+        1
     """
 
     step: Integers
@@ -56,7 +57,9 @@ class ScalarSeries:
             MissingExtraError: pandas is not installed.
 
         Example:
-            >>> read_scalars(directory)["loss"].to_pandas().plot("step", "value")
+            >>> experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=7)
+            >>> experiment.read_scalars()["loss"].to_pandas().columns.tolist()
+            ['step', 'wall_time', 'value']
         """
         columns = {"step": self.step, "wall_time": self.wall_time, "value": self.value}
         return _import_pandas().DataFrame(columns)
@@ -78,10 +81,10 @@ class HistogramSeries:
         counts: `n` arrays, each of shape `(buckets,)`, float64.
 
     Example:
-        >>> weights = read_histograms(directory)["weights"]
-        >>> weights
-        HistogramSeries(10 histograms, steps 0 to 900)
-        >>> plt.stairs(weights.counts[-1], weights.edges[-1])
+        >>> experiment.log(TensorboardLogData(histograms={"w": jnp.arange(5)}), step=7)
+        >>> series = experiment.read_histograms()["w"]
+        >>> float(series.counts[-1].sum()), float(series.edges[-1][-1])
+        (5.0, 4.0)
     """
 
     step: Integers
@@ -108,7 +111,9 @@ class HistogramSeries:
             MissingExtraError: pandas is not installed.
 
         Example:
-            >>> read_histograms(directory)["weights"].to_pandas().groupby("step")["count"].sum()
+            >>> experiment.log(TensorboardLogData(histograms={"w": jnp.arange(5)}), step=7)
+            >>> float(experiment.read_histograms()["w"].to_pandas()["count"].sum())
+            5.0
         """
         buckets = [len(counts) for counts in self.counts]
         columns = {

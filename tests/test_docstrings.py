@@ -1,0 +1,78 @@
+"""Every public name is documented, and every example in a docstring runs."""
+
+import doctest
+import inspect
+import pathlib
+import re
+import textwrap
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fifteen.experiments
+from fifteen.experiments import Experiment, TensorboardLogData
+
+FENCED = re.compile(r"```python\n(.*?)```", re.DOTALL)
+
+
+def documented():
+    """Yield the name and the docstring of everything public, methods and properties too."""
+    for name, member in vars(fifteen.experiments).items():
+        if name.startswith("_") or inspect.ismodule(member):
+            continue
+        yield name, inspect.getdoc(member) or ""
+        if inspect.isclass(member):
+            for inner, attribute in inspect.getmembers(member):
+                is_ours = str(getattr(attribute, "__module__", "")).startswith("fifteen")
+                if not inner.startswith("_") and (is_ours or isinstance(attribute, property)):
+                    yield f"{name}.{inner}", inspect.getdoc(attribute) or ""
+
+
+DOCUMENTED = dict(documented())
+
+
+@pytest.fixture
+def names(tmp_path):
+    with Experiment(tmp_path / "run", verbose=False) as experiment:
+        yield {
+            "experiment": experiment,
+            "Experiment": Experiment,
+            "TensorboardLogData": TensorboardLogData,
+            "fifteen": fifteen,
+            "jnp": jnp,
+            "np": np,
+            "pathlib": pathlib,
+            "tmp_path": tmp_path,
+        }
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_is_documented(name):
+    assert DOCUMENTED[name], name
+    first = DOCUMENTED[name].splitlines()[0]
+    assert first.endswith((".", "`.")), first
+
+
+@pytest.mark.parametrize("name", [name for name in DOCUMENTED if ">>>" in DOCUMENTED[name]])
+def test_prompts(name, names):
+    parsed = doctest.DocTestParser().get_doctest(DOCUMENTED[name], names, name, None, 0)
+    output = []
+    doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(parsed, out=output.append)
+    assert not output, "".join(output)
+
+
+@pytest.mark.parametrize("name", [name for name in DOCUMENTED if "```python" in DOCUMENTED[name]])
+def test_blocks(name):
+    for block in FENCED.findall(DOCUMENTED[name]):
+        exec(compile(textwrap.dedent(block), name, "exec"), {})
+
+
+@pytest.mark.parametrize("owner", [Experiment, TensorboardLogData])
+def test_methods_have_an_example(owner):
+    without = [
+        name
+        for name, text in DOCUMENTED.items()
+        if name.startswith(f"{owner.__name__}.") and ">>>" not in text and "```" not in text
+    ]
+    assert without == []

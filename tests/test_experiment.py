@@ -1,0 +1,572 @@
+"""Experiment as a value, and what is done to its directory."""
+
+import copy
+import dataclasses
+import inspect
+import os
+import pathlib
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+import warnings
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fifteen
+from fifteen.experiments import (
+    Experiment,
+    ExperimentExistsError,
+    ExperimentMovedError,
+    ExperimentNotFoundError,
+    MetadataError,
+    TensorboardLogData,
+    UnsafePathError,
+)
+
+
+def scalar(value, tag="loss"):
+    return TensorboardLogData(scalars={tag: value})
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    with Experiment(tmp_path / "run", verbose=False) as experiment:
+        yield experiment
+
+
+def run_script(script, *arguments, expect=0, flags=()):
+    process = subprocess.run(
+        [sys.executable, *flags, "-c", textwrap.dedent(script), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert process.returncode == expect, process.stderr
+    return process
+
+
+class TestValue:
+    def test_is_reachable_from_the_package(self):
+        assert fifteen.experiments.Experiment is Experiment
+
+    def test_takes_a_str(self, tmp_path):
+        assert Experiment(str(tmp_path)).data_dir == tmp_path
+
+    def test_a_relative_path_stays_where_it_was(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        experiment = Experiment(pathlib.Path("run"), verbose=False)
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        experiment.write_metadata("config", 1)
+        assert (tmp_path / "run" / "config.yaml").exists()
+        assert dataclasses.replace(experiment, verbose=True).data_dir == tmp_path / "run"
+
+    def test_dots_are_taken_out(self, tmp_path):
+        assert Experiment(tmp_path / "a" / ".." / "b").data_dir == tmp_path / "b"
+
+    @pytest.mark.parametrize("wrong", [None, 3, b"run", "", "a\0b", ["run"]])
+    def test_refuses_what_is_no_path(self, wrong):
+        with pytest.raises(TypeError, match="data_dir: expected a path"):
+            Experiment(wrong)
+
+    def test_compares_hashes_and_prints_by_its_two_fields(self, tmp_path):
+        one, same = Experiment(tmp_path), Experiment(str(tmp_path))
+        assert one == same
+        assert hash(one) == hash(same)
+        assert one != Experiment(tmp_path, verbose=False)
+        assert one != Experiment(tmp_path / "other")
+        assert repr(one) == f"Experiment(data_dir={tmp_path!r}, verbose=True)"
+        assert [field.name for field in dataclasses.fields(Experiment)] == ["data_dir", "verbose"]
+
+    def test_is_frozen(self, tmp_path):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            Experiment(tmp_path).verbose = False
+
+    def test_pickles_and_copies_while_in_use(self, experiment):
+        experiment.log(scalar(1.0), step=0)
+        for again in (
+            pickle.loads(pickle.dumps(experiment)),
+            copy.copy(experiment),
+            copy.deepcopy(experiment),
+            dataclasses.replace(experiment),
+        ):
+            assert again == experiment
+            again.log(scalar(2.0), step=1)
+        assert experiment.read_scalars()["loss"].value.tolist() == [1, 2]
+
+    def test_pickles_into_another_process(self, experiment):
+        pickled = pickle.dumps(experiment).hex()
+        script = """
+            import pickle, sys
+            experiment = pickle.loads(bytes.fromhex(sys.argv[1]))
+            experiment.write_metadata("config", 3)
+        """
+        run_script(script, pickled)
+        assert experiment.read_metadata("config", int) == 3
+
+    def test_subclasses_stay_what_they_are(self, tmp_path, capsys):
+        @dataclasses.dataclass(frozen=True)
+        class Mine(Experiment):
+            note: str = ""
+
+        mine = Mine(tmp_path / "a", note="n")
+        mine.write_metadata("config", 1)
+        moved = mine.move(tmp_path / "b")
+        assert moved == Mine(tmp_path / "b", note="n")
+        assert "[Mine] Moved" in capsys.readouterr().out
+
+
+CONTRACT = {
+    "__init__": "(self, data_dir, verbose=True)",
+    "write_metadata": "(self, name, object)",
+    "read_metadata": "(self, name, expected_type)",
+    "save_checkpoint": "(self, target, step, prefix='checkpoint_', keep=1, overwrite=False, "
+    "keep_every_n_steps=None, *, blocking=True)",
+    "restore_checkpoint": "(self, target, step=None, prefix='checkpoint_', *, strict=False, "
+    "partial=False)",
+    "checkpoint_steps": "(self, prefix='checkpoint_')",
+    "log": "(self, log_data, step, log_scalars_every_n=1, log_histograms_every_n=1)",
+    "rewind_logs": "(self, step)",
+    "log_hparams": "(self, hparams, metrics=())",
+    "read_scalars": "(self, tags=None)",
+    "write_provenance": "(self)",
+    "assert_new": "(self)",
+    "assert_exists": "(self)",
+    "clear": "(self)",
+    "move": "(self, new_data_dir)",
+    "flush": "(self)",
+    "close": "(self)",
+}
+LOG_DATA_CONTRACT = {
+    "prefix": "(self, prefix)",
+    "merge": "(self, other)",
+    "merge_scalars": "(self, scalars={})",
+    "merge_histograms": "(self, histograms={})",
+    "fix_sharded_scalars": "(self)",
+}
+
+
+def bare_signature(function):
+    signature = inspect.signature(function)
+    parameters = [
+        parameter.replace(annotation=inspect.Parameter.empty)
+        for parameter in signature.parameters.values()
+    ]
+    return str(signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty))
+
+
+class TestContract:
+    @pytest.mark.parametrize("name", CONTRACT)
+    def test_experiment(self, name):
+        assert bare_signature(getattr(Experiment, name)) == CONTRACT[name]
+
+    @pytest.mark.parametrize("name", LOG_DATA_CONTRACT)
+    def test_log_data(self, name):
+        assert bare_signature(getattr(TensorboardLogData, name)) == LOG_DATA_CONTRACT[name]
+
+    def test_log_data_takes_its_fields_in_order(self):
+        assert [field.name for field in dataclasses.fields(TensorboardLogData)] == [
+            "scalars",
+            "histograms",
+        ]
+        assert TensorboardLogData({"a": 1.0}, {"b": np.ones(2)}).scalars == {"a": 1.0}
+
+    def test_public_names(self):
+        public = [name for name in vars(fifteen.experiments) if not name.startswith("_")]
+        rooms = {"checkpoints", "events", "metadata"}
+        assert sorted(set(public) - rooms) == [
+            "CheckpointDamagedError",
+            "CheckpointError",
+            "CheckpointExistsError",
+            "CheckpointMismatchError",
+            "CheckpointNotFoundError",
+            "Experiment",
+            "ExperimentExistsError",
+            "ExperimentMovedError",
+            "ExperimentNotFoundError",
+            "ExperimentWarning",
+            "FifteenError",
+            "HistogramSeries",
+            "LeafInfo",
+            "LogDataError",
+            "LogWriteError",
+            "MetadataError",
+            "MetadataNotFoundError",
+            "MissingExtraError",
+            "ScalarSeries",
+            "TensorboardLogData",
+            "UnsafePathError",
+            "diff",
+            "find_experiments",
+            "flatten",
+        ]
+
+    def test_everything_public_is_documented(self):
+        for owner in (Experiment, TensorboardLogData):
+            for name, member in inspect.getmembers(owner):
+                if not name.startswith("_") and (callable(member) or isinstance(member, property)):
+                    assert inspect.getdoc(member), f"{owner.__name__}.{name}"
+
+
+class TestAssertNew:
+    def test_returns_itself_for_nothing_and_for_an_empty_directory(self, experiment):
+        assert experiment.assert_new() is experiment
+        experiment.data_dir.mkdir()
+        assert experiment.assert_new() is experiment
+
+    def test_does_not_make_the_directory(self, experiment):
+        experiment.assert_new()
+        assert not experiment.data_dir.exists()
+
+    def test_names_what_was_found(self, experiment):
+        experiment.write_metadata("config", 1)
+        with pytest.raises(ExperimentExistsError) as raised:
+            experiment.assert_new()
+        assert str(raised.value) == (
+            f"{experiment.data_dir}: expected a new experiment, found config.yaml; "
+            "choose another directory, or clear() this one to start again"
+        )
+
+    def test_counts_what_is_too_much_to_name(self, experiment):
+        for number in range(5):
+            experiment.write_metadata(f"m{number}", number)
+        with pytest.raises(ExperimentExistsError, match=r"m0.yaml, m1.yaml, m2.yaml and 2 more"):
+            experiment.assert_new()
+
+    def test_a_file_or_a_broken_link_is_in_the_way(self, experiment):
+        experiment.data_dir.write_text("x")
+        with pytest.raises(ExperimentExistsError, match="found a file"):
+            experiment.assert_new()
+        experiment.data_dir.unlink()
+        experiment.data_dir.symlink_to("nowhere")
+        with pytest.raises(ExperimentExistsError, match="found a broken link to nowhere"):
+            experiment.assert_new()
+
+    def test_is_caught_as_old_programs_do(self, experiment):
+        experiment.write_metadata("config", 1)
+        for error in (AssertionError, FileExistsError, fifteen.experiments.FifteenError):
+            with pytest.raises(error):
+                experiment.assert_new()
+
+    def test_raises_under_optimised_python_too(self, tmp_path):
+        (tmp_path / "a").write_text("x")
+        script = """
+            import sys
+            from fifteen.experiments import Experiment
+            for path, method in ((sys.argv[1], "assert_new"), (sys.argv[1] + "/no", "assert_exists")):
+                try:
+                    getattr(Experiment(path), method)()
+                except AssertionError as error:
+                    print(type(error).__name__)
+        """
+        output = run_script(script, tmp_path, flags=["-O"]).stdout
+        assert output == "ExperimentExistsError\nExperimentNotFoundError\n"
+
+
+class TestAssertExists:
+    def test_returns_itself(self, experiment):
+        experiment.write_metadata("config", 1)
+        assert experiment.assert_exists() is experiment
+
+    def test_names_what_was_found(self, experiment):
+        with pytest.raises(ExperimentNotFoundError, match="expected an experiment, found nothing"):
+            experiment.assert_exists()
+        experiment.data_dir.mkdir()
+        with pytest.raises(ExperimentNotFoundError, match="found an empty directory"):
+            experiment.assert_exists()
+        experiment.data_dir.rmdir()
+        experiment.data_dir.write_text("x")
+        with pytest.raises(ExperimentNotFoundError, match="found a file"):
+            experiment.assert_exists()
+
+    def test_is_caught_as_old_programs_do(self, experiment):
+        for error in (AssertionError, FileNotFoundError):
+            with pytest.raises(error):
+                experiment.assert_exists()
+
+
+class TestClear:
+    def test_deletes_everything_and_works_afterwards(self, experiment):
+        experiment.write_metadata("config", 1)
+        experiment.log(scalar(1.0), step=0)
+        experiment.save_checkpoint({"a": jnp.ones(3)}, step=0)
+        assert experiment.clear() is experiment
+        assert not experiment.data_dir.exists()
+        experiment.assert_new()
+        experiment.log(scalar(2.0), step=5)
+        experiment.save_checkpoint({"a": jnp.ones(3)}, step=0)
+        assert experiment.read_scalars()["loss"].step.tolist() == [5]
+        assert experiment.checkpoint_steps() == [0]
+
+    def test_nothing_to_delete_is_no_error(self, experiment):
+        experiment.clear().clear().assert_new()
+
+    def test_what_was_pending_does_not_come_back(self, experiment):
+        for step in range(100):
+            experiment.log(scalar(1.0), step=step)
+        experiment.save_checkpoint({"a": np.ones(1000)}, step=0, blocking=False)
+        experiment.clear()
+        experiment.flush()
+        assert not experiment.data_dir.exists()
+
+    def test_never_follows_a_link(self, experiment, tmp_path):
+        precious = tmp_path / "precious"
+        precious.mkdir()
+        (precious / "file").write_text("x")
+        experiment.write_metadata("config", 1)
+        (experiment.data_dir / "link").symlink_to(precious)
+        experiment.clear()
+        assert (precious / "file").read_text() == "x"
+
+    def test_refuses_where_we_are(self, experiment, monkeypatch):
+        experiment.write_metadata("config", 1)
+        (experiment.data_dir / "sub").mkdir()
+        monkeypatch.chdir(experiment.data_dir / "sub")
+        with pytest.raises(UnsafePathError, match="change to another one first"):
+            experiment.clear()
+        assert experiment.read_metadata("config", int) == 1
+
+    def test_refuses_root_and_home(self):
+        for path in ("/", pathlib.Path.home()):
+            with pytest.raises(UnsafePathError, match="refusing to delete it"):
+                Experiment(path, verbose=False).clear()
+
+    def test_a_kill_leaves_nothing_half_deleted(self, experiment):
+        for number in range(5):
+            experiment.write_metadata(f"m{number}", number)
+        script = """
+            import os, pathlib, shutil, signal, sys
+            from fifteen.experiments import Experiment
+            def die(path, *arguments, **options):
+                next(pathlib.Path(path).iterdir()).unlink()
+                os.kill(os.getpid(), signal.SIGKILL)
+            shutil.rmtree = die
+            Experiment(sys.argv[1]).clear()
+        """
+        run_script(script, experiment.data_dir, expect=-signal.SIGKILL)
+        experiment.assert_new()
+        experiment.clear()
+        assert os.listdir(experiment.data_dir.parent) == []
+
+
+class TestMove:
+    def test_returns_the_experiment_there(self, experiment, tmp_path):
+        experiment.write_metadata("config", 1)
+        moved = experiment.move(tmp_path / "deep" / "er")
+        assert moved == Experiment(tmp_path / "deep" / "er", verbose=False)
+        assert moved.read_metadata("config", int) == 1
+        assert not experiment.data_dir.exists()
+
+    def test_the_curves_go_on(self, experiment, tmp_path):
+        experiment.log(scalar(1.0), step=0)
+        moved = experiment.move(tmp_path / "there")
+        moved.log(scalar(2.0), step=1)
+        moved.save_checkpoint({"a": jnp.ones(2)}, step=1)
+        assert moved.read_scalars()["loss"].value.tolist() == [1, 2]
+        assert moved.checkpoint_steps() == [1]
+        moved.close()
+
+    def test_the_old_handles_name_the_new_place(self, experiment, tmp_path):
+        experiment.write_metadata("config", 1)
+        other = Experiment(experiment.data_dir)
+        experiment.move(tmp_path / "there")
+        for use in (
+            lambda handle: handle.write_metadata("config", 2),
+            lambda handle: handle.read_metadata("config", int),
+            lambda handle: handle.log(scalar(1.0), step=0),
+            lambda handle: handle.save_checkpoint({}, step=0),
+            lambda handle: handle.restore_checkpoint(None),
+            lambda handle: handle.summary_writer,
+            lambda handle: handle.write_provenance(),
+            lambda handle: handle.clear(),
+            lambda handle: handle.move(tmp_path / "elsewhere"),
+        ):
+            for handle in (experiment, other):
+                with pytest.raises(ExperimentMovedError, match=str(tmp_path / "there")):
+                    use(handle)
+        experiment.flush()
+        experiment.close()
+        assert not experiment.data_dir.exists()
+
+    def test_the_old_place_is_free_for_a_new_experiment(self, experiment, tmp_path):
+        experiment.write_metadata("config", 1)
+        experiment.move(tmp_path / "there")
+        fresh = Experiment(experiment.data_dir, verbose=False).assert_new()
+        fresh.write_metadata("config", 2)
+        assert fresh.read_metadata("config", int) == 2
+
+    def test_an_occupied_destination_changes_nothing(self, experiment, tmp_path):
+        experiment.log(scalar(1.0), step=0)
+        (tmp_path / "there").mkdir()
+        (tmp_path / "there" / "precious").write_text("x")
+        with pytest.raises(ExperimentExistsError, match="choose another destination"):
+            experiment.move(tmp_path / "there")
+        with pytest.raises(UnsafePathError, match="into itself"):
+            experiment.move(experiment.data_dir / "sub")
+        experiment.log(scalar(2.0), step=1)
+        assert experiment.read_scalars()["loss"].value.tolist() == [1, 2]
+
+    def test_nothing_to_move_is_no_error(self, experiment, tmp_path):
+        moved = experiment.move(tmp_path / "there")
+        moved.write_metadata("config", 1)
+        assert (tmp_path / "there" / "config.yaml").exists()
+
+    def test_a_relative_destination(self, experiment, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        experiment.write_metadata("config", 1)
+        assert experiment.move("there").data_dir == tmp_path / "there"
+
+
+class TestVerbose:
+    def test_prints_a_line_for_each_thing_done(self, tmp_path, capsys):
+        run = tmp_path / "run"
+        experiment = Experiment(run)
+        experiment.write_metadata("config", 1)
+        experiment.read_metadata("config", int)
+        path = experiment.save_checkpoint({"a": jnp.ones(2)}, step=3)
+        experiment.restore_checkpoint({"a": jnp.ones(2)})
+        experiment.log(scalar(1.0), step=0)
+        experiment.log(scalar(1.0), step=1)
+        moved = experiment.move(tmp_path / "there")
+        moved.clear()
+        moved.clear()
+        assert capsys.readouterr().out.splitlines() == [
+            f"[Experiment] Made directory at {run}",
+            f"[Experiment] Writing metadata to {run}/config.yaml",
+            f"[Experiment] Reading metadata from {run}/config.yaml",
+            f"[Experiment] Saved checkpoint to {path}",
+            f"[Experiment] Restored checkpoint from {path}",
+            f"[Experiment] Logging to {run}",
+            f"[Experiment] Moved {run} to {tmp_path}/there",
+            f"[Experiment] Deleted {tmp_path}/there",
+        ]
+
+    def test_or_nothing_at_all(self, tmp_path):
+        script = """
+            import sys, warnings
+            import jax.numpy as jnp
+            import numpy as np
+            from fifteen.experiments import Experiment, TensorboardLogData
+            warnings.simplefilter("always")
+            experiment = Experiment(sys.argv[1] + "/run", verbose=False)
+            experiment.write_metadata("config", {"a": 1})
+            experiment.read_metadata("config", dict)
+            experiment.write_provenance()
+            experiment.log(TensorboardLogData({"a": 1.0}, {"h": jnp.array([1, np.nan])}), step=0)
+            experiment.log_hparams({"a": 1})
+            experiment.summary_writer.add_text("text", "hello", 0)
+            experiment.save_checkpoint({"a": jnp.ones(2)}, step=3)
+            experiment.save_checkpoint({"a": jnp.ones(2)}, step=4, blocking=False)
+            experiment.restore_checkpoint({"a": jnp.ones(3)})
+            experiment.rewind_logs(0)
+            experiment.read_scalars()
+            experiment.move(sys.argv[1] + "/there").clear()
+        """
+        process = run_script(script, tmp_path)
+        assert process.stdout == ""
+        assert process.stderr == ""
+
+
+class TestMetadata:
+    def test_a_refused_object_leaves_the_old_file(self, experiment):
+        experiment.write_metadata("config", {"a": 1})
+        with pytest.raises(MetadataError, match="function"):
+            experiment.write_metadata("config", {"a": lambda: None})
+        assert experiment.read_metadata("config", dict) == {"a": 1}
+
+    def test_names(self, experiment):
+        assert experiment.metadata_names() == []
+        experiment.write_metadata("config", 1)
+        experiment.write_metadata("eval/step_100", 2)
+        assert experiment.metadata_names() == ["config", "eval/step_100"]
+
+
+class TestSummaryWriter:
+    def test_is_a_real_one_and_always_the_same(self, experiment):
+        import tensorboardX
+
+        writer = experiment.summary_writer
+        assert isinstance(writer, tensorboardX.SummaryWriter)
+        assert experiment.summary_writer is writer
+        assert Experiment(experiment.data_dir, verbose=False).summary_writer is writer
+
+    def test_writes_beside_log(self, experiment):
+        experiment.log(scalar(1.0), step=0)
+        experiment.summary_writer.add_scalar("theirs", 2.0, 0)
+        experiment.flush()
+        assert experiment.read_scalars()["theirs"].value.tolist() == [2]
+        assert experiment.read_scalars()["loss"].value.tolist() == [1]
+
+    def test_is_new_after_clear(self, experiment):
+        experiment.summary_writer.add_scalar("a", 1.0, 0)
+        experiment.clear()
+        experiment.summary_writer.add_scalar("b", 2.0, 0)
+        assert list(experiment.read_scalars()) == ["b"]
+
+
+class TestEnd:
+    def test_close_twice_and_go_on(self, experiment):
+        experiment.log(scalar(1.0), step=0)
+        experiment.close()
+        experiment.close()
+        experiment.log(scalar(2.0), step=1)
+        experiment.flush()
+        assert experiment.read_scalars()["loss"].value.tolist() == [1, 2]
+
+    def test_with_block(self, tmp_path):
+        with Experiment(tmp_path / "run", verbose=False) as experiment:
+            experiment.log(scalar(1.0), step=0)
+        files = list((tmp_path / "run").glob("events.out.tfevents.*"))
+        assert len(files) == 1
+
+    def test_an_error_in_the_block_is_the_one_to_see(self, tmp_path, monkeypatch):
+        experiment = Experiment(tmp_path / "run", verbose=False)
+
+        def fail(self):
+            raise OSError("disk full")
+
+        def use():
+            with experiment:
+                raise ValueError("mine")
+
+        monkeypatch.setattr(type(experiment), "close", fail)
+        with pytest.raises(ValueError, match="mine") as raised:
+            use()
+        assert raised.value.__notes__ == [f"While closing {experiment.data_dir}: disk full"]
+        with pytest.raises(OSError, match="disk full"), experiment:
+            pass
+
+    @pytest.mark.parametrize(
+        ("ending", "code"),
+        [("pass", 0), ("raise RuntimeError('boom')", 1), ("sys.exit(3)", 3), ("del experiment", 0)],
+    )
+    def test_all_that_was_logged_is_on_disk(self, tmp_path, ending, code):
+        script = f"""
+            import sys
+            import jax.numpy as jnp
+            from fifteen.experiments import Experiment, TensorboardLogData
+            experiment = Experiment(sys.argv[1], verbose=False)
+            for step in range(1000):
+                experiment.log(TensorboardLogData({{"loss": jnp.float32(step)}}), step=step)
+            experiment.save_checkpoint({{"a": jnp.ones(100)}}, step=7, blocking=False)
+            {ending}
+        """
+        run_script(script, tmp_path, expect=code)
+        experiment = Experiment(tmp_path, verbose=False)
+        assert experiment.read_scalars()["loss"].value.tolist() == list(range(1000))
+        assert experiment.checkpoint_steps() == [7]
+
+
+def test_no_warning_from_a_plain_run(tmp_path):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with Experiment(tmp_path / "run", verbose=True) as experiment:
+            experiment.write_metadata("config", {"a": 1})
+            experiment.log(scalar(jnp.float32(1)), step=0)
+            experiment.save_checkpoint({"a": jnp.ones(2)}, step=0)
+            experiment.restore_checkpoint({"a": jnp.ones(2)})
+    assert [str(warning.message) for warning in caught] == []
