@@ -128,17 +128,20 @@ class _Walk:
 
     def __init__(self, root: pathlib.Path) -> None:
         self._root = root
-        self._seen: set[tuple[int, int]] = set()
+        self._visited: list[str] = []
+        self._seen: set[tuple[int, int]] | None = None
         self._links: list[str] = []
 
     def find(self) -> list[pathlib.Path]:
         found = list(self._below(str(self._root)))
-        # Links come last, so that what has a place of its own under the root is found there.
+        if self._links:
+            # Links come last, so that what has a place of its own under the root is found there.
+            # Without them nothing can be met twice, and no directory has to be identified.
+            self._seen = {_identity(path) for path in self._visited}
         real_root = self._root.resolve()
         while self._links:
             link = self._links.pop()
-            target = pathlib.Path(os.path.realpath(link))
-            if not real_root.is_relative_to(target):
+            if not real_root.is_relative_to(os.path.realpath(link)):
                 found.extend(self._below(link))
         return [pathlib.Path(path) for path in found]
 
@@ -147,46 +150,55 @@ class _Walk:
         # checkpoints is a sub-folder of it: names and prefixes may lead into one
         # (`eval/step_100`). Within one that has metadata alone it may well be an experiment:
         # the metadata is then that of a sweep.
-        pending = [(top, False)]
+        pending = [(top, self._enter(top), False)]
         while pending:
-            path, is_within_run = pending.pop()
-            entries = self._enter(path)
-            if entries is None:
-                continue
+            path, entries, is_within_run = pending.pop()
             kinds = {_kind(entry) for entry in entries} - {""}
-            folders: list[str] = []
+            folders: list[tuple[str, list[os.DirEntry[str]]]] = []
             for folder in filter(_is_folder, entries):
-                if _is_orbax(folder):
-                    kinds.add("checkpoint")
-                elif folder.is_symlink():
+                if folder.is_symlink():
                     self._links.append(folder.path)
+                    continue
+                inside = self._enter(folder.path)
+                if _is_orbax(folder.name, inside):
+                    kinds.add("checkpoint")
                 else:
-                    folders.append(folder.path)
+                    folders.append((folder.path, inside))
             if "events" in kinds or len(kinds) > 1 or (kinds and not is_within_run):
                 yield path
             is_run = is_within_run or "events" in kinds or "checkpoint" in kinds
-            pending.extend((folder, is_run) for folder in folders)
+            pending.extend((folder, inside, is_run) for folder, inside in folders)
 
-    def _enter(self, path: str) -> list["os.DirEntry[str]"] | None:
+    def _enter(self, path: str) -> list["os.DirEntry[str]"]:
+        """Return what is in a directory; nothing where it is not to be entered."""
         try:
-            status = os.stat(path)
-            identity = (status.st_dev, status.st_ino)
-            if identity in self._seen:
-                return None
-            self._seen.add(identity)
+            if self._seen is None:
+                self._visited.append(path)
+            elif (identity := _identity(path)) in self._seen:
+                return []
+            else:
+                self._seen.add(identity)
             with os.scandir(path) as scan:
                 entries = list(scan)
         except FileNotFoundError:
-            return None
+            return []
         except OSError as error:
             warnings.warn(
                 f"{path}: left out, since it cannot be read: {error.strerror}",
                 ExperimentWarning,
                 stacklevel=6,
             )
-            return None
+            return []
         is_environment = any(entry.name == "pyvenv.cfg" for entry in entries)
-        return None if is_environment else entries
+        return [] if is_environment else entries
+
+
+def _identity(path: str) -> tuple[int, int]:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return 0, 0
+    return status.st_dev, status.st_ino
 
 
 def _kind(entry: "os.DirEntry[str]") -> str:
@@ -215,12 +227,10 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-def _is_orbax(entry: "os.DirEntry[str]") -> bool:
-    if "orbax-checkpoint-tmp" in entry.name:
+def _is_orbax(name: str, entries: list["os.DirEntry[str]"]) -> bool:
+    if "orbax-checkpoint-tmp" in name:
         return True
-    if not entry.name[-1:].isdigit():
-        return False
-    return any(os.path.exists(os.path.join(entry.path, mark)) for mark in _ORBAX_MARKS)
+    return name[-1:].isdigit() and any(entry.name in _ORBAX_MARKS for entry in entries)
 
 
 def _size_and_time(path: pathlib.Path) -> tuple[int, float]:

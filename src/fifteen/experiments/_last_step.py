@@ -2,10 +2,11 @@
 
 import os
 import pathlib
+from collections.abc import Iterator
 
 from .events import _parsing, _records
 
-_FIRST_WINDOW = 1 << 16
+_FIRST_WINDOW = 1 << 10
 _LARGEST_WINDOW = 1 << 24
 
 
@@ -45,27 +46,29 @@ def _last_of_file(path: pathlib.Path, limit: int | None) -> tuple[int | None, in
 
 
 def _last_of_records(data: bytes, limit: int | None) -> tuple[int | None, int | None]:
-    step: int | None = None
-    lowest = limit
+    for record in reversed(list(_records_in(data))):
+        try:
+            event = _parsing.parse_event(record)
+        except ValueError:
+            continue
+        if event.is_session_start:
+            limit = _smaller(limit, event.step - 1)
+        elif event.scalars or event.histograms:
+            return _smaller(limit, event.step), limit
+    return None, limit
+
+
+def _records_in(data: bytes) -> Iterator[bytes]:
+    """Yield the whole records of what may begin in the middle of one."""
     at = _first_record(data)
     while (length := _records.length_at(data, at)) is not None:
         start, at = at + _records.HEADER_BYTES, at + length + _records.OVERHEAD_BYTES
         if at > len(data):
-            break
-        try:
-            event = _parsing.parse_event(data[start : start + length])
-        except ValueError:
-            continue
-        if event.is_session_start:
-            lowest = _smaller(lowest, event.step - 1)
-            step = None if step is None else min(step, event.step - 1)
-        elif event.scalars or event.histograms:
-            step = event.step if step is None else max(step, event.step)
-    return (None if step is None else _smaller(limit, step)), lowest
+            return
+        yield data[start : start + length]
 
 
 def _first_record(data: bytes) -> int:
-    """Return where the first record begins in what may begin in the middle of one."""
     # No record is 4 GiB long, so that each length has four zeros for its upper half.
     zeros = data.find(b"\0\0\0\0", 4)
     while zeros >= 0:
