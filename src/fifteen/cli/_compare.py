@@ -7,10 +7,8 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from ._arguments import Directory, Flag, Names
-from ._fields import STATISTICS, Fields, matching, statistic
+from ._fields import PROVENANCE, STATISTICS, Fields, matching, statistic
 from ._table import Column, Format, print_table
-
-_NOT_COMPARED = "provenance"
 
 
 def compare(
@@ -62,7 +60,7 @@ def _compare_metadata(
     if names:
         wanted = matching(names, there, "metadata")
     else:
-        wanted = [name for name in there if name != _NOT_COMPARED]
+        wanted = [name for name in there if name != PROVENANCE]
     flat = [field.metadata(wanted) for field in fields]
     rows: list[list[Any]] = []
     for key in dict.fromkeys(key for values in flat for key in values):

@@ -13,6 +13,9 @@ from ._errors import CommandError
 if TYPE_CHECKING:
     from fifteen.experiments import Experiment, ScalarSeries
 
+PROVENANCE = "provenance"
+"""The metadata that say where a run comes from: long, and different in each run."""
+
 Statistic = Literal["last", "min", "max"]
 STATISTICS: tuple[Statistic, ...] = ("last", "min", "max")
 
@@ -43,28 +46,36 @@ class Fields:
             return self.experiment.read_scalars()
 
     def names(self) -> list[str]:
-        """Return everything that `value` takes."""
-        return [*self.metadata(self.experiment.metadata_names()), *self.scalars]
+        """Return what `value` takes, but for the many fields of the provenance."""
+        return [*self.metadata(self._own_metadata()), *self.scalars]
 
     def value(self, name: str) -> Any:
         """Return a value by its name; None if there is none.
 
         Args:
-            name: a dotted name in the metadata, with or without the name of the metadata before
-                it, or a scalar's tag, with `:min`, `:max` or `:last` behind it or nothing.
+            name: the end of a dotted name in the metadata (`config.optimizer.lr`, `lr`), or a
+                scalar's tag, with `:min`, `:max` or `:last` behind it or nothing.
+
+        Raises:
+            CommandError: several names in the metadata end so.
         """
-        for metadata_name in self.experiment.metadata_names():
-            values = self._metadata_of(metadata_name)
-            for key in (name, f"{metadata_name}.{name}"):
-                if key in values:
-                    return values[key]
-        if name in self.scalars:
-            return statistic(self.scalars[name], "last")
+        values = self.metadata(self._own_metadata())
+        key = _ending_in(name, values)
+        if key is not None:
+            return values[key]
         tag, _, wanted = name.rpartition(":")
         for known in STATISTICS:
             if wanted == known and tag in self.scalars:
                 return statistic(self.scalars[tag], known)
-        return None
+        if name in self.scalars:
+            return statistic(self.scalars[name], "last")
+        if PROVENANCE in self.experiment.metadata_names():
+            values = self.metadata([PROVENANCE])
+            key = _ending_in(name, values)
+        return None if key is None else values[key]
+
+    def _own_metadata(self) -> list[str]:
+        return [name for name in self.experiment.metadata_names() if name != PROVENANCE]
 
     def _metadata_of(self, name: str) -> dict[str, Any]:
         if name not in self._read:
@@ -74,6 +85,16 @@ class Fields:
     @functools.cached_property
     def _read(self) -> dict[str, dict[str, Any]]:
         return {}
+
+
+def _ending_in(name: str, names: Iterable[str]) -> str | None:
+    """Return the one dotted name that is, or ends in, a name."""
+    matches = [key for key in names if key == name or key.endswith(f".{name}")]
+    if name in matches:
+        return name
+    if len(matches) > 1:
+        raise CommandError(f"{name!r} may be any of {', '.join(matches)}; write more of it")
+    return matches[0] if matches else None
 
 
 def statistic(curve: "ScalarSeries", wanted: Statistic) -> float:

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,7 +36,7 @@ def list_experiments(
 
     Args:
         root: where to look.
-        columns: metadata (`config.lr`, or `lr`) and scalars (`loss`, `loss:min`) to show as well.
+        columns: metadata (`config.opt.lr`, `lr`) and scalars (`loss`, `loss:min`) to show as well.
         sort: the column to sort by, numbers by value and names in natural order.
         reverse: sort from the last to the first.
         format: for people, or with exact values for other programs.
@@ -56,6 +57,9 @@ def list_experiments(
         rows.sort(key=lambda row: _order(row[names.index(sort)], reverse), reverse=reverse)
     elif reverse:
         rows.reverse()
+    if not rows and format == "table":
+        print(f"fifteen: no experiments below {root}", file=sys.stderr)
+        return
     more = [Column(name, is_number=_is_numeric(rows, names.index(name))) for name in columns]
     print_table(_BUILT_IN + more, rows, format)
 

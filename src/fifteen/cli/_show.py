@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import arg
 
 from ._arguments import Directory, Flag, Names
-from ._fields import Fields, matching, statistic
+from ._fields import STATISTICS, Fields, matching, statistic
 from ._table import Column, iso_time, print_table, printable, show_bytes, show_time
 
 if TYPE_CHECKING:
+    from fifteen.experiments import LeafInfo
     from fifteen.experiments._discovery import Summary
 
 _LINES = 40
@@ -37,36 +38,38 @@ def show(
 
     fields = Fields(directory)
     summary = summarize(fields.experiment.data_dir)
+    # All that may fail comes first, so that nothing is shown where something is missing.
+    names = matching(metadata, summary.metadata, "metadata") if metadata else summary.metadata
+    shown_tags = matching(tags, fields.scalars, "scalar") if tags else list(fields.scalars)
+    shown_leaves = fields.experiment.checkpoint_leaves(step, prefix) if leaves else None
+
     print(printable(str(directory)))
     print(f"{show_bytes(summary.size)}, changed {show_time(iso_time(summary.modified))}")
-    names = matching(metadata, summary.metadata, "metadata") if metadata else summary.metadata
     for name in names:
-        _show_metadata(fields.experiment.data_dir / f"{name}.yaml", whole=bool(metadata))
+        _show_metadata(fields.experiment.data_dir / f"{name}.yaml", name, whole=bool(metadata))
     _show_checkpoints(summary)
-    if leaves:
-        _show_leaves(fields, step, prefix)
-    _show_scalars(fields, tags)
+    if shown_leaves is not None:
+        _show_leaves(
+            shown_leaves, prefix, summary.checkpoints[prefix][-1] if step is None else step
+        )
+    _show_scalars(fields, shown_tags)
 
 
-def _show_metadata(path: pathlib.Path, whole: bool) -> None:
-    _title(path.name)
+def _show_metadata(path: pathlib.Path, name: str, whole: bool) -> None:
+    _title(f"{name}.yaml")
     lines = path.read_text(encoding="utf-8", errors="replace").removesuffix("...\n").splitlines()
     shown = lines if whole or len(lines) <= _LINES else lines[: _LINES - 1]
     for line in shown:
         print(printable(line))
     if len(shown) < len(lines):
-        print(f"… and {len(lines) - len(shown)} more lines; --metadata {path.stem} shows them")
+        print(f"[{len(lines) - len(shown)} more lines; --metadata {name} shows them]")
 
 
 def _show_checkpoints(summary: "Summary") -> None:
     if not summary.checkpoints:
         return
     _title("checkpoints")
-    columns = [
-        Column("prefix", is_number=False),
-        Column("latest"),
-        Column("steps", is_number=False),
-    ]
+    columns = [_text("prefix"), Column("latest"), _text("steps")]
     rows = [
         [prefix, steps[-1], " ".join(map(str, steps))]
         for prefix, steps in summary.checkpoints.items()
@@ -74,32 +77,29 @@ def _show_checkpoints(summary: "Summary") -> None:
     print_table(columns, rows, "table")
 
 
-def _show_leaves(fields: Fields, step: int | None, prefix: str) -> None:
-    leaves = fields.experiment.checkpoint_leaves(step, prefix)
-    _title(f"leaves of {prefix}{'LATEST' if step is None else step}")
-    columns = [
-        Column("leaf", is_number=False),
-        Column("dtype", is_number=False),
-        Column("shape", is_number=False),
-    ]
+def _show_leaves(leaves: "dict[str, LeafInfo]", prefix: str, step: int) -> None:
+    _title(f"leaves of {prefix}{step}")
+    columns = [_text("leaf"), _text("dtype"), _text("shape")]
     print_table(columns, [[name, leaf.dtype, leaf.shape] for name, leaf in leaves.items()], "table")
 
 
-def _show_scalars(fields: Fields, patterns: tuple[str, ...]) -> None:
-    curves = fields.scalars
-    tags = matching(patterns, curves, "scalar") if patterns else list(curves)
+def _show_scalars(fields: Fields, tags: list[str]) -> None:
     if not tags:
         return
     _title("scalars")
-    columns = [Column("scalar", is_number=False)]
-    columns += [Column(name) for name in ("points", "step", "last", "min", "max")]
+    columns = [_text("scalar"), *map(Column, ("points", "step", *STATISTICS))]
     rows: list[list[Any]] = []
     for tag in tags:
-        curve = curves[tag]
-        statistics = [statistic(curve, wanted) for wanted in ("last", "min", "max")]
+        curve = fields.scalars[tag]
+        statistics = [statistic(curve, wanted) for wanted in STATISTICS]
         rows.append([tag, len(curve), int(curve.step[-1]), *statistics])
     print_table(columns, rows, "table")
 
 
+def _text(name: str) -> Column:
+    return Column(name, is_number=False)
+
+
 def _title(text: str) -> None:
-    print(f"\n{printable(text)}\n{'-' * len(text)}")
+    text = printable(text)
+    print(f"\n{text}\n{'-' * len(text)}")
