@@ -23,6 +23,7 @@ from collections.abc import Generator
 from ._errors import UnsafePathError
 
 _TEMPORARY_SUFFIX = ".fifteen-tmp"
+_REPLACEMENT_SUFFIX = ".fifteen-new"
 _FILE_MODE = 0o666
 """What a new file may be used for before the user's umask takes its bits away, as `open` does."""
 
@@ -68,9 +69,36 @@ def remove_leftovers(directory: pathlib.Path) -> list[pathlib.Path]:
     removed: list[pathlib.Path] = []
     for name in _scan(directory):
         path = directory / name
-        if is_temporary(name) and _remove_if_unlocked(path):
+        # A replacement that has not begun is one that its writer has not told anybody of.
+        is_leftover = is_temporary(name) or _is_replacement(name)
+        if is_leftover and not _finish_replacement(path) and _remove_if_unlocked(path):
             removed.append(path)
     return removed
+
+
+def replace_directory(new: pathlib.Path, path: pathlib.Path) -> None:
+    """Put a directory that is whole and synced in the place of another file or directory.
+
+    A directory cannot be replaced in one step as a file can. So the new one first waits beside
+    the old one under a name of its own. Once that is done the old one is removed and the new one
+    takes its name; where a kill comes between, whoever lists the directory next sees to it.
+
+    Args:
+        new: the new directory, on the same file system.
+        path: what it is to be called. Nothing need be there.
+    """
+    with _hold(new):
+        if not os.path.lexists(path):
+            new.rename(path)
+        else:
+            waiting = path.with_name(f".{path.name}{_REPLACEMENT_SUFFIX}")
+            remove(waiting)
+            new.rename(waiting)
+            sync_directory(path.parent)
+            remove(path)
+            if not _finish_replacement(waiting):
+                raise OSError(f"{waiting} could not be renamed to {path}")
+    sync_directory(path.parent)
 
 
 @contextlib.contextmanager
@@ -88,7 +116,14 @@ def locked_directory(path: pathlib.Path) -> Generator[None]:
 
 def list_names(directory: pathlib.Path) -> list[str]:
     """Return the names in a directory, sorted, without temporaries; none where it is absent."""
-    return sorted(name for name in _scan(directory) if not is_temporary(name))
+    names = _scan(directory)
+    finished = [
+        _replaced_by(name)
+        for name in names
+        if _is_replacement(name) and _finish_replacement(directory / name)
+    ]
+    hidden = {name for name in names if is_temporary(name) or _is_replacement(name)}
+    return sorted({*names, *finished} - hidden)
 
 
 def make_directory(path: pathlib.Path) -> bool:
@@ -220,6 +255,26 @@ def _problem_of_name(name: str, suffix: str) -> str:
     if suffix and name.endswith(suffix):
         return f"leave out {suffix!r}, which is added"
     return ""
+
+
+def _is_replacement(name: str) -> bool:
+    return name.startswith(".") and name.endswith(_REPLACEMENT_SUFFIX)
+
+
+def _replaced_by(name: str) -> str:
+    return name[1:].removesuffix(_REPLACEMENT_SUFFIX)
+
+
+def _finish_replacement(path: pathlib.Path) -> bool:
+    """Give a waiting replacement its name if the old directory has gone."""
+    if not _is_replacement(path.name):
+        return False
+    final = path.with_name(_replaced_by(path.name))
+    # Where another process is faster, or the disk is read-only, there is nothing to be done.
+    with contextlib.suppress(OSError):
+        if not os.path.lexists(final):
+            path.rename(final)
+    return final.exists() and not path.exists()
 
 
 def _scan(directory: pathlib.Path) -> list[str]:

@@ -1,0 +1,99 @@
+"""A directory in the place of another one, whenever the process dies."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from fifteen.experiments import _directory
+
+
+def make(path: pathlib.Path, text: str) -> pathlib.Path:
+    path.mkdir()
+    (path / "content").write_text(text)
+    return path
+
+
+def test_nothing_was_there(tmp_path):
+    _directory.replace_directory(make(tmp_path / "new", "new"), tmp_path / "it")
+    assert _directory.list_names(tmp_path) == ["it"]
+    assert (tmp_path / "it" / "content").read_text() == "new"
+
+
+@pytest.mark.parametrize("old", ["directory", "file", "link"])
+def test_replaces(tmp_path, old):
+    path = tmp_path / "it"
+    if old == "directory":
+        make(path, "old")
+    elif old == "file":
+        path.write_text("old")
+    else:
+        path.symlink_to(make(tmp_path / "elsewhere", "kept"))
+    _directory.replace_directory(make(tmp_path / "new", "new"), path)
+    assert (path / "content").read_text() == "new"
+    assert not path.is_symlink()
+    assert (
+        os.listdir(tmp_path) == (["elsewhere", "it"] if old == "link" else ["it"]) or old == "link"
+    )
+    if old == "link":
+        assert (tmp_path / "elsewhere" / "content").read_text() == "kept"
+
+
+def test_killed_before_the_old_one_went(tmp_path):
+    make(tmp_path / "it", "old")
+    make(tmp_path / ".it.fifteen-new", "new")
+    assert _directory.list_names(tmp_path) == ["it"]
+    assert (tmp_path / "it" / "content").read_text() == "old"
+    assert _directory.remove_leftovers(tmp_path) == [tmp_path / ".it.fifteen-new"]
+    assert os.listdir(tmp_path) == ["it"]
+
+
+def test_killed_after_the_old_one_went(tmp_path):
+    make(tmp_path / ".it.fifteen-new", "new")
+    assert _directory.list_names(tmp_path) == ["it"]
+    assert (tmp_path / "it" / "content").read_text() == "new"
+    make(tmp_path / ".at.fifteen-new", "new")
+    assert _directory.remove_leftovers(tmp_path) == []
+    assert sorted(os.listdir(tmp_path)) == ["at", "it"]
+
+
+@pytest.mark.slow
+def test_killed_at_any_system_call(tmp_path):
+    """Kill the process at each rename and removal that it makes, by an audit hook."""
+    script = """
+import os, pathlib, signal, sys
+from fifteen.experiments import _directory
+directory, limit = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+seen = 0
+def hook(event, arguments):
+    global seen
+    if event in ("os.rename", "os.remove", "os.rmdir"):
+        seen += 1
+        if seen > limit:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
+_directory.replace_directory(directory / ".new.x.fifteen-tmp", directory / "it")
+"""
+    for limit in range(20):
+        directory = tmp_path / str(limit)
+        directory.mkdir()
+        make(directory / "it", "old")
+        make(directory / ".new.x.fifteen-tmp", "new")
+        command = [sys.executable, "-c", script, str(directory), str(limit)]
+        code = subprocess.run(command).returncode
+        assert _directory.list_names(directory) == ["it"]
+        text = (directory / "it" / "content").read_text()
+        assert text in ("old", "new")
+        _directory.remove_leftovers(directory)
+        assert os.listdir(directory) == ["it"]
+        assert (directory / "it" / "content").read_text() == text
+        if code == 0:
+            assert text == "new"
+            break
+        assert code == -signal.SIGKILL
+    else:
+        pytest.fail("it made more calls than expected")
+    assert limit > 3
