@@ -1,7 +1,8 @@
+# ruff: noqa: UP006, UP007, UP035, UP042, UP045 - the writers run on Pythons down to 3.7.
 """The types that the files of this corpus are about.
 
-The writers import this module in their own environments, down to Python 3.8, and the tests
-import it in ours. It therefore stands on the standard library alone and stays within 3.8.
+The writers import this module in their own environments, down to Python 3.7, and the tests
+import it in ours. It therefore stands on the standard library alone and stays within 3.7.
 """
 
 import dataclasses
@@ -26,7 +27,7 @@ from typing import (
 
 try:
     from typing import Annotated, Literal
-except ImportError:  # Python 3.8
+except ImportError:  # Python 3.7 and 3.8
     from typing_extensions import Annotated, Literal
 
 T = TypeVar("T")

@@ -1,3 +1,4 @@
+# ruff: noqa: UP006, UP035 - the writers run on Pythons down to 3.7.
 """What the writers write: the name, type and value of every case, as expressions.
 
 Expressions and not objects, since the manifest repeats them, so that the tests can evaluate them

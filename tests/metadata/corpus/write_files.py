@@ -1,6 +1,6 @@
 """Write the cases with the packages of this environment, and read each back with the same.
 
-Run by `make_corpus.py` in every environment: `python write_files.py DIRECTORY`. What is written
+Run by `make_corpus.py` in every environment, down to Python 3.7: `python write_files.py DIRECTORY`. What is written
 goes to `DIRECTORY/dataclass/` and `DIRECTORY/plain/`, and `DIRECTORY/cases.json` tells of each case
 what became of it. A file counts only if its own package read it back equal to the value.
 """
@@ -72,12 +72,12 @@ def main():
             value = eval(expected_text, dict(names))
             text = dump(value)
         except Exception as error:
-            result["not_written"] = "{}: {}".format(type(error).__name__, error)[:300]
+            result["not_written"] = f"{type(error).__name__}: {error}"[:300]
             return
         try:
             result["equal"] = corpus_types.same(load(text), eval(expected_text, dict(names)))
         except Exception as error:
-            result["not_read"] = "{}: {}".format(type(error).__name__, error)[:300]
+            result["not_read"] = f"{type(error).__name__}: {error}"[:300]
         path = directory / kind / (name + ".yaml")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text.encode("utf-8"))
@@ -96,7 +96,9 @@ def main():
             type_text,
             expected_text,
             lambda value: to_yaml(substitute(value, corpus_types.MISSING, missing)),
-            lambda text: substitute(from_yaml(expected_type, text), missing, corpus_types.MISSING),
+            lambda text, expected_type=expected_type: substitute(
+                from_yaml(expected_type, text), missing, corpus_types.MISSING
+            ),
         )
     for name, (type_text, expected_text) in plain.items():
         write(
