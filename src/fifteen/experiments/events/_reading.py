@@ -10,8 +10,9 @@ import numpy as np
 from .. import _directory
 from .._errors import ExperimentWarning, LogDataError
 from . import _reading_cache
-from ._reading_file import EventFile
-from ._reading_order import Curve, Order, Piece
+from ._reading_file import EventFile, Histogram
+from ._reading_order import Curve, Order, Piece, join
+from ._reading_rows import Points
 from ._series import HistogramSeries, ScalarSeries
 
 
@@ -45,31 +46,27 @@ def read_scalars(
     with _reading_cache.lock:
         files = _read_files(directory)
         order = Order(files)
-        sources: dict[str, list[tuple[int, tuple[str, ...], int]]] = {}
-        for number, file in enumerate(files):
-            for tag_set in file.columns:
-                for row, tag in enumerate(tag_set):
-                    if wanted is None or tag in wanted:
-                        sources.setdefault(tag, []).append((number, tag_set, row))
-        curves: dict[tuple[tuple[int, tuple[str, ...]], ...], Curve] = {}
+        parts = [
+            (number, columns.points())
+            for number, file in enumerate(files)
+            for columns in file.columns.values()
+        ]
+        sources: dict[str, list[tuple[int, int]]] = {}
+        for index, (_, part) in enumerate(parts):
+            for row, tag in enumerate(part.tags):
+                if wanted is None or tag in wanted:
+                    sources.setdefault(tag, []).append((index, row))
+        curves: dict[tuple[int, ...], Curve] = {}
         series: dict[str, ScalarSeries] = {}
         for tag in sorted(sources):
             # Tags that were always logged together share their steps.
-            key = tuple((number, tag_set) for number, tag_set, _ in sources[tag])
-            parts = [files[number].columns[tag_set].points() for number, tag_set in key]
-            if key not in curves:
-                curves[key] = order.curve(
-                    [
-                        Piece(number, part.place, part.step, part.wall_time)
-                        for (number, _), part in zip(key, parts, strict=True)
-                    ]
-                )
-            values = [
-                part.value[row] for part, (_, _, row) in zip(parts, sources[tag], strict=True)
-            ]
-            value = values[0] if len(values) == 1 else np.concatenate(values)
-            curve = curves[key]
+            indices = tuple(index for index, _ in sources[tag])
+            if indices not in curves:
+                pieces = [_piece(*parts[index]) for index in indices]
+                curves[indices] = order.curve(pieces)
+            curve = curves[indices]
             if len(curve.step):
+                value = join([parts[index][1].value[row] for index, row in sources[tag]])
                 chosen = value if curve.chosen is None else value[curve.chosen]
                 series[tag] = ScalarSeries(*map(_frozen, (curve.step, curve.wall_time, chosen)))
         return series
@@ -103,19 +100,11 @@ def read_histograms(
             if wanted is not None and tag not in wanted:
                 continue
             found = [
-                (n, file.histograms[tag]) for n, file in enumerate(files) if tag in file.histograms
+                (number, file.histograms[tag])
+                for number, file in enumerate(files)
+                if tag in file.histograms
             ]
-            curve = order.curve(
-                [
-                    Piece(
-                        number,
-                        np.array([histogram.place for histogram in histograms], np.int64),
-                        np.array([histogram.step for histogram in histograms], np.int64),
-                        np.array([histogram.wall_time for histogram in histograms]),
-                    )
-                    for number, histograms in found
-                ]
-            )
+            curve = order.curve([_piece_of_histograms(*each) for each in found])
             joined = [histogram.buckets for _, histograms in found for histogram in histograms]
             if curve.chosen is not None:
                 joined = [joined[index] for index in curve.chosen.tolist()]
@@ -147,12 +136,26 @@ def _read_files(directory: pathlib.Path) -> list[EventFile]:
         except OSError as error:
             _warn(f"{path}: cannot be read, and is left out: {error.strerror or error}")
             continue
-        if file is None or file.first_wall_time is None:
+        if file is None:
             continue
-        found.append((file.first_wall_time, name, file))
         if report := file.report(path):
             _warn(report)
+        if file.first_wall_time is not None:
+            found.append((file.first_wall_time, name, file))
     return [file for _, _, file in sorted(found, key=lambda item: item[:2])]
+
+
+def _piece(number: int, points: Points) -> Piece:
+    return Piece(number, points.place, points.step, points.wall_time)
+
+
+def _piece_of_histograms(number: int, histograms: list[Histogram]) -> Piece:
+    return Piece(
+        number,
+        np.array([histogram.place for histogram in histograms], np.int64),
+        np.array([histogram.step for histogram in histograms], np.int64),
+        np.array([histogram.wall_time for histogram in histograms], np.float64),
+    )
 
 
 def _warn(message: str) -> None:

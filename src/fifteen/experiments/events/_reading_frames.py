@@ -153,12 +153,16 @@ def _headers(buffer: bytes, at: int, end: int, limit: int) -> tuple[Integers, In
 
     Whatever has the right checksum counts as a header: chance makes one in 2**64 bytes.
     """
-    # No record has 4 GiB, so that only four zeros can be the upper half of a length.
     end = min(end, len(buffer) - _records.HEADER_BYTES + 1)
     if end <= at:
         return _NONE, _NONE
-    is_zero = np.frombuffer(buffer, np.uint8, end - at + 3, at + 4) == 0
-    places = np.flatnonzero(is_zero[:-3] & is_zero[1:-2] & is_zero[2:-1] & is_zero[3:]) + at
+    # No record has 4 GiB, so that only four zeros can be the upper half of a length. Where its
+    # lower half is zero too, there is no record but at most an empty one, and in a region of
+    # zeros, which a crash may leave, no checksum has to be computed.
+    is_zero = np.frombuffer(buffer, np.uint8, end - at + 7, at) == 0
+    is_pair = is_zero[:-1] & is_zero[1:]
+    is_half = is_pair[:-2] & is_pair[2:]
+    places = np.flatnonzero(is_half[4:] & ~is_half[:-4]) + at
     places = places[_are_headers(buffer, places)]
     ends = places + _numbers(buffer, places, "<u8").astype(np.int64) + _records.OVERHEAD_BYTES
     return places[ends <= limit], ends[ends <= limit]

@@ -55,9 +55,9 @@ class Order:
 
     def curve(self, pieces: list[Piece]) -> Curve:
         """Put points in the order of their steps; of a step, the point written last counts."""
-        step = _join([piece.step for piece in pieces])
-        wall_time = _join([piece.wall_time for piece in pieces])
-        written = _join([piece.place + self._bases[piece.file] for piece in pieces])
+        step = join([piece.step for piece in pieces])
+        wall_time = join([piece.wall_time for piece in pieces])
+        written = join([piece.place + self._bases[piece.file] for piece in pieces])
         chosen: Integers | None = None
         if self._has_rewinds:
             counting = [~self._rewinds[piece.file].hide(piece) for piece in pieces]
@@ -108,7 +108,8 @@ def _lowest_from_here(steps: list[int]) -> Integers:
     return np.minimum.accumulate(padded[::-1])[::-1]
 
 
-def _join(arrays: list[npt.NDArray[Scalar]]) -> npt.NDArray[Scalar]:
+def join(arrays: list[npt.NDArray[Scalar]]) -> npt.NDArray[Scalar]:
+    """Concatenate arrays, without a copy where there is one."""
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 

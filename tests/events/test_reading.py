@@ -1,0 +1,255 @@
+import os
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorboardX
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+
+from fifteen.experiments import ExperimentWarning, LogDataError, MissingExtraError
+from fifteen.experiments.events import HistogramSeries, read_histograms, read_scalars
+from fifteen.experiments.events._records import frame
+
+
+def write(path, *events):
+    head = Event(wall_time=events[0].wall_time, file_version="brain.Event:2")
+    path.write_bytes(b"".join(frame(event.SerializeToString()) for event in [head, *events]))
+
+
+def scalars(step, wall_time=None, **values):
+    summary = Summary(value=[Summary.Value(tag=t, simple_value=v) for t, v in values.items()])
+    return Event(
+        step=step, wall_time=100 + step if wall_time is None else wall_time, summary=summary
+    )
+
+
+def start(step, wall_time):
+    return Event(step=step, wall_time=wall_time, session_log=SessionLog(status=SessionLog.START))
+
+
+def points(directory, tag="loss"):
+    series = read_scalars(directory)[tag]
+    return list(zip(series.step.tolist(), series.value.tolist(), strict=True))
+
+
+def test_reads_what_tensorboardx_wrote(tmp_path):
+    before = time.time()
+    with tensorboardX.SummaryWriter(str(tmp_path)) as writer:
+        for step in range(20):
+            writer.add_scalar("train/loss", 1 / (step + 1), step)
+        writer.add_scalar("eval/loss", 0.5, 19)
+        writer.add_text("notes", "not a curve", 0)
+        writer.add_histogram("weights", np.array([0.0, 1.0, 2.0, 2.0]), 3)
+    series = read_scalars(tmp_path)
+    assert list(series) == ["eval/loss", "train/loss"]
+    loss = series["train/loss"]
+    assert loss.step.tolist() == list(range(20))
+    assert loss.value.tolist() == [float(np.float32(1 / (step + 1))) for step in range(20)]
+    assert ((loss.wall_time >= before) & (loss.wall_time <= time.time())).all()
+    histogram = read_histograms(tmp_path)["weights"]
+    assert histogram.step.tolist() == [3]
+    assert histogram.counts[0].sum() == 4
+    assert (histogram.edges[0][0], histogram.edges[0][-1]) == (0.0, 2.0)
+
+
+def test_has_the_types_and_guards_that_its_docstring_states(tmp_path):
+    write(tmp_path / "events.out.tfevents.1", *(scalars(step, loss=0.25) for step in range(30)))
+    loss = read_scalars(tmp_path)["loss"]
+    assert (loss.step.dtype, loss.wall_time.dtype, loss.value.dtype) == (np.int64, float, float)
+    for array in (loss.step, loss.wall_time, loss.value):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+    with pytest.raises(AttributeError):
+        loss.step = loss.value
+    assert len(loss) == 30
+    assert repr(loss) == "ScalarSeries(30 points, steps 0 to 29, last value 0.25)"
+
+
+def test_nothing_is_there_yet(tmp_path):
+    (tmp_path / "config.yaml").write_text("a: 1\n...\n")
+    (tmp_path / "events.out.tfevents.1").touch()
+    (tmp_path / "events.out.tfevents.2.profile-empty").touch()
+    (tmp_path / "tfevents").mkdir()
+    assert read_scalars(tmp_path) == {}
+    assert read_histograms(tmp_path / "absent") == {}
+
+
+def test_returns_the_tags_asked_for_that_are_there(tmp_path):
+    write(tmp_path / "events.out.tfevents.1", scalars(1, a=1, b=2, c=3))
+    assert list(read_scalars(tmp_path, tags=["c", "a", "z"])) == ["a", "c"]
+    assert list(read_scalars(tmp_path, tags=iter(["b"]))) == ["b"]
+    assert read_scalars(tmp_path, tags=[]) == {}
+    with pytest.raises(LogDataError, match=r"tags: .* found the str 'loss'; pass \['loss'\]"):
+        read_scalars(tmp_path, tags="loss")
+
+
+def test_of_a_step_the_last_write_counts_in_the_order_of_the_files_beginnings(tmp_path):
+    write(tmp_path / "events.out.tfevents.1", scalars(2, 50.0, loss=4), scalars(3, 51.0, loss=5))
+    write(tmp_path / "events.out.tfevents.2", scalars(1, 20.0, loss=1), scalars(2, 60.0, loss=2))
+    write(
+        tmp_path / "other.tfevents.0",
+        scalars(9, 70.0, loss=8),
+        scalars(7, 70.0, loss=6),
+        scalars(9, 70.0, loss=9, other=0),
+        scalars(7, 70.0, loss=7),
+    )
+    assert points(tmp_path) == [(1, 1.0), (2, 4.0), (3, 5.0), (7, 7.0), (9, 9.0)]
+
+
+def test_of_a_tag_twice_in_one_event_the_last_counts(tmp_path):
+    events = [scalars(step) for step in range(50)]
+    for event in events:
+        event.summary.value.add(tag="loss", simple_value=1)
+        event.summary.value.add(tag="loss", simple_value=event.step)
+    write(tmp_path / "events.out.tfevents.1", *events)
+    assert points(tmp_path) == [(step, float(step)) for step in range(50)]
+
+
+def test_a_rewind_hides_what_was_written_before_at_its_step_or_later(tmp_path):
+    write(
+        tmp_path / "events.out.tfevents.1",
+        *(scalars(step, loss=0) for step in range(5)),
+        start(3, 105.0),
+        scalars(3, 106.0, loss=1),
+        start(4, 107.0),
+        scalars(4, 108.0, loss=2),
+    )
+    assert points(tmp_path) == [(0, 0.0), (1, 0.0), (2, 0.0), (3, 1.0), (4, 2.0)]
+
+
+def test_a_rewind_reaches_into_earlier_files_for_what_was_written_before(tmp_path):
+    # A run's own writer was still writing to its file when the rewind was written to another.
+    earlier = [scalars(step, 100.0 + step, loss=0) for step in range(6)]
+    write(tmp_path / "events.out.tfevents.1", *earlier, scalars(5, 300.0, loss=7))
+    write(tmp_path / "events.out.tfevents.2", start(2, 200.0), scalars(2, 201.0, loss=1))
+    write(tmp_path / "events.out.tfevents.3", scalars(9, 203.0, loss=9))
+    assert points(tmp_path) == [(0, 0.0), (1, 0.0), (2, 1.0), (5, 7.0), (9, 9.0)]
+
+
+def test_a_tag_that_a_rewind_hides_altogether_is_not_there(tmp_path):
+    gone = Event(step=5, wall_time=100.0)
+    gone.summary.value.add(tag="weights").histo.CopyFrom(histogram([1.0, 2.0], [0, 2]))
+    write(tmp_path / "events.out.tfevents.1", scalars(5, 100.0, gone=1), gone, start(5, 106.0))
+    assert read_scalars(tmp_path) == {}
+    assert read_histograms(tmp_path) == {}
+
+
+def histogram(limits, counts):
+    histo = Summary.Value().histo
+    histo.min, histo.max, histo.num = limits[0], limits[-1], sum(counts)
+    histo.bucket_limit.extend(limits)
+    histo.bucket.extend(counts)
+    return histo
+
+
+def test_histograms_with_unlimited_outer_buckets_end_at_the_extremes(tmp_path):
+    event = Event(step=1, wall_time=1.0)
+    histo = event.summary.value.add(tag="weights").histo
+    histo.min, histo.max, histo.num = -3.0, 8.0, 6.0
+    histo.bucket_limit.extend([-10.0, 0.0, 5.0, np.finfo(np.float64).max])
+    histo.bucket.extend([0.0, 2.0, 3.0, 1.0])
+    empty = Event(step=2, wall_time=2.0)
+    empty.summary.value.add(tag="weights").histo.num = 0
+    write(tmp_path / "events.out.tfevents.1", event, empty)
+    weights = read_histograms(tmp_path)["weights"]
+    assert weights.edges[0].tolist() == [-3.0, 0.0, 5.0, 8.0]
+    assert weights.counts[0].tolist() == [2.0, 3.0, 1.0]
+    assert weights.edges[1].shape == weights.counts[1].shape == (0,)
+    assert repr(weights) == "HistogramSeries(2 histograms, steps 1 to 2)"
+    with pytest.raises(ValueError, match="read-only"):
+        weights.counts[0][0] = 1
+
+
+def test_histograms_follow_steps_and_rewinds_as_scalars_do(tmp_path):
+    events = []
+    for step in (0, 2, 1, 1, 3):
+        event = Event(step=step, wall_time=100.0)
+        event.summary.value.add(tag="weights").histo.CopyFrom(
+            histogram([1.0, 2.0], [0, len(events) + 1])
+        )
+        events.append(event)
+    write(tmp_path / "events.out.tfevents.1", *events, start(3, 101.0))
+    weights = read_histograms(tmp_path)["weights"]
+    assert weights.step.tolist() == [0, 1, 2]
+    assert [counts.sum() for counts in weights.counts] == [1, 4, 2]
+    assert list(read_histograms(tmp_path, tags=["other"])) == []
+
+
+def test_to_pandas(tmp_path):
+    event = Event(step=7, wall_time=8.0)
+    event.summary.value.add(tag="weights").histo.CopyFrom(histogram([0.0, 1.0, 3.0], [0, 2, 4]))
+    write(tmp_path / "events.out.tfevents.1", scalars(1, 5.0, loss=2), event)
+    frame = read_scalars(tmp_path)["loss"].to_pandas()
+    assert frame.to_dict("list") == {"step": [1], "wall_time": [5.0], "value": [2.0]}
+    buckets = read_histograms(tmp_path)["weights"].to_pandas()
+    assert buckets.to_dict("list") == {
+        "step": [7, 7],
+        "wall_time": [8.0, 8.0],
+        "left": [0.0, 1.0],
+        "right": [1.0, 3.0],
+        "count": [2.0, 4.0],
+    }
+    assert len(HistogramSeries(np.zeros(0, np.int64), np.zeros(0), (), ()).to_pandas()) == 0
+
+
+def test_to_pandas_without_pandas_names_the_extra(tmp_path, monkeypatch):
+    write(tmp_path / "events.out.tfevents.1", scalars(1, loss=2))
+    loss = read_scalars(tmp_path)["loss"]
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'fifteen\[pandas\]'"):
+        loss.to_pandas()
+
+
+def test_extreme_numbers_come_back(tmp_path):
+    steps = [-(2**63), -1, 0, 127, 128, 2**21, 2**35, 2**63 - 1]
+    values = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, 3.4028235e38, 0.1]
+    events = [scalars(s, 1.0, loss=v) for s, v in zip(steps, values, strict=True)]
+    write(tmp_path / "events.out.tfevents.1", *events)
+    loss = read_scalars(tmp_path)["loss"]
+    assert loss.step.tolist() == steps
+    np.testing.assert_array_equal(loss.value, np.float32(values).astype(np.float64))
+
+
+def test_odd_tags_come_back(tmp_path):
+    tags = ["", "ü/日本/🙂", "a" * 5000, "with space", "../up", "\0"]
+    write(
+        tmp_path / "events.out.tfevents.1",
+        *(scalars(s, **dict.fromkeys(tags, s)) for s in range(40)),
+    )
+    series = read_scalars(tmp_path)
+    assert sorted(tags) == list(series)
+    assert all(s.value.tolist() == s.step.tolist() == list(range(40)) for s in series.values())
+
+
+def test_points_are_never_sampled_away(tmp_path):
+    write(tmp_path / "events.out.tfevents.1", *(scalars(step, loss=1) for step in range(30_000)))
+    assert read_scalars(tmp_path)["loss"].step.tolist() == list(range(30_000))
+
+
+def test_a_random_set_of_tags_in_each_event(tmp_path):
+    generator = np.random.default_rng(0)
+    events, expected = [], {}
+    for step in range(2000):
+        chosen = generator.permutation(12)[: generator.integers(1, 12)]
+        values = {f"tag{number}": float(generator.integers(1000)) for number in chosen}
+        events.append(scalars(step // 2, **values))
+        for tag, value in values.items():
+            expected.setdefault(tag, {})[step // 2] = value
+    write(tmp_path / "events.out.tfevents.1", *events)
+    found = {tag: dict(points(tmp_path, tag)) for tag in read_scalars(tmp_path)}
+    assert found == expected
+
+
+@pytest.mark.filterwarnings("always")
+def test_a_file_that_cannot_be_opened_is_named(tmp_path, monkeypatch):
+    write(tmp_path / "events.out.tfevents.1", scalars(1, loss=1))
+    (tmp_path / "events.out.tfevents.2").symlink_to("events.out.tfevents.2")
+    with pytest.warns(ExperimentWarning, match=r"tfevents\.2: cannot be read, .*symbolic link"):
+        assert points(tmp_path) == [(1, 1.0)]
+
+
+def test_a_pipe_is_no_event_file(tmp_path):
+    os.mkfifo(tmp_path / "events.out.tfevents.1")
+    assert read_scalars(tmp_path) == {}
