@@ -36,10 +36,8 @@ DOCUMENTED = dict(documented())
 def names(tmp_path):
     with Experiment(tmp_path / "run", verbose=False) as experiment:
         yield {
+            **{name: getattr(fifteen.experiments, name) for name in DOCUMENTED if "." not in name},
             "experiment": experiment,
-            "Experiment": Experiment,
-            "TensorboardLogData": TensorboardLogData,
-            "fifteen": fifteen,
             "jnp": jnp,
             "np": np,
             "pathlib": pathlib,

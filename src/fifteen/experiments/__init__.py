@@ -1,5 +1,6 @@
 """An experiment is a directory: metadata, checkpoints and curves of one training run."""
 
+from ._discovery import find_experiments as find_experiments
 from ._errors import CheckpointDamagedError as CheckpointDamagedError
 from ._errors import CheckpointError as CheckpointError
 from ._errors import CheckpointExistsError as CheckpointExistsError
@@ -16,4 +17,11 @@ from ._errors import MetadataError as MetadataError
 from ._errors import MetadataNotFoundError as MetadataNotFoundError
 from ._errors import MissingExtraError as MissingExtraError
 from ._errors import UnsafePathError as UnsafePathError
+from ._experiment import Experiment as Experiment
 from ._log_data import TensorboardLogData as TensorboardLogData
+from .checkpoints import LeafInfo as LeafInfo
+from .events import HistogramSeries as HistogramSeries
+from .events import ScalarSeries as ScalarSeries
+from .metadata import Difference as Difference
+from .metadata import diff as diff
+from .metadata import flatten as flatten
