@@ -1,0 +1,120 @@
+"""Whether what was read back is what was written, more strictly than `==` tells."""
+
+import enum
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ._arrays import as_plain_number, is_array
+from ._problems import step
+from ._types import form_kind, form_of
+
+
+def same(a: Any, b: Any) -> bool:
+    """Tell whether two values are the same: of one class, of one content, in one order.
+
+    NaN is the same as NaN, and 0.0 is not -0.0. A scalar of NumPy or JAX is the same as the plain
+    number that is written for it, and an integer the same as the float that a float field makes
+    of it.
+    """
+    kind = type(a)
+    if kind is not type(b):
+        return _same_number(a, b)
+    if kind is str or kind is int or kind is bool or a is b:
+        return bool(a == b)
+    if kind is float:
+        return _same_float(a, b)
+    if kind is complex:
+        return _same_float(a.real, b.real) and _same_float(a.imag, b.imag)
+    if isinstance(a, enum.Enum):
+        # Members of a Flag that have no name are made anew each time.
+        return isinstance(a, enum.Flag) and bool(a == b)
+    if form_kind(kind):
+        return all(
+            same(getattr(a, f.name, _ABSENT), getattr(b, f.name, _ABSENT))
+            for f in form_of(kind).fields
+        )
+    if isinstance(a, Mapping):
+        return len(a) == len(b) and all(
+            same(k, other_k) and same(v, other_v)
+            for (k, v), (other_k, other_v) in zip(a.items(), b.items(), strict=True)
+        )
+    if isinstance(a, set | frozenset):
+        return _same_sets(a, b)
+    if is_array(a):
+        return _same_arrays(a, b)
+    if hasattr(a, "__iter__") and hasattr(a, "__len__") and not isinstance(a, bytes | range):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    if hasattr(a, "__dict__") and type(a).__eq__ is not object.__eq__ and not _is_value(a):
+        return same(vars(a), vars(b))
+    return bool(a == b)
+
+
+_ABSENT: Any = object()
+
+
+def _is_value(value: Any) -> bool:
+    return type(value).__module__ in ("decimal", "fractions", "uuid", "pathlib", "datetime")
+
+
+def _same_float(a: float, b: float) -> bool:
+    # repr shows the sign of a zero, and all NaNs alike.
+    return float.__repr__(a) == float.__repr__(b)
+
+
+def _same_number(a: Any, b: Any) -> bool:
+    if is_array(a) or is_array(b):
+        a, b = as_plain_number(a), as_plain_number(b)
+        if is_array(a) or is_array(b):
+            return is_array(a) and is_array(b) and _same_arrays(a, b)
+        return same(a, b)
+    if type(a) is int and type(b) is float:
+        return a == b
+    # pathlib.Path is declared, and the class of this system's paths is made.
+    return False
+
+
+def _same_sets(a: Any, b: Any) -> bool:
+    if len(a) != len(b):
+        return False
+    others = list(b)
+    by_key = {(type(x), x) for x in others}
+    return all((type(x), x) in by_key or any(same(x, y) for y in others) for x in a)
+
+
+def _same_arrays(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray) != isinstance(b, np.ndarray):
+        return False
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    first, second = np.asarray(a), np.asarray(b)
+    if first.dtype.kind in "fcV":
+        # The bytes tell 0.0 from -0.0; that they tell one NaN from another is no harm.
+        return first.tobytes() == second.tobytes() or bool(
+            np.array_equal(first, second, equal_nan=True) and not np.any(first == 0)
+        )
+    return bool(np.array_equal(first, second))
+
+
+def difference(a: Any, b: Any, path: str = "") -> str | None:
+    """Return the path of the first part in which two values are not the same; None if in none."""
+    if same(a, b):
+        return None
+    if type(a) is type(b):
+        for name, part, other in _parts(a, b):
+            found = difference(part, other, path + name)
+            if found is not None:
+                return found
+    return path.lstrip(".")
+
+
+def _parts(a: Any, b: Any) -> list[tuple[str, Any, Any]]:
+    if form_kind(type(a)):
+        names = [f.name for f in form_of(type(a)).fields]
+        return [(f".{n}", getattr(a, n, _ABSENT), getattr(b, n, _ABSENT)) for n in names]
+    if isinstance(a, Mapping):
+        return [(step(key), a[key], b.get(key, _ABSENT)) for key in a]
+    if isinstance(a, list | tuple):
+        return [(f"[{i}]", x, y) for i, (x, y) in enumerate(zip(a, b, strict=False))]
+    return []

@@ -1,0 +1,147 @@
+"""The codec of a union: which alternative a value is, and which a node is meant for."""
+
+import types
+import typing
+from typing import Any, TypeVar, Union
+
+from yaml.nodes import MappingNode, Node, ScalarNode
+
+from ._codec import Codec, Writing, codec_of, type_name, undeclared, without_tag
+from ._problems import Reading
+from ._same import same
+from ._scalars import resolve_plain
+from ._tree import Tree
+from ._types import UNSET
+
+
+def kind_of(node: Node, modern: bool) -> str:
+    """Return what an untagged node looks like."""
+    if type(node) is not ScalarNode:
+        return "map" if type(node) is MappingNode else "seq"
+    if node.style:
+        return "str"
+    value = resolve_plain(node.value, modern)
+    return "null" if value is None else type(value).__name__
+
+
+def make_union(expression: Any, origin: Any, arguments: tuple[Any, ...]) -> Codec | None:
+    """Make the codec of a union."""
+    if origin not in (Union, types.UnionType):
+        return None
+    # What takes a whole number only for want of an int comes after int.
+    members = sorted((codec_of(a) for a in arguments), key=lambda member: member.name == "float")
+    flat = [m for member in members for m in (member.members or (member,))]
+    return union_of(tuple(flat), type_name(expression))
+
+
+def make_type_variable(expression: Any, origin: Any, arguments: tuple[Any, ...]) -> Codec | None:
+    """Make the codec of a type variable that no type was given for: its bound or constraints."""
+    if not isinstance(expression, TypeVar):
+        return None
+    if expression.__constraints__:
+        return codec_of(Union[expression.__constraints__])  # noqa: UP007  # known at run time only
+    if expression.__bound__ is not None and not isinstance(expression.__bound__, typing.ForwardRef):
+        return codec_of(expression.__bound__)
+    return None
+
+
+def union_of(members: tuple[Codec, ...], name: str) -> Codec:
+    """Return the codec of what may be any of some types."""
+
+    def encode(value: Any, writing: Writing) -> Tree:
+        for member in members:
+            if member.accepts(value):
+                rivals = [m for m in members if m is not member and m.kinds & member.kinds]
+                if not rivals or (member.owner and not any(m.owner for m in rivals)):
+                    return member.encode(value, writing)
+                return (member.tagged or member.encode)(value, writing)
+        return undeclared.encode_off_type(value, writing, codec)
+
+    def decode(node: Node, reading: Reading) -> Any:
+        kind = kind_of(node, reading.modern)
+        meant = [m for m in members if kind in m.kinds]
+        meant = meant or [m for m in members if kind in m.lenient and not m.owner]
+        meant = meant or [m for m in members if kind in m.lenient]
+        if len(meant) == 1:
+            return meant[0].decode(node, reading)
+        if not meant:
+            return reading.expected(node, name)
+        return _decode_best(meant, node, reading)
+
+    def special(node: Node, reading: Reading) -> Any:
+        named = [m for m in members if node.tag in m.tags]
+        if len(named) == 1:
+            return named[0].read(node, reading)
+        if named:
+            return without_tag(node, reading, lambda n, r: _decode_best(named, n, r))
+        failed: Reading | None = None
+        for member in members:
+            if member.special:
+                trial = Reading(reading.modern, reading.classes)
+                value = member.special(node, trial)
+                if value is not NotImplemented and not trial.errors and member.accepts(value):
+                    return member.special(node, reading)
+                if value is not NotImplemented and not _names_other(trial, node):
+                    failed = trial
+        if failed:
+            reading.errors.extend(failed.errors)
+            return None
+        if node.tag.startswith(("!dataclass:", "!namedtuple:")) and not reading.classes:
+            return reading.expected(node, name)
+        return NotImplemented
+
+    codec = Codec(
+        name=name,
+        kinds=frozenset().union(*(m.kinds for m in members)),
+        lenient=frozenset().union(*(m.lenient for m in members)),
+        accepts=lambda value: any(m.accepts(value) for m in members),
+        encode=encode,
+        decode=decode,
+        special=special,
+        tagged=encode,
+        adopt=lambda value: _adopt(members, value),
+        members=members,
+    )
+    return codec
+
+
+def _names_other(trial: Reading, node: Node) -> bool:
+    """Tell whether what failed is only that the tag names a class of another alternative."""
+    return len(trial.errors) == 1 and trial.errors[0][0] is node
+
+
+def _adopt(members: tuple[Codec, ...], value: Any) -> Any:
+    for member in members:
+        adopted = member.adopt(value) if member.adopt else UNSET
+        if adopted is not UNSET:
+            return adopted
+    return UNSET
+
+
+def _decode_best(meant: list[Codec], node: Node, reading: Reading) -> Any:
+    """Try several alternatives, and take the one that fits best."""
+    fits: list[tuple[tuple[int, int, bool], Codec, Any, Reading]] = []
+    failed: list[tuple[Codec, Reading]] = []
+    for member in meant:
+        trial = Reading(reading.modern, reading.classes)
+        value = member.decode(node, trial)
+        if trial.errors:
+            failed.append((member, trial))
+        else:
+            score = (len(trial.unknown), trial.inexact, not member.owner)
+            fits.append((score, member, value, trial))
+    if not fits:
+        reasons = "; ".join(f"as {m.name}: {trial.errors[0][1]}" for m, trial in failed)
+        names = " | ".join(m.name for m in meant)
+        return reading.error(node, f"expected {names}, and it is none ({reasons})")
+    best_score = min(score for score, *_ in fits)
+    best = [fit for fit in fits if fit[0] == best_score]
+    _, _, value, trial = best[0]
+    if any(not same(value, other) for _, _, other, _ in best[1:]):
+        names = " and ".join(member.name for _, member, _, _ in best)
+        return reading.error(
+            node, f"fits {names} alike; say which with a tag, such as !dataclass:{best[0][1].name}"
+        )
+    reading.unknown.extend(trial.unknown)
+    reading.inexact += trial.inexact
+    return value
