@@ -10,14 +10,20 @@ import time
 from .. import _directory
 from . import _protobuf, _records
 
+_PREFIX = "events.out.tfevents."
+_LAST_SECOND = 9_999_999_998
+"""The last one that a name of ten digits can still be followed by another."""
+
 _numbers = itertools.count()
 
 
 class EventFile:
     """Make an event file under a name that nobody else has, and append to it.
 
-    TensorBoard takes for an event file what has `tfevents` in its name, and reads those of a
-    directory in the order of their names, which begin with the time.
+    TensorBoard takes for an event file what has `tfevents` in its name. It reads those of a
+    directory in the order of their names, which begin with the second they were made in. So a
+    name is chosen that comes after those of all files there, also when the last of them was made
+    in this second or by a host whose clock is ahead.
 
     Args:
         directory: where to make it.
@@ -29,9 +35,10 @@ class EventFile:
     def __init__(self, directory: pathlib.Path) -> None:
         now = time.time()
         host = socket.gethostname().replace("/", "_") or "localhost"
-        stem = f"events.out.tfevents.{int(now):010d}.{host}.{os.getpid()}"
+        second = max(int(now), _last_second(directory) + 1)
         while True:
-            path = directory / f"{stem}.{next(_numbers)}"
+            name = f"{_PREFIX}{second:010d}.{host}.{os.getpid()}.{next(_numbers)}"
+            path = directory / name
             # Two containers on a shared disk may have the same host name and process number.
             with contextlib.suppress(FileExistsError):
                 self._file = _directory.create_exclusive(path)
@@ -57,3 +64,14 @@ class EventFile:
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
+
+
+def _last_second(directory: pathlib.Path) -> int:
+    """Return the largest second in the names of a directory's event files, or -1."""
+    numbers = (
+        name.removeprefix(_PREFIX).partition(".")[0]
+        for name in _directory.list_names(directory)
+        if name.startswith(_PREFIX)
+    )
+    seconds = (int(number) for number in numbers if number.isdecimal())
+    return max((second for second in seconds if second <= _LAST_SECOND), default=-1)

@@ -133,6 +133,10 @@ class EventLog:
             raise LogDataError(f"step: expected one integer, found {step!r}")
         if self._writes:
             event = _protobuf.event(time.time(), last + 1, _protobuf.session_start())
+            # Twice, since TensorBoard takes the first one it meets for the beginning of a run and
+            # hides nothing. Its Rust data server ignores both: it hides what lies at or after a
+            # step of a tag when it meets that step again.
+            self._writer.put(Encoded(event))
             self._writer.put(Encoded(event))
             self._tell(quiet)
 
