@@ -138,7 +138,7 @@ class Rounds:
             try:
                 yield
             except Exception as raised:
-                if hasattr(raised, _AGREED):
+                if _is_agreed(raised):
                     raise
                 error = raised
             finally:
@@ -263,6 +263,11 @@ def _revive(problem: dict[str, Any]) -> Exception:
         revived = RuntimeError(f"{kind}: {message}")
     revived.add_note(f"Raised in process {problem['process']} of {count()}, and so in all.")
     return revived
+
+
+def _is_agreed(error: BaseException | None) -> bool:
+    """Tell whether an error, or one that it was made of, has been raised in all processes."""
+    return error is not None and (hasattr(error, _AGREED) or _is_agreed(error.__context__))
 
 
 def _kinds_of(error: type[Exception]) -> list[type[Exception]]:

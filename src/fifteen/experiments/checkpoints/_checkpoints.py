@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import jax
+import numpy as np
 
 from .. import _directory, _processes
 from .._errors import CheckpointDamagedError, CheckpointError, CheckpointExistsError
@@ -55,27 +56,29 @@ class Checkpoints:
             blocking: wait for the commit.
             before_commit: called, where the commit happens, just before it.
         """
-        with self._lock:
+        with self._lock, _processes.together("save_checkpoint"):
             self.wait()
             number = as_step(step)
             _check_retention(keep, keep_every_n_steps)
             history = History.of(self._directory, prefix)
-            if _is_spread(target):
-                from . import _orbax
 
-                return _orbax.save(history, target, number, keep, overwrite, keep_every_n_steps)
-            _refuse_earlier(history, number, overwrite)
-            leaves, structure = _take(target, own=not blocking)
-            path = history.path(number)
+            def check() -> None:
+                _refuse_earlier(history, number, overwrite)
+
+            def tidy(path: pathlib.Path) -> None:
+                _tidy(history, number, path, keep, keep_every_n_steps)
+
+            if _is_spread(target):
+                path = history.spread_path(number)
+                write = _spread_save(path, target, check, before_commit, tidy)
+            else:
+                check()
+                path = history.path(number)
+                write = _local_save(path, target, not blocking, before_commit, tidy)
 
             def commit() -> None:
-                before_commit()
                 with _explained(history, number):
-                    _directory.make_directory(path.parent)
-                    _directory.remove_leftovers(path.parent)
-                    with _directory.atomic_file(path) as file:
-                        _safetensors.write(file, leaves, structure)
-                _tidy(history, number, keep, keep_every_n_steps)
+                    write()
 
             if blocking:
                 commit()
@@ -87,10 +90,10 @@ class Checkpoints:
         self, target: Any, step: Any, prefix: str, strict: bool, partial: bool
     ) -> tuple[Any, pathlib.Path]:
         """Restore a pytree; see `Experiment.restore_checkpoint`."""
-        with self._lock:
+        with self._lock, _processes.together("restore_checkpoint"):
             self.wait()
             history = History.of(self._directory, prefix)
-            path, stored = _open(history, step)
+            path, stored = _open(history, _agreed(history, step))
             try:
                 return _matching.restore(target, stored, strict, partial), path
             except CheckpointDamagedError as error:
@@ -125,6 +128,48 @@ class Checkpoints:
     def close(self) -> None:
         """See the save in the background through; there is nothing else to let go of."""
         self.wait()
+
+
+def _local_save(
+    path: pathlib.Path,
+    target: Any,
+    own: bool,
+    before_commit: Callable[[], None],
+    tidy: Callable[[pathlib.Path], None],
+) -> Callable[[], None]:
+    """Take the values of a pytree that this process holds, and return what writes them."""
+    leaves, structure = _take(target, own)
+
+    def write() -> None:
+        before_commit()
+        _directory.make_directory(path.parent)
+        _directory.remove_leftovers(path.parent)
+        with _directory.atomic_file(path) as file:
+            _safetensors.write(file, leaves, structure)
+        tidy(path)
+
+    return write
+
+
+def _spread_save(
+    path: pathlib.Path,
+    target: Any,
+    check: Callable[[], None],
+    before_commit: Callable[[], None],
+    tidy: Callable[[pathlib.Path], None],
+) -> Callable[[], None]:
+    """Take this process's values of a pytree that several hold, and return what writes them."""
+    from ._orbax_saving import SpreadSave
+
+    saving = SpreadSave(path, target, check)
+    return lambda: saving.commit(before_commit, lambda: tidy(path))
+
+
+def _agreed(history: History, step: Any) -> Any:
+    """Return the step that all processes are to restore: the one that process 0 finds."""
+    if _processes.count() == 1:
+        return step
+    return _processes.on_primary(lambda: history.step_of(history.find(step)))
 
 
 def _open(history: History, step: Any) -> tuple[pathlib.Path, StoredCheckpoint]:
@@ -175,7 +220,7 @@ def _check_retention(keep: Any, keep_every_n_steps: Any) -> None:
     for name, value in (("keep", keep), ("keep_every_n_steps", keep_every_n_steps)):
         if value is None and name == "keep_every_n_steps":
             continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
             raise CheckpointError(f"{name}: expected a whole number of at least 1, found {value!r}")
 
 
@@ -189,10 +234,17 @@ def _refuse_earlier(history: History, step: int, overwrite: bool) -> None:
         )
 
 
-def _tidy(history: History, step: int, keep: int, keep_every_n_steps: int | None) -> None:
+def _tidy(
+    history: History,
+    step: int,
+    saved: pathlib.Path,
+    keep: int,
+    keep_every_n_steps: int | None,
+) -> None:
     """Remove what a committed checkpoint replaces: later steps, and the superfluous ones."""
-    foreign = history.directory / f"{history.prefix}{step}"
-    _directory.remove(foreign)
+    for place in history.places(step):
+        if place != saved:
+            _directory.remove(place)
     steps = list(history.paths())
     for later in [other for other in steps if other > step]:
         history.remove(later)

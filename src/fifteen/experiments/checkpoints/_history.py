@@ -81,12 +81,27 @@ class History:
             f"{self.directory}: {what} under the prefix {self.prefix!r}; steps present: {present}"
         )
 
+    def spread_path(self, step: int) -> pathlib.Path:
+        """Return where the directory of a step lies that several processes have written.
+
+        What flax and Orbax write lies there too.
+        """
+        return self.directory / f"{self.prefix}{step}"
+
+    def step_of(self, path: pathlib.Path) -> int:
+        """Return the step of what `paths` has found."""
+        return int(path.name[len(self.prefix) :].removesuffix(SUFFIX))
+
+    def places(self, step: int) -> list[pathlib.Path]:
+        """Return where something of a step may lie, in any format."""
+        foreign = self.spread_path(step)
+        # The last is what flax wrote beside its file for arrays of several processes.
+        return [self.path(step), foreign, foreign.with_name(f"{foreign.name}_gda")]
+
     def remove(self, step: int) -> None:
         """Remove what lies there for a step, in every format."""
-        for path in (self.path(step), self.directory / f"{self.prefix}{step}"):
-            _directory.remove(path)
-        # What flax wrote beside its file for arrays of several processes.
-        _directory.remove(self.directory / f"{self.prefix}{step}_gda")
+        for place in self.places(step):
+            _directory.remove(place)
 
 
 def prefixes_in(directory: pathlib.Path) -> list[str]:

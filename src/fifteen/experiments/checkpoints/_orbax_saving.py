@@ -1,0 +1,207 @@
+"""Saving a state that several processes hold, through Orbax.
+
+Orbax's `PyTreeCheckpointHandler` writes the arrays, each process its own part, without
+compression, into a hidden directory. Its `AsyncCheckpointer`, which usually stands around the
+handler, is left out: where writing fails in one process, the others would wait for it until a
+timeout; and it deletes an old directory before the new one has its place. Both are done here,
+with the rounds of `_processes`, so that a save is committed in all processes or in none.
+"""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import os
+import pathlib
+import threading
+import warnings
+import zlib
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any
+
+import jax
+
+from .. import _directory, _processes
+from .._errors import CheckpointError, MissingExtraError
+from . import _orbax_quiet
+from ._orbax_encoding import FILE, Encoded, encode
+
+_INSIDE = "checkpoint"
+"""What the directory is called inside the temporary one, until it has its place."""
+
+
+class SpreadSave:
+    """A save of which the values have been taken, and that is to be committed.
+
+    Every process of the run makes one, with its part of the same pytree.
+
+    Args:
+        path: where the checkpoint goes.
+        target: the pytree.
+        check: called in process 0 at first; what it raises is raised in all.
+
+    Raises:
+        CheckpointError: lists each leaf that cannot be saved.
+        MissingExtraError: Orbax is not installed.
+    """
+
+    def __init__(self, path: pathlib.Path, target: Any, check: Callable[[], None]) -> None:
+        self._path = path
+        # Found missing before anything is made.
+        _orbax()
+        encoded = encode(target)
+        _compare(encoded)
+        self._description = encoded.to_json()
+        self._held = contextlib.ExitStack()
+        name = _processes.on_primary(lambda: self._make(check))
+        self._temporary = path.with_name(name)
+        self._rounds = _processes.Rounds(name)
+        try:
+            with self._rounds.together("starting to save"), _orbax_quiet.quiet():
+                self._handler = _handler()
+                self._writing = _start(self._handler, self._inside, encoded.tree)
+        except BaseException:
+            self._drop()
+            raise
+
+    def commit(self, before: Callable[[], None], tidy: Callable[[], None]) -> None:
+        """See the values onto the disk, and give the checkpoint its place.
+
+        May be called in a thread of its own.
+
+        Args:
+            before: called in every process before the checkpoint is committed.
+            tidy: called in process 0 once it is.
+
+        Raises:
+            OSError: what one process could not write, in all of them. Earlier checkpoints are
+                whole.
+        """
+        try:
+            with _orbax_quiet.quiet(), _waited_for_at_exit():
+                with self._rounds.together("writing a checkpoint"):
+                    before()
+                    for writing in self._writing:
+                        writing.result()
+                self._rounds.on_primary(lambda: self._put_in_place(tidy))
+        finally:
+            self._drop()
+
+    @property
+    def _inside(self) -> pathlib.Path:
+        return self._temporary / _INSIDE
+
+    def _make(self, check: Callable[[], None]) -> str:
+        check()
+        _directory.make_directory(self._path.parent)
+        _directory.remove_leftovers(self._path.parent)
+        temporary = _directory.temporary_beside(self._path)
+        self._held.enter_context(_directory.locked_directory(temporary))
+        (temporary / _INSIDE).mkdir()
+        return temporary.name
+
+    def _put_in_place(self, tidy: Callable[[], None]) -> None:
+        if self._writing:
+            self._handler.finalize(_orbax_path(self._inside))
+        (self._inside / FILE).write_text(self._description)
+        _sync_all(self._inside)
+        _directory.replace_directory(self._inside, self._path)
+        tidy()
+
+    def _drop(self) -> None:
+        self._held.close()
+        if _processes.is_primary():
+            _directory.remove(self._temporary)
+
+
+def _compare(encoded: Encoded) -> None:
+    """Raise in all processes if they do not save the same pytree.
+
+    What only process 0 writes may differ, such as a number of its own.
+    """
+    names = repr([(key, leaf.stored) for key, leaf in encoded.leaves.items()])
+    brought = _processes.main.exchange("save_checkpoint", zlib.crc32(names.encode()))
+    if len(set(brought)) > 1:
+        raise CheckpointError(
+            "the processes save different pytrees: leaves that one has are missing in another; "
+            "save the same structure in all of them"
+        )
+
+
+def _start(handler: Any, path: pathlib.Path, tree: Any) -> list[Any]:
+    """Have Orbax take the values over, and start to write them."""
+    if not jax.tree.leaves(tree):
+        return []
+    arguments = _orbax().args.PyTreeSave(tree)
+    return _run(handler.async_save(_orbax_path(path), args=arguments)) or []
+
+
+def _handler() -> Any:
+    ocp = _orbax()
+    # Compressing weights costs several times the writing, and saves next to nothing.
+    return ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_compression=False)
+
+
+def _orbax() -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import orbax.checkpoint as ocp
+    except ImportError:
+        raise MissingExtraError(
+            "saving a state that several processes hold needs Orbax; pip install 'fifteen[orbax]'"
+        ) from None
+    return ocp
+
+
+def _orbax_path(path: pathlib.Path) -> Any:
+    from etils import epath
+
+    return epath.Path(path)
+
+
+def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    # In a thread, since the caller may be inside an event loop, as in a notebook.
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        return executor.submit(asyncio.run, coroutine).result()
+
+
+def _sync_all(directory: pathlib.Path) -> None:
+    """Have all that lies in a directory reach the disk."""
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            descriptor = os.open(pathlib.Path(parent) / name, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        _directory.sync_directory(pathlib.Path(parent))
+
+
+_committing: set[threading.Event] = set()
+
+
+@contextlib.contextmanager
+def _waited_for_at_exit() -> Generator[None]:
+    """Have the interpreter see the block through at its end, with all that Orbax needs."""
+    done = threading.Event()
+    _committing.add(done)
+    try:
+        yield
+    finally:
+        _committing.discard(done)
+        done.set()
+
+
+def _wait_at_exit() -> None:
+    for done in list(_committing):
+        done.wait()
+
+
+# At its end the interpreter first forbids new work in executors, which Orbax needs to finish, and
+# only then waits for threads and calls what `atexit` was given. There is no public way to come
+# before that; this is how `concurrent.futures` itself comes there. The last to register is first.
+_register: Callable[[Callable[[], None]], None] | None = getattr(
+    threading, "_register_atexit", None
+)
+if _register is not None:
+    _register(_wait_at_exit)
