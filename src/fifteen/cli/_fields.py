@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ._errors import CommandError
 
 if TYPE_CHECKING:
-    from fifteen.experiments import Experiment, ScalarSeries
+    from fifteen.experiments import ScalarSeries
 
 PROVENANCE = "provenance"
 """The metadata that say where a run comes from: long, and different in each run."""
@@ -79,7 +79,8 @@ class Fields:
 
     def _metadata_of(self, name: str) -> dict[str, Any]:
         if name not in self._read:
-            self._read[name] = _read_metadata(self.experiment, name)
+            values = _read_metadata(self.experiment.data_dir / f"{name}.yaml")
+            self._read[name] = {f"{name}.{key}" if key else name: values[key] for key in values}
         return self._read[name]
 
     @functools.cached_property
@@ -132,17 +133,21 @@ def enumerate_names(names: Sequence[str]) -> str:
     return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
-def _read_metadata(experiment: "Experiment", name: str) -> dict[str, Any]:
-    """Read metadata as plain data; what cannot be read is told of, and the rest goes on."""
-    from fifteen.experiments import ExperimentWarning, FifteenError, flatten
+def _read_metadata(path: pathlib.Path) -> dict[str, Any]:
+    """Read a file as plain data, whatever classes it was written from, by dotted names.
+
+    What cannot be read is told of, and the rest goes on.
+    """
+    from fifteen.experiments import ExperimentWarning, MetadataError, diff
 
     try:
-        with _unprinted():
-            content = experiment.read_metadata(name, Any)
-    except FifteenError as error:
+        difference = diff({}, path)
+    except MetadataError as error:
         warnings.warn(str(error), ExperimentWarning, stacklevel=2)
         return {}
-    return dict(flatten({name: content}))
+    # A file that holds a single value has one without a name.
+    alone = {name: value for name, (_, value) in difference.changed.items()}
+    return difference.added | alone
 
 
 @contextlib.contextmanager

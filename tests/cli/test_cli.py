@@ -1,0 +1,551 @@
+"""The command over real experiments: its output here, and whole processes of it."""
+
+import collections
+import csv
+import dataclasses
+import io
+import json
+import os
+import pathlib
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+from importlib.metadata import entry_points
+
+import numpy as np
+import pytest
+
+from fifteen.cli import main
+from fifteen.experiments import Experiment, TensorboardLogData
+
+COMMAND = [sys.executable, "-c", "import sys; from fifteen.cli import main; sys.exit(main())"]
+Result = collections.namedtuple("Result", "stdout stderr")
+
+
+def run_process(*arguments, cwd=None, expect=0, **environment):
+    result = subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == expect, (result.stdout, result.stderr)
+    return Result(result.stdout, result.stderr)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the command within this process, where JAX has been imported already."""
+
+    def run_here(*arguments, cwd=None, expect=0):
+        if cwd is not None:
+            monkeypatch.chdir(cwd)
+        try:
+            code = main(list(map(str, arguments)))
+        except SystemExit as end:
+            code = end.code
+        result = Result(*capsys.readouterr())
+        assert code == expect, result
+        return result
+
+    return run_here
+
+
+def run_on_terminal(*arguments, cwd, columns):
+    """Run the command on a terminal of some width; return what it writes there."""
+    terminal, end = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        cwd=cwd,
+        stdin=end,
+        stdout=end,
+        stderr=end,
+        env=os.environ | {"COLUMNS": str(columns), "TERM": "xterm-256color"},
+    )
+    os.close(end)
+    output = b""
+    while True:
+        ready, _, _ = select.select([terminal], [], [], 60)
+        assert ready, output
+        try:
+            piece = os.read(terminal, 65536)
+        except OSError:  # The process has closed the other end.
+            break
+        if not piece:
+            break
+        output += piece
+    os.close(terminal)
+    assert process.wait(60) == 0, output
+    return output.decode().replace("\r\n", "\n")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("experiments")
+    for number, rate in ((1, 0.1), (2, 0.01), (10, 0.001)):
+        with Experiment(root / "runs" / f"run_{number}", verbose=False) as experiment:
+            experiment.write_metadata(
+                "config", {"optimizer": {"name": "adam", "lr": rate}, "layers": [64, 64]}
+            )
+            experiment.write_metadata("notes", {"by": "someone"})
+            for step in range(0, 100, 10):
+                scalars = {"train/loss": rate * (100 - step), "test/accuracy": step / 100 + rate}
+                experiment.log(TensorboardLogData(scalars=scalars), step=step)
+            experiment.save_checkpoint({"w": np.ones((3, 4), np.float32), "n": 1}, step=50, keep=3)
+            experiment.save_checkpoint({"w": np.ones((3, 4), np.float32), "n": 2}, step=90, keep=3)
+            experiment.save_checkpoint({"w": np.ones(2)}, step=70, prefix="checkpoint_best_")
+    return root
+
+
+def table(output):
+    """Split a plain table into rows of cells."""
+    return [re.split(r"  +", line.strip()) for line in output.splitlines()]
+
+
+# list
+
+
+def test_list(run, root):
+    rows = table(run("list", "runs", cwd=root).stdout)
+    assert rows[0] == ["name", "step", "checkpoints", "size", "changed"]
+    assert [row[:3] for row in rows[1:]] == [
+        ["run_1", "90", "3"],
+        ["run_2", "90", "3"],
+        ["run_10", "90", "3"],
+    ]
+    for row in rows[1:]:
+        assert re.fullmatch(r"[\d.]+ KiB", row[3])
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", row[4])
+
+
+def test_list_here_and_of_one_experiment(run, root):
+    assert table(run("list", cwd=root).stdout)[1][0] == "runs/run_1"
+    assert table(run("list", "runs/run_1", cwd=root).stdout)[1][0] == "."
+
+
+def test_list_columns(run, root):
+    result = run(
+        "list", "runs", "--columns", "config.optimizer.lr", "name", "test/accuracy",
+        "train/loss:min", "--sort", "test/accuracy", "--reverse", cwd=root,
+    )  # fmt: skip
+    rows = [[row[0], *row[5:]] for row in table(result.stdout)]
+    assert rows == [
+        ["name", "config.optimizer.lr", "name", "test/accuracy", "train/loss:min"],
+        ["run_1", "0.1", "adam", "1", "1"],
+        ["run_2", "0.01", "adam", "0.91", "0.1"],
+        ["run_10", "0.001", "adam", "0.901", "0.01"],
+    ]
+
+
+def test_list_columns_of_metadata(run, tmp_path):
+    experiment = Experiment(tmp_path / "a", verbose=False)
+    experiment.write_metadata("config", {"a": {"x": 1}, "b": {"x": 2}, "x": 3, "y": {"a": 4}})
+    experiment.write_metadata("provenance", {"host": "machine", "a": {"x": 9}})
+    for name, value in (("b.x", "2"), ("config.x", "3"), ("y.a", "4"), ("host", "machine")):
+        rows = table(run("list", "--columns", name, cwd=tmp_path).stdout)
+        assert rows[1][-1] == value
+    error = run("list", "--columns", "x", cwd=tmp_path, expect=1).stderr
+    assert error == (
+        "fifteen: error: 'x' may be any of config.a.x, config.b.x, config.x; write more of it\n"
+    )
+
+
+@dataclasses.dataclass
+class Adam:
+    lr: float
+
+
+@dataclasses.dataclass
+class Sgd:
+    lr: float
+
+
+@dataclasses.dataclass
+class Config:
+    optimizer: Adam | Sgd
+    data: pathlib.Path
+
+
+def test_list_columns_of_classes_and_single_values(run, tmp_path):
+    for name, optimizer in (("a", Adam(0.1)), ("b", Sgd(0.2))):
+        experiment = Experiment(tmp_path / name, verbose=False)
+        experiment.write_metadata("config", Config(optimizer, pathlib.Path("/data") / name))
+        experiment.write_metadata("eval/score", 17)
+        experiment.save_checkpoint({"w": 1}, step=1)
+    listed = run("list", "--columns", "lr", "data", "eval/score", "--format", "csv", cwd=tmp_path)
+    rows = [
+        [row["name"], row["lr"], row["data"], row["eval/score"]]
+        for row in csv.DictReader(io.StringIO(listed.stdout))
+    ]
+    assert rows == [["a", "0.1", "/data/a", "17"], ["b", "0.2", "/data/b", "17"]]
+    assert listed.stderr == ""
+
+
+def test_list_for_programs(run, root):
+    arguments = ("list", "runs", "--columns", "optimizer.lr", "--sort", "optimizer.lr")
+    listed = json.loads(run(*arguments, "--format", "json", cwd=root).stdout)
+    assert [row["name"] for row in listed] == ["run_10", "run_2", "run_1"]
+    assert listed[0]["optimizer.lr"] == 0.001
+    assert listed[0]["size"] > 1000
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", listed[0]["changed"])
+    rows = list(csv.DictReader(io.StringIO(run(*arguments, "--format", "csv", cwd=root).stdout)))
+    assert [{key: str(value) for key, value in row.items()} for row in listed] == rows
+
+
+def test_list_of_nothing(run, tmp_path):
+    result = run("list", cwd=tmp_path)
+    assert result.stdout == ""
+    assert result.stderr == "fifteen: no experiments below .\n"
+    assert json.loads(run("list", "--format", "json", cwd=tmp_path).stdout) == []
+
+
+def test_list_goes_on_past_damaged_metadata(run, tmp_path):
+    Experiment(tmp_path / "a", verbose=False).write_metadata("config", {"lr": 1})
+    Experiment(tmp_path / "b", verbose=False).write_metadata("config", {"lr": 2})
+    (tmp_path / "b" / "config.yaml").write_text("lr: [1,")
+    result = run("list", "--columns", "lr", cwd=tmp_path)
+    assert [[row[0], row[-1]] for row in table(result.stdout)[1:]] == [["a", "1"], ["b", "-"]]
+    assert re.fullmatch(r"fifteen: warning: .*config\.yaml.*\n", result.stderr)
+
+
+# show
+
+
+def test_show(run, root):
+    output = run("show", "runs/run_2", cwd=root).stdout
+    lines = output.splitlines()
+    assert lines[0] == "runs/run_2"
+    assert "config.yaml" in lines
+    assert "  lr: 0.01" in lines
+    assert "..." not in lines
+    checkpoints = lines.index("checkpoints")
+    assert table("\n".join(lines[checkpoints + 2 : checkpoints + 5])) == [
+        ["prefix", "latest", "steps"],
+        ["checkpoint_", "90", "50 90"],
+        ["checkpoint_best_", "70", "70"],
+    ]
+    scalars = lines.index("scalars")
+    assert table("\n".join(lines[scalars + 2 :])) == [
+        ["scalar", "points", "step", "last", "min", "max"],
+        ["test/accuracy", "10", "90", "0.91", "0.01", "0.91"],
+        ["train/loss", "10", "90", "0.1", "0.1", "1"],
+    ]
+
+
+def test_show_leaves(run, root):
+    output = run("show", "runs/run_2", "--leaves", cwd=root).stdout
+    assert "leaves of checkpoint_90" in output
+    assert re.search(r"^w +float32 +\(3, 4\)$", output, re.MULTILINE)
+    output = run(
+        "show", "runs/run_2", "--leaves", "--prefix", "checkpoint_best_", "--step", 70, cwd=root
+    ).stdout
+    assert "leaves of checkpoint_best_70" in output
+    assert re.search(r"^w +float64 +\(2,\)$", output, re.MULTILINE)
+
+
+def test_show_selected(run, root):
+    output = run("show", "runs/run_2", "--metadata", "notes", "--tags", "test/*", cwd=root).stdout
+    assert "by: someone" in output
+    assert "config.yaml" not in output
+    assert "train/loss" not in output
+    assert "test/accuracy" in output
+
+
+def test_show_long_metadata(run, tmp_path):
+    Experiment(tmp_path / "a", verbose=False).write_metadata(
+        "config", {f"key_{number}": number for number in range(100)}
+    )
+    output = run("show", "a", cwd=tmp_path).stdout
+    assert "key_30: 30" in output
+    assert "key_50: 50" not in output
+    assert "more lines; --metadata config shows them" in output
+    assert "key_99: 99" in run("show", "a", "--metadata", "config", cwd=tmp_path).stdout
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    with Experiment(tmp_path / "a", verbose=False) as experiment:
+        experiment.log(TensorboardLogData(scalars={"\x1b[31mred": 1.0}), step=1)
+    (tmp_path / "a" / "config.yaml").write_text("x: \x1b[31mred\n")
+    return tmp_path
+
+
+def check_escaped(output):
+    assert r"x: \x1b[31mred" in output
+    assert r"\x1b[31mred " in output
+    assert "\x1b[31m" not in output
+
+
+def test_escape_sequences_are_written_out(run, hostile):
+    check_escaped(run("show", "a", cwd=hostile).stdout)
+
+
+@pytest.mark.slow
+def test_escape_sequences_do_not_reach_the_terminal(hostile):
+    check_escaped(run_on_terminal("show", "a", cwd=hostile, columns=80))
+
+
+# compare
+
+
+def test_compare(run, root):
+    output = run("compare", "runs/run_1", "runs/run_2", "runs/run_10", cwd=root).stdout
+    differences, scalars = output.split("\n\n")
+    assert table(differences) == [
+        ["metadata", "run_1", "run_2", "run_10"],
+        ["config.optimizer.lr", "0.1", "0.01", "0.001"],
+    ]
+    assert table(scalars) == [
+        ["scalar", "run_1", "run_2", "run_10"],
+        ["test/accuracy last", "1", "0.91", "0.901"],
+        ["test/accuracy min", "0.1", "0.01", "0.001"],
+        ["test/accuracy max", "1", "0.91", "0.901"],
+        ["train/loss last", "1", "0.1", "0.01"],
+        ["train/loss min", "1", "0.1", "0.01"],
+        ["train/loss max", "10", "1", "0.1"],
+    ]
+
+
+def test_compare_all_and_selected(run, root):
+    output = run(
+        "compare", "runs/run_1", "runs/run_2", "--all", "--metadata", "notes", "--tags", "*loss",
+        cwd=root,
+    ).stdout  # fmt: skip
+    assert table(output)[1] == ["notes.by", "someone", "someone"]
+    assert "accuracy" not in output
+
+
+def test_compare_equal_and_absent(run, tmp_path):
+    for name in ("x/run", "y/run"):
+        Experiment(tmp_path / name, verbose=False).write_metadata("config", {"a": 1, "b": [1, 2]})
+    assert run("compare", "x/run", "y/run", cwd=tmp_path).stdout == "No difference in metadata.\n"
+    Experiment(tmp_path / "y/run", verbose=False).write_metadata(
+        "config", {"a": 1, "b": [1], "c": "x"}
+    )
+    assert table(run("compare", "x/run", "y/run", cwd=tmp_path).stdout) == [
+        ["metadata", "x/run", "y/run"],
+        ["config.b", "[1, 2]", "[1]"],
+        ["config.c", "-", "x"],
+    ]
+
+
+def test_compare_for_programs(run, root):
+    arguments = ("compare", "runs/run_1", "runs/run_2", "--format", "json")
+    rows = json.loads(run(*arguments, cwd=root).stdout)
+    assert rows[0] == {
+        "kind": "metadata", "name": "config.optimizer.lr", "run_1": 0.1, "run_2": 0.01,
+    }  # fmt: skip
+    assert rows[1]["name"] == "test/accuracy last"
+
+
+# scalars
+
+
+def test_scalars_csv_holds_every_point_exactly(run, root):
+    output = run("scalars", "runs/run_2", "--format", "csv", cwd=root).stdout
+    rows = list(csv.reader(io.StringIO(output)))
+    assert rows[0] == ["tag", "step", "wall_time", "value"]
+    curves = Experiment(root / "runs/run_2", verbose=False).read_scalars()
+    expected = [
+        (tag, step, wall_time, value)
+        for tag, curve in curves.items()
+        for step, wall_time, value in zip(curve.step, curve.wall_time, curve.value, strict=True)
+    ]
+    assert [(tag, int(s), float(t), float(v)) for tag, s, t, v in rows[1:]] == expected
+    assert len(expected) == 20
+
+
+def test_scalars_json(run, tmp_path):
+    with Experiment(tmp_path, verbose=False) as experiment:
+        for step, value in enumerate([1.0, float("nan"), float("inf"), -float("inf")]):
+            experiment.log(TensorboardLogData(scalars={"x": value}), step=step)
+    curves = json.loads(run("scalars", tmp_path, "--format", "json").stdout)
+    assert curves["x"]["step"] == [0, 1, 2, 3]
+    assert curves["x"]["value"] == [1.0, "NaN", "Infinity", "-Infinity"]
+    assert len(curves["x"]["wall_time"]) == 4
+
+
+def test_scalars_table_of_some_tags(run, root):
+    rows = table(run("scalars", "runs/run_1", "--tags", "train/*", cwd=root).stdout)
+    assert rows[0] == ["tag", "step", "time", "value"]
+    assert [row[0] for row in rows[1:]] == ["train/loss"] * 10
+    assert [row[1] for row in rows[1:]] == [str(step) for step in range(0, 100, 10)]
+
+
+def test_scalars_of_a_damaged_file(run, tmp_path):
+    with Experiment(tmp_path, verbose=False) as experiment:
+        for step in range(10):
+            experiment.log(TensorboardLogData(scalars={"x": 1.0}), step=step)
+    (path,) = tmp_path.glob("*tfevents*")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    result = run("scalars", tmp_path, "--format", "csv")
+    assert 8 <= len(result.stdout.splitlines()) <= 10
+    assert result.stderr.startswith(f"fifteen: warning: {path}: ")
+    assert result.stderr.count("\n") == 1
+
+
+# move
+
+
+def test_move(run, tmp_path):
+    Experiment(tmp_path / "a", verbose=False).write_metadata("config", {"x": 1})
+    assert run("move", "a", "deep/b", cwd=tmp_path).stdout == "Moved a to deep/b\n"
+    assert not (tmp_path / "a").exists()
+    moved = Experiment(tmp_path / "deep" / "b", verbose=False)
+    assert moved.read_metadata("config", dict) == {"x": 1}
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["list", "absent"], "absent: expected a directory, found nothing"),
+        (["list", "runs/run_1/config.yaml"], "expected a directory, found a file"),
+        (["list", "runs", "--columns", "lrr"], "called 'lrr'; there is: config.optimizer.name"),
+        (["list", "runs", "--sort", "loss"], "cannot sort by 'loss'; the columns are: name, step"),
+        (["show", "absent"], "absent: expected an experiment, found nothing"),
+        (["show", "runs/run_1", "--metadata", "x"], "no metadata is called 'x'; there is: config"),
+        (["show", "runs/run_1", "--leaves", "--step", 3], "no checkpoint of step 3"),
+        (["compare", "runs/run_1", "absent"], "absent: expected an experiment, found nothing"),
+        (["scalars", "runs/run_1", "--tags", "x*"], "no scalar is called 'x*'; there is: test/acc"),
+        (["move", "absent", "b"], "absent: expected an experiment, found nothing"),
+        (["move", "runs/run_1", "runs/run_2"], "exists already and is not an empty directory"),
+        (["move", "runs/run_1", "runs/run_1/a"], "into itself"),
+    ],
+)
+def test_errors_are_one_line(run, root, arguments, message):
+    result = run(*arguments, cwd=root, expect=1)
+    assert result.stdout == ""
+    assert result.stderr.startswith("fifteen: error: ")
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["lst"], ["show"], ["compare", "a"], ["list", "--format", "xml"], ["scalars", "a", "b"]],
+)
+def test_wrong_usage(run, arguments, tmp_path):
+    result = run(*arguments, cwd=tmp_path, expect=2)
+    assert result.stdout == ""
+    assert "--help" in result.stderr
+
+
+def test_reader_that_goes_away(tmp_path):
+    with Experiment(tmp_path, verbose=False) as experiment:
+        steps = np.arange(20_000)
+        experiment.log(TensorboardLogData(scalars={"x": np.sqrt(steps)}), step=steps)
+    process = subprocess.Popen(
+        [*COMMAND, "scalars", str(tmp_path), "--format", "csv"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout.readline() == b"tag,step,wall_time,value\n"
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(60) == 141
+
+
+# Help, and terminals
+
+
+def test_help_without_jax(run, tmp_path):
+    code = (
+        "import sys; from fifteen.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert not {'jax', 'numpy', 'fifteen.experiments'} & set(sys.modules)"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout
+    for command in ("list", "show", "compare", "scalars", "move"):
+        assert f"• {command}" in output
+
+
+def test_version(run):
+    import fifteen
+
+    assert run("--version").stdout == f"fifteen {fifteen.__version__}\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [40, 80, 120])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list", "--columns", "optimizer.lr", "test/accuracy:max"],
+        ["show", "runs/run_1", "--leaves"],
+        ["compare", "runs/run_1", "runs/run_2", "runs/run_10"],
+    ],
+)
+def test_terminal(root, columns, arguments):
+    output = run_on_terminal(*arguments, cwd=root, columns=columns)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", output)
+    assert max(map(len, plain.splitlines())) <= columns
+    assert "run_1" in plain
+    assert "…" not in plain
+
+
+@pytest.mark.slow
+def test_columns_that_do_not_fit_go_below(root):
+    output = run_on_terminal("list", "runs", cwd=root, columns=40)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", output)
+    first, second = plain.split("\n\n")
+    assert table(first)[0][0] == table(second)[0][0] == "name"
+    assert "changed" in second
+    assert "changed" not in first
+    for part in (first, second):
+        assert [row[0] for row in table(part) if row[0]] == ["name", "run_1", "run_2", "run_10"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "environment",
+    [{}, {"COLUMNS": "20"}, {"FORCE_COLOR": "1"}, {"TERM": "dumb"}, {"LC_ALL": "C"}],
+)
+def test_output_does_not_depend_on_the_environment(run, root, environment):
+    expected = run("list", "runs", cwd=root).stdout
+    assert run_process("list", "runs", cwd=root, **environment).stdout == expected
+
+
+# Whole processes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["compare", "runs/run_1", "runs/run_2"], 0), (["show", "absent"], 1)],
+)
+def test_process(run, root, arguments, code):
+    expected = run(*arguments, cwd=root, expect=code)
+    assert run_process(*arguments, cwd=root, expect=code) == expected
+
+
+def test_process_used_wrongly(tmp_path):
+    assert "fifteen show --help" in run_process("show", cwd=tmp_path, expect=2).stderr
+
+
+def test_installed_command():
+    (script,) = entry_points(group="console_scripts", name="fifteen")
+    assert script.load() is main
+
+
+@pytest.mark.slow
+def test_list_of_many(run, tmp_path):
+    for number in range(2000):
+        (tmp_path / f"run_{number}").mkdir()
+        (tmp_path / f"run_{number}" / "config.yaml").write_text(f"lr: {number}\n")
+    start = time.monotonic()
+    output = run("list", "--format", "csv", cwd=tmp_path).stdout
+    assert output.splitlines()[-1].startswith("run_1999,")
+    assert time.monotonic() - start < 60
