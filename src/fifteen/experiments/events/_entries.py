@@ -82,8 +82,17 @@ def _encode_or_explain(group: list[Any], notices: list[str]) -> list[bytes]:
         if len(group) > 1:
             # One of them is to blame, and the others are written all the same.
             return [_encode_or_explain([one], notices)[0] for one in group]
-        notices.append(f"an entry of the log could not be written and is left out: {error}")
+        notices.append(f"{_describe(group[0])} are left out: {error}")
         return [b""]
+
+
+def _describe(entry: Any) -> str:
+    if isinstance(entry, Encoded):
+        return "other events"
+    tags = ", ".join(map(repr, entry.tags if isinstance(entry, Scalars) else entry.values))
+    kind = "histograms" if isinstance(entry, Histograms) else "scalars"
+    step = getattr(entry, "step", None)
+    return f"{kind} {tags:.200}" + ("" if step is None else f" at step {step}")
 
 
 def _encode_scalars(group: list[Scalars], notices: list[str]) -> list[bytes]:

@@ -88,6 +88,7 @@ class EventLog:
         if not scalars and not histograms:
             return
         if _tracing.is_traced(scalars, histograms, step):
+            _problems.check(scalars, histograms, step)
             self._has_callbacks = True
             _tracing.log_at_run_time(
                 self.log,

@@ -1,12 +1,14 @@
 """Saying what is wrong with a tag, a value or a step that cannot be logged."""
 
 import numbers
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
+from jax.core import Tracer
 
 from .._errors import LogDataError
 
@@ -34,7 +36,7 @@ def problem_of_scalar(value: Any) -> str:
         return ""
     if isinstance(value, int):
         return "" if abs(value) < _LARGEST_FLOAT else "the integer is too large for a float"
-    if isinstance(value, jax.Array) and value.is_deleted():
+    if _is_deleted(value):
         return DELETED
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if isinstance(value, jax.Array | np.ndarray | np.generic) and not is_real(dtype):
@@ -51,7 +53,7 @@ def problem_of_scalar(value: Any) -> str:
 
 def problem_of_array(value: "jax.Array | npt.NDArray[Any]", steps: int | None) -> str:
     """Say why an array cannot be counted into a histogram, or return an empty text."""
-    if isinstance(value, jax.Array) and value.is_deleted():
+    if _is_deleted(value):
         return DELETED
     if not is_real(value.dtype):
         return f"expected an array of real numbers, found {value.dtype}"
@@ -62,11 +64,45 @@ def problem_of_array(value: "jax.Array | npt.NDArray[Any]", steps: int | None) -
 
 def problem_of_stack(value: "jax.Array | npt.NDArray[Any]", steps: int) -> str:
     """Say why an array does not hold one scalar for each step, or return an empty text."""
-    if isinstance(value, jax.Array) and value.is_deleted():
+    if _is_deleted(value):
         return DELETED
     if value.shape != (steps,):
         return f"expected shape {(steps,)} for {steps} steps, found {value.shape}"
     return "" if is_real(value.dtype) else f"expected real numbers, found {value.dtype}"
+
+
+def check(scalars: Mapping[str, Any], histograms: Mapping[str, Any], step: Any) -> None:
+    """Raise unless all can be logged; what is traced is judged by its shape and dtype.
+
+    Raises:
+        LogDataError: lists every tag or value that cannot be logged.
+    """
+    if hasattr(step, "dtype"):
+        check_steps(step.shape, step.dtype)
+    else:
+        step = host_steps(step)
+    shape = np.shape(step)
+    steps = shape[0] if shape else None
+    problems = [
+        f"scalars[{tag!r}]: {problem}"
+        for tag, value in scalars.items()
+        if (
+            problem := problem_of_tag(tag)
+            or (problem_of_scalar(value) if steps is None else problem_of_stack(value, steps))
+        )
+    ]
+    problems += [
+        f"histograms[{tag!r}]: {problem}"
+        for tag, value in histograms.items()
+        if (problem := problem_of_tag(tag) or problem_of_array(value, steps))
+    ]
+    if problems:
+        raise LogDataError("; ".join(problems))
+
+
+def _is_deleted(value: Any) -> bool:
+    # A tracer is an array too, but holds nothing that could be deleted.
+    return isinstance(value, jax.Array) and not isinstance(value, Tracer) and value.is_deleted()
 
 
 def is_real(dtype: Any) -> bool:
