@@ -1,6 +1,6 @@
 """Values where no type is declared: written with tags that tell their classes, read by those."""
 
-import collections
+import collections.abc
 import enum
 import sys
 import typing

@@ -4,6 +4,7 @@ import base64
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from yaml.nodes import MappingNode, Node, ScalarNode
