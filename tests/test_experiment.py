@@ -22,6 +22,7 @@ from fifteen.experiments import (
     ExperimentExistsError,
     ExperimentMovedError,
     ExperimentNotFoundError,
+    LogDataError,
     MetadataError,
     TensorboardLogData,
     UnsafePathError,
@@ -331,6 +332,25 @@ class TestClear:
             experiment.clear()
         assert experiment.read_metadata("config", int) == 1
 
+    def test_refuses_a_file(self, experiment):
+        experiment.data_dir.write_text("precious")
+        with pytest.raises(UnsafePathError, match="it is a file and no experiment"):
+            experiment.clear()
+        assert experiment.data_dir.read_text() == "precious"
+
+    def test_works_where_the_current_directory_is_gone(self, experiment, tmp_path):
+        experiment.write_metadata("config", 1)
+        script = """
+            import os, sys
+            from fifteen.experiments import Experiment
+            os.chdir(sys.argv[2])
+            os.rmdir(sys.argv[2])
+            Experiment(sys.argv[1]).clear()
+        """
+        (tmp_path / "gone").mkdir()
+        run_script(script, experiment.data_dir, tmp_path / "gone")
+        assert not experiment.data_dir.exists()
+
     def test_refuses_root_and_home(self):
         for path in ("/", pathlib.Path.home()):
             with pytest.raises(UnsafePathError, match="refusing to delete it"):
@@ -470,6 +490,31 @@ class TestVerbose:
         process = run_script(script, tmp_path)
         assert process.stdout == ""
         assert process.stderr == ""
+
+
+class TestLog:
+    def test_refuses_what_is_no_log_data(self, experiment):
+        with pytest.raises(LogDataError, match="expected TensorboardLogData, found dict"):
+            experiment.log({"loss": 1.0}, step=0)
+
+    def test_hparams_refuses_what_has_no_names(self, experiment):
+        with pytest.raises(LogDataError, match="expected a dataclass or a mapping, found int"):
+            experiment.log_hparams(3)
+        with pytest.raises(LogDataError, match="expected several tags, found the str 'loss'"):
+            experiment.log_hparams({"a": 1}, metrics="loss")
+
+    def test_a_file_in_the_way_is_named(self, tmp_path):
+        (tmp_path / "file").write_text("x")
+        for path in (tmp_path / "file" / "run", tmp_path / "file"):
+            experiment = Experiment(path, verbose=False)
+            for use in (
+                lambda handle: handle.write_metadata("config", 1),
+                lambda handle: handle.log(scalar(1.0), step=0),
+                lambda handle: handle.save_checkpoint({"a": 1}, step=0),
+            ):
+                with pytest.raises(NotADirectoryError, match="file is a file"):
+                    use(experiment)
+        assert (tmp_path / "file").read_text() == "x"
 
 
 class TestMetadata:

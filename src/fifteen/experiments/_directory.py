@@ -131,10 +131,19 @@ def make_directory(path: pathlib.Path) -> bool:
 
     Returns:
         Whether it had to be made.
+
+    Raises:
+        NotADirectoryError: something else has its name, or the name of a parent.
     """
     missing: list[pathlib.Path] = []
     current = path
     while not current.is_dir():
+        if os.path.lexists(current):
+            what = "a broken link" if current.is_symlink() else "a file"
+            raise NotADirectoryError(
+                f"{path}: cannot make this directory, since {current} is {what}; remove it or "
+                "choose another directory"
+            )
         missing.append(current)
         current = current.parent
     if not missing:
@@ -175,22 +184,32 @@ def refuse_to_clear(path: pathlib.Path) -> None:
     """Raise unless `path` may be deleted with all that is in it.
 
     Raises:
-        UnsafePathError: it is the root, the home directory, a mount point, or the current
-            directory or an ancestor of it.
+        UnsafePathError: it is the root, the home directory, a mount point, the current directory
+            or an ancestor of it, or no directory at all.
     """
     resolved = path.resolve()
-    here = pathlib.Path.cwd()
+    home, here = pathlib.Path(os.path.expanduser("~")).resolve(), _current_directory()
     if resolved == resolved.parent:
         problem = "it is the root of the file system"
-    elif pathlib.Path.home().resolve().is_relative_to(resolved):
-        problem = f"the home directory {pathlib.Path.home()} would go with it"
-    elif here.is_relative_to(resolved):
+    elif home.is_relative_to(resolved):
+        problem = f"the home directory {home} would go with it"
+    elif here is not None and here.is_relative_to(resolved):
         problem = f"the current directory {here} would go with it; change to another one first"
+    elif path.exists() and not path.is_dir():
+        problem = "it is a file and no experiment"
     elif os.path.ismount(resolved):
         problem = "a file system is mounted there; use a directory inside it"
     else:
         return
     raise UnsafePathError(f"{path}: refusing to delete it: {problem}")
+
+
+def _current_directory() -> pathlib.Path | None:
+    try:
+        return pathlib.Path.cwd()
+    except FileNotFoundError:
+        # It has been deleted, and nothing can contain it any more.
+        return None
 
 
 def inside(root: pathlib.Path, name: str, suffix: str = "") -> pathlib.Path:
@@ -280,7 +299,7 @@ def _finish_replacement(path: pathlib.Path) -> bool:
 def _scan(directory: pathlib.Path) -> list[str]:
     try:
         return os.listdir(directory)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 

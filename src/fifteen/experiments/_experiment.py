@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _directory, _processes, _provenance, events, metadata
+from ._errors import LogDataError
 from ._handle import Handle
 from ._log_data import TensorboardLogData
 from .checkpoints import LeafInfo
@@ -279,6 +280,10 @@ class Experiment(Handle):
         Example:
             >>> experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=1)
         """
+        if not isinstance(log_data, TensorboardLogData):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise LogDataError(
+                f"log_data: expected TensorboardLogData, found {type(log_data).__name__}"
+            )
         session = self._session
         log = session.events if session.is_logging else self._open_events()
         log.log(log_data, step, log_scalars_every_n, log_histograms_every_n, not self.verbose)
@@ -309,6 +314,12 @@ class Experiment(Handle):
             >>> experiment.log_hparams({"learning_rate": 1e-3}, metrics=("test/accuracy",))
         """
         flat: Mapping[str, Any] = metadata.flatten(hparams)
+        if list(flat) == [""]:
+            raise LogDataError(
+                f"hparams: expected a dataclass or a mapping, found {type(hparams).__name__}"
+            )
+        if isinstance(metrics, str):
+            raise LogDataError(f"metrics: expected several tags, found the str {metrics!r}")
         self._open_events().log_hparams(flat, metrics, not self.verbose)
 
     def read_scalars(self, tags: Iterable[str] | None = None) -> dict[str, ScalarSeries]:

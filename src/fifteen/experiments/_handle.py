@@ -76,8 +76,8 @@ class Handle:
         Links are removed, never followed. Nothing to delete is no error.
 
         Raises:
-            UnsafePathError: the directory is the root, the home directory, a mount point, or
-                holds the current directory.
+            UnsafePathError: the directory is the root, the home directory, a mount point, holds
+                the current directory, or is a file.
 
         Example:
             >>> experiment.write_metadata("config", {})
