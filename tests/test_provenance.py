@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from fifteen.experiments import _git, _provenance
+from fifteen.experiments import Experiment, _git, _provenance
 from fifteen.experiments._redaction import redact, redact_command, without_home
 
 CLEAN_ENVIRONMENT = {
@@ -337,6 +337,19 @@ def test_devices_where_they_are_initialised(tmp_path):
     assert found["devices"] == ["cpu:0 cpu"]
     assert found["git_commit"] is None
     assert found["git_untracked"] == []
+
+
+def test_written_and_read_back(repository, tmp_path, monkeypatch):
+    (repository / "train.py").write_bytes(b"a\r\n\x0c\tb \n\n   \n\xe9\n" + "\u2028é\n".encode())
+    monkeypatch.chdir(repository)
+    with Experiment(tmp_path / "run", verbose=False) as experiment:
+        experiment.write_provenance()
+        found = experiment.read_metadata("provenance", _provenance.Provenance)
+        plain = experiment.read_metadata("provenance", dict)
+    assert "+a\r\n" in (found.git_diff or "")
+    assert found.git_branch == plain["git_branch"]
+    assert found.git_diff == plain["git_diff"] == read(repository).diff
+    assert found.packages["jax"] == plain["packages"]["jax"]
 
 
 def test_times():

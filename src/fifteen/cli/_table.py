@@ -14,6 +14,12 @@ from typing import Any, Literal
 Format = Literal["table", "csv", "json"]
 
 _ABSENT = "-"
+_GAP = 2
+"""How many spaces stand between columns."""
+
+_FOLDED = 24
+"""How wide a column stays when it is folded so that others fit beside it."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -115,7 +121,7 @@ def _print_plain(columns: list[Column], cells: list[list[str]]) -> None:
             text.rjust(width) if column.is_number else text.ljust(width)
             for column, text, width in zip(columns, row, widths, strict=True)
         ]
-        out.write("  ".join(padded).rstrip() + "\n")
+        out.write((" " * _GAP).join(padded).rstrip() + "\n")
     sys.stdout.write(out.getvalue())
 
 
@@ -126,40 +132,55 @@ def _print_on_terminal(columns: list[Column], cells: list[list[str]]) -> None:
     from rich.text import Text
 
     console = Console(highlight=False)
-    widths = _widths(columns, cells)
-    widths[0] = min(widths[0], max(console.width // 2, 16))
-    for number, group in enumerate(_groups(widths, console.width)):
+    groups = _fit(_widths(columns, cells), console.width)
+    for number, group in enumerate(groups):
         if number:
             console.print()
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        for index in group:
-            column = columns[index]
+        table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+        for index, width in group.items():
+            justify = "right" if columns[index].is_number else "left"
             table.add_column(
-                Text(column.name),
-                justify="right" if column.is_number else "left",
-                overflow="fold",
-                min_width=min(widths[index], console.width // 2),
+                Text(columns[index].name), justify=justify, overflow="fold", width=width
             )
         for row in cells:
             table.add_row(*(Text(row[index]) for index in group))
         console.print(table)
 
 
-def _groups(widths: list[int], available: int) -> list[list[int]]:
-    """Divide the columns so that each group, with the first column before it, fits."""
-    groups = [[0]]
-    used = widths[0]
+def _fit(widths: list[int], available: int) -> list[dict[int, int]]:
+    """Divide the columns into groups that fit beside each other, each with the first column.
+
+    Args:
+        widths: how wide each column would like to be.
+        available: how wide a group may be.
+
+    Returns:
+        For each group, the widths of its columns by their indices.
+    """
+    narrowest = max(1, min(_FOLDED, (available - _GAP) // 2))
+    groups = [{0: min(widths[0], narrowest)}]
     for index, width in enumerate(widths[1:], start=1):
-        if len(groups[-1]) > 1 and used + 2 + width > available:
-            groups.append([0])
-            used = widths[0]
-        groups[-1].append(index)
-        used += 2 + width
+        needed = min(width, narrowest)
+        if len(groups[-1]) > 1 and _total(groups[-1]) + _GAP + needed > available:
+            groups.append({0: min(widths[0], narrowest)})
+        groups[-1][index] = needed
+    for group in groups:
+        # What is left goes to those that are folded, the narrowest of them first.
+        for _ in range(available - _total(group)):
+            folded = [index for index in group if group[index] < widths[index]]
+            if folded:
+                group[min(folded, key=lambda index: group[index])] += 1
     return groups
 
 
+def _total(group: dict[int, int]) -> int:
+    return sum(group.values()) + _GAP * (len(group) - 1)
+
+
 def _widths(columns: list[Column], cells: list[list[str]]) -> list[int]:
+    from rich.cells import cell_len  # Some characters are two columns wide.
+
     return [
-        max(len(text) for text in (column.name, *(row[index] for row in cells)))
+        max(cell_len(text) for text in (column.name, *(row[index] for row in cells)))
         for index, column in enumerate(columns)
     ]
