@@ -93,21 +93,23 @@ class _Layout:
 def _layout(dtype: np.dtype[Any]) -> _Layout:
     if dtype.name in _NATIVE:
         return _Layout(_NATIVE[dtype.name], None, None)
-    name = _name_of(dtype)
+    if dtype != jax.dtypes.float0 and dtype.kind in "OV" and not hasattr(ml_dtypes, dtype.name):
+        advice = "save its fields as arrays" if dtype.names else "save what it holds as leaves"
+        raise CheckpointError(f"cannot save a NumPy array of dtype {dtype}; {advice}")
+    name = name_of_dtype(dtype)
     if dtype.kind == "c" and dtype.itemsize in (8, 16):
         return _Layout(_NATIVE[f"float{dtype.itemsize * 4}"], 2, {"dtype": name})
     return _Layout("U8", dtype.itemsize, {"dtype": name})
 
 
-def _name_of(dtype: np.dtype[Any]) -> str:
-    """Return what `dtype_named` finds a dtype by."""
+@functools.lru_cache(maxsize=256)
+def name_of_dtype(dtype: Any) -> str:
+    """Return what a dtype is called; the order of its bytes is no part of the name."""
+    if not isinstance(dtype, np.dtype):
+        # The dtype of a typed PRNG key is JAX's own.
+        return str(dtype)
     if dtype == jax.dtypes.float0:
         return "float0"
-    if hasattr(ml_dtypes, dtype.name):
-        return dtype.name
-    if dtype.kind in "OV":
-        advice = "save its fields as arrays" if dtype.names else "save what it holds as leaves"
-        raise CheckpointError(f"cannot save a NumPy array of dtype {dtype}; {advice}")
     # A text's length and a date's unit are a part of what `str` says, and not of the name.
     return dtype.newbyteorder("<").str if dtype.kind in "USMm" else dtype.name
 

@@ -11,7 +11,7 @@ import jax
 from .._errors import CheckpointMismatchError, ExperimentWarning
 from . import _keys
 from ._leaves import is_static
-from ._placing import info_of_target, place
+from ._placing import family, info_of_target, place
 from ._stored import Key, LeafInfo, StoredCheckpoint, StreamedCheckpoint
 
 _LINES = 20
@@ -47,7 +47,7 @@ def restore(target: Any, stored: StoredCheckpoint, strict: bool, partial: bool) 
         restored.update(zip(batch, placed, strict=True))
     if comparison.different or (partial and (comparison.missing or comparison.unexpected)):
         warnings.warn(
-            _report(stored, wanted, comparison, is_error=False), ExperimentWarning, stacklevel=5
+            _report(stored, wanted, comparison, is_error=False), ExperimentWarning, stacklevel=4
         )
     return jax.tree.unflatten(
         definition, [restored.get(key, leaf) for key, leaf in zip(keys, leaves, strict=True)]
@@ -85,13 +85,8 @@ def _agree(target: LeafInfo, saved: LeafInfo) -> bool:
     # A Python number and an array without axes hold the same, and the target says which to give.
     either_is_python = target.dtype in _PYTHON or saved.dtype in _PYTHON
     return (
-        either_is_python and target.shape == saved.shape == () and _family(target) == _family(saved)
+        either_is_python and target.shape == saved.shape == () and family(target) == family(saved)
     )
-
-
-def _family(info: LeafInfo) -> str:
-    dtype = info.dtype.lstrip("u").rstrip("0123456789")
-    return "float" if dtype.startswith(("float", "bfloat")) else dtype
 
 
 def _is_text(key: Key, wanted: Mapping[Key, Any], saved: Mapping[Key, LeafInfo]) -> bool:

@@ -8,19 +8,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._leaves import SCALARS
+from ._leaves import SCALARS, HostArray, name_of_dtype
 from ._stored import LeafInfo
 
 _COPIED_BYTES = 8 << 20
+_NUMBERS = (bool, int, float, complex)
 _ON_DEVICES = (jax.Array, jax.ShapeDtypeStruct)
 
 
 def info_of_target(leaf: Any) -> LeafInfo:
     """Return shape and dtype that a target's leaf asks for."""
     if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct | np.ndarray | np.generic):
-        return LeafInfo(tuple(leaf.shape), str(leaf.dtype))
+        return LeafInfo(tuple(leaf.shape), name_of_dtype(leaf.dtype))
     kind = next((kind for kind in SCALARS if isinstance(leaf, kind)), type(leaf))
     return LeafInfo((), kind.__name__)
+
+
+def family(info: LeafInfo) -> str:
+    """Return what numbers of a dtype are like, whatever their size: `int`, `float`, ..."""
+    dtype = info.dtype.lstrip("u").rstrip("0123456789")
+    return "float" if dtype.startswith(("float", "bfloat")) else dtype
 
 
 def place(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
@@ -51,24 +58,32 @@ def _on_host(value: Any, target: Any) -> Any:
     if isinstance(value, str | bytes):
         return value
     if isinstance(target, _ON_DEVICES):
-        is_number = isinstance(value, bool | int | float | complex)
-        return np.asarray(value, target.dtype) if is_number else value
+        return _as_array(value, target) if isinstance(value, _NUMBERS) else value
     if isinstance(target, np.ndarray | np.generic):
-        array = np.asarray(value)
+        array = _as_array(value, target)
         if isinstance(target, np.generic) and array.ndim == 0:
             return array[()]
         # Small ones are views of what was read together, which each of them would keep alive.
         return array.copy() if array.nbytes < _COPIED_BYTES else array
-    is_number = isinstance(target, bool | int | float | complex)
-    if is_number and isinstance(value, jax.Array | np.ndarray) and value.shape == ():
-        return value.item()
-    return value
+    is_one = isinstance(value, jax.Array | np.ndarray) and value.shape == ()
+    return value.item() if is_one and isinstance(target, _NUMBERS) else value
+
+
+def _as_array(value: Any, target: Any) -> HostArray:
+    """Return a value as an array, a Python number in the dtype that the target says it has."""
+    is_number = isinstance(value, _NUMBERS)
+    if is_number and family(info_of_target(value)) == family(info_of_target(target)):
+        return np.asarray(value, target.dtype)
+    array = np.asarray(value)
+    if array.dtype.newbyteorder(target.dtype.byteorder) == target.dtype:
+        return array.astype(target.dtype, copy=False)
+    return array
 
 
 def _destination(target: Any, shape: tuple[int, ...]) -> Any:
     """Return the sharding to put an array to, or None for the default device."""
     # A leaf that is on no particular device takes part in a computation on any.
-    if isinstance(target, jax.Array) and not getattr(target, "_committed", True):
+    if isinstance(target, jax.Array) and not target.committed:
         return None
     sharding = target.sharding
     if sharding is not None and shape != target.shape:
@@ -81,11 +96,16 @@ def _destination(target: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _weakly_typed(array: jax.Array, destination: Any) -> jax.Array:
-    # A vector that is broadcast from a Python number is weakly typed, and stays so when its
-    # elements are set. There is no other public way.
-    kind = next(kind for kind in (bool, int, float, complex) if _is_kind(array.dtype, kind))
+    kind = next(kind for kind in _NUMBERS if _is_kind(array.dtype, kind))
     if kind is bool:
         return array
+    if array.shape == ():
+        weak = jax.device_put(jnp.asarray(array.item()), destination)
+        # Some bits of a NaN do not survive as a Python number.
+        if weak.dtype == array.dtype and np.asarray(weak).tobytes() == np.asarray(array).tobytes():
+            return weak
+    # A vector that is broadcast from a Python number is weakly typed, and stays so when its
+    # elements are set. There is no other public way.
     weak = jax.device_put(jnp.broadcast_to(jnp.asarray(kind(0)), array.shape), destination)
     return weak.at[...].set(array) if weak.dtype == array.dtype else array
 

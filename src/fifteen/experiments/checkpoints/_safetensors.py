@@ -138,7 +138,10 @@ class SafetensorsFile:
 
     def nested(self, leaves: Mapping[Key, Any]) -> Any:
         """Put leaves that were read into nested dicts and lists, as they were saved."""
-        return _keys.nest(self._header.structure, [leaves[key] for key in self._header.leaves])
+        try:
+            return _keys.nest(self._header.structure, [leaves[key] for key in self._header.leaves])
+        except (IndexError, TypeError, RecursionError) as error:
+            raise damaged(self.path, f"its structure makes no sense: {error}") from None
 
     def _read_group(self, group: "Sequence[tuple[Key, Listed, Place]]") -> dict[Key, Any]:
         begin, end = group[0][2].start, group[-1][2].end

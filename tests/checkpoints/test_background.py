@@ -1,0 +1,197 @@
+"""Saving in the background: what is saved is what there was at the call, and errors are told."""
+
+import subprocess
+import sys
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fifteen.experiments import CheckpointError
+from fifteen.experiments.checkpoints import _safetensors
+
+
+@pytest.fixture
+def slow_disk(monkeypatch):
+    """Hold every commit back until told to go on."""
+    go = threading.Event()
+    write = _safetensors.write
+
+    def waiting(*arguments):
+        assert go.wait(30)
+        write(*arguments)
+
+    monkeypatch.setattr(_safetensors, "write", waiting)
+    yield go
+    go.set()
+
+
+@pytest.fixture
+def broken_disk(monkeypatch):
+    def failing(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_safetensors, "write", failing)
+
+
+def donating():
+    return jax.jit(lambda state: jax.tree.map(lambda leaf: leaf * 2, state), donate_argnums=0)
+
+
+@pytest.mark.parametrize("is_sharded", [False, True])
+def test_donated_buffers_are_saved_as_they_were(handle, slow_disk, is_sharded):
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("a",))
+    spec = jax.sharding.PartitionSpec("a") if is_sharded else jax.sharding.PartitionSpec()
+    state = {str(n): jnp.arange(8000.0) + n for n in range(10)}
+    state = jax.device_put(state, jax.sharding.NamedSharding(mesh, spec)) if is_sharded else state
+    expected = jax.tree.map(np.array, state)
+    step = donating()
+    handle.save(state, 1, blocking=False)
+    for _ in range(5):
+        state = step(state)
+    jax.block_until_ready(state)
+    slow_disk.set()
+    restored = handle.restore(jax.tree.map(np.zeros_like, expected))
+    for name, value in expected.items():
+        np.testing.assert_array_equal(restored[name], value)
+
+
+def test_numpy_arrays_are_saved_as_they_were(handle, slow_disk):
+    array = np.arange(1000)
+    handle.save({"x": array, "turned": array.reshape(10, 100).T}, 1, blocking=False)
+    array[:] = -1
+    slow_disk.set()
+    restored = handle.restore(None)
+    np.testing.assert_array_equal(restored["x"], np.arange(1000))
+    np.testing.assert_array_equal(restored["turned"], np.arange(1000).reshape(10, 100).T)
+
+
+def test_arrays_that_are_deleted_meanwhile(handle, slow_disk):
+    value = jnp.arange(1000)
+    handle.save({"x": value}, 1, blocking=False)
+    value.delete()
+    slow_disk.set()
+    np.testing.assert_array_equal(handle.restore(None)["x"], np.arange(1000))
+
+
+def test_results_that_are_still_being_computed(handle):
+    @jax.jit
+    def slow(x):
+        return jax.lax.fori_loop(0, 20, lambda _, x: jnp.tanh(x @ x), x)
+
+    value = slow(jnp.ones((500, 500)))
+    handle.save({"x": value}, 1, blocking=False)
+    np.testing.assert_array_equal(handle.restore(None)["x"], value)
+
+
+def test_it_returns_before_the_file_is_there_and_everything_else_waits(handle, slow_disk):
+    path = handle.save({"w": 1}, 1, blocking=False)
+    assert not path.exists()
+    threading.Timer(0.1, slow_disk.set).start()
+    assert handle.steps() == [1]
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        lambda handle: handle.restore({"w": 0}),
+        lambda handle: handle.leaves(),
+        lambda handle: handle.steps(),
+        lambda handle: handle.checkpoints.prefixes(),
+        lambda handle: handle.checkpoints.wait(),
+        lambda handle: handle.checkpoints.close(),
+        lambda handle: handle.save({"w": 2}, 2, keep=2),
+        lambda handle: handle.save({"w": 2}, 2, keep=2, blocking=False),
+    ],
+)
+def test_every_call_sees_it_through(handle, slow_disk, action):
+    path = handle.save({"w": 1}, 1, keep=2, blocking=False)
+    threading.Timer(0.05, slow_disk.set).start()
+    action(handle)
+    assert path.exists()
+
+
+def test_a_second_save_waits_for_the_first(handle, slow_disk):
+    handle.save({"w": 1}, 1, keep=5, blocking=False)
+    threading.Timer(0.05, slow_disk.set).start()
+    handle.save({"w": 2}, 2, keep=5, blocking=False)
+    handle.save({"w": 3}, 3, keep=5, blocking=False)
+    assert handle.steps() == [1, 2, 3]
+
+
+def test_its_error_is_raised_at_the_next_call_once(handle, broken_disk, monkeypatch):
+    handle.save({"w": 1}, 1, blocking=False)
+    with pytest.raises(OSError, match="No space left on device: could not save step 1"):
+        handle.steps()
+    assert handle.steps() == []
+    handle.save({"w": 1}, 1, blocking=False)
+    with pytest.raises(OSError, match="No space left"):
+        handle.save({"w": 2}, 2)
+    monkeypatch.undo()
+    handle.save({"w": 2}, 2)
+    assert handle.steps() == [2]
+
+
+def test_what_can_be_said_at_once_is(handle):
+    handle.save({"w": 1}, 5)
+    for target, step in (({"w": object()}, 6), ({"w": 1}, 5), ({"w": 1}, -1)):
+        with pytest.raises(CheckpointError):
+            handle.save(target, step, blocking=False)
+    assert handle.steps() == [5]
+
+
+def test_threads_do_not_disturb_one_another(handle):
+    def save(prefix):
+        for step in range(5):
+            handle.save({"w": np.full(100, step)}, step, prefix, blocking=step % 2 == 0)
+
+    threads = [threading.Thread(target=save, args=(f"p{n}_",)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for n in range(4):
+        assert handle.restore({"w": np.zeros(100, int)}, prefix=f"p{n}_")["w"][0] == 4
+
+
+AT_EXIT = """
+import pathlib, sys, time
+import numpy as np
+from fifteen.experiments.checkpoints import Checkpoints, _safetensors
+write = _safetensors.write
+def slow(*arguments):
+    time.sleep(0.5)
+    if sys.argv[2] == "broken":
+        raise OSError(28, "No space left on device")
+    write(*arguments)
+_safetensors.write = slow
+checkpoints = Checkpoints(pathlib.Path(sys.argv[1]))
+checkpoints.save({"w": np.arange(1000)}, 1, "checkpoint_", 1, False, None, False)
+if sys.argv[2] == "raising":
+    raise ZeroDivisionError
+if sys.argv[2] == "exiting":
+    sys.exit(3)
+"""
+
+
+def exit_in(handle, how):
+    return subprocess.run(
+        [sys.executable, "-c", AT_EXIT, str(handle.directory), how], capture_output=True, text=True
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("how", "code"), [("normal", 0), ("raising", 1), ("exiting", 3)])
+def test_the_interpreter_sees_it_through(handle, how, code):
+    assert exit_in(handle, how).returncode == code
+    np.testing.assert_array_equal(handle.restore(None)["w"], np.arange(1000))
+
+
+@pytest.mark.slow
+def test_an_error_is_told_even_at_exit(handle):
+    result = exit_in(handle, "broken")
+    assert "No space left on device: could not save step 1" in result.stderr
+    assert handle.steps() == []

@@ -1,0 +1,192 @@
+"""Steps and retention: which files are whose, and which of them stay."""
+
+import hypothesis
+import hypothesis.strategies as st
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fifteen.experiments import CheckpointError, CheckpointExistsError, CheckpointNotFoundError
+from fifteen.experiments.checkpoints._history import as_step, superfluous
+
+
+def test_keep_leaves_the_newest(handle):
+    for step in (3, 10, 100, 2000):
+        handle.save({"step": step}, step, keep=3)
+    assert handle.steps() == [10, 100, 2000]
+    assert handle.restore({"step": 0}) == {"step": 2000}
+    assert handle.restore({"step": 0}, step=10) == {"step": 10}
+    assert handle.names() == [f"checkpoint_{step}.safetensors" for step in (10, 100, 2000)]
+
+
+def test_one_is_kept_by_default(handle):
+    for step in range(3):
+        path = handle.save({"step": step}, step)
+    assert handle.steps() == [2]
+    assert path == handle.directory / "checkpoint_2.safetensors"
+
+
+def test_prefixes_are_strangers_to_one_another(handle):
+    for prefix in ("checkpoint_", "checkpoint_best_", "checkpoint", "", "best/", "a*[b]."):
+        for step in (1, 12):
+            handle.save({"step": step, "of": prefix}, step, prefix=prefix)
+    for prefix in ("checkpoint_", "checkpoint_best_", "checkpoint", "", "best/", "a*[b]."):
+        assert handle.steps(prefix) == [12]
+        assert handle.restore({"step": 0, "of": ""}, prefix=prefix) == {"step": 12, "of": prefix}
+
+
+def test_saving_at_or_below_the_latest_step_is_an_error_and_changes_nothing(handle):
+    handle.save({"w": 1}, 5)
+    for step in (5, 4):
+        with pytest.raises(CheckpointExistsError) as caught:
+            handle.save({"w": 2}, step)
+        assert f"cannot save step {step} under the prefix 'checkpoint_'" in str(caught.value)
+        assert "there is a checkpoint of step 5; pass overwrite=True" in str(caught.value)
+    assert handle.restore({"w": 0}) == {"w": 1}
+    handle.save({"w": 2}, 1, prefix="other_")
+
+
+def test_overwriting_drops_the_later_steps(handle):
+    for step in (1, 2, 3, 4):
+        handle.save({"w": step}, step, keep=10)
+    handle.save({"w": 20}, 2, keep=10, overwrite=True)
+    assert handle.steps() == [1, 2]
+    assert handle.restore({"w": 0}) == {"w": 20}
+
+
+def test_every_n_steps_are_kept_beyond_the_newest(handle):
+    for step in range(0, 100, 7):
+        handle.save({"w": step}, step, keep=2, keep_every_n_steps=20)
+    assert handle.steps() == [0, 21, 42, 63, 84, 91, 98]
+
+
+@hypothesis.given(
+    st.lists(st.integers(0, 60), unique=True).map(sorted),
+    st.integers(1, 5),
+    st.none() | st.integers(1, 30),
+)
+def test_retention_follows_its_rule(steps, keep, apart):
+    dropped = superfluous(steps, keep, apart)
+    kept = [step for step in steps if step not in dropped]
+    assert dropped == [step for step in steps if step in dropped]
+    assert kept[-keep:] == steps[-keep:]
+    old = kept[:-keep]
+    if apart is None:
+        assert old == []
+        return
+    assert all(later - earlier >= apart for earlier, later in zip(old, old[1:], strict=False))
+    # Each that was dropped lies too close above one that was kept.
+    assert all(any(0 < step - other < apart for other in old) for step in dropped)
+
+
+@pytest.mark.parametrize("step", [7, np.int32(7), np.uint64(7), jnp.asarray(7), np.array(7)])
+def test_steps_are_integers_of_any_kind(handle, step):
+    assert handle.save({"w": 1}, step).name == "checkpoint_7.safetensors"
+    assert handle.restore({"w": 0}, step=step) == {"w": 1}
+    assert handle.steps() == [7]
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (-1, "step: expected at least 0, found -1"),
+        (1.5, "step: expected a whole number, found 1.5"),
+        (2.0, "step: expected a whole number, found 2.0"),
+        (np.float32(2), "step: expected a whole number, found"),
+        (True, "step: expected a whole number, found True"),
+        ("3", "step: expected a whole number, found '3'"),
+        (None, "step: expected a whole number, found None"),
+        (np.arange(3), "step: expected a whole number, found"),
+    ],
+)
+def test_other_steps_are_refused(handle, step, message):
+    with pytest.raises(CheckpointError) as caught:
+        handle.save({"w": 1}, step)
+    assert message in str(caught.value)
+    assert not handle.directory.exists()
+
+
+@pytest.mark.parametrize("keep", [0, -1, 1.5, True, None, "1"])
+def test_keep_is_at_least_one(handle, keep):
+    with pytest.raises(CheckpointError, match="keep: expected a whole number of at least 1"):
+        handle.save({"w": 1}, 1, keep=keep)
+    with pytest.raises(CheckpointError, match="keep_every_n_steps: expected a whole number"):
+        handle.save({"w": 1}, 1, keep_every_n_steps=0)
+
+
+def test_retention_takes_numpy_integers(handle):
+    handle.save({"w": 1}, 1, keep=np.int64(2), keep_every_n_steps=np.int32(3))
+    assert handle.steps() == [1]
+
+
+def test_no_checkpoint_is_an_error_that_lists_those_present(handle):
+    with pytest.raises(CheckpointNotFoundError, match="no checkpoint under the prefix 'check"):
+        handle.restore({"w": 1})
+    with pytest.raises(FileNotFoundError, match="steps present: none"):
+        handle.restore({"w": 1})
+    for step in (3, 20):
+        handle.save({"w": step}, step, keep=2)
+    with pytest.raises(CheckpointNotFoundError, match="of step 4 under .* steps present: 3, 20"):
+        handle.restore({"w": 1}, step=4)
+    with pytest.raises(CheckpointNotFoundError):
+        handle.leaves(4)
+
+
+@pytest.mark.parametrize("prefix", ["../out_", "/abs_", "a/../../b_", "a\0b", 3, None, "./x_"])
+def test_a_prefix_stays_inside(handle, prefix):
+    for action in (lambda: handle.save({"w": 1}, 1, prefix=prefix), lambda: handle.steps(prefix)):
+        with pytest.raises(CheckpointError, match="prefix"):
+            action()
+    assert not handle.directory.exists()
+
+
+def test_what_only_looks_like_a_checkpoint_is_none(handle):
+    handle.save({"w": 1}, 5)
+    for name in (
+        "checkpoint_7.safetensors.bak", "checkpoint_007.safetensors", "checkpoint_-1.safetensors",
+        "checkpoint_8.5.safetensors", "checkpoint_9.orbax-checkpoint-tmp-123", "checkpoint_٣",
+        "checkpoint_.safetensors", "my_checkpoint_9.safetensors", "checkpoint_1e3",
+        ".checkpoint_9.safetensors.0a1b.fifteen-tmp", "checkpoint_10tmp",
+    ):  # fmt: skip
+        (handle.directory / name).touch()
+    assert handle.steps() == [5]
+
+
+def test_checkpoints_of_every_format_are_steps_and_are_retired(handle):
+    handle.directory.mkdir()
+    (handle.directory / "checkpoint_1").write_bytes(b"msgpack")
+    (handle.directory / "checkpoint_1_gda").mkdir()
+    (handle.directory / "checkpoint_2").mkdir()
+    (handle.directory / "checkpoint_2" / "_METADATA").touch()
+    (handle.directory / "checkpoint_3").write_bytes(b"msgpack")
+    assert handle.steps() == [1, 2, 3]
+    with pytest.raises(CheckpointExistsError):
+        handle.save({"w": 1}, 3)
+    handle.save({"w": 1}, 4, keep=3)
+    assert handle.names() == ["checkpoint_2", "checkpoint_3", "checkpoint_4.safetensors"]
+    # Overwritten by a file of ours, a step is there once.
+    handle.save({"w": 2}, 3, keep=3, overwrite=True)
+    assert handle.names() == ["checkpoint_2", "checkpoint_3.safetensors"]
+    handle.save({"w": 3}, 9)
+    assert handle.names() == ["checkpoint_9.safetensors"]
+
+
+def test_a_relative_name_and_a_link_in_the_way(handle, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    handle.directory.mkdir()
+    (handle.directory / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match="symbolic link leads out"):
+        handle.save({"w": 1}, 1, prefix="link/checkpoint_")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_prefixes_are_listed(handle):
+    for prefix in ("checkpoint_", "best_"):
+        handle.save({"w": 1}, 1, prefix=prefix)
+    (handle.directory / "events.out.tfevents.123").touch()
+    assert handle.checkpoints.prefixes() == ["best_", "checkpoint_"]
+
+
+@hypothesis.given(st.integers(0, 2**70))
+def test_as_step_keeps_integers(step):
+    assert as_step(step) == step

@@ -1,0 +1,85 @@
+"""Keys: every leaf has a name, and no two the same."""
+
+import json
+import warnings
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import pytest
+
+from fifteen.experiments import CheckpointError
+from fifteen.experiments.checkpoints import _keys
+
+parts = st.text(alphabet=st.one_of(st.sampled_from("/~.ab01 "), st.characters()), max_size=6)
+
+
+@hypothesis.given(st.lists(parts, max_size=5).map(tuple))
+def test_a_name_is_taken_apart_to_its_key(key):
+    assert _keys.key_of(_keys.name_of(key)) == key
+
+
+@hypothesis.given(st.lists(parts, max_size=3).map(tuple), st.lists(parts, max_size=3).map(tuple))
+def test_different_keys_have_different_names(one, other):
+    assert (_keys.name_of(one) == _keys.name_of(other)) == (one == other)
+
+
+def test_names_read_as_paths():
+    keys, _, _ = _keys.flatten({"layers": [{"w": 1}, {"w": 2}], "a/b": 3, "": 4})
+    assert [_keys.name_of(key) for key in keys] == ["", "a~1b", "layers/0/w", "layers/1/w"]
+    assert [_keys.name_of(key) for key in _keys.flatten(5)[0]] == ["~"]
+
+
+def test_keys_that_read_the_same_are_refused():
+    @jax.tree_util.register_pytree_with_keys_class
+    class Twins:
+        def tree_flatten_with_keys(self):
+            key = jax.tree_util.GetAttrKey("twin")
+            return [(key, 1), (key, 2)], None
+
+        @classmethod
+        def tree_unflatten(cls, aux, children):
+            return cls()
+
+    with pytest.raises(CheckpointError, match="leaves with the same name: a/twin; rename one"):
+        _keys.flatten({"a": Twins()})
+
+
+def test_the_structure_is_dicts_and_lists_with_the_numbers_of_the_leaves():
+    tree = {"a": [1, (2, None)], "b": {}, "c": [], "f": jnp.tanh, "d": 3}
+    _, leaves, definition = _keys.flatten(tree)
+    statics = tuple(callable(leaf) for leaf in leaves)
+    text = _keys.structure(tree, definition, statics)
+    assert json.loads(text) == {
+        "a": [0, [1, None]],
+        "b": {},
+        "c": [],
+        "d": 2,
+        "f": None,
+    }
+    assert _keys.nest(json.loads(text), "xyz") == {
+        "a": ["x", ["y", None]],
+        "b": {},
+        "c": [],
+        "d": "z",
+        "f": None,
+    }
+
+
+def test_a_node_that_checks_its_children_is_flattened_as_it_is():
+    class Strict:
+        def __init__(self, value):
+            if not isinstance(value, jax.Array):
+                raise TypeError(value)
+            self.value = value
+
+    jax.tree_util.register_pytree_node(
+        Strict, lambda node: ((node.value,), None), lambda _, children: Strict(*children)
+    )
+    tree = {"node": Strict(jnp.ones(2))}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        keys, _, definition = _keys.flatten(tree)
+    assert keys == [("node", "0")]
+    assert json.loads(_keys.structure(tree, definition, (False,))) == {"node": {"0": 0}}

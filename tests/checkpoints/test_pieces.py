@@ -1,0 +1,115 @@
+"""Pieces: the bytes of arrays however they lie in memory and on devices."""
+
+import math
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from fifteen.experiments.checkpoints import _pieces
+
+
+def content(value, own=False):
+    return b"".join(block.tobytes() for block in _pieces.take(value, own).blocks())
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(_pieces, "BLOCK_BYTES", 48)
+
+
+shapes = st.lists(st.integers(0, 5), max_size=4).map(tuple)
+
+
+@hypothesis.given(shapes, st.integers(1, 40))
+def test_regions_cover_an_array_in_order_once(shape, most):
+    order = np.arange(math.prod(shape)).reshape(shape)
+    found = [order[region].ravel() for region in _pieces._regions(shape, most)]
+    assert all(part.size <= most for part in found)
+    np.testing.assert_array_equal(np.concatenate([*found, []]), order.ravel())
+
+
+@hypothesis.given(shapes, st.permutations(range(4)), st.sampled_from(["<i4", ">i4", "<c16"]))
+def test_arrays_in_any_order_of_memory(shape, axes, dtype):
+    array = np.arange(math.prod(shape)).reshape(shape).astype(dtype)
+    turned = array.transpose([axis for axis in axes if axis < len(shape)])
+    expected = turned.astype(turned.dtype.newbyteorder("<")).tobytes()
+    assert content(turned) == expected
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_pieces, "BLOCK_BYTES", 48)
+        assert content(turned) == expected
+
+
+@pytest.mark.parametrize(
+    "axes", [(), ("a",), ("b",), (None, "a"), (None, "b", "a"), (("a", "b"),), ("b", None, "a")]
+)
+@pytest.mark.parametrize("own", [False, True])
+def test_sharded_arrays(axes, own, small_blocks):
+    mesh = Mesh(np.array(jax.devices()).reshape(4, 2), ("a", "b"))
+    value = jnp.arange(8 * 16 * 4, dtype=jnp.float32).reshape(8, 16, 4)
+    placed = jax.device_put(value, NamedSharding(mesh, PartitionSpec(*axes)))
+    assert content(placed, own) == np.asarray(value).tobytes()
+
+
+def test_arrays_on_the_cpu_are_not_copied():
+    value = jnp.arange(1 << 16)
+    (block,) = _pieces.take(value, own=True).blocks()
+    assert block.ctypes.data == value.unsafe_buffer_pointer()
+    array = np.arange(1 << 16)
+    (block,) = _pieces.take(array, own=False).blocks()
+    assert block.ctypes.data == array.ctypes.data
+
+
+def test_an_array_can_be_donated_once_its_bytes_are_let_go_of():
+    double = jax.jit(lambda value: value * 2, donate_argnums=0)
+    value = jnp.arange(1 << 16)
+    pointer = value.unsafe_buffer_pointer()
+    for block in _pieces.take(value, own=False).blocks():
+        block.tobytes()
+    del block
+    assert double(value).unsafe_buffer_pointer() == pointer
+    assert value.is_deleted()
+
+
+def test_a_donated_array_keeps_its_bytes():
+    double = jax.jit(lambda value: value * 2, donate_argnums=0)
+    value = jnp.arange(1 << 16)
+    expected = np.array(value).tobytes()
+    pieces = _pieces.take(value, own=True)
+    double(value).block_until_ready()
+    assert b"".join(block.tobytes() for block in pieces.blocks()) == expected
+
+
+def test_numpy_arrays_are_copied_only_to_own_them():
+    array = np.arange(10)
+    owned, looked_at = _pieces.take(array, own=True), _pieces.take(array, own=False)
+    array[:] = 0
+    assert b"".join(owned.blocks()) == np.arange(10).tobytes()
+    assert b"".join(looked_at.blocks()) == bytes(80)
+
+
+class Device:
+    """A device as JAX describes one; no test machine has an accelerator."""
+
+    def __init__(self, **statistics):
+        self.statistics = statistics or None
+
+    def memory_stats(self):
+        return self.statistics
+
+
+@pytest.mark.parametrize(
+    ("device", "has_room"),
+    [
+        (Device(bytes_limit=1000, bytes_in_use=100, peak_bytes_in_use=700), True),
+        (Device(bytes_limit=1000, bytes_in_use=100, peak_bytes_in_use=850), False),
+        (Device(bytes_limit=1000), False),
+        (Device(), False),
+    ],
+)
+def test_room_on_a_device_is_what_training_has_never_used(device, has_room):
+    assert _pieces._has_room(device, 100) is has_room

@@ -1,0 +1,263 @@
+"""Our files: what other readers make of them, and how damage is met."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import google_crc32c
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from fifteen.experiments import CheckpointDamagedError
+from fifteen.experiments.checkpoints import _pieces, _safetensors
+
+
+@pytest.fixture
+def tree():
+    return {
+        "a/b": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "a": {"b": jnp.ones((3,), jnp.bfloat16), "flag": np.array([True, False])},
+        "step": np.int64(7),
+        "note": "text",
+        "half": np.ones(3, np.int8),
+    }
+
+
+def test_safetensors_reads_it_as_numpy(handle, tree):
+    loaded = safetensors.numpy.load_file(handle.save(tree))
+    assert sorted(loaded) == ["a/b", "a/flag", "a~1b", "half", "step"]
+    np.testing.assert_array_equal(loaded["a~1b"], tree["a/b"])
+    assert loaded["a/b"].dtype == ml_dtypes.bfloat16
+    assert loaded["step"].shape == ()
+    assert loaded["step"] == 7
+
+
+def test_safetensors_reads_it_as_torch(handle, tree):
+    torch = pytest.importorskip("torch")
+    import safetensors.torch
+
+    loaded = safetensors.torch.load_file(handle.save(tree))
+    assert loaded["a/b"].dtype == torch.bfloat16
+    np.testing.assert_array_equal(loaded["a~1b"].numpy(), tree["a/b"])
+
+
+# In a process of its own, since Orbax leaves threads and warnings behind.
+ORBAX = """
+import sys, pathlib, numpy as np
+from orbax.checkpoint import v1 as ocp
+path = pathlib.Path(sys.argv[1])
+with ocp.Context(checkpoint_layout=ocp.options.CheckpointLayout.SAFETENSORS):
+    loaded = ocp.load(path)
+np.testing.assert_array_equal(loaded["a~1b"], np.arange(6).reshape(2, 3))
+assert loaded["a/b"].dtype == "bfloat16"
+"""
+
+
+@pytest.mark.slow
+def test_orbax_reads_it(handle, tree):
+    subprocess.run([sys.executable, "-c", ORBAX, handle.save(tree)], check=True)
+
+
+def test_every_tensor_is_aligned_for_its_dtype(handle, tree):
+    path = handle.save(tree)
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    assert (8 + length) % 8 == 0
+    sizes = {"F32": 4, "BF16": 2, "I64": 8}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            assert entry["data_offsets"][0] % sizes.get(entry["dtype"], 1) == 0
+
+
+def test_the_header_lists_every_leaf_and_none_is_read(handle, tree):
+    path = handle.save(tree)
+    header = 8 + int.from_bytes(path.read_bytes()[:8], "little")
+    size = path.stat().st_size
+    os.truncate(path, header)
+    os.truncate(path, size)
+    assert {name: str(info) for name, info in handle.leaves().items()} == {
+        "a/b": "bfloat16[3]",
+        "a/flag": "bool[2]",
+        "a~1b": "float32[2,3]",
+        "half": "int8[3]",
+        "note": "str[]",
+        "step": "int64[]",
+    }
+    with pytest.raises(CheckpointDamagedError):
+        handle.restore(None)
+
+
+@pytest.fixture
+def file(handle):
+    path = handle.save({"w": np.arange(5, dtype=np.int16), "v": jnp.ones(2), "n": 3})
+    return path, path.read_bytes()
+
+
+def test_a_file_cut_anywhere_is_damaged(handle, file):
+    path, whole = file
+    for size in range(len(whole)):
+        path.write_bytes(whole[:size])
+        with pytest.raises(CheckpointDamagedError, match=path.name):
+            handle.restore(None)
+
+
+@pytest.mark.parametrize("offsets", [range(1), pytest.param(range(1, 8), marks=pytest.mark.slow)])
+def test_a_bit_flipped_anywhere_is_found(handle, file, offsets):
+    path, whole = file
+    for at in range(len(whole)):
+        for offset in offsets:
+            changed = bytearray(whole)
+            changed[at] ^= 1 << (at + offset) % 8
+            path.write_bytes(changed)
+            with pytest.raises(CheckpointDamagedError, match=path.name):
+                handle.restore(None)
+
+
+def test_bytes_too_many_are_found(handle, file):
+    path, whole = file
+    path.write_bytes(whole + b"\0")
+    with pytest.raises(CheckpointDamagedError, match=rf"expected {len(whole)} bytes, found"):
+        handle.restore(None)
+
+
+def test_the_damaged_leaf_is_named(handle, file):
+    path, whole = file
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(CheckpointDamagedError, match="w: its bytes are not those that were"):
+        handle.restore(None)
+    # What is whole in it can still be had.
+    with pytest.warns(match="w: unexpected"):
+        assert handle.restore({"n": 0}, partial=True) == {"n": 3}
+
+
+def test_files_of_others_are_told_apart(handle, tmp_path):
+    handle.save({"w": 1})
+    path = handle.directory / "checkpoint_5.safetensors"
+    safetensors.numpy.save_file({"w": np.ones(3)}, path, {"format": "pt"})
+    with pytest.raises(CheckpointDamagedError, match="no checkpoint of ours"):
+        handle.restore({"w": 1})
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 8, b"\xff" * 8, b"\0" * 100, b"PK\x03\x04" * 50])
+def test_what_is_no_checkpoint_at_all(handle, content):
+    handle.directory.mkdir()
+    (handle.directory / "checkpoint_5.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointDamagedError, match=r"checkpoint_5\.safetensors"):
+        handle.restore({"w": 1})
+
+
+def sealed(path, change):
+    """Change a file's description, and make its checksum fit again, as an attacker could."""
+    whole = path.read_bytes()
+    length = int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8 : 8 + length])
+    digits = header["__metadata__"]["fifteen.crc32c"]
+    described = json.loads(header["__metadata__"]["fifteen.checkpoint"])
+    change(header, described)
+    header["__metadata__"]["fifteen.checkpoint"] = json.dumps(described)
+    header["__metadata__"]["fifteen.crc32c"] = "0" * len(digits)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    own = f"{google_crc32c.value(text):08x}"
+    text = text.replace(b"0" * len(digits), (own + digits[8:]).encode(), 1)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + whole[8 + length :])
+
+
+def nested(depth):
+    node = []
+    for _ in range(depth):
+        node = [node]
+    return node
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header, described: described.update(version=99),
+        lambda header, described: described.pop("leaves"),
+        lambda header, described: described.update(leaves=3),
+        lambda header, described: described["leaves"][0].__setitem__(1, True),
+        lambda header, described: described["leaves"].append(["x", True]),
+        lambda header, described: described["leaves"].append(["x", False, {"int": "zz"}]),
+        lambda header, described: described["leaves"].append(["x", False, {"code": "1"}]),
+        lambda header, described: described["leaves"].append(["x", False]),
+        lambda header, described: described["leaves"].__setitem__(1, ["v", True, {"dtype": "object"}]),
+        lambda header, described: described["leaves"].__setitem__(1, ["v", True, {"dtype": "nonsense"}]),
+        lambda header, described: described["leaves"].__setitem__(1, ["v", True, {"key": "x", "dtype": "y"}]),
+        lambda header, described: header["w"].update(shape=[10**30]),
+        lambda header, described: header["w"].update(shape=["5"]),
+        lambda header, described: header["w"].update(dtype="F8_E4M3"),
+        lambda header, described: header["w"].update(data_offsets=[-10, 0]),
+        lambda header, described: header.update(w=None),
+        lambda header, described: described.update(structure=[99]),
+        lambda header, described: described.update(structure="x"),
+    ],
+)  # fmt: skip
+def test_a_description_that_makes_no_sense_is_damage(handle, file, change):
+    path, _ = file
+    sealed(path, change)
+    with pytest.raises(CheckpointDamagedError, match=path.name):
+        handle.restore(None)
+
+
+def test_the_latest_being_damaged_the_last_whole_one_is_named(handle):
+    for step in (1, 2, 3):
+        path = handle.save({"w": np.arange(step)}, step, keep=9)
+        if step > 1:
+            path.write_bytes(path.read_bytes()[:-3] + b"xyz")
+    with pytest.raises(CheckpointDamagedError) as caught:
+        handle.restore({"w": np.zeros(0)})
+    assert "checkpoint_3.safetensors: w:" in str(caught.value)
+    assert "the latest whole one is step 1: restore_checkpoint(..., step=1)" in str(caught.value)
+    with pytest.raises(CheckpointDamagedError) as caught:
+        handle.restore({"w": np.zeros(0)}, step=3)
+    assert "step 1" not in str(caught.value)
+
+
+def test_none_being_whole_is_said(handle):
+    path = handle.save({"w": 1})
+    path.write_bytes(b"")
+    with pytest.raises(CheckpointDamagedError, match="there is no earlier whole one"):
+        handle.restore({"w": 1})
+
+
+def test_a_file_that_is_replaced_while_it_is_read(handle):
+    path = handle.save({"w": np.zeros(1000)}, 1)
+    stored = _safetensors.SafetensorsFile(path)
+    other = handle.save({"w": np.ones(2000)}, 2)
+    shutil.copy(other, path)
+    assert not path.with_name("gone").exists()
+    os.unlink(path)
+    reopened = _safetensors.SafetensorsFile(other)
+    os.unlink(other)
+    assert reopened.read({("w",): None})[("w",)].sum() == 2000
+    assert stored.leaves[("w",)].shape == (1000,)
+
+
+def test_many_leaves_and_blocks(handle, assert_same, monkeypatch):
+    monkeypatch.setattr(_pieces, "BLOCK_BYTES", 1 << 10)
+    monkeypatch.setattr(_safetensors, "BLOCK_BYTES", 1 << 10)
+    monkeypatch.setattr(_safetensors, "_READ_TOGETHER", 1 << 10)
+    random = np.random.default_rng(0)
+    tree = [random.integers(0, 99, random.integers(0, 900)).astype("i1") for _ in range(2500)]
+    tree += [random.normal(size=(50, 70)).T, random.normal(size=5000)]
+    handle.save(tree)
+    assert_same(handle.restore(tree), tree)
+
+
+@pytest.mark.slow
+def test_an_array_over_four_gib(handle):
+    size = (4 << 30) + 3
+    array = np.zeros(size, np.uint8)
+    array[-3:] = 1, 2, 3
+    handle.save({"array": array, "z": np.arange(3)})
+    with pytest.warns(match="array: unexpected"):
+        assert handle.restore({"z": np.zeros(3, int)}, partial=True)["z"].tolist() == [0, 1, 2]
+    restored = handle.restore({"array": np.zeros(size, np.uint8), "z": np.zeros(3, int)})
+    assert restored["array"].shape == (size,)
+    assert restored["array"][-4:].tolist() == [0, 1, 2, 3]
