@@ -52,26 +52,26 @@ def main(data_dir: str, config: Config = Config(), resume: bool = False) -> None
 
     def update(params, moments, step):  # The batch follows from the step: resuming repeats it.
         batch = jax.random.choice(jax.random.fold_in(keys[3], step), train, (64,))
-        gradient, log_data = jax.grad(loss_fn, has_aux=True)(params, batch)
-        log_data = log_data.merge_scalars({"gradient_norm": optax.global_norm(gradient)})
-        log_data = log_data.merge_histograms(params).prefix("train/")
-        updates, moments = optimizer.update(gradient, moments, params)
-        return optax.apply_updates(params, updates), moments, log_data
+        grads, logs = jax.grad(loss_fn, has_aux=True)(params, batch)
+        logs = logs.merge(TensorboardLogData({"grad_norm": optax.global_norm(grads)}, params))
+        updates, moments = optimizer.update(grads, moments, params)
+        return optax.apply_updates(params, updates), moments, logs.prefix("train/")
 
     train_step = jax.jit(update, donate_argnums=(0, 1))
     state = 0, 0.0, params, optimizer.init(params)
     if resume and experiment.checkpoint_steps():
         state = experiment.restore_checkpoint(state)
     start, best, params, moments = state
-    experiment.rewind_logs(start)
+    if resume:
+        experiment.rewind_logs(start)
     for step in track(range(start + 1, config.steps + 1), "Training"):
-        params, moments, log_data = train_step(params, moments, step)
-        experiment.log(log_data, step, log_histograms_every_n=100)
+        params, moments, logs = train_step(params, moments, step)
+        experiment.log(logs, step, log_histograms_every_n=100)
         if step % config.save_every == 0 or step == config.steps:
-            log_data = loss_fn(params, test)[1]
-            experiment.log(log_data.prefix("test/"), step)
-            if log_data.scalars["accuracy"] > best:  # A kill between these saves repeats the first.
-                best = float(log_data.scalars["accuracy"])
+            logs = loss_fn(params, test)[1]
+            experiment.log(logs.prefix("test/"), step)
+            if logs.scalars["accuracy"] > best:  # A kill between the two saves repeats the first.
+                best = float(logs.scalars["accuracy"])
                 experiment.save_checkpoint(params, step, "checkpoint_best_", overwrite=True)
             experiment.save_checkpoint((step, best, params, moments), step, keep=3)
 

@@ -1,74 +1,82 @@
 """Train on real data, kill the run half-way, resume it, and look at what is on disk."""
 
-import argparse
+import os
 import pathlib
-import signal
 import subprocess
 import sys
 import time
 
+import rich.box
+import tyro
 from rich.console import Console
 from rich.filesize import decimal
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 from rich.tree import Tree
 
 from fifteen.experiments import Experiment
 
 SCRIPT = pathlib.Path(__file__).with_name("01_digits.py")
+TRAIN = [sys.executable, str(SCRIPT), "--data-dir"]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data-dir", type=pathlib.Path, default=pathlib.Path("runs/demo"))
-    parser.add_argument("--steps", type=int, default=3000)
-    arguments = parser.parse_args()
-    console = Console()
-    experiment = Experiment(arguments.data_dir, verbose=False).clear()
+def main(data_dir: str = "runs/demo", steps: int = 3000) -> None:
+    console = Console(highlight=False)
+    experiment = Experiment(data_dir, verbose=False).clear()
 
     console.rule("Training, until it is killed half-way")
-    killed_at = train_and_kill(experiment, arguments.steps)
-    console.print(f"Killed by SIGKILL. The latest checkpoint is of step {killed_at}.")
+    try:
+        train_and_kill(experiment, steps)
+    finally:
+        # Whoever is killed while drawing a progress bar leaves the cursor hidden.
+        console.show_cursor()
+    checkpoint = experiment.checkpoint_steps()[-1]
+    logged = experiment.read_scalars()["train/loss"].step[-1]
+    console.print(f"\nKilled. On disk: the checkpoint of step {checkpoint}, logs to step {logged}.")
 
     console.rule("Resuming")
-    command = [sys.executable, str(SCRIPT), "--data-dir", str(experiment.data_dir), "--resume"]
-    subprocess.run(command, check=True)
+    subprocess.run([*TRAIN, data_dir, "--resume"], check=True)
 
     console.rule("On disk")
-    console.print(tree_of(experiment.data_dir))
+    console.print(tree_of(experiment.data_dir, data_dir))
+    console.rule("Read back")
     console.print(table_of(experiment))
+    tensorboard = os.path.relpath(pathlib.Path(sys.executable).with_name("tensorboard"))
     console.print("See the curves in TensorBoard:")
-    console.print(f"  tensorboard --logdir {arguments.data_dir}", soft_wrap=True, markup=False)
+    console.print(f"  {tensorboard} --logdir {data_dir}", soft_wrap=True, markup=False)
 
 
-def train_and_kill(experiment: Experiment, steps: int) -> int:
-    """Start the training, and send it a SIGKILL once it has a checkpoint of half its steps."""
-    command = [sys.executable, str(SCRIPT), "--data-dir", str(experiment.data_dir)]
-    child = subprocess.Popen([*command, "--config.steps", str(steps)])
-    while (experiment.checkpoint_steps() or [0])[-1] < steps // 2:
-        if child.poll() is not None:
-            raise SystemExit("The training ended before it could be killed.")
-        time.sleep(0.005)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    return experiment.checkpoint_steps()[-1]
+def train_and_kill(experiment: Experiment, steps: int) -> None:
+    """Train, and kill the process some steps after it has saved half of them."""
+    command = [*TRAIN, str(experiment.data_dir), "--config.steps", str(steps)]
+    with subprocess.Popen(command) as child:
+        while max(experiment.checkpoint_steps(), default=0) < steps // 2:
+            if child.poll() is not None:
+                raise SystemExit("The training ended before it could be killed.")
+            time.sleep(0.01)
+        time.sleep(0.3)
+        child.kill()
 
 
-def tree_of(directory: pathlib.Path) -> Tree:
-    tree = Tree(f"[bold]{escape(str(directory))}")
+def tree_of(directory: pathlib.Path, title: str) -> Tree:
+    """Show a directory's files and their sizes."""
+    tree = Tree(Text(title, "bold"))
     for path in sorted(directory.iterdir()):
-        tree.add(f"{escape(path.name)}  [dim]{decimal(path.stat().st_size)}")
+        tree.add(Text.assemble(path.name, " ", (decimal(path.stat().st_size), "dim")))
     return tree
 
 
 def table_of(experiment: Experiment) -> Table:
-    table = Table("metric", "points", "last step", "last value", "best value")
+    """Show of each metric how it began, how it ended, and its best value."""
+    table = Table("metric", box=rich.box.SIMPLE_HEAD, show_edge=False)
+    for title in ("points", "first", "last", "best"):
+        table.add_column(title, justify="right")
     for tag, series in experiment.read_scalars().items():
         best = series.value.max() if tag.endswith("accuracy") else series.value.min()
-        row = (len(series), series.step[-1], f"{series.value[-1]:.4f}", f"{best:.4f}")
-        table.add_row(escape(tag), *map(str, row))
+        values = (f"{value:.4f}" for value in (series.value[0], series.value[-1], best))
+        table.add_row(Text(tag), str(len(series.step)), *values)
     return table
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

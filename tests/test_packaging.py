@@ -4,7 +4,6 @@ import ast
 import contextlib
 import importlib.metadata
 import importlib.resources
-import inspect
 import itertools
 import pathlib
 import re
@@ -113,25 +112,6 @@ def test_modules_are_private_and_packages_only_name_their_interface():
         docstring, *statements = ast.parse(path.read_text()).body
         assert isinstance(docstring, ast.Expr), path
         assert all(isinstance(statement, ast.ImportFrom) for statement in statements), path
-
-
-def test_public_names_have_docstrings():
-    import fifteen.experiments as experiments
-
-    missing = []
-    for name, value in vars(experiments).items():
-        if name.startswith("_") or inspect.ismodule(value):
-            continue
-        missing += [] if inspect.getdoc(value) else [name]
-        if inspect.isclass(value) and value.__module__.startswith("fifteen."):
-            missing += [
-                f"{name}.{member}"
-                for member in dir(value)
-                if not member.startswith("_")
-                and callable(getattr(value, member))
-                and not inspect.getdoc(getattr(value, member))
-            ]
-    assert not missing
 
 
 def test_constraints_pin_all_that_development_installs():

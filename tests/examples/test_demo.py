@@ -1,0 +1,29 @@
+"""The demo: kills, resumes, and shows what is there."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from fifteen.experiments import Experiment
+
+DEMO = pathlib.Path(__file__).parent.parent.parent / "examples" / "demo.py"
+
+
+@pytest.mark.slow
+def test_demo_from_start_to_end(tmp_path):
+    command = [sys.executable, str(DEMO), "--data-dir", "runs/demo", "--steps", "2000"]
+    # It deletes what an earlier demo left.
+    Experiment(tmp_path / "runs" / "demo", verbose=False).write_metadata("old", 1)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = done.stdout
+    assert re.search(r"Killed\. On disk: the checkpoint of step \d+, logs to step \d+\.", printed)
+    assert "Restored checkpoint from" in printed
+    assert re.search(r"test/accuracy +8 +0\.\d{4} +0\.9[5-9]\d\d", printed)
+    assert "tensorboard --logdir runs/demo" in printed
+    names = [path.name for path in (tmp_path / "runs" / "demo").iterdir()]
+    assert "old.yaml" not in names
+    assert all(name in printed for name in names)

@@ -1,0 +1,183 @@
+"""The digits example: what it reaches and writes, and that a kill changes none of it."""
+
+import dataclasses
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from fifteen.experiments import Experiment
+
+EXAMPLE = pathlib.Path(__file__).parent.parent.parent / "examples" / "01_digits.py"
+STEPS = 900
+OPTIONS = ("--config.steps", str(STEPS), "--config.save-every", "150")
+
+
+def start(directory, *options):
+    command = [sys.executable, str(EXAMPLE), "--data-dir", str(directory), *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(child):
+    _, errors = child.communicate(timeout=300)
+    assert child.returncode == 0, errors
+
+
+def kill_when(child, condition):
+    """Send SIGKILL as soon as something has come true."""
+    while not condition():
+        assert child.poll() is None, child.communicate()[1]
+        time.sleep(0.005)
+    child.kill()
+    child.communicate()
+    assert child.returncode == -signal.SIGKILL
+
+
+def open_experiment(directory):
+    return Experiment(directory, verbose=False)
+
+
+def has_checkpoint(directory, step):
+    return max(open_experiment(directory).checkpoint_steps(), default=0) >= step
+
+
+def assert_same(directory, expected):
+    """Check that two runs have left the same: checkpoints to the bit, curves, metadata."""
+    ours, theirs = open_experiment(directory), open_experiment(expected)
+    for prefix in ("checkpoint_", "checkpoint_best_"):
+        assert ours.checkpoint_steps(prefix) == theirs.checkpoint_steps(prefix)
+        for step in ours.checkpoint_steps(prefix):
+            name = f"{prefix}{step}.safetensors"
+            assert (directory / name).read_bytes() == (expected / name).read_bytes(), name
+    assert (directory / "config.yaml").read_bytes() == (expected / "config.yaml").read_bytes()
+    scalars, expected_scalars = ours.read_scalars(), theirs.read_scalars()
+    assert scalars.keys() == expected_scalars.keys()
+    for tag, series in expected_scalars.items():
+        np.testing.assert_array_equal(scalars[tag].step, series.step, tag)
+        np.testing.assert_array_equal(scalars[tag].value, series.value, tag)
+    histograms, expected_histograms = ours.read_histograms(), theirs.read_histograms()
+    assert histograms.keys() == expected_histograms.keys()
+    for tag, series in expected_histograms.items():
+        np.testing.assert_array_equal(histograms[tag].step, series.step, tag)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("digits") / "whole"
+    finish(start(directory, *OPTIONS))
+    return directory
+
+
+def test_lines():
+    assert len(EXAMPLE.read_text().splitlines()) <= 80
+
+
+def test_writes_what_it_promises(uninterrupted):
+    experiment = open_experiment(uninterrupted)
+    assert experiment.metadata_names() == ["config", "provenance"]
+    assert experiment.checkpoint_steps() == [STEPS - 300, STEPS - 150, STEPS]
+    assert len(experiment.checkpoint_steps("checkpoint_best_")) == 1
+
+    scalars = experiment.read_scalars()
+    assert set(scalars) == {
+        "train/loss",
+        "train/accuracy",
+        "train/grad_norm",
+        "test/loss",
+        "test/accuracy",
+    }
+    np.testing.assert_array_equal(scalars["train/loss"].step, np.arange(1, STEPS + 1))
+    np.testing.assert_array_equal(scalars["test/accuracy"].step, np.arange(150, STEPS + 1, 150))
+    assert scalars["test/accuracy"].value[-1] >= 0.95
+
+    (best,) = experiment.checkpoint_steps("checkpoint_best_")
+    accuracy = scalars["test/accuracy"]
+    assert best == accuracy.step[np.argmax(accuracy.value)]
+
+    histograms = experiment.read_histograms()
+    assert set(histograms) == {"train/w1", "train/b1", "train/w2"}
+    assert all(
+        list(series.step) == list(range(100, STEPS + 1, 100)) for series in histograms.values()
+    )
+
+
+def test_tensorboard_reads_it(uninterrupted):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    accumulator = EventAccumulator(
+        str(uninterrupted), size_guidance={"scalars": 0, "histograms": 0}
+    ).Reload()
+    for tag, series in open_experiment(uninterrupted).read_scalars().items():
+        points = accumulator.Scalars(tag)
+        assert [point.step for point in points] == list(series.step)
+        assert [point.value for point in points] == list(series.value)
+    assert len(accumulator.Histograms("train/w1")) == STEPS // 100
+
+
+def test_killed_half_way_and_resumed(uninterrupted, tmp_path):
+    directory = tmp_path / "killed"
+    child = start(directory, *OPTIONS)
+    kill_when(child, lambda: has_checkpoint(directory, 450))
+    finish(start(directory, "--resume"))
+    assert_same(directory, uninterrupted)
+
+
+@pytest.mark.slow
+def test_killed_before_its_first_checkpoint(uninterrupted, tmp_path):
+    directory = tmp_path / "killed"
+    child = start(directory, *OPTIONS)
+    kill_when(child, lambda: any(directory.glob("events.*")))
+    finish(start(directory, "--resume"))
+    assert_same(directory, uninterrupted)
+
+
+@pytest.mark.slow
+def test_killed_again_and_again(uninterrupted, tmp_path):
+    directory = tmp_path / "killed"
+    randomly = random.Random(0)
+    child = start(directory, *OPTIONS)
+    for step in (150, 300, 600, 750):
+        kill_when(child, lambda step=step: has_checkpoint(directory, step))
+        child = start(directory, "--resume")
+        time.sleep(randomly.uniform(0.0, 0.3))
+    finish(child)
+    assert_same(directory, uninterrupted)
+
+
+def test_config_comes_from_the_command_line(tmp_path):
+    directory = tmp_path / "run"
+    options = ("--config.optimizer.learning-rate", "0.125", "--config.steps", "3")
+    finish(start(directory, *options))
+
+    @dataclasses.dataclass(frozen=True)
+    class OptimizerConfig:
+        learning_rate: float
+        weight_decay: float
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        optimizer: OptimizerConfig
+        hidden: int
+        steps: int
+        save_every: int
+
+    config = open_experiment(directory).read_metadata("config", Config)
+    assert config == Config(OptimizerConfig(0.125, 0.001), 128, 3, 250)
+
+
+def test_refuses_a_directory_that_is_taken_and_one_that_is_not_there(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("mine")
+    child = start(tmp_path / "run")
+    assert "expected a new experiment, found thesis.txt" in child.communicate()[1]
+    assert child.returncode == 1
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
+
+    child = start(tmp_path / "absent", "--resume")
+    assert "absent: expected an experiment, found nothing" in child.communicate()[1]
+    assert child.returncode == 1

@@ -1,0 +1,90 @@
+"""Each example runs as a user runs it, in a process of its own, and leaves what it promises."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fifteen.experiments import Experiment, find_experiments
+
+EXAMPLES = pathlib.Path(__file__).parent.parent.parent / "examples"
+
+
+def run(directory, script, *arguments):
+    """Run an example in a directory, and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / script), *arguments],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr, done.stderr
+    return done.stdout
+
+
+def test_scan(tmp_path):
+    printed = run(tmp_path, "02_scan.py", "--data-dir", "scan", "--chunks", "5")
+    experiment = Experiment(tmp_path / "scan", verbose=False)
+    loss = experiment.read_scalars()["loss"]
+    np.testing.assert_array_equal(loss.step, np.arange(1, 501))
+    assert loss.value[-1] < loss.value[0] / 5
+    assert experiment.checkpoint_steps() == [500]
+    assert "500 steps, accuracy 0.9" in printed
+
+
+def test_devices(tmp_path):
+    printed = run(tmp_path, "03_devices.py", "--data-dir", "devices", "--steps", "50")
+    scalars = Experiment(tmp_path / "devices", verbose=False).read_scalars()
+    assert set(scalars) == {"loss/mean", "loss/first_device"}
+    mean, first = scalars["loss/mean"], scalars["loss/first_device"]
+    np.testing.assert_array_equal(mean.step, np.arange(1, 51))
+    assert mean.value[-1] < mean.value[0] / 2
+    # Each device sees other images, so that the mean is not the loss of the first of them.
+    assert (mean.value[1:] != first.value[1:]).all()
+    assert "Restored on 8 devices." in printed
+
+
+def test_old_program(tmp_path):
+    printed = run(tmp_path, "04_old_program.py", "--config.experiment-name", "old")
+    experiment = Experiment(tmp_path / "experiments" / "old", verbose=False)
+    scalars = experiment.read_scalars()
+    np.testing.assert_array_equal(scalars["train/loss"].step, np.arange(10, 501, 10))
+    assert scalars["train/loss"].value[-1] < scalars["train/loss"].value[0] / 10
+    assert list(experiment.read_histograms()["train/layer0"].step) == [100, 200, 300, 400, 500]
+    # The newest three, and of those before at least each 200 steps.
+    assert experiment.checkpoint_steps() == [100, 300, 400, 500]
+    assert experiment.metadata_names() == ["note", "train_config"]
+    assert "Restored step 500 of an experiment that exists." in printed
+
+
+def test_old_program_shows_its_image_in_tensorboard(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(tmp_path, "04_old_program.py", "--config.experiment-name", "old", "--config.max-steps", "9")
+    accumulator = EventAccumulator(str(tmp_path / "experiments" / "old")).Reload()
+    (image,) = accumulator.Images("target")
+    assert (image.width, image.height) == (16, 16)
+
+
+def test_sweep(tmp_path):
+    printed = run(tmp_path, "05_sweep.py", "--root", "sweep")
+    found = find_experiments(tmp_path / "sweep")
+    assert [experiment.data_dir.name for experiment in found] == [
+        "rate_0.001",
+        "rate_0.01",
+        "rate_0.1",
+    ]
+    assert "The best is rate_0.1: Config(learning_rate=0.1, steps=300)" in printed
+
+
+@pytest.mark.parametrize("script", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_tells_what_it_is_and_takes(script):
+    done = subprocess.run(
+        [sys.executable, str(script), "--help"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "usage:" in done.stdout

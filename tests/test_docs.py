@@ -1,0 +1,79 @@
+"""The documentation does what it says: its code blocks run, its links lead somewhere."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(
+    r"^(?P<indent> *)```(?P<language>[\w.+-]*)[^\n]*\n(?P<code>.*?)^ *```$", re.M | re.S
+)
+NOT_RUN = "<!-- not run"
+"""Stands on the line before a block that cannot be run here, and says why."""
+
+
+def code_of(text):
+    """Return the Python of a page, each line where it stands there, so that tracebacks tell it."""
+    lines = [""] * text.count("\n")
+    for block in FENCE.finditer(text):
+        before = text[: block.start()].rstrip().rpartition("\n")[2]
+        if block["language"] != "python" or before.strip().startswith(NOT_RUN):
+            continue
+        first = text[: block.start("code")].count("\n")
+        for offset, line in enumerate(block["code"].splitlines()):
+            lines[first + offset] = line.removeprefix(block["indent"])
+    return "\n".join(lines)
+
+
+WITH_CODE = [page for page in PAGES if code_of(page.read_text()).strip()]
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.name)
+def test_code_blocks_run(page, tmp_path):
+    script = tmp_path / page.with_suffix(".py").name
+    script.write_text(code_of(page.read_text()))
+    done = subprocess.run(
+        [sys.executable, script.name], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, f"{page}\n{done.stderr}"
+
+
+def test_lines_of_code_stay_where_they_stand_in_the_page():
+    text = "a\n\n```python\nx = 1\n```\n\n<!-- not run: no GPU -->\n```python\ny = 2\n```\n"
+    assert code_of(text).splitlines()[3] == "x = 1"
+    assert "y = 2" not in code_of(text)
+
+
+def test_links_between_pages_lead_somewhere():
+    broken = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+        if not (page.parent / target).exists()
+    ]
+    assert not broken
+
+
+def test_pages_are_in_the_navigation():
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    assert [page.name for page in PAGES[1:] if f" {page.name}\n" not in navigation] == []
+
+
+def test_no_file_tells_where_it_was_made():
+    listed = subprocess.run(
+        ["git", "ls-files", "*.py", "*.md", "*.toml", "*.txt", "*.yml", "Makefile", ".ci/run"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    if listed.returncode:
+        pytest.skip("no git checkout")
+    for name in listed.stdout.splitlines():
+        text = (ROOT / name).read_text(errors="replace") if (ROOT / name).exists() else ""
+        for word in (str(ROOT) + os.sep, "index-url", "pypi." + "org"):
+            assert word not in text, f"{name}: {word}"
