@@ -64,4 +64,4 @@ def _close_all() -> None:
 
 def _begin_all() -> None:
     for writer in open_writers():
-        writer.begin()
+        writer.begin_in_child()

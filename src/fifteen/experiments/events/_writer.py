@@ -45,11 +45,16 @@ class EventWriter:
     def __init__(self, directory: pathlib.Path, encode: Encoder) -> None:
         self.directory = directory
         self._encode = encode
-        self.begin()
+        self._begin()
         _writers.add(self)
 
-    def begin(self) -> None:
-        """Start with nothing, also in a forked child: the parent writes what was handed to it."""
+    def begin_in_child(self) -> None:
+        """Start with nothing in a forked child: the parent writes what was handed to it."""
+        if self._file is not None:
+            self._file.close()
+        self._begin()
+
+    def _begin(self) -> None:
         # A signal handler may flush in the middle of `put`, hence a lock that can be taken twice.
         self._changed = threading.Condition(threading.RLock())
         self._entries: list[Entry] = []
@@ -176,10 +181,12 @@ class EventWriter:
     def _write_batch(self) -> None:
         if not self._batch:
             return
-        if self._file is None or self._file.is_gone():
+        if self._file is not None and self._file.is_gone():
             # Into a new file, the batch goes from its beginning: the old file, with the part of a
             # record that it may end with, has been deleted.
-            self._batch_written = 0
+            self._file.close()
+            self._file, self._batch_written = None, 0
+        if self._file is None:
             self._file = EventFile(self.directory)
         view = memoryview(self._batch)
         while self._batch_written < len(view):

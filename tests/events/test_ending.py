@@ -1,0 +1,256 @@
+"""What is on disk when the process ends, however it ends."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from fifteen.experiments.events import read_scalars
+
+LOG_100 = """
+log = EventLog(directory)
+for step in range(100): log.log(scalars(x=jnp.float32(step)), step, 1, 1)
+"""
+
+
+def steps(directory):
+    return read_scalars(directory)["x"].step.tolist()
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [
+        ("", 0),
+        pytest.param("sys.exit(3)", 3, marks=pytest.mark.slow),
+        ("raise ValueError('oops')", 1),
+        pytest.param(
+            "os.kill(os.getpid(), signal.SIGINT); time.sleep(5)",
+            -signal.SIGINT,
+            marks=pytest.mark.slow,
+        ),
+        ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(5)", -signal.SIGTERM),
+        pytest.param(
+            "os.kill(os.getpid(), signal.SIGHUP); time.sleep(5)",
+            -signal.SIGHUP,
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
+            "os.kill(os.getpid(), signal.SIGTERM); time.sleep(5)",
+            7,
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["end", "exit", "exception", "SIGINT", "SIGTERM", "SIGHUP", "own handler"],
+)
+def test_everything_is_written_at(tmp_path, run_script, ending, code):
+    outcome = run_script(LOG_100 + ending)
+    assert outcome.returncode == code, outcome.stderr
+    assert steps(tmp_path) == list(range(100))
+
+
+@pytest.mark.slow
+def test_own_handlers_stay(run_script):
+    outcome = run_script(
+        "def own(number, frame): print('own handler')\n"
+        "signal.signal(signal.SIGTERM, own)\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "log = EventLog(directory)\n"
+        "assert signal.getsignal(signal.SIGTERM) is own\n"
+        "assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    assert (outcome.returncode, outcome.stdout) == (0, "own handler\n"), outcome.stderr
+
+
+def test_a_log_made_in_another_thread(tmp_path, run_script):
+    outcome = run_script(
+        "import threading\n"
+        "def run():\n    global log\n    log = EventLog(directory)\n"
+        "thread = threading.Thread(target=run); thread.start(); thread.join()\n"
+        "log.log(scalars(x=1.0), 1, 1, 1)\n"
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    assert steps(tmp_path) == [1]
+
+
+# JAX itself crashes in a forked child that exits in order, once it has computed anything.
+@pytest.mark.parametrize(
+    ("value", "leave"), [("jnp.float32(step)", "os._exit(0)"), ("float(step)", "sys.exit(0)")]
+)
+@pytest.mark.slow
+def test_a_forked_child_leaves_the_parent_alone(tmp_path, run_script, value, leave):
+    outcome = run_script(
+        "import warnings; warnings.simplefilter('ignore')\n"
+        + LOG_100.replace("jnp.float32(step)", value)
+        + f"""
+child = os.fork()
+if child == 0:
+    {leave}
+assert os.waitpid(child, 0)[1] == 0
+log.log(scalars(x=100.0), 100, 1, 1)
+log.close()
+"""
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    assert steps(tmp_path) == list(range(101))
+    accumulator = EventAccumulator(str(tmp_path), size_guidance={"scalars": 0}).Reload()
+    assert [event.step for event in accumulator.Scalars("x")] == list(range(101))
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_a_forked_child_may_log_too(tmp_path, run_script):
+    outcome = run_script(
+        "import warnings; warnings.simplefilter('ignore')\n"
+        + LOG_100
+        + """
+child = os.fork()
+if child == 0:
+    log.log(scalars(y=1.0), 1, 1, 1)
+    log.flush()
+    log.close()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+log.close()
+"""
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    assert steps(tmp_path) == list(range(100))
+    assert read_scalars(tmp_path)["y"].step.tolist() == [1]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_flush_in_a_signal_handler_during_put(tmp_path, run_script):
+    outcome = run_script(
+        "log = EventLog(directory)\n"
+        "os.set_blocking(1, True)\n"
+        "import threading\n"
+        "threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()\n"
+        "step = 0\n"
+        "while True:\n"
+        "    log.log(scalars(x=float(step)), step, 1, 1)\n"
+        "    os.write(1, b'%d\\n' % step)\n"
+        "    step += 1\n"
+    )
+    assert outcome.returncode == -signal.SIGTERM, outcome.stderr
+    handed_over = int(outcome.stdout.split()[-1])
+    found = steps(tmp_path)
+    assert found in (list(range(handed_over + 1)), list(range(handed_over + 2)))
+
+
+def test_data_lost_at_exit_is_said(tmp_path, run_script):
+    outcome = run_script(
+        "log = EventLog(directory / 'absent')\n"
+        "log.log(scalars(x=1.0), 1, 1, 1)\n"
+        "sys.stdout.flush()\n"
+    )
+    assert "what is not written is lost" in outcome.stderr
+    assert "absent" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
+KILLED = """
+import os, pathlib, sys, time
+import jax.numpy as jnp
+from fifteen.experiments import TensorboardLogData
+from fifteen.experiments.events import EventLog
+directory = pathlib.Path(sys.argv[1])
+log = EventLog(directory)
+log.log(TensorboardLogData({"x": jnp.float32(-1)}), 0, 1, 1)
+log.flush()
+print("ready", flush=True)
+step = 1
+while True:
+    log.log(TensorboardLogData({"x": jnp.float32(step), "time": time.time() % 1e4}), step, 1, 1)
+    step += 1
+    time.sleep(0.0005)
+"""
+
+
+def kill_at_random_moments(tmp_path, trials):
+    generator = random.Random(trials)
+    for trial in range(trials):
+        directory = tmp_path / str(trial)
+        directory.mkdir()
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(directory)], stdout=subprocess.PIPE
+        )
+        try:
+            assert process.stdout.readline() == b"ready\n"
+            time.sleep(generator.uniform(0.0, 2.0))
+        finally:
+            killed_at = time.time() % 1e4
+            process.kill()
+            process.wait()
+            process.stdout.close()
+        found = read_scalars(directory)
+        assert found["x"].step.tolist() == list(range(len(found["x"].step)))
+        if "time" in found:
+            # float32 holds these seconds to a millisecond.
+            assert killed_at - found["time"].value[-1] < 1.0
+        accumulator = EventAccumulator(str(directory), size_guidance={"scalars": 0}).Reload()
+        by_tensorboard = [event.step for event in accumulator.Scalars("x")]
+        assert by_tensorboard == found["x"].step.tolist()
+        # The next process logs on beside the torn record.
+        outcome = subprocess.run(
+            [sys.executable, "-c", RESUMED, str(directory), str(len(by_tensorboard) - 1)],
+            check=False,
+        )
+        assert outcome.returncode == 0
+        resumed = read_scalars(directory)["x"]
+        assert resumed.step.tolist() == [*found["x"].step.tolist(), len(by_tensorboard)]
+
+
+RESUMED = """
+import pathlib, sys
+from fifteen.experiments import TensorboardLogData
+from fifteen.experiments.events import EventLog
+log = EventLog(pathlib.Path(sys.argv[1]))
+log.rewind(int(sys.argv[2]))
+log.log(TensorboardLogData({"x": 1.0}), int(sys.argv[2]) + 1, 1, 1)
+log.close()
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_10_random_moments(tmp_path):
+    kill_at_random_moments(tmp_path, 10)
+
+
+@pytest.mark.soak
+def test_killed_at_100_random_moments(tmp_path):
+    kill_at_random_moments(tmp_path, 100)
+
+
+TWO = """
+import pathlib, sys
+from fifteen.experiments import TensorboardLogData
+from fifteen.experiments.events import EventLog
+log = EventLog(pathlib.Path(sys.argv[1]))
+for step in range(2000):
+    log.log(TensorboardLogData({sys.argv[2]: float(step)}), step, 1, 1)
+    if step % 100 == 0:
+        log.flush()
+    if step % 500 == 0:
+        log.close()
+log.close()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_on_one_directory(tmp_path):
+    processes = [
+        subprocess.Popen([sys.executable, "-c", TWO, str(tmp_path), name]) for name in "ab"
+    ]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    found = read_scalars(tmp_path)
+    for name in "ab":
+        assert found[name].value.tolist() == list(range(2000))
+    accumulator = EventAccumulator(str(tmp_path), size_guidance={"scalars": 0}).Reload()
+    assert [event.step for event in accumulator.Scalars("a")] == list(range(2000))

@@ -1,0 +1,329 @@
+"""The file, the queue before it, and disks that fail."""
+
+import contextlib
+import os
+import resource
+import subprocess
+import threading
+import time
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from fifteen.experiments import (
+    ExperimentWarning,
+    LogWriteError,
+    TensorboardLogData,
+    _directory,
+)
+from fifteen.experiments.events import EventLog, _writer, read_scalars
+
+
+def scalars(**values):
+    return TensorboardLogData(scalars=values)
+
+
+def steps(directory, tag="x"):
+    return read_scalars(directory)[tag].step.tolist()
+
+
+def accumulated_steps(directory, tag="x"):
+    accumulator = EventAccumulator(str(directory), size_guidance={"scalars": 0}).Reload()
+    return [event.step for event in accumulator.Scalars(tag)]
+
+
+def test_one_event_a_step_in_one_file(tmp_path):
+    log = EventLog(tmp_path)
+    for step in range(10):
+        log.log(scalars(a=1.0, b=2.0), step, 1, 1)
+    log.close()
+    [path] = tmp_path.iterdir()
+    content = path.read_bytes()
+    assert content.count(b"\x01a\x15") == content.count(b"\x01b\x15") == 10
+    accumulator = EventAccumulator(str(tmp_path)).Reload()
+    [a, b] = (accumulator.Scalars(tag) for tag in "ab")
+    assert [event.wall_time for event in a] == [event.wall_time for event in b]
+
+
+def test_written_within_a_second_without_a_flush(tmp_path):
+    log = EventLog(tmp_path)
+    log.log(scalars(x=1.0), 1, 1, 1)
+    time.sleep(1)
+    assert steps(tmp_path) == [1]
+    log.log(scalars(x=1.0), 2, 1, 1)
+    time.sleep(1)
+    assert steps(tmp_path) == [1, 2]
+    log.close()
+
+
+def test_flush_soon_does_not_wait(tmp_path):
+    log = EventLog(tmp_path)
+    log.log(scalars(x=1.0), 1, 1, 1)
+    log.flush_soon()
+    deadline = time.monotonic() + 10
+    while not list(tmp_path.iterdir()) or not read_scalars(tmp_path):
+        assert time.monotonic() < deadline
+    log.close()
+
+
+def test_close_is_idempotent_and_a_later_log_opens_another_file(tmp_path):
+    log = EventLog(tmp_path)
+    log.close()
+    assert list(tmp_path.iterdir()) == []
+    for number in range(12):
+        log.log(scalars(x=1.0), number, 1, 1)
+        log.close()
+        log.close()
+        assert len(list(tmp_path.iterdir())) == number + 1
+    # In one second, and still in the order in which TensorBoard reads them.
+    assert accumulated_steps(tmp_path) == list(range(12))
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("events of")]
+
+
+def test_two_logs_in_one_second(tmp_path):
+    logs = [EventLog(tmp_path) for _ in range(3)]
+    for step in range(30):
+        logs[step % 3].log(TensorboardLogData({f"tag{step % 3}": 1.0}), step, 1, 1)
+    for log in logs:
+        log.close()
+    assert len(list(tmp_path.iterdir())) == 3
+    assert [len(series.step) for series in read_scalars(tmp_path).values()] == [10, 10, 10]
+
+
+def test_a_file_name_comes_after_all_others(tmp_path):
+    future = tmp_path / f"events.out.tfevents.{int(time.time()) + 1000}.elsewhere.1.v2"
+    future.write_bytes(b"")
+    (tmp_path / "events.out.tfevents.odd").write_bytes(b"")
+    (tmp_path / "events.out.tfevents.99999999999999.odd").write_bytes(b"")
+    log = EventLog(tmp_path)
+    log.log(scalars(x=1.0), 1, 1, 1)
+    log.close()
+    [own] = {path for path in tmp_path.iterdir() if path.stat().st_size}
+    assert own.name > future.name
+
+
+def test_a_deleted_file_is_made_again(tmp_path):
+    log = EventLog(tmp_path)
+    log.log(scalars(x=1.0), 1, 1, 1)
+    log.flush()
+    for path in tmp_path.iterdir():
+        path.unlink()
+    log.log(scalars(x=2.0), 2, 1, 1)
+    log.close()
+    assert steps(tmp_path) == [2]
+
+
+def test_many_threads(tmp_path):
+    log = EventLog(tmp_path)
+
+    def run(name):
+        for step in range(500):
+            log.log(TensorboardLogData({name: jnp.float32(step)}), step, 1, 1)
+
+    threads = [threading.Thread(target=run, args=(f"t{number}",)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    log.close()
+    found = read_scalars(tmp_path)
+    assert {tag: series.value.tolist() for tag, series in found.items()} == {
+        f"t{number}": list(range(500)) for number in range(4)
+    }
+
+
+@contextlib.contextmanager
+def small_tmpfs(path):
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(path)], check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small tmpfs takes rights that this process does not have")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+def test_a_full_disk_that_is_freed_later(tmp_path):
+    with small_tmpfs(tmp_path) as directory:
+        log = EventLog(directory)
+        log.log(scalars(x=0.0), 0, 1, 1)
+        log.flush()
+        ballast = directory / "ballast"
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(512))
+        for step in range(1, 400):
+            log.log(scalars(x=float(step)), step, 1, 1)
+        with (
+            pytest.raises(LogWriteError, match=r"No space left.*kept in memory and tried again"),
+            pytest.warns(ExperimentWarning, match="No space left") as warned,
+        ):
+            log.flush()
+        assert len(warned) == 1
+        # Said once, and raised whenever somebody asks.
+        log.log(scalars(x=400.0), 400, 1, 1)
+        for ask in (log.flush, log.close):
+            with pytest.raises(LogWriteError):
+                ask()
+        ballast.unlink()
+        log.log(scalars(x=401.0), 401, 1, 1)
+        log.close()
+        assert accumulated_steps(directory) == list(range(402))
+        assert len(list(directory.iterdir())) == 1
+
+
+def test_a_disk_that_takes_part_of_what_is_written(tmp_path, monkeypatch):
+    class Faulty:
+        """A real file that takes a few bytes at a time, and fails now and then."""
+
+        def __init__(self, file):
+            self.file = file
+            self.writes = 0
+
+        def write(self, data):
+            self.writes += 1
+            if self.writes % 3 == 2:
+                raise OSError(28, "No space left on device")
+            return self.file.write(data if self.writes == 1 else data[:7])
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+    create = _directory.create_exclusive
+    monkeypatch.setattr(_directory, "create_exclusive", lambda path: Faulty(create(path)))
+    log = EventLog(tmp_path)
+    for step in range(20):
+        log.log(scalars(x=float(step)), step, 1, 1)
+    with pytest.warns(ExperimentWarning, match="cannot be written"):
+        for _ in range(1000):
+            with contextlib.suppress(LogWriteError):
+                log.close()
+                break
+    assert accumulated_steps(tmp_path) == list(range(20))
+
+
+def test_a_missing_directory_is_an_error_and_no_directory(tmp_path):
+    log = EventLog(tmp_path / "absent")
+    log.log(scalars(x=1.0), 1, 1, 1)
+    with (
+        pytest.warns(ExperimentWarning, match="absent: what was logged cannot be written"),
+        pytest.raises(LogWriteError, match="No such file or directory.*absent"),
+    ):
+        log.close()
+    assert not (tmp_path / "absent").exists()
+    (tmp_path / "absent").mkdir()
+    log.close()
+    assert steps(tmp_path / "absent") == [1]
+
+
+def test_quiet_says_nothing(tmp_path, recwarn):
+    log = EventLog(tmp_path / "absent")
+    log.log(scalars(x=1.0), 1, 1, 1, quiet=True)
+    with pytest.raises(LogWriteError):
+        log.flush(quiet=True)
+    log.log(TensorboardLogData(histograms={"h": np.array([np.nan])}), 1, 1, 1, quiet=True)
+    (tmp_path / "absent").mkdir()
+    log.close(quiet=True)
+    assert not recwarn.list
+
+
+def test_a_warning_points_at_the_users_line(tmp_path):
+    log = EventLog(tmp_path)
+    log.log(TensorboardLogData(histograms={"h": np.array([np.nan])}), 1, 1, 1)
+    with pytest.warns(ExperimentWarning) as warned:
+        log.close()
+    assert warned[0].filename == __file__
+
+
+def test_a_slow_disk_makes_log_wait(tmp_path, monkeypatch):
+    create, slow = _directory.create_exclusive, threading.Event()
+
+    class Slow:
+        def __init__(self, file):
+            self.file = file
+
+        def write(self, data):
+            slow.wait()
+            return self.file.write(data)
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+    monkeypatch.setattr(_directory, "create_exclusive", lambda path: Slow(create(path)))
+    log = EventLog(tmp_path)
+    logged = []
+
+    def run():
+        for step in range(3 * _writer._MOST_ENTRIES):
+            log.log(scalars(x=float(step)), step, 1, 1)
+            logged.append(step)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    time.sleep(2)
+    assert _writer._MOST_ENTRIES <= len(logged) <= 2 * _writer._MOST_ENTRIES
+    slow.set()
+    thread.join()
+    log.close()
+    assert steps(tmp_path) == list(range(3 * _writer._MOST_ENTRIES))
+
+
+MEMORY = """
+import resource
+log = EventLog(directory)
+make = jax.jit(lambda x: [x + k for k in range(4)])
+values = [make(float(k)) for k in range(64)]
+weights = jnp.zeros(200_000)
+def run(steps):
+    for step in steps:
+        log.log(TensorboardLogData({str(k): v for k, v in enumerate(values[step % 64])},
+                                   {"w": weights} if step % 100 == 0 else {}), step, 1, 1)
+run(range(2000))
+log.flush()
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+before = resident()
+resource.setrlimit(resource.RLIMIT_AS, (int(open("/proc/self/statm").read().split()[0])
+                   * resource.getpagesize() + (256 << 20),) * 2)
+most = 0
+for start in range(2000, COUNT, 2000):
+    run(range(start, start + 2000))
+    most = max(most, resident())
+log.close()
+print((most - before) >> 20)
+"""
+
+
+@pytest.mark.parametrize(
+    "count",
+    [pytest.param(50_000, marks=pytest.mark.slow), pytest.param(1_000_000, marks=pytest.mark.soak)],
+)
+def test_memory_stays_bounded(tmp_path, run_script, count):
+    environment = os.environ | {"XLA_FLAGS": ""}
+    outcome = run_script(MEMORY.replace("COUNT", str(count)), env=environment)
+    assert outcome.returncode == 0, outcome.stderr
+    assert int(outcome.stdout) < 64
+    assert len(steps(tmp_path, "0")) == count
+
+
+def test_a_file_that_may_not_grow(tmp_path):
+    # A quota reports itself like this limit: as an error of the write.
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    log = EventLog(tmp_path)
+    log.log(scalars(x=0.0), 0, 1, 1)
+    log.flush()
+    [path] = tmp_path.iterdir()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, hard))
+    try:
+        for step in range(1, 5):
+            log.log(scalars(x=float(step)), step, 1, 1)
+        with pytest.raises(LogWriteError, match="File too large"), pytest.warns(ExperimentWarning):
+            log.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    log.close()
+    assert accumulated_steps(tmp_path) == list(range(5))
