@@ -48,7 +48,7 @@ def handle(tmp_path):
     made.checkpoints.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def new_handle():
     return Handle
 
@@ -81,6 +81,6 @@ def _assert_same(found, expected):
             assert weak_types[0] == weak_types[1], where
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def assert_same():
     return _assert_same

@@ -1,5 +1,7 @@
 """Steps and retention: which files are whose, and which of them stay."""
 
+import itertools
+
 import hypothesis
 import hypothesis.strategies as st
 import jax.numpy as jnp
@@ -74,7 +76,7 @@ def test_retention_follows_its_rule(steps, keep, apart):
     if apart is None:
         assert old == []
         return
-    assert all(later - earlier >= apart for earlier, later in zip(old, old[1:], strict=False))
+    assert all(later - earlier >= apart for earlier, later in itertools.pairwise(old))
     # Each that was dropped lies too close above one that was kept.
     assert all(any(0 < step - other < apart for other in old) for step in dropped)
 
@@ -126,7 +128,7 @@ def test_no_checkpoint_is_an_error_that_lists_those_present(handle):
         handle.restore({"w": 1})
     for step in (3, 20):
         handle.save({"w": step}, step, keep=2)
-    with pytest.raises(CheckpointNotFoundError, match="of step 4 under .* steps present: 3, 20"):
+    with pytest.raises(CheckpointNotFoundError, match=r"of step 4 under .* steps present: 3, 20"):
         handle.restore({"w": 1}, step=4)
     with pytest.raises(CheckpointNotFoundError):
         handle.leaves(4)

@@ -44,7 +44,8 @@ def flatten(tree: Any) -> tuple[list[Key], list[Any], Any]:
 def structure(tree: Any, definition: Any, statics: tuple[bool, ...]) -> str:
     """Describe a pytree in JSON: a dict, a list, a null, or the number of a leaf.
 
-    Lists and tuples are lists; everything else with children is a dict by the names of `Key`.
+    Lists and tuples are lists; everything else with children is a dict by the names of `Key`. A
+    dict by integers, which JSON has not, is the text of such a dict.
 
     Args:
         tree: the pytree.
@@ -123,9 +124,14 @@ def _structure(tree: Any, statics: tuple[bool, ...]) -> str:
         described = [(part, describe(child)) for part, child in children]
         if isinstance(node, list | tuple) and not hasattr(node, "_fields"):
             return [child for _, child in described]
-        return dict(described)
+        is_by_integers = isinstance(node, Mapping) and node and all(type(k) is int for k in node)
+        return _dump(dict(described)) if is_by_integers else dict(described)
 
-    return json.dumps(describe(tree), separators=(",", ":"))
+    return _dump(describe(tree))
+
+
+def _dump(described: Any) -> str:
+    return json.dumps(described, separators=(",", ":"))
 
 
 def _children(node: Any) -> list[tuple[str, Any]] | None:
@@ -142,9 +148,10 @@ def nest(described: Any, leaves: Sequence[Any]) -> Any:
         return {part: nest(child, leaves) for part, child in described.items()}
     if isinstance(described, list):
         return [nest(child, leaves) for child in described]
-    if described is None:
-        return None
-    return leaves[described]
+    if isinstance(described, str):
+        by_integers = json.loads(described)
+        return {int(part): nest(child, leaves) for part, child in by_integers.items()}
+    return None if described is None else leaves[described]
 
 
 def nest_by_keys(leaves: Mapping[Key, Any]) -> Any:

@@ -140,7 +140,7 @@ class SafetensorsFile:
         """Put leaves that were read into nested dicts and lists, as they were saved."""
         try:
             return _keys.nest(self._header.structure, [leaves[key] for key in self._header.leaves])
-        except (IndexError, TypeError, RecursionError) as error:
+        except (AttributeError, IndexError, TypeError, ValueError, RecursionError) as error:
             raise damaged(self.path, f"its structure makes no sense: {error}") from None
 
     def _read_group(self, group: "Sequence[tuple[Key, Listed, Place]]") -> dict[Key, Any]:
