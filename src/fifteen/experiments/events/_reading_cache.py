@@ -85,8 +85,10 @@ def _fingerprint(descriptor: int, end: int) -> bytes:
 
 
 def _begin() -> None:
+    # A thread that does not exist in a forked child may have been in the middle of reading.
     global lock
     lock = threading.Lock()
+    clear()
 
 
 os.register_at_fork(after_in_child=_begin)

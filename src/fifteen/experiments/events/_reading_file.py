@@ -21,7 +21,6 @@ _MOST_TAG_SETS = 256
 """A file with more combinations of tags in its events is kept tag by tag."""
 
 _MOST_DAMAGES = 8
-_FINGERPRINT = 64
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
