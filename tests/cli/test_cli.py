@@ -456,6 +456,23 @@ def test_reader_that_goes_away(tmp_path):
     assert process.wait(60) == 141
 
 
+def test_interrupt(run, tmp_path, monkeypatch):
+    def interrupt(root):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fifteen.experiments._discovery.find_paths", interrupt)
+    assert run("list", cwd=tmp_path, expect=130) == ("", "")
+
+
+def test_a_fault_of_ours_is_not_dressed_up(run, tmp_path, monkeypatch):
+    def fail(root):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("fifteen.experiments._discovery.find_paths", fail)
+    with pytest.raises(ZeroDivisionError):
+        run("list", cwd=tmp_path)
+
+
 # Help, and terminals
 
 

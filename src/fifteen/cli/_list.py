@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 from ._arguments import Flag, Names
 from ._errors import CommandError
 from ._fields import Fields, enumerate_names
-from ._table import Column, Format, iso_time, print_table, show_bytes, show_time
+from ._table import Column, Format, iso_time, print_table, show_bytes, show_iso_time
 
 if TYPE_CHECKING:
     from fifteen.experiments._discovery import Summary
@@ -21,7 +21,7 @@ _BUILT_IN = [
     Column("step"),
     Column("checkpoints"),
     Column("size", show_bytes),
-    Column("changed", show_time),
+    Column("changed", show_iso_time),
 ]
 
 
@@ -44,12 +44,8 @@ def list_experiments(
     from fifteen.experiments._discovery import find_paths, summarize
 
     paths = find_paths(root)
-    fields = [Fields(path) for path in paths] if columns else []
-    rows: list[list[Any]] = []
-    for index, path in enumerate(paths):
-        row = _row(root, path, summarize(path))
-        rows.append(row + [fields[index].value(column) for column in columns])
-    _refuse_unknown(columns, rows, fields)
+    rows = [_row(root, summarize(path)) + _values(path, columns) for path in paths]
+    _refuse_unknown(columns, rows, paths)
     names = [column.name for column in _BUILT_IN] + list(columns)
     if sort not in names:
         raise CommandError(f"cannot sort by {sort!r}; the columns are: {', '.join(names)}")
@@ -64,9 +60,9 @@ def list_experiments(
     print_table(_BUILT_IN + more, rows, format)
 
 
-def _row(root: pathlib.Path, path: pathlib.Path, summary: "Summary") -> list[Any]:
+def _row(root: pathlib.Path, summary: "Summary") -> list[Any]:
     return [
-        os.path.relpath(path, root),
+        os.path.relpath(summary.path, root),
         summary.latest_step,
         sum(map(len, summary.checkpoints.values())),
         summary.size,
@@ -74,13 +70,22 @@ def _row(root: pathlib.Path, path: pathlib.Path, summary: "Summary") -> list[Any
     ]
 
 
-def _refuse_unknown(columns: Sequence[str], rows: list[list[Any]], fields: list[Fields]) -> None:
+def _values(path: pathlib.Path, columns: Sequence[str]) -> list[Any]:
+    if not columns:
+        return []
+    fields = Fields(path)
+    return [fields.value(column) for column in columns]
+
+
+def _refuse_unknown(
+    columns: Sequence[str], rows: list[list[Any]], paths: list[pathlib.Path]
+) -> None:
     for index, column in enumerate(columns, start=len(_BUILT_IN)):
         if rows and all(row[index] is None for row in rows):
-            known = list(dict.fromkeys(name for field in fields for name in field.names()))
+            known = dict.fromkeys(name for path in paths[:20] for name in Fields(path).names())
             raise CommandError(
                 f"no experiment has metadata or a scalar called {column!r}; "
-                f"there is: {enumerate_names(known)}"
+                f"there is: {enumerate_names(list(known))}"
             )
 
 

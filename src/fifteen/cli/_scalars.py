@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._arguments import Directory, Names
 from ._fields import Fields, matching
-from ._table import Column, Format, iso_time, print_json, print_table, show_time
+from ._table import Column, Format, print_json, print_table, show_time
 
 if TYPE_CHECKING:
     from fifteen.experiments import ScalarSeries
@@ -39,7 +39,7 @@ def scalars(
         columns = [
             Column("tag", is_number=False),
             Column("step"),
-            Column("time", lambda seconds: show_time(iso_time(seconds))),
+            Column("time", show_time),
             Column("value"),
         ]
         rows = [row for tag, curve in series.items() for row in _rows(tag, curve)]

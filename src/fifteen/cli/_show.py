@@ -7,7 +7,7 @@ from tyro.conf import arg
 
 from ._arguments import Directory, Flag, Names
 from ._fields import STATISTICS, Fields, matching, statistic
-from ._table import Column, iso_time, print_table, printable, show_bytes, show_time
+from ._table import Column, print_table, printable, show_bytes, show_time
 
 if TYPE_CHECKING:
     from fifteen.experiments import LeafInfo
@@ -44,7 +44,7 @@ def show(
     shown_leaves = fields.experiment.checkpoint_leaves(step, prefix) if leaves else None
 
     print(printable(str(directory)))
-    print(f"{show_bytes(summary.size)}, changed {show_time(iso_time(summary.modified))}")
+    print(f"{show_bytes(summary.size)}, changed {show_time(summary.modified)}")
     for name in names:
         _show_metadata(fields.experiment.data_dir / f"{name}.yaml", name, whole=bool(metadata))
     _show_checkpoints(summary)

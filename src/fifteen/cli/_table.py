@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import datetime
+import functools
 import io
 import json
 import math
@@ -42,14 +43,24 @@ def show_bytes(value: Any) -> str:
     return f"{size:.1f} TiB"
 
 
-def show_time(value: Any) -> str:
-    """Write a moment, in ISO 8601, to the minute and without its zone."""
-    return datetime.datetime.fromisoformat(value).strftime("%Y-%m-%d %H:%M")
+def show_time(seconds: Any) -> str:
+    """Write a moment, in seconds since the epoch, to the minute and without its zone."""
+    return _show_minute(int(seconds) // 60)
 
 
 def iso_time(seconds: float) -> str:
     """Return a moment, in seconds since the epoch, in ISO 8601 with the zone."""
     return datetime.datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
+
+
+def show_iso_time(moment: Any) -> str:
+    """Write what `iso_time` returns as `show_time` does."""
+    return moment[:16].replace("T", " ")
+
+
+@functools.lru_cache(maxsize=1024)
+def _show_minute(minute: int) -> str:
+    return datetime.datetime.fromtimestamp(minute * 60).strftime("%Y-%m-%d %H:%M")
 
 
 def printable(text: str) -> str:
@@ -84,7 +95,9 @@ def print_table(columns: list[Column], rows: Iterable[list[Any]], format: Format
         writer.writerows(rows)
     elif format == "json":
         names = [column.name for column in columns]
-        print_json([dict(zip(names, row, strict=True)) for row in rows])
+        # An object in a line, as easy to read as to take apart.
+        objects = [_to_json(dict(zip(names, row, strict=True))) for row in rows]
+        print("[" + ",\n ".join(objects) + "]")
     else:
         cells = [
             [
@@ -98,7 +111,11 @@ def print_table(columns: list[Column], rows: Iterable[list[Any]], format: Format
 
 def print_json(value: Any) -> None:
     """Print JSON; numbers that it does not have are written as protocol buffers write them."""
-    print(json.dumps(_for_json(value), indent=2, ensure_ascii=False, allow_nan=False))
+    print(_to_json(value))
+
+
+def _to_json(value: Any) -> str:
+    return json.dumps(_for_json(value), ensure_ascii=False, allow_nan=False)
 
 
 def _for_json(value: Any) -> Any:
