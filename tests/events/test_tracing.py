@@ -117,7 +117,7 @@ def test_vmap_is_refused(log):
         log.log(scalars(x=x), 1, 1, 1)
         return x
 
-    with pytest.raises(LogDataError, match="cannot be called under vmap.*log it outside"):
+    with pytest.raises(LogDataError, match=r"cannot be called under vmap.*log it outside"):
         jax.vmap(mapped)(jnp.arange(3.0))
     with pytest.raises((LogDataError, ValueError), match=re.compile("vmap")):
         jax.vmap(jax.jit(mapped))(jnp.arange(3.0))

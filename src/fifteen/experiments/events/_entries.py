@@ -148,15 +148,17 @@ def _histogram_event(
     wall_time: float, step: int, values: dict[str, Any], notices: list[str]
 ) -> bytes:
     encoded: list[bytes] = []
+    left_out: list[str] = []
     for tag, value in values.items():
         counted = histogram(value)
         if counted.not_finite:
-            notices.append(
-                f"histograms[{tag!r}] at step {step}: {counted.not_finite} of {value.size} values "
-                "are NaN or infinite and are left out"
-            )
+            left_out.append(f"{counted.not_finite} of {value.size} in {tag!r}")
         encoded.append(
             _protobuf.histogram_value(tag, counted.edges, counted.counts, counted.moments)
+        )
+    if left_out:
+        notices.append(
+            f"histograms at step {step}: NaN or infinite values are left out: {', '.join(left_out)}"
         )
     return _protobuf.event(wall_time, step, _protobuf.summary(encoded))
 
