@@ -2,9 +2,8 @@
 
 import os
 import pathlib
-from collections.abc import Iterator
 
-from .events import _parsing, _records
+from .events import _parsing, _reading_frames
 
 _FIRST_WINDOW = 1 << 10
 _LARGEST_WINDOW = 1 << 24
@@ -46,9 +45,11 @@ def _last_of_file(path: pathlib.Path, limit: int | None) -> tuple[int | None, in
 
 
 def _last_of_records(data: bytes, limit: int | None) -> tuple[int | None, int | None]:
-    for record in reversed(list(_records_in(data))):
+    # The data may begin in the middle of a record, and its last one may be torn.
+    frames = _reading_frames.find_frames(data, len(data))
+    for start, end in zip(frames.starts[::-1].tolist(), frames.ends[::-1].tolist(), strict=True):
         try:
-            event = _parsing.parse_event(record)
+            event = _parsing.parse_event(data[start:end])
         except ValueError:
             continue
         if event.is_session_start:
@@ -56,27 +57,6 @@ def _last_of_records(data: bytes, limit: int | None) -> tuple[int | None, int | 
         elif event.scalars or event.histograms:
             return _smaller(limit, event.step), limit
     return None, limit
-
-
-def _records_in(data: bytes) -> Iterator[bytes]:
-    """Yield the whole records of what may begin in the middle of one."""
-    at = _first_record(data)
-    while (length := _records.length_at(data, at)) is not None:
-        start, at = at + _records.HEADER_BYTES, at + length + _records.OVERHEAD_BYTES
-        if at > len(data):
-            return
-        yield data[start : start + length]
-
-
-def _first_record(data: bytes) -> int:
-    # No record is 4 GiB long, so that each length has four zeros for its upper half.
-    zeros = data.find(b"\0\0\0\0", 4)
-    while zeros >= 0:
-        length = _records.length_at(data, zeros - 4)
-        if length is not None and zeros - 4 + length + _records.OVERHEAD_BYTES <= len(data):
-            return zeros - 4
-        zeros = data.find(b"\0\0\0\0", zeros + 1)
-    return len(data)
 
 
 def _smaller(limit: int | None, step: int) -> int:
