@@ -1,11 +1,16 @@
-"""Start real processes that make one JAX run on this machine, for the tests of several."""
+"""Real processes that make one JAX run on this machine, for the tests of several."""
 
+import contextlib
+import json
 import os
 import pathlib
+import queue
 import socket
 import subprocess
 import sys
 import textwrap
+import threading
+from collections.abc import Generator
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -26,6 +31,20 @@ if COUNT > 1:
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+"""
+
+_SERVE = """
+import contextlib, io, traceback
+for line in sys.stdin:
+    task = json.loads(line)
+    names = {**globals(), "directory": pathlib.Path(task["directory"])}
+    output, problem = io.StringIO(), None
+    try:
+        with contextlib.redirect_stdout(output):
+            exec(compile(task["script"], "script", "exec"), names)
+    except BaseException:
+        problem = traceback.format_exc()
+    print("REPLY" + json.dumps([output.getvalue(), problem]), flush=True)
 """
 
 
@@ -54,6 +73,7 @@ def start(
             [sys.executable, "-c", code, str(index), str(count), str(port), str(directory)],
             env=environment,
             text=True,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
@@ -64,7 +84,7 @@ def start(
 def run(
     script: str, directory: pathlib.Path, count: int, devices: int = 2, timeout: float = 120
 ) -> list[str]:
-    """Run a script in several processes, and return what each has printed.
+    """Run a script in several processes until they end, and return what each has printed.
 
     Raises:
         AssertionError: a process failed or did not end; shows what it wrote.
@@ -80,6 +100,104 @@ def run(
     for process, (output, errors) in zip(processes, outputs, strict=True):
         assert process.returncode == 0, f"{output}\n{errors}"
     return [output for output, _ in outputs]
+
+
+class Pool:
+    """Processes that run one script after the other, since starting them takes seconds.
+
+    A script that fails takes the processes with it; the next one finds new ones.
+
+    Args:
+        count: how many.
+        devices: how many CPU devices each of them has.
+        common: a script that they all run at first.
+    """
+
+    def __init__(self, count: int, devices: int = 2, common: str = "") -> None:
+        self._count, self._devices, self._common = count, devices, common
+        self._processes: list[subprocess.Popen[str]] = []
+        self._replies: list[queue.Queue[str | None]] = []
+
+    def run(self, script: str, directory: pathlib.Path, timeout: float = 120) -> list[str]:
+        """Run a script in each of them, and return what each has printed.
+
+        Raises:
+            AssertionError: it failed or did not end; shows what was written.
+        """
+        if not self._processes:
+            self._start()
+        task = json.dumps({"script": textwrap.dedent(script), "directory": str(directory)})
+        outputs: list[str] = []
+        problems: list[str] = []
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.write(task + "\n")
+            process.stdin.flush()
+        for replies in self._replies:
+            try:
+                reply = replies.get(timeout=5 if problems else timeout)
+            except queue.Empty:
+                problems.append("no answer")
+                continue
+            output, problem = json.loads(reply) if reply is not None else ("", "it has died")
+            outputs.append(output)
+            if problem:
+                problems.append(f"{output}\n{problem}")
+        if problems:
+            errors = self._kill()
+            raise AssertionError("\n".join([*problems, *errors]))
+        return outputs
+
+    def close(self) -> None:
+        """Have the processes end."""
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.close()
+        for process in self._processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(30)
+        self._kill()
+
+    def _start(self) -> None:
+        script = self._common + textwrap.dedent(_SERVE)
+        self._processes = start(script, pathlib.Path("/"), self._count, self._devices)
+        self._replies = [queue.Queue() for _ in self._processes]
+        for process, replies in zip(self._processes, self._replies, strict=True):
+            threading.Thread(target=_listen, args=(process, replies), daemon=True).start()
+
+    def _kill(self) -> list[str]:
+        for process in self._processes:
+            process.kill()
+        errors: list[str] = []
+        for process in self._processes:
+            process.wait()
+            for stream in (process.stdin, process.stderr):
+                assert stream is not None
+                if stream is process.stderr:
+                    errors.append(stream.read())
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
+        self._processes = []
+        return errors
+
+
+@contextlib.contextmanager
+def pool(count: int, devices: int = 2, common: str = "") -> Generator[Pool]:
+    """Keep a pool for the tests of a module."""
+    made = Pool(count, devices, common)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def _listen(process: subprocess.Popen[str], replies: "queue.Queue[str | None]") -> None:
+    assert process.stdout is not None
+    with process.stdout as stream:
+        for line in stream:
+            if line.startswith("REPLY"):
+                replies.put(line.removeprefix("REPLY"))
+    replies.put(None)
 
 
 def _free_port() -> int:

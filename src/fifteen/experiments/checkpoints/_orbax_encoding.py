@@ -9,6 +9,7 @@ where two names would be the same to Orbax, all of them are escaped.
 
 import dataclasses
 import json
+import posixpath
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -135,6 +136,8 @@ def stored_names(keys: Sequence[Key]) -> dict[Key, str]:
     plain = {key: ".".join(key) for key in keys}
     names = set(plain.values())
     ambiguous = len(names) < len(keys) or (len(keys) > 1 and "" in names)
+    # Paths that a file system would change are changed on the way to the store as well.
+    changed = any(name != posixpath.normpath(f"/{name}")[1:] for name in names)
     nested = any(
         name[:end] in names
         for name in names
@@ -142,13 +145,14 @@ def stored_names(keys: Sequence[Key]) -> dict[Key, str]:
         if character == "/"
     )
     # A percent sign tells that names are escaped.
-    if not (ambiguous or nested or any("%" in name for name in names)):
+    if not (ambiguous or changed or nested or any("%" in name for name in names)):
         return plain
     return {key: "%/" + "/".join(map(_escape, key)) for key in keys}
 
 
 def _escape(part: str) -> str:
-    return urllib.parse.quote(part, safe="").replace(".", "%2E")
+    # A lone percent sign stands for nothing, since a path has no empty parts.
+    return urllib.parse.quote(part, safe="").replace(".", "%2E") or "%"
 
 
 def _encode(value: Any) -> tuple[Any, dict[str, Any] | None]:
@@ -163,7 +167,8 @@ def _encode(value: Any) -> tuple[Any, dict[str, Any] | None]:
     if isinstance(value, bool | float) or (
         isinstance(value, int) and _SMALLEST <= value <= _LARGEST
     ):
-        return value, None
+        # As an array without axes it would be NumPy's.
+        return value, {"scalar": info_of_target(value).dtype}
     # The kinds that are left are described in one way, here and in our files.
     return None, _leaves.take(value, own=False).description
 
@@ -209,4 +214,6 @@ def decode(array: Any, description: dict[str, Any] | None) -> Any:
         return _leaves.give(array, description)
     if description is None:
         return array
-    return np.ascontiguousarray(array).view(_leaves.dtype_named(str(description["bits"])))
+    dtype = _leaves.dtype_named(str(description["bits"]))
+    # `ascontiguousarray` makes a vector of what has no axes.
+    return np.ascontiguousarray(array).view(dtype).reshape(array.shape)

@@ -27,8 +27,10 @@ def quiet() -> Generator[None]:
     Orbax by itself pass as ever once the block has ended.
     """
     global _uses
-    # Absl, which Orbax logs through, has one logger of this name.
-    logger = logging.getLogger("absl")
+    # Orbax logs through absl, which has one logger and makes it when it is imported.
+    from absl import logging as absl_logging
+
+    logger: logging.Logger = absl_logging.get_absl_logger()
     with _lock:
         _uses += 1
         if _uses == 1:

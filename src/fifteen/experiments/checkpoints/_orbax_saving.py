@@ -8,14 +8,15 @@ with the rounds of `_processes`, so that a save is committed in all processes or
 """
 
 import asyncio
-import concurrent.futures
+import concurrent.futures.thread
 import contextlib
 import os
 import pathlib
 import threading
 import warnings
+import weakref
 import zlib
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import jax
@@ -55,13 +56,16 @@ class SpreadSave:
         name = _processes.on_primary(lambda: self._make(check))
         self._temporary = path.with_name(name)
         self._rounds = _processes.Rounds(name)
+        self._held.enter_context(_orbax_quiet.quiet())
+        self._done = threading.Event()
         try:
-            with self._rounds.together("starting to save"), _orbax_quiet.quiet():
+            with self._rounds.together("starting to save"):
                 self._handler = _handler()
                 self._writing = _start(self._handler, self._inside, encoded.tree)
         except BaseException:
             self._drop()
             raise
+        _committing.add(self)
 
     def commit(self, before: Callable[[], None], tidy: Callable[[], None]) -> None:
         """See the values onto the disk, and give the checkpoint its place.
@@ -77,14 +81,17 @@ class SpreadSave:
                 whole.
         """
         try:
-            with _orbax_quiet.quiet(), _waited_for_at_exit():
-                with self._rounds.together("writing a checkpoint"):
-                    before()
-                    for writing in self._writing:
-                        writing.result()
-                self._rounds.on_primary(lambda: self._put_in_place(tidy))
+            with self._rounds.together("writing a checkpoint"):
+                before()
+                for writing in self._writing:
+                    writing.result()
+            self._rounds.on_primary(lambda: self._put_in_place(tidy))
         finally:
             self._drop()
+
+    def wait(self) -> None:
+        """See `commit` through, which another thread has been told to call."""
+        self._done.wait()
 
     @property
     def _inside(self) -> pathlib.Path:
@@ -111,6 +118,8 @@ class SpreadSave:
         self._held.close()
         if _processes.is_primary():
             _directory.remove(self._temporary)
+        _committing.discard(self)
+        self._done.set()
 
 
 def _compare(encoded: Encoded) -> None:
@@ -143,7 +152,7 @@ def _handler() -> Any:
 
 def _orbax() -> Any:
     try:
-        with warnings.catch_warnings():
+        with _orbax_quiet.quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import orbax.checkpoint as ocp
     except ImportError:
@@ -161,7 +170,7 @@ def _orbax_path(path: pathlib.Path) -> Any:
 
 def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     # In a thread, since the caller may be inside an event loop, as in a notebook.
-    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+    with concurrent.futures.thread.ThreadPoolExecutor(1) as executor:
         return executor.submit(asyncio.run, coroutine).result()
 
 
@@ -177,29 +186,18 @@ def _sync_all(directory: pathlib.Path) -> None:
         _directory.sync_directory(pathlib.Path(parent))
 
 
-_committing: set[threading.Event] = set()
-
-
-@contextlib.contextmanager
-def _waited_for_at_exit() -> Generator[None]:
-    """Have the interpreter see the block through at its end, with all that Orbax needs."""
-    done = threading.Event()
-    _committing.add(done)
-    try:
-        yield
-    finally:
-        _committing.discard(done)
-        done.set()
+_committing: "weakref.WeakSet[SpreadSave]" = weakref.WeakSet()
 
 
 def _wait_at_exit() -> None:
-    for done in list(_committing):
-        done.wait()
+    for saving in list(_committing):
+        saving.wait()
 
 
 # At its end the interpreter first forbids new work in executors, which Orbax needs to finish, and
 # only then waits for threads and calls what `atexit` was given. There is no public way to come
-# before that; this is how `concurrent.futures` itself comes there. The last to register is first.
+# before that; this is how `concurrent.futures.thread` comes there when it is imported. The last
+# to register is the first to be called.
 _register: Callable[[Callable[[], None]], None] | None = getattr(
     threading, "_register_atexit", None
 )

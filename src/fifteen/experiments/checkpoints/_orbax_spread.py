@@ -85,7 +85,7 @@ def _request(leaf: EncodedLeaf, array: OpenArray, target: Any) -> Request:
     description = leaf.description or {}
     if "key" in description:
         return Request(array, _sharding_of_data(target, array.info.shape))
-    if leaf.info.dtype in _PYTHON or "dtype" in description:
+    if "scalar" in description or "dtype" in description:
         return Request(array)
     sharding = sharding_over_processes(target, leaf.info.shape)
     return Request(array, sharding, functools.partial(decode, description=leaf.description))
@@ -114,4 +114,6 @@ def _value(leaf: EncodedLeaf, data: Any, target: Any) -> Any:
         return empty if sharding is None else spread(empty, sharding)
     if leaf.stored is None or (description is not None and "dtype" in description):
         return decode(data, description)
-    return _PYTHON[leaf.info.dtype](data) if leaf.info.dtype in _PYTHON else data
+    if description is not None and "scalar" in description:
+        return _PYTHON[description["scalar"]](data)
+    return data
