@@ -22,6 +22,7 @@ from ._atoms import ATOMS_BY_CLASS, ATOMS_BY_TAG, read_atom
 from ._basic import BOOL, FLOAT, INT, NONE, STR, encode_text
 from ._classes import class_tag, decode_as
 from ._codec import (
+    CLASS_TAGS,
     Codec,
     Writing,
     codec_of,
@@ -153,7 +154,8 @@ def _encode_off_type(value: Any, writing: Writing, codec: Codec) -> Tree:
     if isinstance(value, enum.Enum) or form_kind(cls):
         raise refuse_type(value, codec.name)
     tree = encode_strict(value, writing)
-    tag = _FORCED.get(cls)
+    atom = ATOMS_BY_CLASS.get(cls)
+    tag = atom.tag if atom and atom.plain else _FORCED.get(cls)
     if tag is None:
         return tree
     if type(tree) is str:
@@ -180,7 +182,6 @@ def _decode_untagged(node: Node, reading: Reading) -> Any:
     return decode_items(node, ANY, reading)
 
 
-_CLASS_TAGS = ("!dataclass:", "!namedtuple:", "!enum:")
 _SCALAR_CODECS = (("!null", NONE), ("!bool", BOOL), ("!int", INT), ("!float", FLOAT), ("!str", STR))
 _CODECS_BY_TAG: dict[str, Codec] = {
     **dict(_SCALAR_CODECS),
@@ -216,7 +217,7 @@ def _decode(node: Node, reading: Reading) -> Any:
     cls = reading.classes.get(tag)
     if cls is not None:
         return decode_as(codec_of(cls), cls, node, reading)
-    if reading.bare and tag.startswith(_CLASS_TAGS):
+    if reading.bare and tag.startswith(CLASS_TAGS):
         return _decode_untagged(node, reading)
     value = decode_legacy(node, reading)
     if value is not NotImplemented:
@@ -239,7 +240,7 @@ def _decode_tagged_array(node: Node, reading: Reading) -> Any:
 
 def _unknown_tag(node: Node, reading: Reading) -> None:
     tag = node.tag.replace("tag:yaml.org,2002:", "!!")
-    if tag.startswith(_CLASS_TAGS):
+    if tag.startswith(CLASS_TAGS):
         name = tag.partition(":")[2]
         reading.error(
             node,
@@ -313,5 +314,8 @@ def make_opaque(expression: Any, origin: Any, arguments: tuple[Any, ...]) -> Cod
     def special(node: Node, reading: Reading) -> Any:
         return decode_subclass(cls, node, reading) if is_class and family(cls) else NotImplemented
 
-    codec = Codec(name, frozenset(["map"]), accepts, encode, decode, special=special, tagged=encode)
+    codec = Codec(
+        name, frozenset(["map"]), accepts, encode, decode, special=special, tagged=encode,
+        base=cls if is_class else None,
+    )  # fmt: skip
     return codec

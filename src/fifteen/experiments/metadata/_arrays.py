@@ -47,7 +47,7 @@ def as_plain_number(value: Any) -> Any:
         array = value
     else:
         return value
-    if isinstance(array, np.str_):
+    if array.dtype.kind == "U":
         return str(array)
     for wanted, plain in ((np.bool_, bool), (np.integer, int), (np.complexfloating, complex)):
         if np.issubdtype(array.dtype, wanted):
@@ -109,13 +109,13 @@ def _is_extended(dtype: Any) -> bool:
 
 def _nest(array: Any) -> Tree:
     if array.ndim:
-        return Sequence([_nest(part) for part in array])
+        return Sequence([_nest(array[i, ...]) for i in range(len(array))])
     if array.dtype == np.float32:
         # The shortest text of a float32 is shorter than that of the float64 that equals it.
         short = float(str(np.float32(array)))
         if np.float32(short) == array:
             return format_float(short)
-    number = as_plain_number(array[()])
+    number = as_plain_number(array)
     if type(number) is bool:
         return "true" if number else "false"
     if type(number) is int:
@@ -312,7 +312,8 @@ def _make_scalar(cls: Any) -> Codec:
         if not isinstance(number, bool | int | float | complex):
             return UNSET
         try:
-            made = cls(number)
+            # An abstract class, such as np.floating, leaves open which of its own to make.
+            made = cls(number) if cls.__subclasses__() == [] else number
         except (TypeError, ValueError, OverflowError):
             return UNSET
         return made if made == number or number != number else UNSET

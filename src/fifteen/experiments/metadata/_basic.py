@@ -19,6 +19,7 @@ from ._scalars import (
     parse_float,
     parse_int,
     quote,
+    resolve_plain,
 )
 from ._tree import Text, Tree
 from ._types import UNSET
@@ -71,6 +72,8 @@ def _decode_float(node: Node, reading: Reading) -> Any:
 
 def _decode_str(node: Node, reading: Reading) -> Any:
     if type(node) is ScalarNode and (node.style or node.value not in NULLS):
+        if reading.trial and not node.style:
+            reading.inexact += type(resolve_plain(node.value, reading.modern)) is not str
         return node.value
     hint = "" if type(node) is not ScalarNode else "; quote it if the text is meant"
     return reading.expected(node, "str", hint)
@@ -198,11 +201,14 @@ def make_literal(expression: Any, origin: Any, arguments: tuple[Any, ...]) -> Co
         return codecs[type(value)].encode(value, writing)
 
     def decode(node: Node, reading: Reading) -> Any:
+        found: list[tuple[int, Any]] = []
         for kind in codecs.values():
-            trial = Reading(reading.modern)
+            trial = reading.attempt()
             value = find(kind.read(node, trial))
             if not trial.errors and value is not UNSET:
-                return value
+                found.append((trial.inexact, value))
+        if found:
+            return min(found, key=lambda fit: fit[0])[1]
         text = node.value if type(node) is ScalarNode else ""
         return reading.expected(node, name, did_you_mean(text, [str(v) for v in values]))
 

@@ -61,6 +61,14 @@ def class_named(tag: str, candidates: list[type]) -> type | None:
     return None
 
 
+def may_be(codec: Codec, tag: str) -> bool:
+    """Tell whether a tag names what a type takes for one of its own."""
+    return any(
+        tag in member.tags or (member.base and class_named(tag, family(member.base)))
+        for member in (codec.members or (codec,))
+    )
+
+
 def family(cls: type) -> list[type]:
     """Return a class and all that inherit from it, as far as they have fields."""
     return [c for c in (cls, *subclasses(cls)) if form_kind(c)]
@@ -149,6 +157,7 @@ class _ClassCodec:
             decode=self.decode,
             special=special,
             tagged=tagged,
+            base=cls,
         )
         return codec
 

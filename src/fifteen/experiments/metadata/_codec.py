@@ -46,6 +46,7 @@ class Codec:
         adopt: returns the value of the type that equals a foreign one, or UNSET.
         owner: whether an untagged node of its kinds is meant for it, and not for the others.
         members: of a union, its alternatives.
+        base: the class whose family a tag may name, or None.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Codec:
     adopt: Callable[[Any], Any] | None = None
     owner: bool = False
     members: "tuple[Codec, ...]" = ()
+    base: type | None = None
 
     def read(self, node: Node, reading: Reading) -> Any:
         """Return the value of any node, or record an error."""
@@ -68,10 +70,13 @@ class Codec:
         return read_tagged(self, node, reading)
 
 
-OFF_TYPE_TAGS = frozenset(
-    ["!null", "!bool", "!int", "!float", "!str", "!list", "!tuple", "!set", "!frozenset"]
-) | {"!dict", "!missing", "tag:yaml.org,2002:python/tuple"}
-"""Tags that we, or PyYAML, write where a value is not what its field declares: they say so."""
+CLASS_TAGS = ("!dataclass:", "!namedtuple:", "!enum:")
+_OFF_TYPE_TAGS = ("tag:yaml.org,2002:binary", "tag:yaml.org,2002:python/tuple")
+
+
+def _says_its_type(tag: str) -> bool:
+    """Tell whether a tag is one that we, or PyYAML, write where a value is not as declared."""
+    return tag in _OFF_TYPE_TAGS or (tag.startswith("!") and not tag.startswith(CLASS_TAGS))
 
 
 class _Undeclared:
@@ -108,7 +113,7 @@ def read_tagged(codec: Codec, node: Node, reading: Reading) -> Any:
     adopted = codec.adopt(value) if codec.adopt else UNSET
     if adopted is not UNSET:
         return adopted
-    if node.tag in OFF_TYPE_TAGS:
+    if _says_its_type(node.tag):
         return value
     return reading.expected(node, codec.name)
 

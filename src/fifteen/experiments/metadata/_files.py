@@ -9,9 +9,9 @@ from typing import Any
 
 from .. import _directory
 from .._errors import ExperimentWarning, MetadataError, MetadataNotFoundError
-from ._classes import class_tag
+from ._classes import class_tag, may_be
 from ._codec import Codec, Writing, type_name
-from ._compose import END, HEADER, MAX_BYTES, MAX_DEPTH, Document, compose
+from ._compose import END, HEADER, MAX_BYTES, MAX_DEPTH, Document, compose, paused_collection
 from ._makers import OPEN, codec_of
 from ._problems import MAX_SHOWN, Reading, Refusal, explain, explain_refusal
 from ._same import difference
@@ -193,9 +193,11 @@ def decode(document: Document, expected_type: Any, where: str) -> tuple[Any, Rea
     codec = codec_of(expected_type)
     reading = Reading(document.modern)
     root = document.root
-    if document.hint and not root.tag and codec.members:
+    # The outermost object has no field that declares it; its class stands in the first line.
+    if document.hint and not root.tag and may_be(codec, document.hint):
         root.tag = document.hint
-    value = codec.read(root, reading)
+    with paused_collection(root.end_mark.index):
+        value = codec.read(root, reading)
     if reading.errors:
         raise MetadataError(explain(reading.errors, root, where))
     return value, reading

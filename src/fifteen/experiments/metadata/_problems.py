@@ -45,7 +45,7 @@ class Reading:
         unknown: keys that no field takes, and what to say of them.
     """
 
-    __slots__ = ("bare", "classes", "errors", "inexact", "modern", "unknown")
+    __slots__ = ("bare", "classes", "errors", "inexact", "modern", "trial", "unknown")
 
     def __init__(
         self, modern: bool, classes: dict[str, type] | None = None, bare: bool = False
@@ -55,8 +55,17 @@ class Reading:
         self.classes = classes or {}
         self.errors: list[tuple[Node, str]] = []
         self.unknown: list[tuple[Node, str]] = []
+        self.trial = False
+        """Whether other types are tried as well, so that it matters how well this one fits."""
         self.inexact = 0
-        """How many integers were taken for floats; of two readings the one with fewer is meant."""
+        """How many integers were taken for floats, and words of other types for strings; of two
+        readings the one with fewer is meant."""
+
+    def attempt(self) -> "Reading":
+        """Return a state in which another type may be tried, without a trace in this one."""
+        trial = Reading(self.modern, self.classes, self.bare)
+        trial.trial = True
+        return trial
 
     def error(self, node: Node, message: str) -> None:
         """Record a problem; reading goes on, and its result is not used."""

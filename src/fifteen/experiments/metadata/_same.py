@@ -48,7 +48,8 @@ def same(a: Any, b: Any) -> bool:
         return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
     if hasattr(a, "__dict__") and type(a).__eq__ is not object.__eq__ and not _is_value(a):
         return same(vars(a), vars(b))
-    return bool(a == b)
+    # Decimals show by their text what they are: 1.0 is no 1.00, and NaN is not even NaN.
+    return repr(a) == repr(b) if _is_value(a) else bool(a == b)
 
 
 _ABSENT: Any = object()

@@ -311,10 +311,22 @@ class _Names(dict[str, Any]):
         while frame := frame.f_back:
             if name in frame.f_locals and frame.f_globals.get("__name__") == self._base.__module__:
                 return frame.f_locals[name]
-        for found in subclasses(object):
-            if found.__qualname__ == f"{function}<locals>.{name}":
-                return found
-        raise KeyError(name)
+        found = _sibling(self._base, f"{function}<locals>.{name}")
+        if found is None:
+            raise KeyError(name)
+        return found
+
+
+def _sibling(cls: type, qualified_name: str) -> type | None:
+    """Return the class of that name which was defined with `cls`, in a function that returned.
+
+    The function may have run more than once; of several, it is the last one made before `cls`.
+    """
+    same_name = [c for c in subclasses(object) if c.__qualname__ == qualified_name]
+    same_name = [c for c in same_name if c.__module__ == cls.__module__]
+    age = {c: i for i, c in enumerate(type.__subclasses__(object))}
+    before = [c for c in same_name if age.get(c, -1) < age.get(cls, -1)]
+    return max(before, key=lambda c: age.get(c, -1)) if before else next(iter(same_name), None)
 
 
 def subclasses(cls: type) -> list[type]:

@@ -1,5 +1,6 @@
 """The codec of a union: which alternative a value is, and which a node is meant for."""
 
+import sys
 import types
 import typing
 from typing import Any, TypeVar, Union
@@ -40,9 +41,12 @@ def make_type_variable(expression: Any, origin: Any, arguments: tuple[Any, ...])
         return None
     if expression.__constraints__:
         return codec_of(Union[expression.__constraints__])  # noqa: UP007  # known at run time only
-    if expression.__bound__ is not None and not isinstance(expression.__bound__, typing.ForwardRef):
-        return codec_of(expression.__bound__)
-    return None
+    bound: Any = expression.__bound__
+    if isinstance(bound, typing.ForwardRef):
+        # Where the name of the bound cannot be found, nothing is known of the variable.
+        names = vars(sys.modules.get(expression.__module__, typing))
+        bound = names.get(bound.__forward_arg__)
+    return None if bound is None else codec_of(bound)
 
 
 def union_of(members: tuple[Codec, ...], name: str) -> Codec:
@@ -77,7 +81,7 @@ def union_of(members: tuple[Codec, ...], name: str) -> Codec:
         failed: Reading | None = None
         for member in members:
             if member.special:
-                trial = Reading(reading.modern, reading.classes)
+                trial = reading.attempt()
                 value = member.special(node, trial)
                 if value is not NotImplemented and not trial.errors and member.accepts(value):
                     return member.special(node, reading)
@@ -123,7 +127,7 @@ def _decode_best(meant: list[Codec], node: Node, reading: Reading) -> Any:
     fits: list[tuple[tuple[int, int, bool], Codec, Any, Reading]] = []
     failed: list[tuple[Codec, Reading]] = []
     for member in meant:
-        trial = Reading(reading.modern, reading.classes)
+        trial = reading.attempt()
         value = member.decode(node, trial)
         if trial.errors:
             failed.append((member, trial))

@@ -1,0 +1,40 @@
+"""Nothing in a file is run or imported, and no file takes long, fills the memory or crashes."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+HERE = pathlib.Path(__file__).parent
+READ_AS_DATA = {
+    # As Any, these are strange, and yet plain data.
+    "blank_30_MB", "byte_order_mark", "comment_30_MB", "date", "escapes_30_MB", "folded_30_MB",
+    "float_exponent", "float_of_a_million_digits", "header_hostile", "hex_of_a_million_digits",
+    "int_of_a_million_digits", "long_anchor", "one_line_30_MB", "one_quoted_30_MB", "range",
+    "sexagesimal", "utf_7", "value_key", "decimal_exponent", "alias_wide", "set_of_values",
+    "byte_order_mark_inside", "delete",
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_hostile_files_are_refused_or_read_as_data(tmp_path):
+    done = subprocess.run(
+        [sys.executable, HERE / "hostile_files.py", tmp_path],
+        capture_output=True, text=True, timeout=500, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len({result["file"] for result in results}) >= 60
+    assert not (tmp_path / "canary").exists()
+    for result in results:
+        name = result["file"]
+        assert result["status"] == 0, result
+        assert result["verdict"].startswith(("refused", "read")), result
+        assert result["cpu"] < 2, result
+        assert result["memory"] < 500e6, result
+        if result["type"] == "typing.Any":
+            assert (result["verdict"] == "read") == (name in READ_AS_DATA), result
+        elif name not in ("header_hostile", "byte_order_mark", "blank_30_MB", "comment_30_MB", "hex_of_a_million_digits"):
+            assert result["verdict"].startswith("refused"), result
