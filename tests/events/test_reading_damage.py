@@ -117,7 +117,23 @@ def test_a_record_torn_before_the_last_one(tmp_path):
 def test_zeros_at_the_end_as_a_crash_of_the_machine_leaves_them(tmp_path, zeros):
     steps, messages = read_steps(tmp_path, b"".join(records(20)) + bytes(zeros))
     assert steps == list(range(20))
-    assert len(messages) == (zeros >= 12)
+    assert messages == []
+
+
+def test_zeros_at_the_end_and_something_behind_them(tmp_path):
+    steps, messages = read_steps(tmp_path, b"".join(records(20)) + bytes(100) + b"\1" * 100)
+    assert steps == list(range(20))
+    assert len(messages) == 1
+
+
+def test_a_torn_record_larger_than_what_is_read_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(_reading_file, "_CHUNK", 1000)
+    large = frame(Event(step=1, graph_def=b"\7" * 10_000).SerializeToString())
+    for kept in (11, 12, 500, 5000, 9999):
+        data = b"".join([*records(20), large[:kept]])
+        assert read_steps(tmp_path, data) == (list(range(20)), [])
+    data = b"".join([*records(20), large, scalar(20)])
+    assert read_steps(tmp_path, data) == (list(range(21)), [])
 
 
 def test_zeros_in_the_middle(tmp_path):
@@ -261,6 +277,7 @@ def read_in_a_process(directory):
     return series, caught, kilobytes / 1024
 
 
+@pytest.mark.slow
 def test_a_record_that_claims_gigabytes_in_a_sparse_file_is_not_loaded(tmp_path):
     with open(tmp_path / NAME, "wb") as file:
         file.write(b"".join(records(20)))
@@ -272,17 +289,19 @@ def test_a_record_that_claims_gigabytes_in_a_sparse_file_is_not_loaded(tmp_path)
     assert mebibytes < 200
 
 
+@pytest.mark.slow
 def test_a_length_behind_the_end_of_a_sparse_file_is_not_loaded(tmp_path):
     with open(tmp_path / NAME, "wb") as file:
         file.write(b"".join(records(20)))
         file.write(header(1 << 62))
-        file.truncate(1 << 30)
+        file.truncate(1 << 28)
     series, caught, mebibytes = read_in_a_process(tmp_path)
     assert (series, caught) == (2, 0)
-    assert mebibytes < 300
+    assert mebibytes < 200
 
 
-def test_millions_of_tags_and_empty_values_take_bounded_memory(tmp_path):
+@pytest.mark.slow
+def test_many_tags_and_a_million_empty_values_take_bounded_memory(tmp_path):
     # Each of the values takes two bytes in the file.
     empty = b"\x2a" + b"\x80\x80\x80\x01" + b"\x0a\x00" * (1 << 20)
     tags = [
@@ -293,11 +312,11 @@ def test_millions_of_tags_and_empty_values_take_bounded_memory(tmp_path):
                 )
             ).SerializeToString()
         )
-        for n in range(60)
+        for n in range(12)
     ]
     (tmp_path / NAME).write_bytes(b"".join([*records(20), frame(empty), *tags]))
     _, _, mebibytes = read_in_a_process(tmp_path)
-    assert mebibytes < 1500
+    assert mebibytes < 400
 
 
 def test_tensorboard_reads_no_more_of_a_damaged_file_than_we(tmp_path):

@@ -21,6 +21,7 @@ _MOST_TAG_SETS = 256
 """A file with more combinations of tags in its events is kept tag by tag."""
 
 _MOST_DAMAGES = 8
+_NO_RECORD = "no record begins there"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,6 +55,21 @@ class Damage:
         return f"bytes {self.start} to {self.end} ({self.reason})"
 
 
+@dataclasses.dataclass(slots=True)
+class _Gap:
+    """Bytes behind which no record has been found so far.
+
+    Attributes:
+        start: where they begin.
+        is_torn: they begin with a record that the file does not hold whole.
+        is_zero: they are all zero, as a crash of the machine may leave the end of a file.
+    """
+
+    start: int
+    is_torn: bool
+    is_zero: bool
+
+
 class EventFile:
     """What has been read of an event file, from its beginning on."""
 
@@ -78,25 +94,29 @@ class EventFile:
             file: a file descriptor.
             size: how many bytes to read up to.
         """
-        position, wanted, gap, is_torn = self.end, _CHUNK, None, False
+        position, wanted = self.end, _CHUNK
+        gap: _Gap | None = None
         self._last_damage = None
         while position < size:
-            buffer = _read(file, min(wanted, size - position), position)
-            if not buffer:
-                break
-            remaining = size - position
-            frames = find_frames(buffer, remaining, gap is not None)
+            count = min(wanted, size - position)
+            buffer = _read(file, count, position)
+            if len(buffer) < count:
+                # Somebody has cut the file off meanwhile.
+                size = position + len(buffer)
+            frames = find_frames(buffer, size - position, is_within_gap=gap is not None)
             for start, end in frames.gaps:
-                begin = position + start if gap is None else gap
+                start = position + start if gap is None else gap.start
                 gap = None
-                self._add_damage(Damage(begin, position + end, "no record begins there"))
+                self._add_damage(Damage(start, position + end, _NO_RECORD))
             self._read_records(buffer, frames, position)
             if frames.is_lost:
+                is_zero = buffer.count(0, frames.end) == len(buffer) - frames.end
                 if gap is None:
-                    gap, is_torn = position + frames.end, frames.is_torn
-                if len(buffer) >= remaining:
-                    break
-                position += max(1, len(buffer) - _records.HEADER_BYTES + 1)
+                    gap = _Gap(position + frames.end, frames.is_torn, is_zero)
+                gap.is_zero &= is_zero
+                # A header may begin in this buffer and end in the next one.
+                is_last = position + len(buffer) >= size
+                position += len(buffer) if is_last else len(buffer) - _records.HEADER_BYTES + 1
                 wanted = _CHUNK
             else:
                 position += frames.end
@@ -104,12 +124,10 @@ class EventFile:
                 if frames.wanted > _LARGEST_RECORD:
                     end = position + frames.wanted
                     self._add_damage(Damage(position, end, "a record too large to be read"))
-                    position = end
-                elif frames.wanted > size - position:
-                    break
-        self.end = position if gap is None else gap
-        if gap is not None and not is_torn:
-            self._last_damage = Damage(gap, size, "no record begins there")
+                    position, wanted = end, _CHUNK
+        self.end = position if gap is None else gap.start
+        if gap is not None and not (gap.is_torn or gap.is_zero):
+            self._last_damage = Damage(gap.start, size, _NO_RECORD)
 
     def report(self, path: pathlib.Path) -> str | None:
         """Return a line on what was skipped, or None where nothing was."""
