@@ -117,6 +117,24 @@ def test_histograms_and_distributions(tmp_path, tensorboard, fast):
     assert median == pytest.approx(np.median(values), abs=0.02)
 
 
+@pytest.mark.slow
+def test_hparams_without_metrics_show_all_of_every_run(tmp_path, tensorboard):
+    for run, hparams in enumerate([{"rate": 0.1}, {"rate": 0.2, "depth": 3}, {"name": None}]):
+        directory = tmp_path / f"run{run}"
+        directory.mkdir()
+        log = EventLog(directory)
+        log.log_hparams(hparams, metrics=[])
+        log.log(scalars(loss=1.0), 1, 1, 1)
+        log.close()
+    experiment = tensorboard(tmp_path, fast=True).wait_for(
+        "hparams/experiment",
+        lambda found: len(found.get("hparamInfos", ())) == 3 and found.get("metricInfos"),
+        body={"experimentName": ""},
+    )
+    assert {info["name"] for info in experiment["hparamInfos"]} == {"rate", "depth", "name"}
+    assert [info["name"]["tag"] for info in experiment["metricInfos"]] == ["loss"]
+
+
 @LOADERS
 @pytest.mark.slow
 def test_hparams_of_three_experiments(tmp_path, tensorboard, fast):
