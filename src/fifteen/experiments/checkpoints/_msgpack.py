@@ -12,7 +12,7 @@ once more.
 
 import mmap
 import pathlib
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -25,6 +25,9 @@ from ._stored import Key, LeafInfo, damaged
 _ARRAY, _COMPLEX, _SCALAR = 1, 2, 3
 _CHUNKED = "__msgpack_chunked_array__"
 _SPREAD = "//GDAPlaceholder:"
+_DTYPES = {"<V2": "bfloat16", "|V2": "bfloat16"}
+"""What the first versions called a dtype that NumPy did not know."""
+
 _BYTES_LENGTH = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
 """msgpack's marks of bytes and of text, which old versions wrote bytes as: size of the length."""
 
@@ -35,7 +38,7 @@ class MsgpackFile:
     def __init__(self, path: pathlib.Path) -> None:
         self.path = path
         self._tree = load(path)
-        self._values = dict(flatten(self._tree, ()))
+        self._values = {key: leaf for key, leaf in flatten(self._tree).items() if is_leaf(leaf)}
         self._spread = self._open_spread()
 
     @property
@@ -63,7 +66,7 @@ class MsgpackFile:
 
     def nested(self, leaves: Mapping[Key, Any]) -> Any:
         """Put leaves that were read into nested dicts, as flax itself gives them."""
-        return _nest(self._tree, (), leaves)
+        return nest(self._tree, leaves)
 
     def _open_spread(self) -> Mapping[Key, Any]:
         names = {
@@ -131,7 +134,8 @@ def _array(data: bytes) -> HostArray:
     if unpacker.read_array_header() != 3:
         raise ValueError("an array without shape, dtype and bytes")
     shape = unpacker.unpack()
-    dtype = dtype_named(unpacker.unpack().decode())
+    name = str(unpacker.unpack(), "ascii")
+    dtype = dtype_named(_DTYPES.get(name, name))
     start = unpacker.tell()
     mark = data[start]
     # Short text has its length in the mark itself.
@@ -153,7 +157,7 @@ def _normal(tree: Any) -> Any:
             return {str(field): _normal(value) for field, value in zip(fields, values, strict=True)}
         return {str(key): _normal(value) for key, value in known.items()}
     if isinstance(tree, list):
-        return {str(number): _normal(value) for number, value in enumerate(cast(list[Any], tree))}
+        return [_normal(value) for value in cast(list[Any], tree)]
     return tree
 
 
@@ -161,16 +165,39 @@ def _in_order(numbered: Mapping[str, Any]) -> list[Any]:
     return [numbered[str(number)] for number in range(len(numbered))]
 
 
-def flatten(tree: Any, key: Key) -> Generator[tuple[Key, Any]]:
-    if isinstance(tree, dict):
-        for part, child in cast(dict[str, Any], tree).items():
-            yield from flatten(child, (*key, part))
-    elif tree is not None:
-        yield key, tree
+def flatten(tree: Any) -> dict[Key, Any]:
+    """Return what stands at the ends of a tree: leaves, None, and empty dicts and lists."""
+    found: dict[Key, Any] = {}
+
+    def visit(node: Any, key: Key) -> None:
+        children = _children(node)
+        for part, child in children:
+            visit(child, (*key, part))
+        if not children:
+            found[key] = node
+
+    visit(tree, ())
+    return found
 
 
-def _nest(tree: Any, key: Key, leaves: Mapping[Key, Any]) -> Any:
+def is_leaf(value: Any) -> bool:
+    """Whether what `flatten` found holds something."""
+    return value is not None and not isinstance(value, dict | list)
+
+
+def nest(tree: Any, leaves: Mapping[Key, Any], key: Key = ()) -> Any:
+    """Put leaves into a tree in the place of its own."""
+    nested = [nest(child, leaves, (*key, part)) for part, child in _children(tree)]
     if isinstance(tree, dict):
-        children = cast(dict[str, Any], tree)
-        return {part: _nest(child, (*key, part), leaves) for part, child in children.items()}
+        return dict(zip(cast(dict[str, Any], tree), nested, strict=True))
+    if isinstance(tree, list):
+        return nested
     return None if tree is None else leaves[key]
+
+
+def _children(tree: Any) -> list[tuple[str, Any]]:
+    if isinstance(tree, dict):
+        return list(cast(dict[str, Any], tree).items())
+    if isinstance(tree, list):
+        return [(str(number), child) for number, child in enumerate(cast(list[Any], tree))]
+    return []

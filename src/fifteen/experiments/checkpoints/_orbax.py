@@ -16,7 +16,7 @@ from typing import Any, cast
 import jax
 
 from . import _foreign_arrays
-from ._msgpack import flatten, load
+from ._msgpack import flatten, is_leaf, load
 from ._orbax_encoding import FILE
 from ._orbax_spread import SpreadDirectory
 from ._placing import info_of_target
@@ -25,8 +25,8 @@ from ._stored import Key, LeafInfo, StoredCheckpoint, damaged
 _DESCRIPTION, _OLD_DESCRIPTION, _STORE = "_METADATA", "checkpoint", "manifest.ocdbt"
 _PLACEHOLDER = "PLACEHOLDER://"
 _ARRAYS = ("jax.Array", "np.ndarray", "scalar")
-_LIST_INDEX = 1
-"""Orbax's `KeyType.SEQUENCE`."""
+_LIST_INDEX, _DICT_KEY = 1, 2
+"""Orbax's `KeyType`."""
 
 
 class OrbaxDirectory:
@@ -65,15 +65,11 @@ class OrbaxDirectory:
 
     def nested(self, leaves: Mapping[Key, Any]) -> Any:
         """Put leaves that were read into nested dicts and lists, as they were saved."""
-        root = _Node()
-        for key, entry in self._entries.items():
-            node = root
-            for part, kind in zip(key, entry.kinds, strict=True):
-                node.is_list = kind == _LIST_INDEX
-                node = node.children.setdefault(part, _Node())
-            node.value = leaves[key] if entry.is_leaf else entry.value
-            node.is_leaf = True
-        return root.build()
+        ends = {
+            key: leaves[key] if entry.is_leaf else entry.value
+            for key, entry in self._entries.items()
+        }
+        return _nest(ends, {key: entry.kinds for key, entry in self._entries.items()})
 
     def _info(self, key: Key, entry: "_Entry") -> LeafInfo:
         if not entry.is_array:
@@ -123,19 +119,18 @@ class _Entry:
         return self.is_array or self.kind == "value"
 
 
-class _Node:
-    def __init__(self) -> None:
-        self.children: dict[str, _Node] = {}
-        self.is_list = False
-        self.is_leaf = False
-        self.value: Any = None
-
-    def build(self) -> Any:
-        if self.is_leaf:
-            return self.value
-        if self.is_list:
-            return [self.children[part].build() for part in sorted(self.children, key=int)]
-        return {part: child.build() for part, child in self.children.items()}
+def _nest(ends: Mapping[Key, Any], kinds: Mapping[Key, tuple[int, ...]], depth: int = 0) -> Any:
+    """Put what stands at the ends of a tree into dicts and lists."""
+    first = next(iter(ends), ())
+    if len(first) == depth:
+        return ends.get(first, {})
+    children: dict[str, dict[Key, Any]] = {}
+    for key, end in ends.items():
+        children.setdefault(key[depth], {})[key] = end
+    nested = {part: _nest(child, kinds, depth + 1) for part, child in children.items()}
+    if kinds[first][depth] != _LIST_INDEX:
+        return nested
+    return [nested[part] for part in sorted(nested, key=int)]
 
 
 def open_directory(path: pathlib.Path) -> StoredCheckpoint:
@@ -205,13 +200,22 @@ def _new_entries(item: pathlib.Path) -> dict[Key, _Entry]:
 
 def _old_entries(item: pathlib.Path) -> dict[Key, _Entry]:
     entries: dict[Key, _Entry] = {}
-    for key, value in flatten(load(item / _OLD_DESCRIPTION), ()):
-        kinds = (0,) * len(key)
+    tree = load(item / _OLD_DESCRIPTION)
+    for key, value in flatten(tree).items():
+        kinds = _kinds_of(tree, key)
         if isinstance(value, str) and value.startswith(_PLACEHOLDER):
             entries[key] = _Entry("jax.Array", value.removeprefix(_PLACEHOLDER), kinds)
         else:
-            entries[key] = _Entry("value", ".".join(key), kinds, value)
+            entries[key] = _Entry("value" if is_leaf(value) else "empty", "", kinds, value)
     return entries
+
+
+def _kinds_of(tree: Any, key: Key) -> tuple[int, ...]:
+    kinds: list[int] = []
+    for part in key:
+        kinds.append(_LIST_INDEX if isinstance(tree, list) else _DICT_KEY)
+        tree = tree[int(part)] if isinstance(tree, list) else tree[part]
+    return tuple(kinds)
 
 
 def _empty(kind: str) -> Any:
