@@ -25,7 +25,9 @@ def bombs() -> dict[str, bytes]:
         b"a%d: &a%d {%s}\n" % (i, i, b", ".join(b"k%d: *a%d" % (j, i - 1) for j in range(10)))
         for i in range(1, 10)
     )
-    chain = b"- &b0 [1]\n" + b"".join(b"- &b%d [*b%d, *b%d]\n" % (i, i - 1, i - 1) for i in range(1, 60))
+    chain = b"- &b0 [1]\n" + b"".join(
+        b"- &b%d [*b%d, *b%d]\n" % (i, i - 1, i - 1) for i in range(1, 60)
+    )
     return {
         "aliases": lol,
         "alias_maps": maps,

@@ -10,11 +10,14 @@ import pytest
 HERE = pathlib.Path(__file__).parent
 READ_AS_DATA = {
     # As Any, these are strange, and yet plain data.
-    "blank_30_MB", "byte_order_mark", "comment_30_MB", "date", "escapes_30_MB", "folded_30_MB",
-    "float_exponent", "float_of_a_million_digits", "header_hostile", "hex_of_a_million_digits",
-    "int_of_a_million_digits", "long_anchor", "one_line_30_MB", "one_quoted_30_MB", "range",
-    "sexagesimal", "utf_7", "value_key", "decimal_exponent", "alias_wide", "set_of_values",
-    "byte_order_mark_inside", "delete",
+    "blank_30_MB", "byte_order_mark", "byte_order_mark_inside", "comment_30_MB", "date",
+    "decimal_exponent", "escapes_30_MB", "float_exponent", "float_of_a_million_digits",
+    "folded_30_MB", "header_hostile", "hex_of_a_million_digits", "int_of_a_million_digits",
+    "long_anchor", "one_line_30_MB", "one_quoted_30_MB", "range", "sexagesimal", "utf_7",
+    "value_key", "numpy_wide_text",
+}  # fmt: skip
+READ_AS_DECLARED = {
+    "blank_30_MB", "byte_order_mark", "comment_30_MB", "header_hostile", "hex_of_a_million_digits",
 }  # fmt: skip
 
 
@@ -36,5 +39,5 @@ def test_hostile_files_are_refused_or_read_as_data(tmp_path):
         assert result["memory"] < 500e6, result
         if result["type"] == "typing.Any":
             assert (result["verdict"] == "read") == (name in READ_AS_DATA), result
-        elif name not in ("header_hostile", "byte_order_mark", "blank_30_MB", "comment_30_MB", "hex_of_a_million_digits"):
-            assert result["verdict"].startswith("refused"), result
+        else:
+            assert (result["verdict"] == "read") <= (name in READ_AS_DECLARED), result

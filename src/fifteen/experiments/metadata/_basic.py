@@ -9,7 +9,7 @@ from yaml.nodes import Node, ScalarNode
 
 from ._arrays import as_plain_number
 from ._codec import Codec, Writing, codec_of, type_name, undeclared
-from ._problems import Reading, did_you_mean
+from ._problems import Reading, Refusal, did_you_mean
 from ._scalars import (
     BOOLS,
     NULLS,
@@ -127,10 +127,11 @@ def _encode_str(value: Any, writing: Writing) -> Tree:
 
 def encode_text(value: str) -> Tree:
     """Return a string's tree; one of several lines may get a block of its own."""
-    if "\n" in value:
-        quote(value)
-        return Text(value)
-    return quote(value)
+    try:
+        quoted = quote(value)
+    except ScalarError as error:
+        raise Refusal.because(str(error)) from None
+    return Text(value) if "\n" in value else quoted
 
 
 def _adopt(wanted: type) -> Any:

@@ -11,12 +11,21 @@ from .. import _directory
 from .._errors import ExperimentWarning, MetadataError, MetadataNotFoundError
 from ._classes import class_tag, may_be
 from ._codec import Codec, Writing, type_name
-from ._compose import END, HEADER, MAX_BYTES, MAX_DEPTH, Document, compose, paused_collection
+from ._compose import (
+    END,
+    HEADER,
+    MAX_BYTES,
+    MAX_DEPTH,
+    MAX_NODES,
+    Document,
+    compose,
+    paused_collection,
+)
 from ._makers import OPEN, codec_of
 from ._problems import MAX_SHOWN, Reading, Refusal, explain, explain_refusal
 from ._same import difference
 from ._scalars import ScalarError
-from ._tree import depth, render
+from ._tree import measure, render
 from ._types import form_kind
 
 SUFFIX = ".yaml"
@@ -110,11 +119,13 @@ def read_bytes(path: pathlib.Path) -> bytes:
         OSError: it cannot be opened.
         MetadataError: it is no file, or too large.
     """
+    # A pipe without a writer would keep a plain `open` waiting.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise MetadataError(f"{path}: not a file that metadata could be in")
     with open(descriptor, "rb", buffering=0) as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise MetadataError(f"{path}: not a file that metadata could be in")
         if status.st_size > MAX_BYTES:
             raise MetadataError(
                 f"{path}: {status.st_size:,} bytes, more than the {MAX_BYTES:,} that metadata "
@@ -135,8 +146,12 @@ def dump(object: Any, name: str) -> bytes:
     codec, hint = _codec_of_value(object)
     try:
         tree = codec.encode(object, writing)
-        if depth(tree) > MAX_DEPTH:
+        levels, count = measure(tree)
+        # A scalar is a level of its own to the reader, though not to the tree.
+        if levels + 1 > MAX_DEPTH:
             raise Refusal.because(f"more than {MAX_DEPTH} levels of values in one another")
+        if count > MAX_NODES:
+            raise Refusal.because(f"more than {MAX_NODES:,} values; use save_checkpoint")
         text = render(tree)
         header = HEADER.decode() + (f" {hint}" if hint else "")
         data = f"{header}\n{text}".encode()[:-1] + END

@@ -22,13 +22,22 @@ from ._problems import Reading
 from ._scalars import ScalarError, shorten
 
 _PYTHON = "tag:yaml.org,2002:python/"
-_MAX_RANGE = 2**63
 
 
 def _path(cls: Any) -> Callable[[list[Any]], Any]:
     def make(arguments: list[Any]) -> Any:
         if not all(type(part) is str for part in arguments):
             raise ScalarError("a path is made of strings")
+        return cls(*arguments)
+
+    return make
+
+
+def _collection(cls: Any) -> Callable[[list[Any]], Any]:
+    def make(arguments: list[Any]) -> Any:
+        # A range is small, and what is made of one may be endless.
+        if arguments and not isinstance(arguments[0], list | tuple | dict | set | frozenset):
+            raise ScalarError(f"a {cls.__name__} is made of a list")
         return cls(*arguments)
 
     return make
@@ -83,15 +92,15 @@ _CALLS: dict[str, Callable[[list[Any]], Any]] = {
     "pathlib.PurePath": _path(pathlib.PurePath),
     "pathlib.PurePosixPath": _path(pathlib.PurePosixPath),
     "pathlib.PureWindowsPath": _path(pathlib.PureWindowsPath),
-    "builtins.frozenset": lambda a: frozenset(*a),
-    "builtins.set": lambda a: set(*a),
+    "builtins.frozenset": _collection(frozenset),
+    "builtins.set": _collection(set),
     "builtins.range": lambda a: range(*a),
     "builtins.slice": lambda a: slice(*a),
     "builtins.complex": lambda a: complex(*a),
     "builtins.bytearray": lambda a: bytes(*a[:1]) if type(a[0]) is bytes else a[0].encode("latin1"),
-    "collections.OrderedDict": lambda a: collections.OrderedDict(*a),
-    "collections.deque": lambda a: collections.deque(*a),
-    "collections.Counter": lambda a: collections.Counter(*a),
+    "collections.OrderedDict": _collection(collections.OrderedDict),
+    "collections.deque": _collection(collections.deque),
+    "collections.Counter": _collection(collections.Counter),
     "datetime.date": _date,
     "datetime.datetime": _datetime,
     "datetime.time": _time,

@@ -112,8 +112,10 @@ def resolve_plain(text: str, modern: bool) -> Any:
         return float(text.replace(".", ""))
     if modern and _FLOAT.fullmatch(text):
         return float(text.replace("_", ""))
-    if ":" in text and (_SEXAGESIMAL.fullmatch(text) or _SEXAGESIMAL_FLOAT.fullmatch(text)):
-        return _parse_sexagesimal(text)
+    if ":" in text and len(text) < 100:
+        if _SEXAGESIMAL.fullmatch(text) or _SEXAGESIMAL_FLOAT.fullmatch(text):
+            return _parse_sexagesimal(text)
+        return _resolve_timestamp(text)
     if text[4:5] == "-":
         return _resolve_timestamp(text)
     return text
@@ -143,7 +145,7 @@ def _resolve_timestamp(text: str) -> Any:
             return datetime.date.fromisoformat(text)
         if _TIMESTAMP.fullmatch(text):
             return parse_datetime(text)
-    except ScalarError:
+    except ValueError:
         pass
     return text
 

@@ -51,20 +51,21 @@ def render(tree: Tree) -> str:
     return "\n".join(lines) + "\n"
 
 
-def depth(tree: Tree) -> int:
-    """Return how deep the sequences and mappings of a tree lie in one another."""
-    deepest = 0
+def measure(tree: Tree) -> tuple[int, int]:
+    """Return how deep the values of a tree lie in one another, and how many there are."""
+    deepest, count = 0, 1
     stack: list[tuple[Tree, int]] = [(tree, 1)]
     while stack:
         node, level = stack.pop()
         deepest = max(deepest, level)
         if type(node) is Sequence:
+            count += len(node.items)
             stack.extend((item, level + 1) for item in node.items if type(item) is not str)
         elif type(node) is Mapping:
-            for key, value in node.pairs:
-                stack.append((key, level + 1))
-                stack.append((value, level + 1))
-    return deepest
+            count += 2 * len(node.pairs)
+            for pair in node.pairs:
+                stack.extend((part, level + 1) for part in pair if type(part) is not str)
+    return deepest, count
 
 
 def _render_value(start: str, tree: Tree, indent: str, lines: list[str]) -> None:
