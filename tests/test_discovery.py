@@ -12,6 +12,7 @@ from fifteen.experiments import (
     _last_step,
 )
 from fifteen.experiments._discovery import find_experiments, find_paths, summarize
+from fifteen.experiments.events import _records
 
 
 def touch(root, *names):
@@ -274,3 +275,17 @@ def test_last_step_of_garbage(tmp_path):
     (tmp_path / "events.out.tfevents.1.host").write_bytes(os.urandom(100_000))
     (tmp_path / "events.out.tfevents.2.host").write_bytes(bytes(100_000))
     assert summarize(tmp_path).last_step is None
+
+
+def test_last_step_of_what_cannot_be_read(tmp_path):
+    (tmp_path / "events.out.tfevents.1.host").mkdir()
+    (tmp_path / "events.out.tfevents.2.host").symlink_to("absent")
+    assert summarize(tmp_path).last_step is None
+
+
+def test_last_step_before_what_is_no_event(tmp_path):
+    with Experiment(tmp_path, verbose=False) as experiment:
+        log(experiment, [3])
+    (path,) = tmp_path.glob("*tfevents*")
+    path.write_bytes(path.read_bytes() + _records.frame(b"\xff" * 20))
+    assert summarize(tmp_path).last_step == 3

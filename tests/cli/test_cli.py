@@ -15,6 +15,7 @@ import sys
 import time
 from importlib.metadata import entry_points
 
+import flax.serialization
 import numpy as np
 import pytest
 
@@ -186,6 +187,11 @@ def test_list_columns_of_classes_and_single_values(run, tmp_path):
     assert listed.stderr == ""
 
 
+def test_list_backwards(run, root):
+    rows = table(run("list", "runs", "--reverse", cwd=root).stdout)
+    assert [row[0] for row in rows[1:]] == ["run_10", "run_2", "run_1"]
+
+
 def test_list_for_programs(run, root):
     arguments = ("list", "runs", "--columns", "optimizer.lr", "--sort", "optimizer.lr")
     listed = json.loads(run(*arguments, "--format", "json", cwd=root).stdout)
@@ -246,6 +252,26 @@ def test_show_leaves(run, root):
     ).stdout
     assert "leaves of checkpoint_best_70" in output
     assert re.search(r"^w +float64 +\(2,\)$", output, re.MULTILINE)
+
+
+def test_show_leaves_of_an_old_checkpoint_under_a_name_of_its_own(run, tmp_path):
+    (tmp_path / "best_7").write_bytes(flax.serialization.to_bytes({"w": np.ones((3, 4))}))
+    output = run("show", ".", "--leaves", "--prefix", "best_", cwd=tmp_path).stdout
+    assert "leaves of best_7" in output
+    assert re.search(r"^w +float64 +\(3, 4\)$", output, re.MULTILINE)
+
+
+def test_show_text_as_it_is(run, tmp_path):
+    Experiment(tmp_path / "a", verbose=False).write_metadata("config", {"x": "a\n\tb\u2028c\n"})
+    output = run("show", "a", cwd=tmp_path).stdout
+    assert "b\u2028c" in output or r"b\u2028c" in output or r"b\Lc" in output
+    assert not output.endswith("...\n")
+
+
+def test_show_nothing_but_not_a_number(run, tmp_path):
+    with Experiment(tmp_path, verbose=False) as experiment:
+        experiment.log(TensorboardLogData(scalars={"x": float("nan")}), step=1)
+    assert table(run("show", tmp_path).stdout)[-1] == ["x", "1", "1", "nan", "nan", "nan"]
 
 
 def test_show_selected(run, root):
@@ -400,6 +426,18 @@ def test_move(run, tmp_path):
     assert not (tmp_path / "a").exists()
     moved = Experiment(tmp_path / "deep" / "b", verbose=False)
     assert moved.read_metadata("config", dict) == {"x": 1}
+
+
+# Names that cannot be shown
+
+
+@pytest.mark.slow
+def test_names_that_the_encoding_does_not_have(tmp_path):
+    odd = pathlib.Path(os.fsdecode(os.fsencode(tmp_path) + b"/run_\xff"))
+    Experiment(odd, verbose=False).write_metadata("config", {"x": 1})
+    Experiment(tmp_path / "run_é", verbose=False).write_metadata("config", {"x": 1})
+    output = run_process("list", cwd=tmp_path, PYTHONIOENCODING="ascii").stdout
+    assert [row[0] for row in table(output)] == ["name", r"run_\xe9", r"run_\udcff"]
 
 
 # Errors

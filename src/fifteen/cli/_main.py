@@ -4,6 +4,7 @@ JAX is imported only once a command runs, so that `fifteen --help` answers fast.
 """
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -29,6 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: help was asked for (0), or the arguments are wrong (2).
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal's encoding does not have must not end the command.
+            stream.reconfigure(errors="backslashreplace")
     with _tell_warnings():
         try:
             _run(sys.argv[1:] if arguments is None else list(arguments))

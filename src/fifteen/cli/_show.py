@@ -42,6 +42,8 @@ def show(
     names = matching(metadata, summary.metadata, "metadata") if metadata else summary.metadata
     shown_tags = matching(tags, fields.scalars, "scalar") if tags else list(fields.scalars)
     shown_leaves = fields.experiment.checkpoint_leaves(step, prefix) if leaves else None
+    if step is None and leaves:
+        step = fields.experiment.checkpoint_steps(prefix)[-1]
 
     print(printable(str(directory)))
     print(f"{show_bytes(summary.size)}, changed {show_time(summary.modified)}")
@@ -49,18 +51,17 @@ def show(
         _show_metadata(fields.experiment.data_dir / f"{name}.yaml", name, whole=bool(metadata))
     _show_checkpoints(summary)
     if shown_leaves is not None:
-        _show_leaves(
-            shown_leaves, prefix, summary.checkpoints[prefix][-1] if step is None else step
-        )
+        _show_leaves(shown_leaves, f"{prefix}{step}")
     _show_scalars(fields, shown_tags)
 
 
 def _show_metadata(path: pathlib.Path, name: str, whole: bool) -> None:
     _title(f"{name}.yaml")
-    lines = path.read_text(encoding="utf-8", errors="replace").removesuffix("...\n").splitlines()
+    text = path.read_text(encoding="utf-8", errors="replace")
+    lines = text.removesuffix("\n").removesuffix("\n...").split("\n")
     shown = lines if whole or len(lines) <= _LINES else lines[: _LINES - 1]
     for line in shown:
-        print(printable(line))
+        print(printable(line.expandtabs()))
     if len(shown) < len(lines):
         print(f"[{len(lines) - len(shown)} more lines; --metadata {name} shows them]")
 
@@ -77,8 +78,8 @@ def _show_checkpoints(summary: "Summary") -> None:
     print_table(columns, rows, "table")
 
 
-def _show_leaves(leaves: "dict[str, LeafInfo]", prefix: str, step: int) -> None:
-    _title(f"leaves of {prefix}{step}")
+def _show_leaves(leaves: "dict[str, LeafInfo]", checkpoint: str) -> None:
+    _title(f"leaves of {checkpoint}")
     columns = [_text("leaf"), _text("dtype"), _text("shape")]
     print_table(columns, [[name, leaf.dtype, leaf.shape] for name, leaf in leaves.items()], "table")
 

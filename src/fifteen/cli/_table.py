@@ -25,9 +25,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def show_value(value: Any) -> str:
-    """Write a value for people, in one line: numbers to six digits, absent ones as a dash."""
-    if value is None:
-        return _ABSENT
+    """Write a value for people, in one line and numbers to six digits."""
     if isinstance(value, float):
         return f"{value:.6g}"
     return printable(str(value))
