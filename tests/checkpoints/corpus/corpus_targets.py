@@ -210,6 +210,10 @@ def frozen_dict(make: Maker) -> Any:
 @functools.cache
 def optimizer(name: str) -> Any:
     """One object a name, since a TrainState's structure is equal only for the same optimizer."""
+    if name == "flax.optim":
+        from flax import optim
+
+        return optim.Adam(learning_rate=1e-3)
     import optax
 
     return optax.adam(1e-3) if name == "adam" else optax.sgd(1e-2, momentum=0.9)
@@ -233,27 +237,27 @@ def train_state_frozen(make: Maker) -> Any:
     return state.replace(step=make.jax((), "int32"), opt_state=make.like(state.opt_state))
 
 
-def struct_dataclass(make: Maker) -> Any:
+@functools.lru_cache(maxsize=None)
+def model_class() -> Any:
     from flax import struct
 
-    global Model
-    if "Model" not in globals():
+    @struct.dataclass
+    class Model:
+        weights: Any
+        step: Any
+        name: str = struct.field(pytree_node=False, default="model")
 
-        @struct.dataclass
-        class Model:
-            weights: Any
-            step: Any
-            name: str = struct.field(pytree_node=False, default="model")
+    return Model
 
-    return Model(weights=params(make), step=make.jax((), "int32"))
+
+def struct_dataclass(make: Maker) -> Any:
+    return model_class()(weights=params(make), step=make.jax((), "int32"))
 
 
 def optim_adam(make: Maker) -> Any:
     """The optimizers that flax had until 0.5; there is no such target any more."""
-    from flax import optim
-
-    optimizer = optim.Adam(learning_rate=1e-3).create(params(make))
-    return optimizer.replace(state=make.like(optimizer.state))
+    made = optimizer("flax.optim").create(params(make))
+    return made.replace(state=make.like(made.state))
 
 
 def chunked(make: Maker) -> Any:

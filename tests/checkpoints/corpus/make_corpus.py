@@ -90,7 +90,7 @@ def main() -> None:
 
     shutil.rmtree(CASES, ignore_errors=True)
     kept: dict[str, list[pathlib.Path]] = {}
-    for case in sorted(written.glob("*/*/"), key=writer_order):
+    for case in sorted((file.parent for file in written.glob("*/*/case.json")), key=writer_order):
         twin = next((other for other in kept.get(case.name, []) if equal(case, other)), None)
         if twin is not None:
             description = json.loads((twin / "case.json").read_text())

@@ -5,6 +5,7 @@ since. None of this has a part in the bytes that flax writes.
 """
 
 import glob
+import io
 import os
 import shutil
 import sys
@@ -14,11 +15,11 @@ import jax
 import jax.tree_util
 
 
-class File:
-    """`gfile.GFile`: a file, opened."""
+class File(io.FileIO):
+    """`gfile.GFile`: a file, opened, that knows its size."""
 
-    def __new__(cls, path, mode="r"):
-        return open(path, mode)
+    def size(self):
+        return os.stat(self.fileno()).st_size
 
 
 def rename(source, destination, overwrite=False):

@@ -63,7 +63,8 @@ class Corpus:
                 except Exception as error:
                     into_target = f"{type(error).__name__}: {str(error).splitlines()[0][:150]}"
         except Exception as error:
-            shutil.rmtree(case)
+            # A failed save of Orbax may still be at work in its threads; no `case.json`, no case.
+            shutil.rmtree(case, ignore_errors=True)
             text = str(error).splitlines()[0][:200] if str(error) else ""
             text = text.replace(str(case), "CASE")
             self.failures.append(
