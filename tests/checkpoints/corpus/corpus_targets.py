@@ -237,7 +237,7 @@ def train_state_frozen(make: Maker) -> Any:
     return state.replace(step=make.jax((), "int32"), opt_state=make.like(state.opt_state))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def model_class() -> Any:
     from flax import struct
 
