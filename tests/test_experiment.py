@@ -500,6 +500,7 @@ class TestLog:
     def test_hparams_refuses_what_has_no_names(self, experiment):
         with pytest.raises(LogDataError, match="expected a dataclass or a mapping, found int"):
             experiment.log_hparams(3)
+        experiment.log_hparams({})
         with pytest.raises(LogDataError, match="expected several tags, found the str 'loss'"):
             experiment.log_hparams({"a": 1}, metrics="loss")
 

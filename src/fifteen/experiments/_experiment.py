@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _directory, _processes, _provenance, events, metadata
-from ._errors import LogDataError
 from ._handle import Handle
 from ._log_data import TensorboardLogData
 from .checkpoints import LeafInfo
@@ -145,7 +144,7 @@ class Experiment(Handle):
         Raises:
             CheckpointExistsError: the step is not above the latest, and `overwrite` is not set.
             CheckpointError: the target, step or `keep` cannot be saved as asked.
-            OSError: the disk is full or cannot be written. Earlier checkpoints are whole.
+            OSError: the disk is full, or something like it. Earlier checkpoints are whole.
 
         Example:
             >>> path = experiment.save_checkpoint({"weights": jnp.ones(3)}, step=100, keep=3)
@@ -154,13 +153,11 @@ class Experiment(Handle):
         """
         session = self._session
         session.check()
+        if not blocking:
+            session.keep()
+        asked = (target, step, prefix, keep, overwrite, keep_every_n_steps, blocking)
         with self._quiet(), self._making_directory():
-            if not blocking:
-                session.keep()
-            path = session.checkpoints.save(
-                target, step, prefix, keep, overwrite, keep_every_n_steps, blocking,
-                before_commit=session.write_logs,
-            )  # fmt: skip
+            path = session.checkpoints.save(*asked, before_commit=session.write_logs)
         self._print("Saved checkpoint to" if blocking else "Saving checkpoint to", path)
         return str(path)
 
@@ -280,10 +277,6 @@ class Experiment(Handle):
         Example:
             >>> experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=1)
         """
-        if not isinstance(log_data, TensorboardLogData):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise LogDataError(
-                f"log_data: expected TensorboardLogData, found {type(log_data).__name__}"
-            )
         session = self._session
         log = session.events if session.is_logging else self._open_events()
         log.log(log_data, step, log_scalars_every_n, log_histograms_every_n, not self.verbose)
@@ -314,12 +307,6 @@ class Experiment(Handle):
             >>> experiment.log_hparams({"learning_rate": 1e-3}, metrics=("test/accuracy",))
         """
         flat: Mapping[str, Any] = metadata.flatten(hparams)
-        if list(flat) == [""]:
-            raise LogDataError(
-                f"hparams: expected a dataclass or a mapping, found {type(hparams).__name__}"
-            )
-        if isinstance(metrics, str):
-            raise LogDataError(f"metrics: expected several tags, found the str {metrics!r}")
         self._open_events().log_hparams(flat, metrics, not self.verbose)
 
     def read_scalars(self, tags: Iterable[str] | None = None) -> dict[str, ScalarSeries]:

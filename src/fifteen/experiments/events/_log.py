@@ -1,6 +1,7 @@
 """EventLog: what `Experiment.log` hands over, and to whom."""
 
 import contextlib
+import dataclasses
 import inspect
 import pathlib
 import time
@@ -79,7 +80,12 @@ class EventLog:
                 "log_scalars_every_n and log_histograms_every_n: expected at least 1, found "
                 f"{scalars_every_n} and {histograms_every_n}"
             )
-        scalars, histograms = log_data.scalars, log_data.histograms
+        try:
+            scalars, histograms = log_data.scalars, log_data.histograms
+        except AttributeError:
+            raise LogDataError(
+                f"log_data: expected TensorboardLogData, found {type(log_data).__name__}"
+            ) from None
         if type(step) is int:
             _problems.check_range(step)
             # Decided at once; where the step is on a device, the thread that writes decides.
@@ -151,6 +157,16 @@ class EventLog:
             metrics: tags of scalars that become columns; all, if none is named.
             quiet: do not warn of what the thread that writes has met.
         """
+        if not all(hparams):
+            # What has no names of its own is called nothing; and what has no values is kept whole.
+            (whole,) = hparams.values()
+            if not isinstance(whole, Mapping) and not dataclasses.is_dataclass(whole):
+                raise LogDataError(
+                    f"hparams: expected a dataclass or a mapping, found {type(whole).__name__}"
+                )
+            hparams = {}
+        if isinstance(metrics, str):
+            raise LogDataError(f"metrics: expected several tags, found the str {metrics!r}")
         if self._writes:
             for summary in _hparams.summaries(hparams, metrics):
                 self._writer.put(Encoded(_protobuf.event(time.time(), 0, summary)))
