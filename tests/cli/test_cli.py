@@ -131,12 +131,12 @@ def test_list_here_and_of_one_experiment(run, root):
 
 def test_list_columns(run, root):
     result = run(
-        "list", "runs", "--columns", "config.optimizer.lr", "name", "test/accuracy",
+        "list", "runs", "--columns", "config.optimizer.lr", "optimizer.name", "test/accuracy",
         "train/loss:min", "--sort", "test/accuracy", "--reverse", cwd=root,
     )  # fmt: skip
     rows = [[row[0], *row[5:]] for row in table(result.stdout)]
     assert rows == [
-        ["name", "config.optimizer.lr", "name", "test/accuracy", "train/loss:min"],
+        ["name", "config.optimizer.lr", "optimizer.name", "test/accuracy", "train/loss:min"],
         ["run_1", "0.1", "adam", "1", "1"],
         ["run_2", "0.01", "adam", "0.91", "0.1"],
         ["run_10", "0.001", "adam", "0.901", "0.01"],
@@ -185,6 +185,34 @@ def test_list_columns_of_classes_and_single_values(run, tmp_path):
     ]
     assert rows == [["a", "0.1", "/data/a", "17"], ["b", "0.2", "/data/b", "17"]]
     assert listed.stderr == ""
+
+
+def test_list_nothing_and_not_a_number(run, tmp_path):
+    for name, x in (("a", 2.0), ("b", None), ("c", float("nan")), ("d", 1.0), ("e", "text")):
+        experiment = Experiment(tmp_path / name, verbose=False)
+        experiment.write_metadata("config", {"x": x, "none": None})
+    Experiment(tmp_path / "f", verbose=False).write_metadata("config", {"none": None})
+    for more, order in (
+        ([], ["d 1", "a 2", "e text", "b None", "c nan", "f -"]),
+        (["--reverse"], ["e text", "a 2", "d 1", "b None", "c nan", "f -"]),
+    ):
+        output = run("list", "--columns", "x", "none", "--sort", "x", *more, cwd=tmp_path).stdout
+        rows = table(output)[1:]
+        assert [f"{row[0]} {row[-2]}" for row in rows] == order
+        assert {row[-1] for row in rows} == {"None"}
+    listed = json.loads(run("list", "--columns", "x", "--format", "json", cwd=tmp_path).stdout)
+    assert [row["x"] for row in listed] == [2.0, None, "NaN", 1.0, "text", None]
+
+
+def test_list_past_what_vanishes(run, tmp_path, monkeypatch):
+    from fifteen.experiments import _discovery
+
+    for name in ("a", "b"):
+        Experiment(tmp_path / name, verbose=False).write_metadata("config", {})
+    monkeypatch.setattr(
+        _discovery, "find_paths", lambda root: [root / "a", root / "gone", root / "b"]
+    )
+    assert [row[0] for row in table(run("list", cwd=tmp_path).stdout)[1:]] == ["a", "b"]
 
 
 def test_list_backwards(run, root):
@@ -354,9 +382,19 @@ def test_compare_equal_and_absent(run, tmp_path):
         "config", {"a": 1, "b": [1], "c": "x"}
     )
     assert table(run("compare", "x/run", "y/run", cwd=tmp_path).stdout) == [
-        ["metadata", "x/run", "y/run"],
+        ["metadata", "./x/run", "./y/run"],
         ["config.b", "[1, 2]", "[1]"],
         ["config.c", "-", "x"],
+    ]
+
+
+def test_compare_none_with_nothing(run, tmp_path):
+    for name, config in (("kind", {"x": None}), ("b", {"y": 1})):
+        Experiment(tmp_path / name, verbose=False).write_metadata("config", config)
+    assert table(run("compare", "kind", "b", cwd=tmp_path).stdout) == [
+        ["metadata", "./kind", "./b"],
+        ["config.x", "None", "-"],
+        ["config.y", "-", "1"],
     ]
 
 
@@ -449,6 +487,7 @@ def test_names_that_the_encoding_does_not_have(tmp_path):
         (["list", "absent"], "absent: expected a directory, found nothing"),
         (["list", "runs/run_1/config.yaml"], "expected a directory, found a file"),
         (["list", "runs", "--columns", "lrr"], "called 'lrr'; there is: config.optimizer.name"),
+        (["list", "runs", "--columns", "name"], "'name' is a column already; write more of the"),
         (["list", "runs", "--sort", "loss"], "cannot sort by 'loss'; the columns are: name, step"),
         (["show", "absent"], "absent: expected an experiment, found nothing"),
         (["show", "runs/run_1", "--metadata", "x"], "no metadata is called 'x'; there is: config"),

@@ -8,7 +8,10 @@ from tyro.conf import Positional, arg
 
 from ._arguments import Directory, Flag, Names
 from ._fields import PROVENANCE, STATISTICS, Fields, matching, statistic
-from ._table import Column, Format, print_table
+from ._table import ABSENT, Column, Format, print_table
+
+_KEYS = ("kind", "name")
+"""What stands before the experiments' values, for other programs."""
 
 
 def compare(
@@ -40,7 +43,7 @@ def compare(
     labels = [Column(label) for label in _labels(directories)]
     if format != "table":
         kinds = [["metadata", *row] for row in found] + [["scalar", *row] for row in scalars]
-        print_table([Column("kind"), Column("name"), *labels], kinds, format)
+        print_table([*map(Column, _KEYS), *labels], kinds, format)
         return
     if found:
         print_table([Column("metadata", is_number=False), *labels], found, format)
@@ -64,7 +67,7 @@ def _compare_metadata(
     flat = [field.metadata(wanted) for field in fields]
     rows: list[list[Any]] = []
     for key in dict.fromkeys(key for values in flat for key in values):
-        values = [values.get(key) for values in flat]
+        values = [values.get(key, ABSENT) for values in flat]
         is_equal = all(key in values for values in flat) and len(set(map(repr, values))) == 1
         if equal_ones or not is_equal:
             rows.append([key, *values])
@@ -79,7 +82,7 @@ def _compare_scalars(fields: list[Fields], patterns: tuple[str, ...]) -> list[li
     rows: list[list[Any]] = []
     for tag in tags:
         for wanted in STATISTICS:
-            values = [statistic(found[tag], wanted) if tag in found else None for found in curves]
+            values = [statistic(found[tag], wanted) if tag in found else ABSENT for found in curves]
             rows.append([f"{tag} {wanted}", *values])
     return rows
 
@@ -88,7 +91,7 @@ def _labels(directories: list[pathlib.Path]) -> list[str]:
     """Return the shortest ends of the paths that tell them apart."""
     paths = [pathlib.Path(os.path.abspath(directory)) for directory in directories]
     names = [path.name for path in paths]
-    if len(set(names)) == len(names):
+    if len({*names, *_KEYS}) == len(names) + len(_KEYS):
         return names
-    common = os.path.commonpath(paths)
-    return [os.path.relpath(path, common) for path in paths]
+    common = os.path.commonpath([path.parent for path in paths])
+    return [f"./{os.path.relpath(path, common)}" for path in paths]

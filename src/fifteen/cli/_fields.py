@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from ._errors import CommandError
+from ._table import ABSENT
 
 if TYPE_CHECKING:
     from fifteen.experiments import ScalarSeries
@@ -33,7 +34,8 @@ class Fields:
     def __init__(self, directory: pathlib.Path) -> None:
         from fifteen.experiments import Experiment
 
-        self.experiment: Experiment = Experiment(directory).assert_exists()
+        self.experiment = Experiment(directory).assert_exists()
+        self._metadata: dict[str, dict[str, Any]] = {}
 
     def metadata(self, names: Iterable[str]) -> dict[str, Any]:
         """Return the values of metadata by dotted names that begin with the metadata's name."""
@@ -50,7 +52,7 @@ class Fields:
         return [*self.metadata(self._own_metadata()), *self.scalars]
 
     def value(self, name: str) -> Any:
-        """Return a value by its name; None if there is none.
+        """Return a value by its name, or `ABSENT`.
 
         Args:
             name: the end of a dotted name in the metadata (`config.optimizer.lr`, `lr`), or a
@@ -72,20 +74,16 @@ class Fields:
         if PROVENANCE in self.experiment.metadata_names():
             values = self.metadata([PROVENANCE])
             key = _ending_in(name, values)
-        return None if key is None else values[key]
+        return ABSENT if key is None else values[key]
 
     def _own_metadata(self) -> list[str]:
         return [name for name in self.experiment.metadata_names() if name != PROVENANCE]
 
     def _metadata_of(self, name: str) -> dict[str, Any]:
-        if name not in self._read:
+        if name not in self._metadata:
             values = _read_metadata(self.experiment.data_dir / f"{name}.yaml")
-            self._read[name] = {f"{name}.{key}" if key else name: values[key] for key in values}
-        return self._read[name]
-
-    @functools.cached_property
-    def _read(self) -> dict[str, dict[str, Any]]:
-        return {}
+            self._metadata[name] = {f"{name}.{key}" if key else name: values[key] for key in values}
+        return self._metadata[name]
 
 
 def _ending_in(name: str, names: Iterable[str]) -> str | None:

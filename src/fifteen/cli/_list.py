@@ -1,5 +1,7 @@
 """`fifteen list`."""
 
+import contextlib
+import math
 import os
 import pathlib
 import sys
@@ -11,7 +13,7 @@ from tyro.conf import Positional, arg
 from ._arguments import Flag, Names
 from ._errors import CommandError
 from ._fields import Fields, enumerate_names
-from ._table import Column, Format, iso_time, print_table, show_bytes, show_iso_time
+from ._table import ABSENT, Column, Format, iso_time, print_table, show_bytes, show_iso_time
 
 if TYPE_CHECKING:
     from fifteen.experiments._discovery import Summary
@@ -41,12 +43,21 @@ def list_experiments(
         reverse: sort from the last to the first.
         format: for people, or with exact values for other programs.
     """
+    from fifteen.experiments import ExperimentNotFoundError
     from fifteen.experiments._discovery import find_paths, summarize
 
+    columns = tuple(dict.fromkeys(columns))
+    names = [*(column.name for column in _BUILT_IN), *columns]
+    if len(set(names)) < len(names):
+        (taken, *_) = set(columns).intersection(column.name for column in _BUILT_IN)
+        raise CommandError(f"{taken!r} is a column already; write more of the name: config.{taken}")
     paths = find_paths(root)
-    rows = [_row(root, summarize(path)) + _values(path, columns) for path in paths]
+    rows: list[list[Any]] = []
+    for path in paths:
+        # One that has been moved or deleted meanwhile is not there any more.
+        with contextlib.suppress(ExperimentNotFoundError):
+            rows.append(_row(root, summarize(path)) + _values(path, columns))
     _refuse_unknown(columns, rows, paths)
-    names = [column.name for column in _BUILT_IN] + list(columns)
     if sort not in names:
         raise CommandError(f"cannot sort by {sort!r}; the columns are: {', '.join(names)}")
     if sort != "name":
@@ -63,7 +74,7 @@ def list_experiments(
 def _row(root: pathlib.Path, summary: "Summary") -> list[Any]:
     return [
         os.path.relpath(summary.path, root),
-        summary.latest_step,
+        ABSENT if summary.latest_step is None else summary.latest_step,
         sum(map(len, summary.checkpoints.values())),
         summary.size,
         iso_time(summary.modified),
@@ -81,7 +92,7 @@ def _refuse_unknown(
     columns: Sequence[str], rows: list[list[Any]], paths: list[pathlib.Path]
 ) -> None:
     for index, column in enumerate(columns, start=len(_BUILT_IN)):
-        if rows and all(row[index] is None for row in rows):
+        if rows and all(row[index] is ABSENT for row in rows):
             known = dict.fromkeys(name for path in paths[:20] for name in Fields(path).names())
             raise CommandError(
                 f"no experiment has metadata or a scalar called {column!r}; "
@@ -90,10 +101,13 @@ def _refuse_unknown(
 
 
 def _order(value: Any, reverse: bool) -> tuple[bool, bool, Any]:
-    """Return a key that sorts numbers before text, and what is absent last in either direction."""
-    is_text = not isinstance(value, int | float)
-    return (value is None) != reverse, is_text, str(value) if is_text else value
+    """Return a key that sorts numbers before text, and what is no value last either way."""
+    is_number = isinstance(value, int | float)
+    is_missing = value is ABSENT or value is None or (is_number and math.isnan(value))
+    if is_missing:
+        return not reverse, False, 0
+    return reverse, not is_number, value if is_number else str(value)
 
 
 def _is_numeric(rows: list[list[Any]], index: int) -> bool:
-    return all(isinstance(row[index], int | float | None) for row in rows)
+    return all(row[index] is ABSENT or isinstance(row[index], int | float) for row in rows)

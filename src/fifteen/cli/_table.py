@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import datetime
+import enum
 import functools
 import io
 import json
@@ -14,7 +15,19 @@ from typing import Any, Literal
 
 Format = Literal["table", "csv", "json"]
 
-_ABSENT = "-"
+
+class Absent(enum.Enum):
+    """What a table holds where there is nothing: not even None, which a config may well hold."""
+
+    ABSENT = ""
+
+    def __str__(self) -> str:
+        return self.value
+
+
+ABSENT = Absent.ABSENT
+_SHOWN_ABSENT = "-"
+
 _GAP = 2
 """How many spaces stand between columns."""
 
@@ -99,7 +112,7 @@ def print_table(columns: list[Column], rows: Iterable[list[Any]], format: Format
     else:
         cells = [
             [
-                _ABSENT if value is None else column.show(value)
+                _SHOWN_ABSENT if value is ABSENT else column.show(value)
                 for column, value in zip(columns, row, strict=True)
             ]
             for row in rows
@@ -123,7 +136,9 @@ def _for_json(value: Any) -> Any:
         return [_for_json(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is ABSENT or value is None:
+        return None
+    if isinstance(value, bool | int | float | str):
         return value
     return str(value)
 
