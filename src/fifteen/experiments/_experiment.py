@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _directory, _processes, _provenance, events, metadata
@@ -105,7 +105,6 @@ class Experiment(Handle):
             >>> experiment.metadata_names()
             ['provenance']
         """
-        self._session.check()
         if _processes.is_primary():
             self.write_metadata("provenance", _provenance.collect())
 
@@ -306,14 +305,10 @@ class Experiment(Handle):
         Example:
             >>> experiment.log_hparams({"learning_rate": 1e-3}, metrics=("test/accuracy",))
         """
-        flat: Mapping[str, Any] = metadata.flatten(hparams)
-        self._open_events().log_hparams(flat, metrics, not self.verbose)
+        self._open_events().log_hparams(metadata.flatten(hparams), metrics, not self.verbose)
 
     def read_scalars(self, tags: Iterable[str] | None = None) -> dict[str, ScalarSeries]:
-        """Read the logged scalars back, each point of them.
-
-        Args:
-            tags: which tags; all by default.
+        """Read the logged scalars back, each point of them; of all tags by default.
 
         Returns:
             For each tag, the steps, times and values as NumPy arrays, in the order of the steps.
