@@ -1,7 +1,9 @@
 """Processes that agree: real ones, started by `jax.distributed` on this machine."""
 
 import pathlib
+import subprocess
 import sys
+import textwrap
 
 import pytest
 
@@ -10,35 +12,64 @@ from fifteen.experiments import _processes
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import distributed_processes
 
-CATCH = """
+COMMON = """
 from fifteen.experiments import _processes
+
 def outcome(action):
     try:
         return action()
     except Exception as error:
-        return type(error).__name__ + ": " + str(error) + " " + " ".join(getattr(error, "__notes__", []))
+        notes = " ".join(getattr(error, "__notes__", []))
+        return f"{type(error).__name__}: {error} {notes}".strip()
 """
 
 
-def run(script: str, tmp_path: pathlib.Path, count: int = 2) -> list[str]:
-    outputs = distributed_processes.run(CATCH + script, tmp_path, count)
-    return [output.strip() for output in outputs]
+@pytest.fixture(scope="module")
+def pools():
+    with (
+        distributed_processes.pool(2, 1, COMMON) as two,
+        distributed_processes.pool(4, 1, COMMON) as four,
+    ):
+        yield {2: two, 4: four}
+
+
+@pytest.fixture
+def run(pools, tmp_path):
+    def run_in(script, count=2):
+        return [output.splitlines() for output in pools[count].run(script, tmp_path)]
+
+    return run_in
 
 
 def test_alone():
     assert _processes.is_primary()
+    assert _processes.index() == 0
     assert _processes.count() == 1
     assert _processes.on_primary(lambda: 3) == 3
     _processes.barrier("here")
     with pytest.raises(KeyError), _processes.together("failing"):
         raise KeyError("x")
+    with pytest.raises(OSError, match="full"):
+        _processes.main.exchange("failing", error=OSError("full"))
+
+
+def test_alone_no_backend_is_initialised():
+    script = """
+import fifteen.experiments as f
+from fifteen.experiments import _processes
+from jax._src import xla_bridge
+_processes.is_primary(), _processes.count(), _processes.on_primary(lambda: 1)
+with _processes.together("it"):
+    pass
+assert not xla_bridge.backends_are_initialized()
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 4])
-def test_result_of_process_0_is_known_to_all(tmp_path, count):
+def test_the_result_of_process_0_is_known_to_all(run, tmp_path, count):
     script = """
-    import pathlib
     def act():
         (directory / f"by_{INDEX}").touch()
         return {"who": INDEX}
@@ -47,13 +78,120 @@ def test_result_of_process_0_is_known_to_all(tmp_path, count):
     from jax._src import xla_bridge
     print(xla_bridge.backends_are_initialized())
     """
-    outputs = run(textwrap_dedent(script), tmp_path, count)
+    outputs = run(script, count)
     assert [path.name for path in tmp_path.iterdir()] == ["by_0"]
     for index, output in enumerate(outputs):
-        assert output.splitlines() == [f"{count} {index == 0} {{'who': 0}}"] * 3 + ["False"]
+        assert output == [f"{count} {index == 0} {{'who': 0}}"] * 3 + ["False"]
 
 
-def textwrap_dedent(script):
-    import textwrap
+@pytest.mark.slow
+def test_process_0_waits_until_all_have_come(run, tmp_path):
+    script = """
+    import time
+    if INDEX == 1:
+        time.sleep(0.5)
+        (directory / "mine").touch()
+    print(_processes.on_primary(lambda: (directory / "mine").exists()))
+    """
+    assert run(script) == [["True"], ["True"]]
 
-    return textwrap.dedent(script)
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 4])
+def test_an_error_of_process_0_is_raised_in_all(run, count):
+    script = """
+    from fifteen.experiments import ExperimentExistsError
+    def exists():
+        raise ExperimentExistsError("it is there")
+    def full():
+        raise OSError(28, "No space left on device", "a/file")
+    def forbidden():
+        raise PermissionError(13, "Permission denied", "b")
+    def odd():
+        return {}["missing"]
+    for action in (exists, full, forbidden, odd):
+        print(outcome(lambda: _processes.on_primary(action)))
+    print(_processes.on_primary(lambda: "goes on"))
+    """
+    outputs = run(script, count)
+    note = f"Raised in process 0 of {count}, and so in all."
+    expected = [
+        "ExperimentExistsError: it is there",
+        "OSError: [Errno 28] No space left on device: 'a/file'",
+        "PermissionError: [Errno 13] Permission denied: 'b'",
+    ]
+    assert outputs[0] == [*expected, "KeyError: 'missing'", "goes on"]
+    revived = [f"{line} {note}" for line in [*expected, "RuntimeError: KeyError: 'missing'"]]
+    assert outputs[1:] == [[*revived, "goes on"]] * (count - 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["before", "between", "after", "background"])
+def test_an_error_in_any_process_is_raised_in_all(run, where):
+    script = f"""
+    def fail(here):
+        if here == {where!r} and INDEX == 1:
+            raise OSError(5, "Input/output error", "disk")
+    def work():
+        with _processes.together("saving"):
+            fail("before")
+            _processes.on_primary(lambda: 1)
+            with _processes.together("inside"):
+                fail("between")
+            _processes.barrier("middle")
+            fail("after")
+    print(outcome(work))
+    import threading
+    rounds = _processes.Rounds("thread " + {where!r})
+    def in_background():
+        with rounds.together("writing"):
+            fail("background")
+        rounds.on_primary(lambda: 2)
+    found = []
+    thread = threading.Thread(target=lambda: found.append(outcome(in_background)))
+    thread.start()
+    print(_processes.on_primary(lambda: "the main thread goes on"))
+    thread.join()
+    print(found[0])
+    """
+    outputs = run(script)
+    problem = "OSError: [Errno 5] Input/output error: 'disk'"
+    note = " Raised in process 1 of 2, and so in all."
+    failed = [problem + note, problem]
+    for output, failure in zip(outputs, failed, strict=True):
+        in_main, in_thread = ("None", failure) if where == "background" else (failure, "None")
+        assert output == [in_main, "the main thread goes on", in_thread]
+
+
+@pytest.mark.slow
+def test_calls_that_differ_are_told(run):
+    script = """
+    print(outcome(lambda: _processes.barrier("saving" if INDEX else "clearing")))
+    print(_processes.on_primary(lambda: "goes on"))
+    """
+    for output in run(script):
+        assert "process 0 for clearing, process 1 for saving" in output[0]
+        assert output[1:] == ["goes on"]
+
+
+@pytest.mark.slow
+def test_a_process_that_does_not_come_is_told(tmp_path):
+    script = COMMON + textwrap.dedent("""
+    _processes.TIMEOUT_SECONDS = 1
+    if INDEX == 0:
+        print(outcome(lambda: _processes.barrier("saving")))
+    """)
+    output, _ = distributed_processes.run(script, tmp_path, 2, 1)
+    assert "saving: process 0 of 2 waited for process 1, which did not answer" in output
+    assert "every process of the run must make the same calls" in output
+
+
+@pytest.mark.slow
+def test_long_results_and_messages_pass(run):
+    script = """
+    print(len(_processes.on_primary(lambda: "ä" * 300_000)))
+    def fail():
+        raise RuntimeError("x" * 100_000)
+    print(len(outcome(lambda: _processes.on_primary(fail))) > 10_000)
+    """
+    assert run(script) == [["300000", "True"]] * 2
