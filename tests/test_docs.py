@@ -33,6 +33,7 @@ def code_of(text):
 WITH_CODE = [page for page in PAGES if code_of(page.read_text()).strip()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.name)
 def test_code_blocks_run(page, tmp_path):
     script = tmp_path / page.with_suffix(".py").name

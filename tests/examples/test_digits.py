@@ -77,6 +77,7 @@ def test_lines():
     assert len(EXAMPLE.read_text().splitlines()) <= 80
 
 
+@pytest.mark.slow
 def test_writes_what_it_promises(uninterrupted):
     experiment = open_experiment(uninterrupted)
     assert experiment.metadata_names() == ["config", "provenance"]
@@ -106,6 +107,7 @@ def test_writes_what_it_promises(uninterrupted):
     )
 
 
+@pytest.mark.slow
 def test_tensorboard_reads_it(uninterrupted):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -119,6 +121,7 @@ def test_tensorboard_reads_it(uninterrupted):
     assert len(accumulator.Histograms("train/w1")) == STEPS // 100
 
 
+@pytest.mark.slow
 def test_killed_half_way_and_resumed(uninterrupted, tmp_path):
     directory = tmp_path / "killed"
     child = start(directory, *OPTIONS)
@@ -149,6 +152,7 @@ def test_killed_again_and_again(uninterrupted, tmp_path):
     assert_same(directory, uninterrupted)
 
 
+@pytest.mark.slow
 def test_config_comes_from_the_command_line(tmp_path):
     directory = tmp_path / "run"
     options = ("--config.optimizer.learning-rate", "0.125", "--config.steps", "3")

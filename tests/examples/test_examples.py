@@ -36,6 +36,7 @@ def test_scan(tmp_path):
     assert "500 steps, accuracy 0.9" in printed
 
 
+@pytest.mark.slow
 def test_devices(tmp_path):
     printed = run(tmp_path, "03_devices.py", "--data-dir", "devices", "--steps", "50")
     scalars = Experiment(tmp_path / "devices", verbose=False).read_scalars()
@@ -48,6 +49,7 @@ def test_devices(tmp_path):
     assert "Restored on 8 devices." in printed
 
 
+@pytest.mark.slow
 def test_old_program(tmp_path):
     printed = run(tmp_path, "04_old_program.py", "--config.experiment-name", "old")
     experiment = Experiment(tmp_path / "experiments" / "old", verbose=False)
@@ -61,6 +63,7 @@ def test_old_program(tmp_path):
     assert "Restored step 500 of an experiment that exists." in printed
 
 
+@pytest.mark.slow
 def test_old_program_shows_its_image_in_tensorboard(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -70,6 +73,7 @@ def test_old_program_shows_its_image_in_tensorboard(tmp_path):
     assert (image.width, image.height) == (16, 16)
 
 
+@pytest.mark.slow
 def test_sweep(tmp_path):
     printed = run(tmp_path, "05_sweep.py", "--root", "sweep")
     found = find_experiments(tmp_path / "sweep")
@@ -81,6 +85,7 @@ def test_sweep(tmp_path):
     assert "The best is rate_0.1: Config(learning_rate=0.1, steps=300)" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_tells_what_it_is_and_takes(script):
     done = subprocess.run(
