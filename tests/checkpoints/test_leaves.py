@@ -2,6 +2,7 @@
 
 import enum
 import math
+import struct
 
 import jax
 import jax.numpy as jnp
@@ -89,6 +90,7 @@ PYTHON = {
     "minus zero": -0.0,
     "infinite": -math.inf,
     "nan": math.nan,
+    "another nan": struct.unpack(">d", bytes.fromhex("fff8000000000001"))[0],
     "complex": complex(0.1, -math.inf),
     "text": "naïve \0 \n \u2028 \U0001f600 \ud800",
     "no text": "",

@@ -186,6 +186,7 @@ def nested(depth):
         lambda header, described: described["leaves"].append(["x", False, {"int": "zz"}]),
         lambda header, described: described["leaves"].append(["x", False, {"code": "1"}]),
         lambda header, described: described["leaves"].append(["x", False]),
+        lambda header, described: described["leaves"].append(["x", False, {"float": "nan 00"}]),
         lambda header, described: described["leaves"].__setitem__(1, ["v", True, {"dtype": "object"}]),
         lambda header, described: described["leaves"].__setitem__(1, ["v", True, {"dtype": "nonsense"}]),
         lambda header, described: described["leaves"].__setitem__(1, ["v", True, {"key": "x", "dtype": "y"}]),

@@ -98,13 +98,13 @@ def compose(
     listed: list[str] = []
     entries: list[str] = []
     for key, leaf in leaves:
-        name = json.dumps(_keys.name_of(key))
+        name, tensor = _quoted(key), leaf.tensor
         described = "" if leaf.description is None else "," + _dump(leaf.description)
-        listed.append(f"[{name},{'false' if leaf.tensor is None else 'true'}{described}]")
-        if leaf.tensor is not None:
-            tensor, start = leaf.tensor, starts[len(entries)]
+        listed.append(f"[{name},{'false' if tensor is None else 'true'}{described}]")
+        if tensor is not None:
+            start = starts[len(entries)]
             entries.append(
-                f'{name}:{{"dtype":"{tensor.dtype}","shape":{_dump(tensor.shape)},'
+                f'{name}:{{"dtype":"{tensor.dtype}","shape":[{",".join(map(str, tensor.shape))}],'
                 f'"data_offsets":[{start},{start + tensor.data.nbytes}]}}'
             )
     described = f'{{"version":{_VERSION},"leaves":[{",".join(listed)}],"structure":{structure}}}'
@@ -203,6 +203,11 @@ def _read_text(descriptor: int, length: int) -> bytes:
         parts.append(part)
         at += len(part)
     return b"".join(parts)
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _quoted(key: Key) -> str:
+    return json.dumps(_keys.name_of(key))
 
 
 @functools.lru_cache(maxsize=64)

@@ -3,6 +3,8 @@
 import base64
 import dataclasses
 import functools
+import math
+import struct
 from typing import Any
 
 import jax
@@ -25,10 +27,11 @@ _NATIVE: dict[str, str] = {
 
 _NUMPY: dict[str, str] = {stored: name for name, stored in _NATIVE.items()}
 
+_ARRAYS = (jax.Array, np.ndarray)
 SCALARS = (bool, int, float, complex, str, bytes)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Tensor:
     """What stands in the file: a dtype of safetensors, a shape, and the bytes."""
 
@@ -37,7 +40,7 @@ class Tensor:
     data: Pieces
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Leaf:
     """A value that has been taken from the pytree.
 
@@ -65,12 +68,13 @@ def take(value: Any, own: bool) -> Leaf:
     Raises:
         CheckpointError: it is something else; the text says what, not where.
     """
-    if isinstance(value, jax.Array | np.ndarray):
-        if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-            tensor = _tensor(_pieces.take(jax.random.key_data(value), own))
-            return Leaf(tensor, {"key": str(jax.random.key_impl(value)), "dtype": str(value.dtype)})
-        layout = _layout(value.dtype)
-        return Leaf(_tensor(_pieces.take(value, own)), layout.description)
+    if isinstance(value, _ARRAYS):
+        if isinstance(value.dtype, np.dtype):
+            return _leaf_of(_pieces.take(value, own))
+        # The dtype of a typed PRNG key is JAX's own.
+        leaf = _leaf_of(_pieces.take(jax.random.key_data(value), own))
+        description = {"key": str(jax.random.key_impl(value)), "dtype": str(value.dtype)}
+        return Leaf(leaf.tensor, description)
     if isinstance(value, np.generic):
         return take(np.asarray(value), own=False)
     if isinstance(value, SCALARS):
@@ -114,10 +118,10 @@ def name_of_dtype(dtype: Any) -> str:
     return dtype.newbyteorder("<").str if dtype.kind in "USMm" else dtype.name
 
 
-def _tensor(data: Pieces) -> Tensor:
+def _leaf_of(data: Pieces) -> Leaf:
     layout = _layout(data.dtype)
     shape = data.shape if layout.elements is None else (*data.shape, layout.elements)
-    return Tensor(layout.stored, shape, data)
+    return Leaf(Tensor(layout.stored, shape, data), layout.description)
 
 
 def _described(value: Any) -> dict[str, Any]:
@@ -126,7 +130,7 @@ def _described(value: Any) -> dict[str, Any]:
 
 
 def _text(value: Any) -> Any:
-    """Return what JSON holds exactly; floats in hexadecimal, as JSON has no NaN."""
+    """Return what JSON holds exactly, which its own numbers would not."""
     match value:
         case bool():
             return value
@@ -135,11 +139,22 @@ def _text(value: Any) -> Any:
         case int():
             return hex(value)
         case float():
-            return value.hex()
+            return _float_text(value)
         case complex():
-            return [value.real.hex(), value.imag.hex()]
+            return [_float_text(value.real), _float_text(value.imag)]
         case _:
             return base64.b64encode(value).decode()
+
+
+def _float_text(value: float) -> str:
+    # There are many NaNs, of which Python's text tells nothing.
+    bits = struct.pack(">d", value).hex()
+    return f"nan {bits}" if math.isnan(value) else value.hex()
+
+
+def _float_of(text: str) -> float:
+    kind, _, bits = text.partition(" ")
+    return struct.unpack(">d", bytes.fromhex(bits))[0] if bits else float.fromhex(kind)
 
 
 def info_of(dtype: str, shape: tuple[int, ...], description: dict[str, Any] | None) -> LeafInfo:
@@ -184,9 +199,9 @@ def give(array: HostArray | None, description: dict[str, Any] | None) -> Any:
         case "int":
             return int(text, 16)
         case "float":
-            return float.fromhex(text)
+            return _float_of(text)
         case "complex":
-            return complex(*map(float.fromhex, text))
+            return complex(*map(_float_of, text))
         case "bytes":
             return base64.b64decode(text)
         case "bool" | "str":

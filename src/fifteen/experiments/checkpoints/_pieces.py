@@ -14,9 +14,10 @@ What a training loop may do next decides how a value is taken:
 """
 
 import dataclasses
+import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -31,24 +32,22 @@ BLOCK_BYTES = 16 << 20
 """The most that is held in memory of an array that does not lie there in order."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Pieces:
     """An array in pieces that cover it once.
 
     Attributes:
         shape: of the whole.
         dtype: of the whole, in little-endian order.
-        pieces: where each lies in the whole, and its values, on the host or on one device.
+        nbytes: of the whole.
+        pieces: where each lies in the whole, or None for all of it; and its values, on the host
+            or on one device.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    pieces: list[tuple[Index, Any]]
-
-    @property
-    def nbytes(self) -> int:
-        """The bytes of the whole."""
-        return math.prod(self.shape) * self.dtype.itemsize
+    nbytes: int
+    pieces: list[tuple[Index | None, Any]]
 
     def prefetch(self) -> None:
         """Start to move what is on an accelerator to the host."""
@@ -56,29 +55,30 @@ class Pieces:
             if isinstance(values, jax.Array):
                 values.copy_to_host_async()
 
-    def blocks(self) -> Iterator[HostArray]:
-        """Yield the bytes of the whole in C order, as vectors of `uint8`; can be done once.
+    def blocks(self) -> Iterable[HostArray]:
+        """Return the bytes of the whole in C order, as vectors of `uint8`; can be done once.
 
         The pieces are let go of, so that neither the caller's memory nor what was fetched from
         a device is held for longer than it takes to write it.
         """
-        pieces = [(index, np.asarray(values)) for index, values in self.pieces]
-        self.pieces.clear()
+        pieces, self.pieces = self.pieces, []
         if not self.nbytes:
-            return
-        if len(pieces) == 1 and self._lies_in_order(pieces[0][1]):
-            flat = pieces[0][1].reshape(-1).view(np.uint8)
-            for start in range(0, flat.nbytes, BLOCK_BYTES):
-                yield flat[start : start + BLOCK_BYTES]
-            return
+            return ()
+        index, values = pieces[0]
+        if index is None:
+            host = np.asarray(values)
+            if host.flags.c_contiguous and host.dtype == self.dtype:
+                return _cut(host.reshape(-1).view(np.uint8))
+        return self._assembled(pieces)
+
+    def _assembled(self, pieces: Sequence[tuple[Index | None, Any]]) -> Iterator[HostArray]:
+        whole = _whole(self.shape)
+        placed = [(index or whole, np.asarray(values)) for index, values in pieces]
         for region in _regions(self.shape, BLOCK_BYTES // self.dtype.itemsize):
             block = np.empty([part.stop - part.start for part in region], self.dtype)
-            for index, values in pieces:
+            for index, values in placed:
                 _copy_common(block, region, values, index)
             yield block.reshape(-1).view(np.uint8)
-
-    def _lies_in_order(self, values: HostArray) -> bool:
-        return values.flags.c_contiguous and values.dtype == self.dtype
 
 
 def take(value: jax.Array | HostArray, own: bool) -> Pieces:
@@ -89,20 +89,35 @@ def take(value: jax.Array | HostArray, own: bool) -> Pieces:
         own: make it safe from whatever the caller does once this returns.
     """
     shape = value.shape
-    whole: Index = tuple(slice(0, length) for length in shape)
     if not isinstance(value, jax.Array):
         dtype = value.dtype.newbyteorder("<") if value.dtype.byteorder == ">" else value.dtype
-        return Pieces(shape, dtype, [(whole, value.copy() if own else value)])
-    is_single = len(value.sharding.device_set) == 1
-    if value.is_fully_replicated or is_single:
-        held = [(whole, value.addressable_data(0))]
-    else:
+        return Pieces(shape, dtype, value.nbytes, [(None, value.copy() if own else value)])
+    kind = _kind_of(value.sharding)
+    data = value.addressable_data(0)
+    if kind == _ON_CPU:
+        # Nearly every leaf on a CPU is of this kind, and there may be many small ones.
+        host = np.asarray(data)
+        return Pieces(shape, host.dtype, host.nbytes, [(None, host)])
+    held: list[tuple[Index | None, jax.Array]] = [(None, data)]
+    if kind == _IN_PARTS:
         held = [
             (_filled(shard.index, shape), shard.data)
             for shard in value.addressable_shards
             if shard.replica_id == 0
         ]
-    return Pieces(shape, value.dtype, [(index, _settle(data, own)) for index, data in held])
+    settled = [(index, _settle(data, own)) for index, data in held]
+    return Pieces(shape, value.dtype, math.prod(shape) * value.dtype.itemsize, settled)
+
+
+_ON_CPU, _WHOLE, _IN_PARTS = range(3)
+
+
+@functools.lru_cache(maxsize=256)
+def _kind_of(sharding: jax.sharding.Sharding) -> int:
+    """Whether each device holds the whole, and whether that is the CPU."""
+    if not sharding.is_fully_replicated:
+        return _IN_PARTS
+    return _ON_CPU if all(device.platform == "cpu" for device in sharding.device_set) else _WHOLE
 
 
 def _settle(data: jax.Array, own: bool) -> Any:
@@ -115,6 +130,12 @@ def _settle(data: jax.Array, own: bool) -> Any:
     return jnp.copy(data) if _has_room(device, data.nbytes) else np.asarray(data)
 
 
+def _cut(flat: HostArray) -> Sequence[HostArray]:
+    if flat.nbytes <= BLOCK_BYTES:
+        return (flat,)
+    return [flat[start : start + BLOCK_BYTES] for start in range(0, flat.nbytes, BLOCK_BYTES)]
+
+
 def _has_room(device: Any, size: int) -> bool:
     """Whether a device has room for a copy beside the most that training has used on it so far."""
     statistics = device.memory_stats() or {}
@@ -123,6 +144,10 @@ def _has_room(device: Any, size: int) -> bool:
     # What the state takes may be copied once, and earlier copies are a part of what is in use.
     peak = max(statistics.get("peak_bytes_in_use", limit), used)
     return peak + size <= 0.9 * limit
+
+
+def _whole(shape: Sequence[int]) -> Index:
+    return tuple(slice(0, length) for length in shape)
 
 
 def _filled(index: Sequence[slice], shape: Sequence[int]) -> Index:
@@ -139,9 +164,9 @@ def _regions(shape: Sequence[int], most: int) -> Iterator[Index]:
     while axis and below * shape[axis - 1] <= most:
         axis -= 1
         below *= shape[axis]
-    whole = [slice(0, length) for length in shape]
+    whole = _whole(shape)
     if not axis:
-        yield tuple(whole)
+        yield whole
         return
     axis -= 1
     stride = max(1, most // below)

@@ -4,6 +4,7 @@ import concurrent.futures
 import io
 import os
 import pathlib
+import struct
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
@@ -62,8 +63,8 @@ def _batches(
     batch: list[tuple[int, HostArray]] = []
     size = 0
     for at, (tensor, number) in enumerate(zip(tensors, numbers, strict=True)):
-        for upcoming in tensors[at + 1 : at + 3]:
-            upcoming.data.prefetch()
+        if at + 1 < len(tensors):
+            tensors[at + 1].data.prefetch()
         for block in tensor.data.blocks():
             # Read-only, as the checksum wants it.
             block.flags.writeable = False
@@ -82,15 +83,20 @@ def _add_checksums(checksums: list[int], batch: Sequence[tuple[int, HostArray]])
 
 
 def _write_all(file: io.FileIO, buffers: Sequence[Any]) -> None:
-    waiting = [memoryview(buffer) for buffer in buffers]
-    first = 0
-    while first < len(waiting):
-        written = os.writev(file.fileno(), waiting[first : first + _WRITE_AT_ONCE])
-        while first < len(waiting) and written >= waiting[first].nbytes:
-            written -= waiting[first].nbytes
-            first += 1
-        if written:
-            waiting[first] = waiting[first][written:]
+    for first in range(0, len(buffers), _WRITE_AT_ONCE):
+        waiting = list(buffers[first : first + _WRITE_AT_ONCE])
+        while waiting:
+            written = os.writev(file.fileno(), waiting)
+            waiting = _unwritten(waiting, written)
+
+
+def _unwritten(buffers: Sequence[Any], written: int) -> list[Any]:
+    """Return what is left of some buffers of which the first `written` bytes are done."""
+    for number, buffer in enumerate(buffers):
+        if written < len(buffer):
+            return [memoryview(buffer)[written:], *buffers[number + 1 :]]
+        written -= len(buffer)
+    return []
 
 
 class SafetensorsFile:
@@ -170,7 +176,7 @@ class SafetensorsFile:
             array = data.view(dtype).reshape(listed.tensor.shape)
         try:
             return _leaves.give(array, listed.description)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, struct.error) as error:
             raise damaged(self.path, f"{_keys.name_of(key)}: {error}") from None
 
 
