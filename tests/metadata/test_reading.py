@@ -1,4 +1,5 @@
 """Files edited by hand, torn, from another version of the program, or simply wrong."""
+# ruff: noqa: UP045  # programs spell types in all these ways, and so do these tests
 
 import dataclasses
 import enum
@@ -165,7 +166,7 @@ def test_every_part_of_a_file_is_refused(tmp_path):
         for length in range(len(data)):
             (tmp_path / "x.yaml").write_bytes(data[:length])
             with pytest.raises(
-                MetadataError, match="torn|does not end with|not UTF-8|not valid YAML"
+                MetadataError, match=r"torn|does not end with|not UTF-8|not valid YAML"
             ):
                 metadata.read(tmp_path, "x", kind)
 

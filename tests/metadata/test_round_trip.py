@@ -1,3 +1,4 @@
+# ruff: noqa: E741, RUF005, RUF009, UP007, UP045  # programs spell types in all these ways, and so do these tests
 from __future__ import annotations
 
 import argparse

@@ -145,7 +145,7 @@ def test_a_name_that_is_none_is_refused(tmp_path, name):
         lambda: metadata.write(tmp_path, name, 1),
         lambda: metadata.read(tmp_path, name, int),
     ):
-        with pytest.raises(UnsafePathError, match="^name "):
+        with pytest.raises(UnsafePathError, match=r"^name "):
             act()
     assert list(tmp_path.iterdir()) == []
 
