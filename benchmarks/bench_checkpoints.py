@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import gc
 import importlib.util
+import itertools
 import logging
 import os
 import pathlib
@@ -72,13 +73,19 @@ def done() -> None:
 def ours(blocking: bool) -> Contender:
     """Return ours."""
 
+    steps = itertools.count(1)
+
+    # As in a training loop: the directory is there, and the checkpoint before this one goes.
+    def experiment_of(path: pathlib.Path) -> Experiment:
+        return Experiment(path.with_name(f"experiment_{blocking}"), verbose=False)
+
     def save(path: pathlib.Path, state: State) -> Callable[[], None]:
-        experiment = Experiment(path, verbose=False)
-        experiment.save_checkpoint(state, 1, blocking=blocking)
+        experiment = experiment_of(path)
+        experiment.save_checkpoint(state, next(steps), blocking=blocking)
         return experiment.flush
 
     def restore(path: pathlib.Path, state: State) -> State:
-        return Experiment(path, verbose=False).restore_checkpoint(state)
+        return experiment_of(path).restore_checkpoint(state)
 
     return Contender(f"ours, {'blocking' if blocking else 'background'}", save, restore)
 
@@ -253,7 +260,7 @@ def measure(contender: Contender, state: State, times: Times, directory: pathlib
     if path.is_dir():
         shutil.rmtree(path)
     else:
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 def run(kind: str, rounds: int, directory: pathlib.Path) -> None:
@@ -328,13 +335,13 @@ def main() -> None:
     # A raised limit, since Orbax opens many files at once.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
-        for kind in arguments.states:
+    for kind in arguments.states:
+        with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
             run(kind, arguments.rounds, pathlib.Path(directory))
-        if "large" in arguments.states:
-            print(flush=True)
-            path = pathlib.Path(directory) / "memory"
-            subprocess.run([sys.executable, "-c", MEMORY, path], check=True)
+            if kind == "large":
+                print(flush=True)
+                path = pathlib.Path(directory) / "memory"
+                subprocess.run([sys.executable, "-c", MEMORY, path], check=True)
 
 
 if __name__ == "__main__":

@@ -179,3 +179,16 @@ def test_links_to_a_checkpoint_are_followed(handle, tmp_path):
     handle.save({"w": np.arange(4)}, 2)
     assert moved.exists()
     assert handle.names() == ["checkpoint_2.safetensors"]
+
+
+def test_an_old_checkpoint_that_cannot_be_removed(handle, monkeypatch):
+    from fifteen.experiments import _directory
+
+    def refusing(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    handle.save({"w": 1}, 1)
+    monkeypatch.setattr(_directory, "remove", refusing)
+    with pytest.raises(OSError, match=r"checkpoint_2\.safetensors: saved, but what it replaces is"):
+        handle.save({"w": 2}, 2)
+    assert handle.restore({"w": 0}) == {"w": 2}

@@ -242,15 +242,18 @@ def _tidy(
     keep_every_n_steps: int | None,
 ) -> None:
     """Remove what a committed checkpoint replaces: later steps, and the superfluous ones."""
-    for place in history.places(step):
-        if place != saved:
-            _directory.remove(place)
-    steps = list(history.paths())
-    for later in [other for other in steps if other > step]:
-        history.remove(later)
-    remaining = [other for other in steps if other <= step]
-    for old in superfluous(remaining, keep, keep_every_n_steps):
-        history.remove(old)
+    try:
+        for place in history.places(step):
+            if place != saved:
+                _directory.remove(place)
+        steps = list(history.paths())
+        for later in [other for other in steps if other > step]:
+            history.remove(later)
+        remaining = [other for other in steps if other <= step]
+        for old in superfluous(remaining, keep, keep_every_n_steps):
+            history.remove(old)
+    except OSError as error:
+        raise OSError(f"{saved}: saved, but what it replaces is still there: {error}") from error
 
 
 @contextlib.contextmanager
