@@ -156,9 +156,11 @@ def _check_whole(data: bytes, modern: bool, where: str) -> None:
             f"{where}:{line}: not UTF-8 at byte {error.start} ({error.reason}); "
             "save the file in that encoding"
         ) from None
-    if (modern and not data.rstrip(b" \t\r\n").endswith(b"\n...")) or (
-        modern and data[-1:] != b"\n"
-    ):
+    if data.count(b"*") > MAX_NODES and b"&" in data:
+        # The composer does not tell of aliases, so they cannot be counted as they come.
+        raise MetadataError(f"{where}: more than {MAX_NODES:,} aliases")
+    ended = data.endswith(b"\n") and data.rstrip(b" \t\r\n").endswith(b"\n...")
+    if modern and not ended:
         raise MetadataError(
             f"{where}: the file does not end with a line '...', so a part of it is missing; "
             "if it was taken away by hand and all else is there, add it"

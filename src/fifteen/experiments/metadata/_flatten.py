@@ -32,7 +32,8 @@ def flatten(config: Any) -> dict[str, Any]:
         {'optimizer.name': 'adam', 'optimizer.betas': (0.9, 0.99), 'steps': 10}
     """
     flat: dict[str, Any] = {}
-    _flatten(config, "", flat, ())
+    if not (isinstance(config, Mapping) and not config):
+        _flatten(config, "", flat, ())
     return flat
 
 
