@@ -254,6 +254,40 @@ def struct_dataclass(make: Maker) -> Any:
     return model_class()(weights=params(make), step=make.jax((), "int32"))
 
 
+@functools.cache
+def jax_dataclass_class() -> Any:
+    import jax_dataclasses
+
+    @jax_dataclasses.pytree_dataclass
+    class Learned:
+        weights: Any
+        count: Any
+        name: jax_dataclasses.Static[str] = "learned"
+
+    return Learned
+
+
+def jax_dataclass(make: Maker) -> Any:
+    return jax_dataclass_class()(weights=params(make), count=make.jax((), "int32"))
+
+
+def nnx_state(make: Maker) -> Any:
+    import flax
+    from flax import nnx
+
+    if flax.__version__.startswith("0.8."):
+        raise NotImplementedError(
+            "flax 0.8 names a variable's array raw_value, and no later one does"
+        )
+
+    class Model(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs):
+            self.linear = nnx.Linear(3, 4, rngs=rngs)
+            self.norm = nnx.BatchNorm(4, rngs=rngs)
+
+    return make.like(nnx.state(Model(nnx.Rngs(0))))
+
+
 def optim_adam(make: Maker) -> Any:
     """The optimizers that flax had until 0.5; there is no such target any more."""
     made = optimizer("flax.optim").create(params(make))
@@ -309,6 +343,8 @@ TREES: Dict[str, Callable[[Maker], Any]] = {
         train_state,
         train_state_frozen,
         struct_dataclass,
+        jax_dataclass,
+        nnx_state,
         optim_adam,
         chunked,
         chunked_array,

@@ -1,6 +1,7 @@
 """Make the corpus anew: `python make_corpus.py [--scratch DIRECTORY]`.
 
-Each file of `requirements/` is an environment: its first lines name the Python, what it writes and,
+With `--only TREE ...` just those trees are made anew and the others stay as they are, since Orbax gives
+its files new names each time. Each file of `requirements/` is an environment: its first lines name the Python, what it writes and,
 for old flax, which releases are tried in it one by one; the others are what pip installs.
 Environments that are there already are used as they are.
 """
@@ -76,7 +77,9 @@ def main() -> None:
     parser.add_argument(
         "--scratch", type=pathlib.Path, default=pathlib.Path("/tmp/corpus-checkpoints")
     )
-    scratch = parser.parse_args().scratch
+    parser.add_argument("--only", nargs="*", default=[], metavar="TREE")
+    arguments = parser.parse_args()
+    scratch: pathlib.Path = arguments.scratch
     written = scratch / "written"
     shutil.rmtree(written, ignore_errors=True)
     written.mkdir(parents=True)
@@ -85,10 +88,26 @@ def main() -> None:
         for folder in releases(scratch, requirements, executable):
             for part in header(requirements, "parts"):
                 variables = {**os.environ, "PYTHONPATH": folder} if folder else dict(os.environ)
-                command = [executable, "-W", "ignore", HERE / "write_files.py", written, part]
+                command = [
+                    executable,
+                    "-W",
+                    "ignore",
+                    HERE / "write_files.py",
+                    written,
+                    part,
+                    *arguments.only,
+                ]
                 subprocess.run(command, check=True, env=variables)
 
-    shutil.rmtree(CASES, ignore_errors=True)
+    failures = [json.loads(line) for line in (written / "failures.jsonl").read_text().splitlines()]
+    if arguments.only:
+        for tree in arguments.only:
+            for case in CASES.glob(f"*/{tree}"):
+                shutil.rmtree(case)
+        earlier = json.loads((HERE / "left_out.json").read_text())
+        failures = [item for item in earlier if item["tree"] not in arguments.only] + failures
+    else:
+        shutil.rmtree(CASES, ignore_errors=True)
     kept: dict[str, list[pathlib.Path]] = {}
     for case in sorted((file.parent for file in written.glob("*/*/case.json")), key=writer_order):
         twin = next((other for other in kept.get(case.name, []) if equal(case, other)), None)
@@ -105,7 +124,6 @@ def main() -> None:
                 folder.rmdir()
         shutil.copytree(case, copy)
         kept.setdefault(case.name, []).append(copy)
-    failures = [json.loads(line) for line in (written / "failures.jsonl").read_text().splitlines()]
     for failure in failures:
         failure["reason"] = re.sub(r" ?\(?/\S*", "", failure["reason"])
     text = "[\n" + ",\n".join(json.dumps(failure) for failure in failures) + "\n]\n"

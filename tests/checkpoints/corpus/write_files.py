@@ -1,4 +1,4 @@
-"""Write every tree with the packages of this environment: `python write_files.py DIRECTORY`.
+"""Write every tree with the packages of this environment: `python write_files.py DIRECTORY PART`.
 
 Run by `make_corpus.py` in every environment. A case is a directory, `DIRECTORY/WRITER/TREE/`, with
 the checkpoint in it, named `checkpoint_3`, and `case.json`, what the writer itself reads back.
@@ -32,8 +32,9 @@ def version_of(name):
 
 
 class Corpus:
-    def __init__(self, directory):
+    def __init__(self, directory, trees):
         self.directory = directory
+        self.trees = trees
         self.versions = {
             name: version_of(name)
             for name in ("flax", "jax", "numpy", "optax", "orbax-checkpoint", "tensorstore")
@@ -48,6 +49,8 @@ class Corpus:
         `save(directory, tree)` writes; `restore_raw(directory, tree)` reads without a target, and
         `restore(directory, target)`, where there is one, into the tree of zeros.
         """
+        if self.trees and tree not in self.trees:
+            return
         case = self.directory / writer / tree
         shutil.rmtree(case, ignore_errors=True)
         case.mkdir(parents=True)
@@ -111,7 +114,7 @@ def write_flax_msgpack(corpus):
     def restore(case, target):
         return checkpoints.restore_checkpoint(str(case), target, step=STEP)
 
-    for tree in trees_without("large"):
+    for tree in trees_without("large", "nnx_state"):
         corpus.write(
             writer,
             "flax msgpack file",
@@ -229,6 +232,8 @@ ORBAX_TREES = (
     "frozen_dict",
     "train_state",
     "struct_dataclass",
+    "jax_dataclass",
+    "nnx_state",
     "chunked",
     "large",
     "array",
@@ -269,6 +274,7 @@ def write_orbax(corpus):
         "strings",
         "nothing",
         "train_state",
+        "nnx_state",
         "large",
     )
 
@@ -418,7 +424,7 @@ def write_orbax_v1(corpus):
         with training(case) as checkpointer:
             return getattr(checkpointer, "load", getattr(checkpointer, "load_pytree", None))(STEP)
 
-    for tree in ("nested", "python_scalars", "train_state", "large"):
+    for tree in ("nested", "python_scalars", "train_state", "nnx_state", "large"):
         corpus.write(
             name + "-training", "Orbax v1 training.Checkpointer", tree, save_training, raw_training
         )
@@ -442,7 +448,7 @@ def main():
     import logging
 
     logging.disable(logging.ERROR)
-    corpus = Corpus(directory)
+    corpus = Corpus(directory, sys.argv[3:])
     {
         "msgpack": write_flax_msgpack,
         "gda": write_flax_gda,
