@@ -52,10 +52,12 @@ globals().update({part.__name__: part for part in PARTS})
 
 
 def ours_write(value: Any) -> bytes:
+    """Return a file's bytes, checked, without the disk."""
     return _files.dump(value, "config")
 
 
 def ours_read(data: bytes, kind: Any) -> Any:
+    """Return the value of a file's bytes."""
     return _files.decode(_compose.compose(data, "config"), kind, "config")[0]
 
 
@@ -102,7 +104,7 @@ def peers() -> dict[str, tuple[Callable[[Any], Any], Callable[[Any, Any], Any]]]
 def medians(actions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
     """Return the median seconds of each action, run in turn."""
     times: dict[str, list[float]] = {name: [] for name in actions}
-    for name, action in actions.items():
+    for action in actions.values():
         action()
     for _ in range(rounds):
         for name, action in actions.items():

@@ -32,7 +32,7 @@ class Sgd:
 @dataclasses.dataclass
 class Config:
     optimizer: Adam | Sgd = dataclasses.field(default_factory=Adam)
-    size: Size = Size()
+    size: Size = dataclasses.field(default_factory=Size)
     color: Color = Color.RED
     table: dict[str | Color, Any] = dataclasses.field(
         default_factory=lambda: {"a": {1: 2}, Color.RED: []}
@@ -53,7 +53,7 @@ def test_a_config_is_flat():
         "empty": {},
         "path": pathlib.Path("a"),
     }
-    assert list(metadata.flatten(Config()))[0] == "optimizer.rate"
+    assert next(iter(metadata.flatten(Config()))) == "optimizer.rate"
     assert metadata.flatten({}) == {}
     assert metadata.flatten(3) == {"": 3}
 

@@ -85,7 +85,7 @@ def read(data_dir: pathlib.Path, name: str, expected_type: Any) -> Any:
     value, reading = decode(document, expected_type, str(path))
     if reading.unknown:
         message = explain(reading.unknown, document.root, str(path))
-        warnings.warn(message, ExperimentWarning, stacklevel=4)
+        warnings.warn(message, ExperimentWarning, stacklevel=3)
     return value
 
 
