@@ -15,7 +15,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.proto.types_pb2 import DT_DOUBLE, DT_FLOAT
 
-from fifteen.experiments import ExperimentWarning
+from fifteen.experiments import Experiment, ExperimentWarning
 from fifteen.experiments.events import _reading_cache, _reading_file, read_histograms, read_scalars
 from fifteen.experiments.events._parsing import parse_event
 from fifteen.experiments.events._records import OVERHEAD_BYTES, frame, header
@@ -72,6 +72,32 @@ def test_one_wrong_byte_anywhere_costs_its_record_only_and_is_reported(tmp_path,
         (message,) = messages
         start, end = starts[record], starts[record + 1]
         assert f"{tmp_path / NAME}: damaged; skipped bytes {start} to {end} (" in message
+
+
+@pytest.mark.parametrize("tags", [1, 5, 40])
+def test_wrong_bytes_among_many_events_alike(tmp_path, tags):
+    values = {f"tag{number}": 1.0 for number in range(tags)}
+    parts = [scalar(step, **values) for step in range(200)]
+    for record in (0, 60, 130, 199):
+        # In the wall time, which nothing but the checksum guards.
+        parts[record] = parts[record][:15] + b"\7" + parts[record][16:]
+    steps, messages = read_steps(tmp_path, b"".join(parts), "tag0")
+    assert steps == [step for step in range(200) if step not in (0, 60, 130, 199)]
+    assert messages[0].count("the checksum does not match the data") == 3
+    assert messages[0].count("no intact record there") == 1
+
+
+def test_the_warning_names_the_line_that_reads(tmp_path):
+    parts = records(9)
+    parts[4] = parts[4][:-1] + b"\0"
+    (tmp_path / NAME).write_bytes(b"".join(parts))
+    for read in (Experiment(tmp_path).read_scalars, Experiment(tmp_path).read_histograms):
+        with pytest.warns(ExperimentWarning, match="damaged; skipped") as caught:
+            read()
+        assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(Experiment(tmp_path, verbose=False).read_scalars()["loss"]) == 8
 
 
 def test_damage_is_reported_each_time_until_the_file_changes(tmp_path):
@@ -141,7 +167,7 @@ def test_zeros_in_the_middle(tmp_path):
     data = b"".join(parts[:20]) + bytes(5000) + b"".join(parts[20:])
     steps, messages = read_steps(tmp_path, data)
     assert steps == list(range(40))
-    assert "no record begins there" in messages[0]
+    assert "no intact record there" in messages[0]
 
 
 def test_no_event_file_at_all(tmp_path):

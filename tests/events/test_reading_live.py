@@ -177,7 +177,7 @@ def test_a_file_written_anew_is_read_anew(tmp_path):
 def test_damage_at_the_end_is_looked_at_again(tmp_path):
     path = tmp_path / NAME
     path.write_bytes(HEAD + log(range(20)) + bytes(99) + b"x")
-    with pytest.warns(UserWarning, match="no record begins there"):
+    with pytest.warns(UserWarning, match="no intact record there"):
         assert steps_of(tmp_path) == list(range(20))
     # A network file system may show what was written a while later.
     with open(path, "r+b") as file:

@@ -21,7 +21,7 @@ _MOST_TAG_SETS = 256
 """A file with more combinations of tags in its events is kept tag by tag."""
 
 _MOST_DAMAGES = 8
-_NO_RECORD = "no record begins there"
+_NO_RECORD = "no intact record there"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

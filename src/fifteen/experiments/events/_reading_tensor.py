@@ -5,6 +5,7 @@ Field numbers are those of TensorFlow's `tensor.proto`, `tensor_shape.proto`, `t
 """
 
 import math
+import struct
 from typing import Any
 
 import ml_dtypes
@@ -34,6 +35,7 @@ _DTYPES: dict[int, np.dtype[Any]] = {
     24: np.dtype(ml_dtypes.float8_e5m2),
     25: np.dtype(ml_dtypes.float8_e4m3fn),
 }
+_DOUBLE = struct.Struct("<d")
 _HALVES = (14, 19)
 """The types whose elements may stand as integers that hold their bits."""
 
@@ -127,19 +129,19 @@ def buckets_of_histogram(data: bytes, start: int, end: int) -> Buckets:
     Raises:
         MalformedError: the bytes are no histogram.
     """
-    smallest, largest = (
-        float(found[-1])
-        if (found := wire.fixed_numbers(data, start, end, field, "<f8")).size
-        else 0.0
-        for field in (1, 2)
-    )
-    limits = wire.fixed_numbers(data, start, end, 6, "<f8")
-    counts = wire.fixed_numbers(data, start, end, 7, "<f8")
+    extremes = {1: 0.0, 2: 0.0}
+    parts: dict[int, list[bytes]] = {6: [], 7: []}
+    for field, kind, at, stop in wire.fields(data, start, end):
+        if field in parts and kind != wire.VARINT:
+            parts[field].append(data[at:stop])
+        elif field in extremes and kind == wire.FIXED64:
+            (extremes[field],) = _DOUBLE.unpack_from(data, at)
+    limits, counts = (wire.as_numbers(each, "<f8") for each in parts.values())
     if len(limits) != len(counts):
         raise MalformedError(f"a histogram has {len(limits)} edges and {len(counts)} counts")
     filled = np.flatnonzero(counts > 0)
     if not filled.size:
         return np.zeros(0), np.zeros(0)
     first, last = int(filled[0]), int(filled[-1])
-    edges = np.concatenate([[smallest], limits[first:last], [largest]])
+    edges = np.concatenate([[extremes[1]], limits[first:last], [extremes[2]]])
     return edges, counts[first : last + 1].astype(np.float64)

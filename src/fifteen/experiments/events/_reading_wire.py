@@ -98,13 +98,19 @@ def fixed_numbers(
     data: bytes, start: int, end: int, field: int, dtype: npt.DTypeLike
 ) -> npt.NDArray[Any]:
     """Return a repeated field of numbers of fixed width, packed or not."""
-    joined = b"".join(
+    parts = [
         data[at:stop]
         for number, wire, at, stop in fields(data, start, end)
         if number == field and wire != VARINT
-    )
+    ]
+    return as_numbers(parts, dtype)
+
+
+def as_numbers(parts: list[bytes], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return the numbers of fixed width that stand in the parts of a repeated field."""
+    joined = b"".join(parts)
     if len(joined) % np.dtype(dtype).itemsize:
-        raise MalformedError(f"field {field} ends in the middle of a number")
+        raise MalformedError("a repeated field ends in the middle of a number")
     return np.frombuffer(joined, dtype)
 
 
