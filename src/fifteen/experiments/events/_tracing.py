@@ -11,11 +11,22 @@ from jax.experimental import io_callback
 from .._errors import LogDataError
 from .._log_data import TensorboardLogData
 
+_untraced_types: set[type] = set()
+"""Types that have been met and are no tracer's: comparing with them is what `log` can afford."""
+
 
 def is_traced(scalars: Mapping[str, Any], histograms: Mapping[str, Any], step: Any) -> bool:
     """Tell whether any value is a tracer, which has no value yet."""
-    types = {*map(type, scalars.values()), *map(type, histograms.values()), type(step)}
-    return any(issubclass(kind, Tracer) for kind in types)
+    if (
+        type(step) in _untraced_types
+        and _untraced_types.issuperset(map(type, scalars.values()))
+        and _untraced_types.issuperset(map(type, histograms.values()))
+    ):
+        return False
+    types = {type(value) for value in (*scalars.values(), *histograms.values(), step)}
+    traced = {kind for kind in types if issubclass(kind, Tracer)}
+    _untraced_types.update(types - traced)
+    return bool(traced)
 
 
 def log_at_run_time(
