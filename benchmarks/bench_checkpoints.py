@@ -72,7 +72,6 @@ def done() -> None:
 
 def ours(blocking: bool) -> Contender:
     """Return ours."""
-
     steps = itertools.count(1)
 
     # As in a training loop: the directory is there, and the checkpoint before this one goes.

@@ -58,6 +58,18 @@ def test_donated_buffers_are_saved_as_they_were(handle, slow_disk, is_sharded):
         np.testing.assert_array_equal(restored[name], value)
 
 
+def test_donated_random_keys_are_saved_as_they_were(handle, slow_disk):
+    keys = jax.random.split(jax.random.key(0), 1000)
+    expected = np.array(jax.random.key_data(keys))
+    handle.save(keys, 1, blocking=False)
+    follow = jax.jit(
+        lambda keys: jax.vmap(jax.random.fold_in)(keys, jnp.arange(1000)), donate_argnums=0
+    )
+    jax.block_until_ready(follow(follow(keys)))
+    slow_disk.set()
+    np.testing.assert_array_equal(jax.random.key_data(handle.restore(None)), expected)
+
+
 def test_numpy_arrays_are_saved_as_they_were(handle, slow_disk):
     array = np.arange(1000)
     handle.save({"x": array, "turned": array.reshape(10, 100).T}, 1, blocking=False)

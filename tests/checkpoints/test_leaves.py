@@ -151,6 +151,7 @@ def test_all_that_cannot_be_saved_is_listed_and_nothing_is_written(handle):
         "references": np.array([{}], object),
         "fields": np.zeros(2, [("x", "i4"), ("y", "f4")]),
         "dtype": np.dtype("int8"),
+        "masked": np.ma.masked_array([1, 2], [True, False]),
     }
     with pytest.raises(CheckpointError) as caught:
         handle.save(tree)
@@ -162,6 +163,7 @@ def test_all_that_cannot_be_saved_is_listed_and_nothing_is_written(handle):
         "fields: cannot save a NumPy array of dtype [('x', '<i4'), ('y', '<f4')]; save its fields"
         in text
     )
+    assert "masked: cannot save a masked array; save its data and its mask" in text
     assert "ok" not in text.replace("object", "")
     assert not handle.directory.exists()
 
@@ -178,3 +180,8 @@ def test_functions_are_left_alone(handle):
     assert list(handle.leaves()) == ["w"]
     assert handle.restore({"f": jnp.sin, "w": 0, "t": int}) == {"f": jnp.sin, "w": 1, "t": int}
     assert handle.restore(None) == {"f": None, "w": 1, "t": None}
+
+
+def test_a_value_that_is_only_traced_is_named(handle):
+    with pytest.raises(CheckpointError, match=r"w: it is only traced.* save outside of jit"):
+        jax.jit(lambda w: handle.save({"w": w}))(jnp.ones(3))

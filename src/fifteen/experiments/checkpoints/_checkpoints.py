@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import jax
+import jax.core
 import numpy as np
 
 from .. import _directory, _processes
@@ -211,7 +212,9 @@ def _take(target: Any, own: bool) -> tuple[list[tuple[Key, Leaf]], str]:
 def _is_spread(target: Any) -> bool:
     """Whether the state is held by several processes."""
     return _processes.count() > 1 or any(
-        isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
+        isinstance(leaf, jax.Array)
+        and not isinstance(leaf, jax.core.Tracer)
+        and not leaf.is_fully_addressable
         for leaf in jax.tree.leaves(target)
     )
 

@@ -8,6 +8,7 @@ import struct
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
@@ -68,6 +69,10 @@ def take(value: Any, own: bool) -> Leaf:
     Raises:
         CheckpointError: it is something else; the text says what, not where.
     """
+    if isinstance(value, jax.core.Tracer):
+        raise CheckpointError("it is only traced, and has no value yet; save outside of jit")
+    if isinstance(value, np.ma.MaskedArray):
+        raise CheckpointError("cannot save a masked array; save its data and its mask as leaves")
     if isinstance(value, _ARRAYS):
         if isinstance(value.dtype, np.dtype):
             return _leaf_of(_pieces.take(value, own))
