@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.experimental import io_callback
@@ -43,21 +44,29 @@ def log_at_run_time(
     Raises:
         LogDataError: the function is under `vmap`.
     """
-    leaves, structure = jax.tree.flatten((log_data, step))
+    # Each operand of a callback costs more than what is done with it, so that scalars go as one.
+    packed = [tag for tag, value in log_data.scalars.items() if _is_traced_scalar(value)]
+    known = {tag: log_data.scalars[tag] for tag in log_data.scalars if tag not in packed}
+    vector = [jnp.asarray(log_data.scalars[tag], jnp.float32) for tag in packed]
+    leaves, structure = jax.tree.flatten((known, log_data.histograms, step))
     traced = [at for at, leaf in enumerate(leaves) if isinstance(leaf, Tracer)]
 
-    def run(*values: Any) -> None:
+    def run(*operands: Any) -> None:
+        # On the host: a dispatch from within a callback could wait for the device that waits for
+        # the callback.
         filled = list(leaves)
-        for at, value in zip(traced, values, strict=True):
-            # On the host: a dispatch from within a callback could wait for the device that waits
-            # for the callback.
+        for at, value in zip(traced, operands, strict=False):
             filled[at] = np.asarray(value)
-        log(*jax.tree.unflatten(structure, filled), *arguments)
+        scalars, histograms, step = jax.tree.unflatten(structure, filled)
+        if packed:
+            values = np.asarray(operands[-1]).tolist()
+            scalars.update(zip(packed, values, strict=True))
+        log(TensorboardLogData(scalars, histograms), step, *arguments)
 
     try:
+        operands = [leaves[at] for at in traced] + ([jnp.stack(vector)] if packed else [])
         # What is logged is not differentiated, and the callback has no derivative.
-        tracers = [jax.lax.stop_gradient(leaves[at]) for at in traced]
-        io_callback(run, None, *tracers, ordered=True)
+        io_callback(run, None, *map(jax.lax.stop_gradient, operands), ordered=True)
     except ValueError as error:
         if "vmap" not in str(error):
             raise
@@ -65,3 +74,7 @@ def log_at_run_time(
             "log: cannot be called under vmap, where there is no order of steps; return the "
             "TensorboardLogData from the mapped function and log it outside"
         ) from None
+
+
+def _is_traced_scalar(value: Any) -> bool:
+    return isinstance(value, Tracer) and value.shape == ()
