@@ -51,11 +51,7 @@ def read_scalars(
             for number, file in enumerate(files)
             for columns in file.columns.values()
         ]
-        sources: dict[str, list[tuple[int, int]]] = {}
-        for index, (_, part) in enumerate(parts):
-            for row, tag in enumerate(part.tags):
-                if wanted is None or tag in wanted:
-                    sources.setdefault(tag, []).append((index, row))
+        sources = _rows_of_tags([part.tags for _, part in parts], wanted)
         curves: dict[tuple[int, ...], Curve] = {}
         series: dict[str, ScalarSeries] = {}
         for tag in sorted(sources):
@@ -143,6 +139,18 @@ def _read_files(directory: pathlib.Path) -> list[EventFile]:
         if file.first_wall_time is not None:
             found.append((file.first_wall_time, name, file))
     return [file for _, _, file in sorted(found, key=lambda item: item[:2])]
+
+
+def _rows_of_tags(
+    tag_sets: list[tuple[str, ...]], wanted: set[str] | None
+) -> dict[str, list[tuple[int, int]]]:
+    """Return, for each tag, which sets of tags it is in, and where in them."""
+    rows: dict[str, list[tuple[int, int]]] = {}
+    for index, tags in enumerate(tag_sets):
+        for row, tag in enumerate(tags):
+            if wanted is None or tag in wanted:
+                rows.setdefault(tag, []).append((index, row))
+    return rows
 
 
 def _piece(number: int, points: Points) -> Piece:

@@ -22,8 +22,11 @@ class _Entry:
 
 _entries: OrderedDict[tuple[int, int], _Entry] = OrderedDict()
 
-lock = threading.Lock()
-"""Held while files are read, and for as long as what `read_file` returns is looked at."""
+lock = threading.RLock()
+"""Held while files are read, and for as long as what `read_file` returns is looked at.
+
+By one thread several times, since whoever is told of a warning may read something in turn.
+"""
 
 
 def read_file(path: pathlib.Path) -> EventFile | None:
@@ -87,7 +90,7 @@ def _fingerprint(descriptor: int, end: int) -> bytes:
 def _begin() -> None:
     # A thread that does not exist in a forked child may have been in the middle of reading.
     global lock
-    lock = threading.Lock()
+    lock = threading.RLock()
     clear()
 
 

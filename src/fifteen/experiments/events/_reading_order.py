@@ -50,8 +50,8 @@ class Order:
 
     def __init__(self, files: list[EventFile]) -> None:
         self._bases = np.cumsum([0, *(file.end + 1 for file in files)]).tolist()
-        self._rewinds = [_Rewinds(files, number) for number in range(len(files))]
-        self._has_rewinds = any(file.starts for file in files)
+        has_rewinds = any(file.starts for file in files)
+        self._rewinds = [_Rewinds(files, number) for number in range(len(files)) if has_rewinds]
 
     def curve(self, pieces: list[Piece]) -> Curve:
         """Put points in the order of their steps; of a step, the point written last counts."""
@@ -59,7 +59,7 @@ class Order:
         wall_time = join([piece.wall_time for piece in pieces])
         written = join([piece.place + self._bases[piece.file] for piece in pieces])
         chosen: Integers | None = None
-        if self._has_rewinds:
+        if self._rewinds:
             counting = [~self._rewinds[piece.file].hide(piece) for piece in pieces]
             chosen = np.flatnonzero(np.concatenate(counting))
             step, written = step[chosen], written[chosen]
@@ -103,7 +103,7 @@ class _Rewinds:
 
 def _lowest_from_here(steps: list[int]) -> Integers:
     """Return `(n + 1,)` the lowest of the steps from each one on."""
-    # No step is larger than the last of these, except one that is equal to it.
+    # The last one stands for no start at all; nobody logs at a step of 2**63 - 1 and rewinds.
     padded = np.array([*steps, np.iinfo(np.int64).max], np.int64)
     return np.minimum.accumulate(padded[::-1])[::-1]
 
