@@ -9,10 +9,9 @@ from fifteen.experiments import (
     ExperimentNotFoundError,
     ExperimentWarning,
     TensorboardLogData,
-    _last_step,
 )
 from fifteen.experiments._discovery import find_experiments, find_paths, summarize
-from fifteen.experiments.events import _records
+from fifteen.experiments.events import _last_step, _records
 
 
 def touch(root, *names):

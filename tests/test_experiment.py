@@ -200,11 +200,13 @@ class TestContract:
             "MetadataNotFoundError",
             "MissingExtraError",
             "ScalarSeries",
+            "Summary",
             "TensorboardLogData",
             "UnsafePathError",
             "diff",
             "find_experiments",
             "flatten",
+            "summarize",
         ]
 
     def test_everything_public_is_documented(self):

@@ -16,7 +16,7 @@ from ._fields import Fields, enumerate_names
 from ._table import ABSENT, Column, Format, iso_time, print_table, show_bytes, show_iso_time
 
 if TYPE_CHECKING:
-    from fifteen.experiments._discovery import Summary
+    from fifteen.experiments import Summary
 
 _BUILT_IN = [
     Column("name", is_number=False),
@@ -43,15 +43,14 @@ def list_experiments(
         reverse: sort from the last to the first.
         format: for people, or with exact values for other programs.
     """
-    from fifteen.experiments import ExperimentNotFoundError
-    from fifteen.experiments._discovery import find_paths, summarize
+    from fifteen.experiments import ExperimentNotFoundError, find_experiments, summarize
 
     columns = tuple(dict.fromkeys(columns))
     names = [*(column.name for column in _BUILT_IN), *columns]
     if len(set(names)) < len(names):
         (taken, *_) = set(columns).intersection(column.name for column in _BUILT_IN)
         raise CommandError(f"{taken!r} is a column already; write more of the name: config.{taken}")
-    paths = find_paths(root)
+    paths = [experiment.data_dir for experiment in find_experiments(root)]
     rows: list[list[Any]] = []
     for path in paths:
         # One that has been moved or deleted meanwhile is not there any more.

@@ -10,8 +10,7 @@ from ._fields import STATISTICS, Fields, matching, statistic
 from ._table import Column, print_table, printable, show_bytes, show_time
 
 if TYPE_CHECKING:
-    from fifteen.experiments import LeafInfo
-    from fifteen.experiments._discovery import Summary
+    from fifteen.experiments import LeafInfo, Summary
 
 _LINES = 40
 
@@ -34,7 +33,7 @@ def show(
         step: whose leaves to list; the latest checkpoint's by default.
         prefix: what the name of that checkpoint begins with.
     """
-    from fifteen.experiments._discovery import summarize
+    from fifteen.experiments import summarize
 
     fields = Fields(directory)
     summary = summarize(fields.experiment.data_dir)

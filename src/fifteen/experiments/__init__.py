@@ -1,6 +1,8 @@
 """An experiment is a directory: metadata, checkpoints and curves of one training run."""
 
+from ._discovery import Summary as Summary
 from ._discovery import find_experiments as find_experiments
+from ._discovery import summarize as summarize
 from ._errors import CheckpointDamagedError as CheckpointDamagedError
 from ._errors import CheckpointError as CheckpointError
 from ._errors import CheckpointExistsError as CheckpointExistsError

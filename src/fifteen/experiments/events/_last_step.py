@@ -3,7 +3,7 @@
 import os
 import pathlib
 
-from .events import _parsing, _reading_frames
+from . import _parsing, _reading_frames
 
 _FIRST_WINDOW = 1 << 10
 _LARGEST_WINDOW = 1 << 24
