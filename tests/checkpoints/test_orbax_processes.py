@@ -118,6 +118,33 @@ def test_saved_by_two_restored_by_any_number_with_another_sharding(run, tmp_path
     run(script, count)
 
 
+def test_a_file_of_one_process_goes_onto_the_devices_of_several(run, tmp_path):
+    script = """
+    tree = {
+        "w": spread(np.array([np.nan, 1.0, np.inf, -0.0], np.float32), P("x")),
+        "weak": jax.jit(lambda: 2.0, out_shardings=NamedSharding(mesh, P()))(),
+        "step": spread(np.int32(7), P()),
+        "key": jax.jit(lambda: jax.random.key(3), out_shardings=NamedSharding(mesh, P()))(),
+        "keys": jax.jit(
+            lambda: jax.random.split(jax.random.key(4), 4),
+            out_shardings=NamedSharding(mesh, P("x")),
+        )(),
+        "float8": spread(np.ones(4, jnp.float8_e3m4), P("x")),
+    }
+    if COUNT == 1:
+        save({**tree, "step": 7}, 3)
+    else:
+        found = restore(tree, 3)
+        assert_same(found, tree)
+        assert found["weak"].weak_type
+        save(found, 3 + COUNT)
+        assert_same(restore(tree), tree)
+    """
+    run(script, 1)
+    run(script, 2)
+    run(script, 4)
+
+
 @pytest.mark.parametrize("count", [2, 4])
 def test_saved_by_one_restored_and_saved_by_many_restored_by_one(run, tmp_path, count):
     run("save(state(), 3)", 1)

@@ -119,29 +119,6 @@ def read(path: pathlib.Path, requests: Mapping[Key, Request]) -> dict[Key, Any]:
     return values
 
 
-def sharding_over_processes(leaf: Any, shape: tuple[int, ...]) -> jax.sharding.Sharding | None:
-    """Return where a leaf goes whose target is held by several processes; None for any other.
-
-    A shape that differs from the target's may not divide among its devices; each of them then
-    holds all of it.
-    """
-    sharding = getattr(leaf, "sharding", None)
-    if not isinstance(sharding, jax.sharding.Sharding) or sharding.is_fully_addressable:
-        return None
-    try:
-        sharding.shard_shape(shape)
-    except ValueError:
-        devices = np.array(sorted(sharding.device_set, key=lambda device: device.id))
-        mesh = jax.sharding.Mesh(devices, ("devices",))
-        return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    return sharding
-
-
-def spread(array: HostArray, sharding: jax.sharding.Sharding) -> jax.Array:
-    """Put an array that every process holds whole on the devices of several."""
-    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
-
-
 def _start(request: Request) -> dict[str, Any]:
     """Start reading the parts of an array, by what they are indexed with."""
     store, sharding = request.array.store, request.sharding

@@ -20,6 +20,7 @@ import numpy as np
 from .._errors import MissingExtraError
 from ._leaves import HostArray, dtype_named
 from ._placing import info_of_target
+from ._spreading import sharding_over_processes
 from ._stored import Key, LeafInfo, damaged
 
 _ARRAY, _COMPLEX, _SCALAR = 1, 2, 3
@@ -56,7 +57,7 @@ class MsgpackFile:
         requests = {
             key: _foreign_arrays.Request(
                 self._spread[key],
-                _foreign_arrays.sharding_over_processes(leaf, self._spread[key].info.shape),
+                sharding_over_processes(leaf, self._spread[key].info.shape),
             )
             for key, leaf in wanted.items()
             if key in self._spread

@@ -20,6 +20,7 @@ from ._msgpack import flatten, is_leaf, load
 from ._orbax_encoding import FILE
 from ._orbax_spread import SpreadDirectory
 from ._placing import info_of_target
+from ._spreading import sharding_over_processes
 from ._stored import Key, LeafInfo, StoredCheckpoint, damaged
 
 _DESCRIPTION, _OLD_DESCRIPTION, _STORE = "_METADATA", "checkpoint", "manifest.ocdbt"
@@ -87,7 +88,7 @@ class OrbaxDirectory:
         # The data of a typed key has an axis more than the key; and a number is one.
         if entry.random_key or entry.kind == "scalar":
             return _foreign_arrays.Request(array)
-        sharding = _foreign_arrays.sharding_over_processes(leaf, array.info.shape)
+        sharding = sharding_over_processes(leaf, array.info.shape)
         return _foreign_arrays.Request(array, sharding)
 
     def _value(self, key: Key, values: Mapping[Key, Any]) -> Any:

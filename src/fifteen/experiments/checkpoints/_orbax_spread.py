@@ -13,9 +13,10 @@ import jax
 import numpy as np
 
 from . import _foreign_arrays, _keys
-from ._foreign_arrays import OpenArray, Request, sharding_over_processes, spread
+from ._foreign_arrays import OpenArray, Request
 from ._leaves import dtype_named
 from ._orbax_encoding import FILE, EncodedLeaf, decode, description_from
+from ._spreading import sharding_of_key_data, sharding_over_processes, spread
 from ._stored import Key, LeafInfo, damaged
 
 _PYTHON: dict[str, type] = {"bool": bool, "int": int, "float": float}
@@ -84,22 +85,13 @@ def _is_array(leaf: EncodedLeaf) -> bool:
 def _request(leaf: EncodedLeaf, array: OpenArray, target: Any) -> Request:
     description = leaf.description or {}
     if "key" in description:
-        return Request(array, _sharding_of_data(target, array.info.shape))
+        sharding = sharding_over_processes(target, leaf.info.shape)
+        axes = len(array.info.shape)
+        return Request(array, None if sharding is None else sharding_of_key_data(sharding, axes))
     if "scalar" in description or "dtype" in description:
         return Request(array)
     sharding = sharding_over_processes(target, leaf.info.shape)
     return Request(array, sharding, functools.partial(decode, description=leaf.description))
-
-
-def _sharding_of_data(target: Any, shape: tuple[int, ...]) -> jax.sharding.Sharding | None:
-    """Return where the data of a typed key goes, which has an axis more than the key."""
-    sharding = sharding_over_processes(target, shape[:-1])
-    if isinstance(sharding, jax.sharding.NamedSharding):
-        spec = (*sharding.spec, *[None] * (len(shape) - len(sharding.spec)))
-        return jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec(*spec))
-    if sharding is not None and isinstance(target, jax.Array):
-        return jax.random.key_data(target).sharding
-    return None
 
 
 def _value(leaf: EncodedLeaf, data: Any, target: Any) -> Any:

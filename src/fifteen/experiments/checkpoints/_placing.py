@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._leaves import SCALARS, HostArray, name_of_dtype
+from ._spreading import spread
 from ._stored import LeafInfo
 
 _COPIED_BYTES = 8 << 20
@@ -47,11 +48,17 @@ def place(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
         if isinstance(target, _ON_DEVICES) and not isinstance(placed[index], str | bytes):
             groups[_destination(target, np.shape(placed[index]))].append(index)
     for destination, indices in groups.items():
-        arrays = jax.device_put([placed[index] for index in indices], destination)
+        arrays = _put([placed[index] for index in indices], destination)
         for index, array in zip(indices, arrays, strict=True):
             is_weak = getattr(targets[index], "weak_type", False)
             placed[index] = _weakly_typed(array, destination) if is_weak else array
     return placed
+
+
+def _put(values: list[Any], destination: Any) -> list[Any]:
+    if destination is None or destination.is_fully_addressable:
+        return jax.device_put(values, destination)
+    return [spread(value, destination) for value in values]
 
 
 def _on_host(value: Any, target: Any) -> Any:
@@ -99,14 +106,19 @@ def _weakly_typed(array: jax.Array, destination: Any) -> jax.Array:
     kind = next(kind for kind in _NUMBERS if _is_kind(array.dtype, kind))
     if kind is bool:
         return array
-    if array.shape == ():
+    if array.shape == () and array.is_fully_addressable:
         weak = jax.device_put(jnp.asarray(array.item()), destination)
         # Some bits of a NaN do not survive as a Python number.
         if weak.dtype == array.dtype and np.asarray(weak).tobytes() == np.asarray(array).tobytes():
             return weak
     # A vector that is broadcast from a Python number is weakly typed, and stays so when its
     # elements are set. There is no other public way.
-    weak = jax.device_put(jnp.broadcast_to(jnp.asarray(kind(0)), array.shape), destination)
+    if array.is_fully_addressable:
+        weak = jax.device_put(jnp.broadcast_to(jnp.asarray(kind(0)), array.shape), destination)
+    else:
+        # Onto devices of other processes only a computation puts what is no NumPy array.
+        make = jax.jit(lambda: jnp.broadcast_to(kind(0), array.shape), out_shardings=destination)
+        weak = make()
     return weak.at[...].set(array) if weak.dtype == array.dtype else array
 
 
