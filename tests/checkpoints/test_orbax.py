@@ -1,0 +1,158 @@
+"""Directories that Orbax writes today, in one process, and what becomes of damaged ones."""
+
+import json
+import shutil
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from fifteen.experiments import (
+    CheckpointDamagedError,
+    CheckpointMismatchError,
+    ExperimentWarning,
+    MissingExtraError,
+)
+
+
+def tree():
+    return {
+        "params": {"w": jnp.arange(12.0).reshape(3, 4), "b": jnp.ones(4, jnp.bfloat16)},
+        "list": [jnp.zeros(2), np.arange(3)],
+        "step": 7,
+        "name": "run",
+        "none": None,
+        "key": jax.random.key(3),
+    }
+
+
+@pytest.fixture
+def saved(handle):
+    handle.directory.mkdir()
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        checkpointer.save(handle.directory / "checkpoint_3", tree())
+    return handle
+
+
+def test_it_is_restored_exactly(saved, assert_same):
+    blank = jax.tree.map(lambda leaf: leaf, tree()) | {
+        "params": {"w": jnp.zeros((3, 4)), "b": jnp.zeros(4, jnp.bfloat16)}
+    }
+    assert_same(saved.restore(blank, strict=True), tree())
+    assert str(saved.leaves()["params/b"]) == "bfloat16[4]"
+    assert saved.restore(None)["list"][1].tolist() == [0, 1, 2]
+
+
+def test_dtypes_are_those_that_are_stored(saved):
+    target = tree() | {"params": {"w": jnp.zeros((3, 4), jnp.bfloat16), "b": jnp.zeros((2, 2))}}
+    with pytest.raises(CheckpointMismatchError, match="params/w: target has dtype bfloat16"):
+        saved.restore(target, strict=True)
+    with pytest.warns(ExperimentWarning, match="params/b: target has shape"):
+        found = saved.restore(target)
+    assert found["params"]["w"].dtype == jnp.float32
+    assert found["params"]["b"].shape == (4,)
+
+
+def test_restoring_compiles_nothing_again(saved):
+    mesh = Mesh(np.array(jax.devices()[:4]), ("x",))
+    sharded = jax.device_put(jnp.zeros((3, 4)), NamedSharding(mesh, P(None, "x")))
+    target = {"params": {"w": sharded, "b": jnp.zeros(4, jnp.bfloat16)}}
+
+    @jax.jit
+    def train(state):
+        return jax.tree.map(lambda leaf: leaf * 2, state)
+
+    train(target)
+    with pytest.warns(ExperimentWarning):
+        found = saved.restore(target, partial=True)
+    train(found)
+    assert train._cache_size() == 1
+    assert found["params"]["w"].sharding == sharded.sharding
+    assert not found["params"]["b"].committed
+
+
+def test_only_what_is_wanted_is_read(saved):
+    shutil.rmtree(saved.directory / "checkpoint_3")
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=False)) as checkpointer:
+        checkpointer.save(saved.directory / "checkpoint_3", {"a": np.ones(3), "b": np.ones(3)})
+    (saved.directory / "checkpoint_3" / "b" / "0").write_bytes(b"damaged")
+    with pytest.warns(ExperimentWarning, match="unexpected"):
+        found = saved.restore({"a": np.zeros(3)}, partial=True)
+    np.testing.assert_array_equal(found["a"], np.ones(3))
+    with pytest.raises(CheckpointDamagedError, match="checkpoint_3: b: "):
+        saved.restore(None)
+
+
+@pytest.mark.parametrize("name", ["manifest.ocdbt", "_METADATA", "_strings.json"])
+def test_a_file_that_is_missing_or_cut_short_is_told(saved, name):
+    path = saved.directory / "checkpoint_3" / name
+    content = path.read_bytes()
+    for damage in (content[: len(content) // 2], b"", None):
+        if damage is None:
+            path.unlink()
+        else:
+            path.write_bytes(damage)
+        with pytest.raises(CheckpointDamagedError, match="checkpoint_3: "):
+            saved.restore(None)
+    path.write_bytes(content)
+    saved.restore(None)
+
+
+def test_arrays_that_are_missing_are_told(saved):
+    for path in saved.directory.glob("checkpoint_3/**/d/*"):
+        path.unlink()
+    with pytest.raises(CheckpointDamagedError, match="there is no earlier whole one"):
+        saved.restore(None)
+
+
+def test_a_directory_of_somebody_else_is_told(handle):
+    (handle.directory / "checkpoint_3" / "images").mkdir(parents=True)
+    with pytest.raises(CheckpointDamagedError, match="Orbax has not written"):
+        handle.restore(None)
+    for item in ("one", "two"):
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            checkpointer.save(handle.directory / "checkpoint_4" / item, {"a": np.ones(3)})
+    with pytest.raises(CheckpointDamagedError, match="several items: one, two"):
+        handle.restore(None)
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        {},
+        {"tree_metadata": []},
+        {"tree_metadata": {"('a',)": {"key_metadata": [{"key": "a"}]}}},
+        {"tree_metadata": {"a": {"key_metadata": [{"key": "a", "key_type": "x"}]}}},
+        [],
+    ],
+)
+def test_a_description_that_is_none_is_told(saved, description):
+    path = saved.directory / "checkpoint_3" / "_METADATA"
+    path.write_text(json.dumps(description))
+    with pytest.raises(CheckpointDamagedError, match="checkpoint_3: "):
+        saved.restore(None)
+
+
+def test_without_tensorstore_the_extra_is_named(saved, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorstore", None)
+    with pytest.raises(MissingExtraError, match=r"fifteen\[orbax\]"):
+        saved.restore(None)
+
+
+def test_a_directory_gives_way_to_a_file_of_the_same_step(saved):
+    saved.save({"a": 1}, step=3, overwrite=True)
+    assert saved.names() == ["checkpoint_3.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", '{"version": 2}', "[1]", '{"version": 1, "leaves": [["a"]]}']
+)
+def test_a_damaged_description_of_ours_is_told(saved, content):
+    (saved.directory / "checkpoint_3" / "fifteen.json").write_text(content)
+    with pytest.raises(CheckpointDamagedError, match=r"fifteen\.json is no description of ours"):
+        saved.restore(None)
