@@ -282,9 +282,7 @@ def run(kind: str, rounds: int, directory: pathlib.Path) -> None:
                 into = times[contender.name] if number else Times()
                 measure(contender, state, into, directory)
     limit = times["raw limit"]
-    print(
-        f"\n{title}, up to {rounds} rounds; ms: median (smallest), ratio of medians to the raw limit\n"
-    )
+    print(f"\n{title}, up to {rounds} rounds; ms: median (smallest), ratio to the raw limit\n")
     print(f"{'':20}{'caller waits':>20}{'saved':>26}{'restored':>26}")
     for name, taken in times.items():
         cells = [
