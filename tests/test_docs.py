@@ -76,5 +76,5 @@ def test_no_file_tells_where_it_was_made():
         pytest.skip("no git checkout")
     for name in listed.stdout.splitlines():
         text = (ROOT / name).read_text(errors="replace") if (ROOT / name).exists() else ""
-        for word in (str(ROOT) + os.sep, "index-url", "pypi." + "org"):
+        for word in (str(ROOT) + os.sep, "index" + "-url", "pypi." + "org"):
             assert word not in text, f"{name}: {word}"
