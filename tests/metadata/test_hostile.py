@@ -14,10 +14,11 @@ READ_AS_DATA = {
     "decimal_exponent", "escapes_30_MB", "float_exponent", "float_of_a_million_digits",
     "folded_30_MB", "header_hostile", "hex_of_a_million_digits", "int_of_a_million_digits",
     "long_anchor", "one_line_30_MB", "one_quoted_30_MB", "range", "sexagesimal", "utf_7",
-    "value_key", "numpy_wide_text",
+    "value_key", "set_of_values",
 }  # fmt: skip
 READ_AS_DECLARED = {
     "blank_30_MB", "byte_order_mark", "comment_30_MB", "header_hostile", "hex_of_a_million_digits",
+    "value_key",
 }  # fmt: skip
 
 

@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import datetime
 import enum
+import functools
+import itertools
 import pathlib
 from typing import Any
 
@@ -73,6 +75,7 @@ SCALARS: list[tuple[Any, st.SearchStrategy[Any]]] = [
 HASHABLE = [s for s in SCALARS if s[0] is not range]
 
 
+@functools.cache
 def _hashable_types(depth: int) -> st.SearchStrategy[tuple[Any, Any]]:
     leaf = st.sampled_from(HASHABLE)
     if depth == 0:
@@ -81,6 +84,7 @@ def _hashable_types(depth: int) -> st.SearchStrategy[tuple[Any, Any]]:
     return st.one_of(leaf, inner.map(_many_tuple), inner.map(_frozen_set), st.lists(inner, max_size=3).map(_fixed_tuple))  # fmt: skip
 
 
+@functools.cache
 def _types(depth: int) -> st.SearchStrategy[tuple[Any, Any]]:
     leaf = st.sampled_from(SCALARS)
     if depth == 0:
@@ -127,11 +131,18 @@ def _union(parts):
     return kind, st.one_of(*(p[1] for p in parts))
 
 
+NUMBERS = itertools.count()
+
+
 def _dataclass(parts):
-    made = dataclasses.make_dataclass("Made", [(f"f{i}", p[0]) for i, p in enumerate(parts)])
+    # A tag names a class by its name and module, so each needs a name of its own.
+    made = dataclasses.make_dataclass(
+        f"Made{next(NUMBERS)}", [(f"f{i}", p[0]) for i, p in enumerate(parts)]
+    )
     return made, st.builds(made, *(p[1] for p in parts))
 
 
+@functools.cache
 def anything(depth: int) -> st.SearchStrategy[Any]:
     plain = [s[1] for s in SCALARS if s[0] in (int, float, bool, str, type(None), bytes, complex, pathlib.Path, datetime.date, datetime.datetime, datetime.timedelta, range)]  # fmt: skip
     leaf = st.one_of(*plain)

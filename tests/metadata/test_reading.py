@@ -227,3 +227,9 @@ def test_a_missing_file_names_those_that_are_there(tmp_path):
     metadata.write(tmp_path, "eval/step_100", 3)
     with pytest.raises(FileNotFoundError, match="no metadata 'config'; there is eval/step_100"):
         metadata.read(tmp_path, "config", int)
+
+
+def test_a_type_by_its_name_is_refused(tmp_path):
+    assert errors(tmp_path, "3", "int") == (
+        "'int' stands for a type by its name; give the type itself"
+    )

@@ -424,3 +424,13 @@ def test_a_file_is_readable(tmp_path):
         "a: 1\nb: null\nc: adam\nd: 4\ne: 5\nf: '6'\ng: !dataclass:Sgd\n  learning_rate: 0.001\n"
     )
     assert path.read_text().endswith("w: [1, 2, 3]\nx: 3\n...\n")
+
+
+def test_two_classes_of_one_name_in_one_object(tmp_path):
+    other = dataclasses.make_dataclass("Optimizer", [("learning_rate", float)])
+    other.__module__ = "somewhere.else_"
+    value = {"a": Optimizer(), "b": other(0.5)}
+    path = metadata.write(tmp_path, "x", value)
+    assert "b: !dataclass:somewhere.else_.Optimizer\n" in path.read_text()
+    result = metadata.read(tmp_path, "x", dict[str, Optimizer | other])
+    assert same(result, value)

@@ -1,6 +1,7 @@
 """Values where no type is declared: written with tags that tell their classes, read by those."""
 
 import collections.abc
+import dataclasses
 import enum
 import sys
 import typing
@@ -111,6 +112,9 @@ def _encode_object(value: Any, writing: Writing, open_to_classes: bool) -> Tree:
     if isinstance(value, enum.Enum):
         return (codec.tagged or codec.encode)(value, writing)
     tag = class_tag(cls, [cls])
+    if writing.classes.get(tag, cls) is not cls:
+        # Another class of that name is in the same object; this one is told by its module too.
+        tag = class_tag(cls, [cls, writing.classes[tag]])
     writing.classes[tag] = cls
     tree = codec.encode(value, writing)
     return Mapping(tree.pairs, tag) if type(tree) is Mapping else tree
@@ -268,10 +272,11 @@ undeclared.decode_untagged = _decode_untagged
 undeclared.encode = encode_open
 undeclared.encode_off_type = _encode_off_type
 
-ANY = Codec("any value", _ANYTHING, lambda value: True, encode_strict, _decode_untagged)
-ANY.special = _decode
-OPEN = Codec("any value", _ANYTHING, lambda value: True, encode_open, _decode_untagged)
-OPEN.special = _decode
+ANY = Codec(
+    "any value", _ANYTHING, lambda value: True, encode_strict, _decode_untagged,
+    special=_decode, owner=True,
+)  # fmt: skip
+OPEN = dataclasses.replace(ANY, encode=encode_open)
 
 
 def make_any(expression: Any, origin: Any, arguments: tuple[Any, ...]) -> Codec | None:

@@ -282,7 +282,8 @@ def make_array(expression: Any, origin: Any, arguments: tuple[Any, ...]) -> Code
         except ValueError as error:
             return reading.error(node, str(error))
 
-    codec = Codec("an array", frozenset(["map", "seq"]), accepts, encode, decode,
+    codec = Codec("jax.Array" if is_jax else "numpy.ndarray", frozenset(["map", "seq"]),
+                  accepts, encode, decode,
                   lenient=frozenset(["int", "float", "bool"]), tags=frozenset([tag]),
                   tagged=lambda v, w: encode_array(v, tagged=True), adopt=adopt)  # fmt: skip
     return codec

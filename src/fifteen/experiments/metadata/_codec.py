@@ -14,6 +14,7 @@ from typing import Any, Union, get_args, get_origin
 
 from yaml.nodes import Node
 
+from .._errors import MetadataError
 from ._problems import Reading, Refusal
 from ._tree import Tree
 from ._types import UNSET, bind, strip
@@ -140,14 +141,19 @@ _LOCK = threading.RLock()
 class _Key:
     """A type expression as a key that keeps `A | B` from `B | A`, and Literal[1] from [True]."""
 
-    __slots__ = ("expression", "text")
+    __slots__ = ("expression", "hash", "text")
 
     def __init__(self, expression: Any) -> None:
         self.expression = expression
         self.text = repr(expression)
+        try:
+            self.hash = hash(expression)
+        except TypeError:
+            # A Literal or the metadata of an Annotated may hold what has no hash.
+            self.hash = hash(self.text)
 
     def __hash__(self) -> int:
-        return hash(self.text)
+        return self.hash
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -171,6 +177,8 @@ def codec_of(expression: Any, owner: Any = None) -> Codec:
     Raises:
         MetadataError: an annotation in it cannot be resolved.
     """
+    if isinstance(expression, str | typing.ForwardRef):
+        raise MetadataError(f"{expression!r} stands for a type by its name; give the type itself")
     key = _Key(strip(bind(strip(expression), {}, owner)))
     with _LOCK:
         promises = _UNDER_WAY.get(key)

@@ -19,7 +19,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ._codec import undeclared
 from ._legacy_arrays import NAMES, decode_blob
 from ._problems import Reading
-from ._scalars import ScalarError, shorten
+from ._scalars import ScalarError, resolve_plain, shorten
 
 _PYTHON = "tag:yaml.org,2002:python/"
 
@@ -116,7 +116,8 @@ def decode_legacy(node: Node, reading: Reading) -> Any:
     """Return the value of a node that PyYAML wrote; NotImplemented if its tag is not known."""
     tag: str = node.tag
     if tag == "tag:yaml.org,2002:timestamp" and type(node) is ScalarNode:
-        return undeclared.decode_untagged(node, reading)
+        value = resolve_plain(node.value, modern=False)
+        return reading.expected(node, "a date or a time") if type(value) is str else value
     if tag in ("tag:yaml.org,2002:omap", "tag:yaml.org,2002:pairs"):
         return _decode_pairs(node, reading)
     if not tag.startswith(_PYTHON):

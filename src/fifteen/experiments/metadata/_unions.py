@@ -14,6 +14,8 @@ from ._scalars import resolve_plain
 from ._tree import Tree
 from ._types import UNSET
 
+_LAST = {"float": 1, "any value": 2}
+
 
 def kind_of(node: Node, modern: bool) -> str:
     """Return what an untagged node looks like."""
@@ -29,8 +31,8 @@ def make_union(expression: Any, origin: Any, arguments: tuple[Any, ...]) -> Code
     """Make the codec of a union."""
     if origin not in (Union, types.UnionType):
         return None
-    # What takes a whole number only for want of an int comes after int.
-    members = sorted((codec_of(a) for a in arguments), key=lambda member: member.name == "float")
+    # Any takes all that the others take, and float takes integers only for want of an int.
+    members = sorted(map(codec_of, arguments), key=lambda m: _LAST.get(m.name, 0))
     flat = [m for member in members for m in (member.members or (member,))]
     return union_of(tuple(flat), type_name(expression))
 
@@ -144,8 +146,13 @@ def _decode_best(meant: list[Codec], node: Node, reading: Reading) -> Any:
     if any(not same(value, other) for _, _, other, _ in best[1:]):
         names = " and ".join(member.name for _, member, _, _ in best)
         return reading.error(
-            node, f"fits {names} alike; say which with a tag, such as !dataclass:{best[0][1].name}"
+            node, f"fits {names} alike; say which with a tag, such as {_tag_of(best[0][1])}"
         )
     reading.unknown.extend(trial.unknown)
     reading.inexact += trial.inexact
     return value
+
+
+def _tag_of(codec: Codec) -> str:
+    own = sorted(tag for tag in codec.tags if tag.startswith("!"))
+    return own[0] if own else f"!dataclass:{codec.name}"
