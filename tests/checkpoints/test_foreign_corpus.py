@@ -39,6 +39,7 @@ def test_the_corpus_is_there():
     assert len(WRITERS) > 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writer", WRITERS)
 def test_without_a_target(writer):
     for case in cases_of(writer):
@@ -78,6 +79,7 @@ def test_into_a_target(writer):
                 assert one.committed == other.committed, case
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writer", WRITERS)
 def test_leaves_are_listed_as_they_are_read(writer):
     for case in cases_of(writer):

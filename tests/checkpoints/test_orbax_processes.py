@@ -344,6 +344,27 @@ def test_an_error_in_one_process_is_raised_in_all(run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_1"]
 
 
+def test_without_orbax_the_extra_is_named(run, tmp_path):
+    script = """
+    import sys
+    from fifteen.experiments import MissingExtraError
+    module = sys.modules.get("orbax.checkpoint")
+    if INDEX == 1:
+        sys.modules["orbax.checkpoint"] = None
+    try:
+        save({"a": spread(np.arange(4.0), P("x"))}, 1)
+    except MissingExtraError as error:
+        print(error)
+    if module is not None:
+        sys.modules["orbax.checkpoint"] = module
+    else:
+        sys.modules.pop("orbax.checkpoint", None)
+    """
+    for output in run(script):
+        assert "needs Orbax; pip install 'fifteen[orbax]'" in output
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_values_are_safe_once_a_background_save_returns(run, tmp_path):
     script = """
     import functools
