@@ -162,6 +162,15 @@ def test_a_torn_record_larger_than_what_is_read_at_a_time(tmp_path, monkeypatch)
     assert read_steps(tmp_path, data) == (list(range(21)), [])
 
 
+def test_more_gaps_than_are_searched_past(tmp_path, monkeypatch):
+    monkeypatch.setattr("fifteen.experiments.events._reading_frames._MOST_SEARCHES", 5)
+    parts = [part for record in records(40) for part in (record, b"gap" * 8)]
+    steps, messages = read_steps(tmp_path, b"".join(parts))
+    assert steps == list(range(len(steps)))
+    assert 3 <= len(steps) < 40
+    assert len(messages) == 1
+
+
 def test_zeros_in_the_middle(tmp_path):
     parts = records(40)
     data = b"".join(parts[:20]) + bytes(5000) + b"".join(parts[20:])

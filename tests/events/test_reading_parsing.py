@@ -10,7 +10,13 @@ from tensorboard.compat.proto.event_pb2 import Event, LogMessage, SessionLog
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.util.tensor_util import make_ndarray, make_tensor_proto
 
-from fifteen.experiments.events import _parsing, _reading_cache, _reading_rows, read_scalars
+from fifteen.experiments.events import (
+    _parsing,
+    _reading_cache,
+    _reading_rows,
+    read_histograms,
+    read_scalars,
+)
 from fifteen.experiments.events._reading_tensor import tensor
 from fifteen.experiments.events._reading_wire import MalformedError
 from fifteen.experiments.events._records import frame
@@ -217,6 +223,21 @@ def test_more_combinations_of_tags_than_are_kept_apart(tmp_path, monkeypatch):
     (tmp_path / "events.out.tfevents.1").write_bytes(b"".join(parts))
     found = {tag: series.value.tolist() for tag, series in read_scalars(tmp_path).items()}
     assert found == expected
+
+
+def test_many_events_alike_that_are_no_scalars(tmp_path):
+    parts = []
+    for step in range(60):
+        event = Event(step=step % 50, wall_time=100.0 + step)
+        histo = event.summary.value.add(tag="weights").histo
+        histo.max, histo.bucket_limit[:], histo.bucket[:] = 1.0, [0.0, 1.0], [0.0, step + 1.0]
+        parts.append(frame(event.SerializeToString()))
+        # Of the same length, and no event at all.
+        parts.append(frame(b"\x0b" + bytes(event.ByteSize() - 1)))
+    (tmp_path / "events.out.tfevents.1").write_bytes(b"".join(parts))
+    with pytest.warns(UserWarning, match=r"no event: .*; and 52 more"):
+        weights = read_histograms(tmp_path)["weights"]
+    assert [counts.sum() for counts in weights.counts] == [*range(51, 61), *range(11, 51)]
 
 
 @given(st.binary(max_size=60))
