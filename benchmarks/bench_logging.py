@@ -45,6 +45,7 @@ CALLS = 20_000
 SLOW_CALLS = 1_000
 BLOCKS = 21
 HISTOGRAM_EVERY = 10
+RESULT = "result: "
 NAMES = [f"group/metric_{number}" for number in range(10)]
 
 Scalars = dict[str, Any]
@@ -349,7 +350,8 @@ def run_child(name: str, measure: str) -> None:
                 result = MEASURES[measure](logger)
             except NotImplementedError:
                 result = {}
-    print(json.dumps(result))
+    # Some peers print at exit too, hence the mark.
+    print(RESULT + json.dumps(result), flush=True)
 
 
 def run_all(names: list[str], measures: list[str]) -> None:
@@ -361,7 +363,8 @@ def run_all(names: list[str], measures: list[str]) -> None:
             command = [sys.executable, __file__, "--child", name, measure]
             outcome = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
             lines = outcome.stdout.decode().splitlines()
-            result = json.loads(lines[-1]) if outcome.returncode == 0 and lines else "failed"
+            found = [line for line in lines if line.startswith(RESULT)]
+            result = json.loads(found[-1].removeprefix(RESULT)) if found else "failed"
             if result is None or result == "failed":
                 print(f"  {name:26}{result or 'not installed'}")
                 continue

@@ -83,6 +83,9 @@ def test_tiny_values_beside_large_ones():
     values = np.array([-1e-45, 1e-45, -1e38, 1e38, 0.0, -0.0], np.float32)
     assert_right(histogram(values), values)
     assert_right(histogram(values.astype(np.float64) * 1e-300), values.astype(np.float64) * 1e-300)
+    odd = np.array([-1.5e231, -1.1e-94, -5e-324, 5e-324])
+    assert_right(histogram(odd), odd)
+    assert_right(histogram(odd[:2]), odd[:2])
     assert_right(histogram(np.array([-1.7e308, 1.7e308, 0.0])), np.array([-1.7e308, 1.7e308, 0.0]))
 
 

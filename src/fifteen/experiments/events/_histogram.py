@@ -97,8 +97,9 @@ def _count(
     finite: npt.NDArray[np.floating], smallest: float, largest: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     exponent = _width_exponent(smallest, largest)
-    first = math.floor(math.ldexp(smallest, -exponent))
-    buckets = math.floor(math.ldexp(largest, -exponent)) - first + 1
+    first = _floor_scaled(smallest, exponent)
+    buckets = _floor_scaled(largest, exponent) - first + 1
+    may_underflow = finite.dtype == np.float64 and exponent > 0 and smallest < 0
     # float32 does when scaling up, since nothing underflows; it is what most arrays are.
     exact = np.float32 if finite.dtype == np.float32 and exponent <= 0 else np.float64
     scratch = np.empty(min(finite.size, _CHUNK), exact)
@@ -108,6 +109,8 @@ def _count(
         chunk = finite[start : start + _CHUNK].astype(exact, copy=False)
         scaled = _scale(chunk, -exponent, scratch[: chunk.size])
         np.floor(scaled, out=scaled)
+        if may_underflow:
+            scaled[(chunk < 0) & (scaled == 0)] = -1
         scaled -= exact(first)
         index = scaled.astype(np.uint8)
         # Two neighbours make one 16-bit number, so that there is half as much to count.
@@ -130,6 +133,12 @@ def _width_exponent(smallest: float, largest: float) -> int:
     # Halved first, since the difference of two finite numbers may overflow.
     _, exponent = math.frexp(largest / 2 - smallest / 2)
     return max(exponent + 1 - _MOST_BUCKETS.bit_length() + 1, _SMALLEST_EXPONENT)
+
+
+def _floor_scaled(value: float, exponent: int) -> int:
+    scaled = math.ldexp(value, -exponent)
+    # A tiny negative number may come out as zero, though its floor is -1.
+    return -1 if value < 0 and scaled == 0 else math.floor(scaled)
 
 
 def _scale(
