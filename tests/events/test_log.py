@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jax.sharding import NamedSharding, PartitionSpec
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fifteen.experiments import LogDataError, TensorboardLogData
+from fifteen.experiments import LogDataError, TensorboardLogData, _processes
 from fifteen.experiments.events import EventLog, read_histograms, read_scalars
 from fifteen.experiments.events._entries import encode
 from fifteen.experiments.events._packing import pack
@@ -393,3 +393,14 @@ def test_random_logs_come_back(tmp_path_factory, steps):
     if steps and expected:
         by_tensorboard = {tag: dict(points) for tag, points in accumulated(directory).items()}
         np.testing.assert_equal(by_tensorboard, expected)
+
+
+def test_only_the_first_process_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(_processes, "is_primary", lambda: False)
+    log = EventLog(tmp_path)
+    log.log(TensorboardLogData({"x": 1.0}, {"h": np.ones(3)}), 1, 1, 1)
+    log.rewind(1)
+    log.log_hparams({"rate": 0.1}, [])
+    log.summary_writer.add_scalar("x", 1.0, 1)
+    log.close()
+    assert list(tmp_path.iterdir()) == []
