@@ -323,7 +323,10 @@ def _make_scalar(cls: Any) -> Codec:
         return isinstance(value, cls)
 
     def encode(value: Any, writing: Writing) -> Tree:
-        return undeclared.encode(value, writing)
+        made = adopt(value)
+        if accepts(value) or type(as_plain_number(made)) is type(as_plain_number(value)):
+            return undeclared.encode(value, writing)
+        return undeclared.encode_off_type(value, writing, codec)
 
     def decode(node: Node, reading: Reading) -> Any:
         before = len(reading.errors)
@@ -334,4 +337,5 @@ def _make_scalar(cls: Any) -> Codec:
         return made
 
     kinds = frozenset(["bool", "int", "float"])
-    return Codec(cls.__name__, kinds, accepts, encode, decode, adopt=adopt)
+    codec = Codec(cls.__name__, kinds, accepts, encode, decode, adopt=adopt)
+    return codec

@@ -111,11 +111,11 @@ def read_tagged(codec: Codec, node: Node, reading: Reading) -> Any:
     value = undeclared.decode(node, reading)
     if len(reading.errors) > before or codec.accepts(value):
         return value
+    if _says_its_type(node.tag):
+        return value
     adopted = codec.adopt(value) if codec.adopt else UNSET
     if adopted is not UNSET:
         return adopted
-    if _says_its_type(node.tag):
-        return value
     return reading.expected(node, codec.name)
 
 
