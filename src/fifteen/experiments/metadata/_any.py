@@ -34,7 +34,6 @@ from ._codec import (
 )
 from ._containers import (
     MAPPINGS,
-    NAMESPACES,
     SEQUENCES,
     decode_items,
     decode_pairs,
@@ -44,6 +43,7 @@ from ._containers import (
     encode_range,
 )
 from ._legacy import decode_legacy
+from ._namespaces import NAMESPACES
 from ._problems import Reading, Refusal, did_you_mean
 from ._scalars import format_float, format_int, quote, resolve_plain, shorten
 from ._tree import Mapping, Sequence, Text, Tree

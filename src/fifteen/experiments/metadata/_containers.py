@@ -1,9 +1,7 @@
 """The codecs of list, tuple, set, dict and their kin."""
 
-import argparse
 import collections
 import collections.abc
-import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -348,34 +346,3 @@ def decode_range(node: Node, reading: Reading) -> Any:
         return range(*numbers)
     except (TypeError, ValueError):
         return reading.expected(node, "range as [start, stop, step]")
-
-
-def make_namespace(expression: Any, origin: Any, arguments: tuple[Any, ...]) -> Codec | None:
-    """Make the codec of argparse.Namespace and types.SimpleNamespace: their attributes."""
-    if origin not in NAMESPACES:
-        return None
-    names, item = codec_of(str), codec_of(Any)
-
-    def encode(value: Any, writing: Writing) -> Tree:
-        if type(value) is not origin:
-            return undeclared.encode_off_type(value, writing, codec)
-        return Mapping(encode_pairs(vars(value).items(), names.encode, item.encode, writing))
-
-    def decode(node: Node, reading: Reading) -> Any:
-        if type(node) is not MappingNode:
-            return reading.expected(node, origin.__name__)
-        before = len(reading.errors)
-        values = decode_pairs(node, names, item, reading)
-        return None if len(reading.errors) > before else origin(**values)
-
-    codec = Codec(
-        origin.__name__, frozenset(["map"]), lambda v: type(v) is origin, encode, decode,
-        tags=frozenset([NAMESPACES[origin]]), tagged=undeclared_encode,
-    )  # fmt: skip
-    return codec
-
-
-NAMESPACES: dict[Any, str] = {
-    argparse.Namespace: "!namespace",
-    types.SimpleNamespace: "!simple_namespace",
-}

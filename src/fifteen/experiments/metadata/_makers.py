@@ -11,10 +11,10 @@ from ._codec import makers
 from ._containers import (
     make_fixed_tuple,
     make_mapping,
-    make_namespace,
     make_range,
     make_sequence,
 )
+from ._namespaces import make_namespace
 from ._unions import make_type_variable, make_union
 
 makers += [
