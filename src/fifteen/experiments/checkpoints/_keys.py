@@ -1,9 +1,10 @@
 """The names of a pytree's leaves, and its shape in dicts and lists."""
 
+import dataclasses
 import functools
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -39,6 +40,34 @@ def flatten(tree: Any) -> tuple[list[Key], list[Any], Any]:
     """
     leaves, definition = jax.tree.flatten(tree)
     return _remembering(_keys_of_definition, _keys, tree, definition), leaves, definition
+
+
+def keys_by_fields(tree: Any, definition: Any) -> list[Key]:
+    """Return the keys of a pytree with field names where JAX knows only numbers.
+
+    A dataclass that is registered without key paths, as jax_dataclasses does it, has numbered
+    children to JAX and so in our files and in Orbax's. Flax names them by their fields.
+    """
+    return _remembering(
+        lambda known: list(_walk_by_fields(_hollow(known), ())),
+        lambda whole: list(_walk_by_fields(whole, ())),
+        tree,
+        definition,
+    )
+
+
+def _walk_by_fields(node: Any, parents: Key) -> Iterator[Key]:
+    pairs, _ = jax.tree.flatten_with_path(node, is_leaf=lambda other: other is not node)
+    if len(pairs) == 1 and not pairs[0][0]:
+        yield parents
+        return
+    fields = dataclasses.fields(node) if dataclasses.is_dataclass(node) else ()
+    for (entry, *_), child in pairs:
+        part = _part(entry)
+        if isinstance(entry, jax.tree_util.FlattenedIndexKey):
+            names = (field.name for field in fields if getattr(node, field.name, None) is child)
+            part = next(names, part)
+        yield from _walk_by_fields(child, (*parents, part))
 
 
 def structure(tree: Any, definition: Any, statics: tuple[bool, ...]) -> str:

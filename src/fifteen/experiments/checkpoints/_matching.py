@@ -29,8 +29,11 @@ def restore(target: Any, stored: StoredCheckpoint, strict: bool, partial: bool) 
     if target is None:
         return stored.nested(stored.read(dict.fromkeys(stored.leaves)))
     keys, leaves, definition = _keys.flatten(target)
-    wanted = {key: leaf for key, leaf in zip(keys, leaves, strict=True) if not is_static(leaf)}
     saved = stored.leaves
+    if not saved.keys() <= set(keys):
+        by_fields = _keys.keys_by_fields(target, definition)
+        keys = by_fields if saved.keys() <= set(by_fields) else keys
+    wanted = {key: leaf for key, leaf in zip(keys, leaves, strict=True) if not is_static(leaf)}
     comparison = _compare(wanted, saved)
     if not partial and (comparison.missing or comparison.unexpected):
         raise CheckpointMismatchError(_report(stored, wanted, comparison))
