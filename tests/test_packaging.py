@@ -63,6 +63,7 @@ def test_import_of_experiments_loads_nothing_heavy():
         "tensorboard",
         "sklearn",
         "optax",
+        "numpy.f2py",
     ]
     code = (
         f"import fifteen.experiments, sys;print([name for name in {heavy} if name in sys.modules])"

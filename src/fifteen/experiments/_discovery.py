@@ -73,7 +73,7 @@ def find_experiments(root: pathlib.Path | str) -> list[Experiment]:
         ExperimentNotFoundError: the root does not exist.
         NotADirectoryError: the root is a file.
 
-    Example:
+    Examples:
         ```python
         import pathlib, tempfile
 
@@ -108,7 +108,7 @@ def summarize(path: pathlib.Path | str) -> Summary:
     Raises:
         ExperimentNotFoundError: there is no such directory.
 
-    Example:
+    Examples:
         >>> path = experiment.save_checkpoint({"weights": jnp.ones(3)}, step=100)
         >>> summarize(experiment.data_dir).checkpoints
         {'checkpoint_': [100]}

@@ -32,7 +32,7 @@ class Experiment(Handle):
         verbose: print one line, beginning with `[Experiment]`, for each thing done. Without it
             nothing is printed at all, and no warning is shown.
 
-    Example:
+    Examples:
         >>> with Experiment(tmp_path / "digits", verbose=False).assert_new() as experiment:
         ...     experiment.write_metadata("config", {"learning_rate": 1e-3})
         ...     experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=1)
@@ -53,7 +53,7 @@ class Experiment(Handle):
             MetadataError: the object would not come back equal. The old file stays.
             UnsafePathError: the name leaves the experiment's directory.
 
-        Example:
+        Examples:
             >>> experiment.write_metadata("config", {"layers": [64, 64]})
         """
         self._session.check()
@@ -76,7 +76,7 @@ class Experiment(Handle):
             MetadataError: the file does not hold the expected type; lists all that is wrong.
             UnsafePathError: the name leaves the experiment's directory.
 
-        Example:
+        Examples:
             >>> experiment.write_metadata("image", (28, 28))
             >>> experiment.read_metadata("image", tuple[int, int])
             (28, 28)
@@ -90,7 +90,7 @@ class Experiment(Handle):
     def metadata_names(self) -> list[str]:
         """List the names that `read_metadata` takes, sorted.
 
-        Example:
+        Examples:
             >>> experiment.write_metadata("eval/step_100", {"accuracy": 0.9})
             >>> experiment.metadata_names()
             ['eval/step_100']
@@ -100,7 +100,7 @@ class Experiment(Handle):
     def write_provenance(self) -> None:
         """Write git commit and diff, command, packages, devices, host, time: `provenance.yaml`.
 
-        Example:
+        Examples:
             >>> experiment.write_provenance()
             >>> experiment.metadata_names()
             ['provenance']
@@ -145,7 +145,7 @@ class Experiment(Handle):
             CheckpointError: the target, step or `keep` cannot be saved as asked.
             OSError: the disk is full, or something like it. Earlier checkpoints are whole.
 
-        Example:
+        Examples:
             >>> path = experiment.save_checkpoint({"weights": jnp.ones(3)}, step=100, keep=3)
             >>> pathlib.Path(path).name
             'checkpoint_100.safetensors'
@@ -189,7 +189,7 @@ class Experiment(Handle):
             CheckpointMismatchError: the leaves are not the target's; lists all that differ.
             CheckpointDamagedError: the file's bytes are not those that were written.
 
-        Example:
+        Examples:
             >>> path = experiment.save_checkpoint({"weights": jnp.ones(3)}, step=100)
             >>> experiment.restore_checkpoint({"weights": jnp.zeros(3)})
             {'weights': Array([1., 1., 1.], dtype=float32)}
@@ -205,7 +205,7 @@ class Experiment(Handle):
     def checkpoint_steps(self, prefix: str = "checkpoint_") -> list[int]:
         """List the steps of the committed checkpoints, ascending.
 
-        Example:
+        Examples:
             >>> path = experiment.save_checkpoint({"count": 1}, step=10)
             >>> experiment.checkpoint_steps()
             [10]
@@ -216,7 +216,7 @@ class Experiment(Handle):
     def checkpoint_prefixes(self) -> list[str]:
         """List the prefixes under which there are checkpoints, sorted.
 
-        Example:
+        Examples:
             >>> path = experiment.save_checkpoint({"count": 1}, step=10, prefix="best_")
             >>> experiment.checkpoint_prefixes()
             ['best_']
@@ -232,7 +232,7 @@ class Experiment(Handle):
         Raises:
             CheckpointNotFoundError: there is no checkpoint, or not of that step.
 
-        Example:
+        Examples:
             >>> path = experiment.save_checkpoint({"weights": jnp.ones(3)}, step=100)
             >>> experiment.checkpoint_leaves()
             {'weights': LeafInfo(shape=(3,), dtype='float32')}
@@ -246,7 +246,7 @@ class Experiment(Handle):
     def summary_writer(self) -> "tensorboardX.SummaryWriter":
         """A `tensorboardX.SummaryWriter` on this directory: images, text, figures, the rest.
 
-        Example:
+        Examples:
             >>> experiment.summary_writer.add_text("note", "a text", global_step=1)
         """
         return self._open_events().summary_writer
@@ -273,7 +273,7 @@ class Experiment(Handle):
         Raises:
             LogDataError: a tag, value or step cannot be logged; lists all that is wrong.
 
-        Example:
+        Examples:
             >>> experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=1)
         """
         session = self._session
@@ -286,7 +286,7 @@ class Experiment(Handle):
         Call it when a run resumes from a checkpoint of that step, so that what it logs again does
         not stand beside what was logged before. Nothing is deleted from disk.
 
-        Example:
+        Examples:
             >>> experiment.log(TensorboardLogData(scalars={"loss": jnp.ones(4)}), step=range(4))
             >>> experiment.rewind_logs(1)
             >>> experiment.read_scalars()["loss"].step.tolist()
@@ -302,7 +302,7 @@ class Experiment(Handle):
             hparams: a (nested) dataclass or mapping; nested names are joined with dots.
             metrics: tags of scalars that become columns, and fill as they are logged.
 
-        Example:
+        Examples:
             >>> experiment.log_hparams({"learning_rate": 1e-3}, metrics=("test/accuracy",))
         """
         self._open_events().log_hparams(metadata.flatten(hparams), metrics, not self.verbose)
@@ -313,7 +313,7 @@ class Experiment(Handle):
         Returns:
             For each tag, the steps, times and values as NumPy arrays, in the order of the steps.
 
-        Example:
+        Examples:
             >>> experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=7)
             >>> experiment.read_scalars()["loss"].step.tolist()
             [7]
@@ -323,7 +323,7 @@ class Experiment(Handle):
     def read_histograms(self, tags: Iterable[str] | None = None) -> dict[str, HistogramSeries]:
         """Read the logged histograms back, as `read_scalars` does the scalars.
 
-        Example:
+        Examples:
             >>> experiment.log(TensorboardLogData(histograms={"w": jnp.ones(3)}), step=7)
             >>> experiment.read_histograms()["w"].step.tolist()
             [7]

@@ -51,7 +51,7 @@ class Handle:
         Raises:
             ExperimentExistsError: the directory holds something, or is a file.
 
-        Example:
+        Examples:
             >>> experiment = experiment.assert_new()
         """
         _processes.on_primary(self._assert_new)
@@ -63,7 +63,7 @@ class Handle:
         Raises:
             ExperimentNotFoundError: the directory is absent, empty, or a file.
 
-        Example:
+        Examples:
             >>> experiment.write_metadata("config", {})
             >>> experiment = experiment.assert_exists()
         """
@@ -79,7 +79,7 @@ class Handle:
             UnsafePathError: the directory is the root, the home directory, a mount point, holds
                 the current directory, or is a file.
 
-        Example:
+        Examples:
             >>> experiment.write_metadata("config", {})
             >>> experiment = experiment.clear().assert_new()
         """
@@ -105,7 +105,7 @@ class Handle:
             UnsafePathError: it lies inside this experiment's directory.
             LogWriteError: what was logged could not be written; nothing was moved.
 
-        Example:
+        Examples:
             >>> experiment.write_metadata("config", {})
             >>> experiment = experiment.move(experiment.data_dir.with_name("done"))
         """
@@ -125,7 +125,7 @@ class Handle:
             LogWriteError: what was logged could not be written; it is kept and tried again.
             OSError: a checkpoint could not be saved in the background.
 
-        Example:
+        Examples:
             >>> experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=1)
             >>> experiment.flush()
         """
@@ -141,7 +141,7 @@ class Handle:
             LogWriteError: what was logged could not be written.
             OSError: a checkpoint could not be saved in the background.
 
-        Example:
+        Examples:
             >>> with experiment:
             ...     experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=1)
         """

@@ -32,7 +32,7 @@ class TensorboardLogData:
         scalars: a scalar for each tag; of shape `()`, or `(n,)` where `n` steps are stacked.
         histograms: an array of any shape for each tag, whose values are counted.
 
-    Example:
+    Examples:
         >>> TensorboardLogData(scalars={"loss": 0.5}).prefix("train/").scalars
         {'train/loss': 0.5}
     """
@@ -51,7 +51,7 @@ class TensorboardLogData:
         Returns:
             The same data under longer tags.
 
-        Example:
+        Examples:
             >>> TensorboardLogData(scalars={"loss": 0.5}).prefix("b/").prefix("a/").scalars
             {'a/b/loss': 0.5}
         """
@@ -72,7 +72,7 @@ class TensorboardLogData:
         Raises:
             LogDataError: a tag is on both sides.
 
-        Example:
+        Examples:
             >>> loss = TensorboardLogData(scalars={"loss": 0.5})
             >>> loss.merge(TensorboardLogData(scalars={"accuracy": 0.9})).scalars
             {'loss': 0.5, 'accuracy': 0.9}
@@ -94,7 +94,7 @@ class TensorboardLogData:
         Raises:
             LogDataError: a tag is on both sides.
 
-        Example:
+        Examples:
             >>> TensorboardLogData().merge_scalars({"loss": 0.5}).scalars
             {'loss': 0.5}
         """
@@ -114,7 +114,7 @@ class TensorboardLogData:
         Raises:
             LogDataError: a tag is on both sides.
 
-        Example:
+        Examples:
             >>> TensorboardLogData().merge_histograms({"weights": np.zeros(2)}).histograms
             {'weights': array([0., 0.])}
         """
@@ -138,7 +138,7 @@ class TensorboardLogData:
         Raises:
             LogDataError: a scalar is an empty array.
 
-        Example:
+        Examples:
             >>> TensorboardLogData({"loss": jnp.array([0.5, 0.5])}).fix_sharded_scalars().scalars
             {'loss': Array(0.5, dtype=float32)}
         """

@@ -30,7 +30,7 @@ class EventLog:
     Args:
         directory: where the event file goes. It must exist once something is logged.
 
-    Example:
+    Examples:
         ```python
         import pathlib, tempfile
 

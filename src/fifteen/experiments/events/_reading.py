@@ -38,7 +38,7 @@ def read_scalars(
     Raises:
         LogDataError: `tags` is a single string.
 
-    Example:
+    Examples:
         >>> read_scalars(pathlib.Path("runs/digits"), tags=["loss"])
         {'loss': ScalarSeries(1000 points, steps 0 to 999, last value 0.0213)}
     """
@@ -83,7 +83,7 @@ def read_histograms(
     Raises:
         LogDataError: `tags` is a single string.
 
-    Example:
+    Examples:
         >>> read_histograms(pathlib.Path("runs/digits"))
         {'weights': HistogramSeries(10 histograms, steps 0 to 900)}
     """

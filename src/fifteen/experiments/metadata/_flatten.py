@@ -27,7 +27,7 @@ def flatten(config: Any) -> dict[str, Any]:
     Returns:
         The values in order of declaration. A value that is no config has the name "".
 
-    Example:
+    Examples:
         >>> flatten({"optimizer": {"name": "adam", "betas": (0.9, 0.99)}, "steps": 10})
         {'optimizer.name': 'adam', 'optimizer.betas': (0.9, 0.99), 'steps': 10}
     """
@@ -101,7 +101,7 @@ def diff(a: Any, b: Any) -> Difference:
         FileNotFoundError: a path has no file.
         MetadataError: a file cannot be read.
 
-    Example:
+    Examples:
         >>> print(diff({"lr": 0.1, "steps": 10}, {"lr": 0.2, "seed": 0}))
         + seed: 0
         - steps: 10

@@ -25,15 +25,14 @@ _JAX_FUNCTIONS = ("_reconstruct_array", "reconstruct_device_array", "_reconstruc
 def _names() -> dict[str, Any]:
     """Return the dtypes that a file may name, by the names that PyYAML gives them."""
     names: dict[str, Any] = {"numpy.ndarray": np.ndarray}
-    for name in dir(np):
-        value = getattr(np, name)
+    # Not `dir`, whose names include sub-packages that would then be imported.
+    for name, value in list(vars(np).items()):
         if isinstance(value, type) and issubclass(value, np.generic):
             names[f"numpy.{value.__name__}"] = value
             names[f"numpy.{name}"] = value
     names["numpy.bool_"] = names["numpy.bool"] = np.bool_
     scalar: Any = type(jnp.float32)
-    for name in dir(jnp):
-        value = getattr(jnp, name)
+    for name, value in list(vars(jnp).items()):
         if isinstance(value, scalar):
             for module in ("jax.numpy", "jax._src.numpy.lax_numpy", "jax._src.numpy.scalar_types"):
                 names[f"{module}.{name}"] = value
