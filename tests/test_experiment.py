@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 import warnings
 
 import jax.numpy as jnp
@@ -26,6 +28,7 @@ from fifteen.experiments import (
     MetadataError,
     TensorboardLogData,
     UnsafePathError,
+    _move,
 )
 
 
@@ -405,6 +408,7 @@ class TestMove:
             lambda handle: handle.restore_checkpoint(None),
             lambda handle: handle.summary_writer,
             lambda handle: handle.write_provenance(),
+            lambda handle: handle.metadata_names(),
             lambda handle: handle.clear(),
             lambda handle: handle.move(tmp_path / "elsewhere"),
         ):
@@ -414,6 +418,39 @@ class TestMove:
         experiment.flush()
         experiment.close()
         assert not experiment.data_dir.exists()
+
+    def test_a_thread_that_logs_meanwhile_is_told(self, experiment, tmp_path):
+        logged = []
+
+        def log_until_told():
+            try:
+                for step in range(1_000_000):
+                    experiment.log(scalar(float(step)), step=step)
+                    logged.append(step)
+            except ExperimentMovedError as error:
+                logged.append(str(error))
+
+        thread = threading.Thread(target=log_until_told, daemon=True)
+        thread.start()
+        while len(logged) < 1000:
+            time.sleep(0.001)
+        moved = experiment.move(tmp_path / "there")
+        thread.join(timeout=20)
+        *steps, told = logged
+        assert str(moved.data_dir) in str(told)
+        assert not experiment.data_dir.exists()
+        assert moved.read_scalars()["loss"].step.tolist() == steps
+
+    def test_a_failed_move_leaves_the_handle_working(self, experiment, tmp_path, monkeypatch):
+        def fail(source, destination):
+            raise OSError("no luck")
+
+        experiment.log(scalar(1.0), step=1)
+        monkeypatch.setattr(_move, "move", fail)
+        with pytest.raises(OSError, match="no luck"):
+            experiment.move(tmp_path / "there")
+        experiment.log(scalar(2.0), step=2)
+        assert experiment.read_scalars()["loss"].step.tolist() == [1, 2]
 
     def test_the_old_place_is_free_for_a_new_experiment(self, experiment, tmp_path):
         experiment.write_metadata("config", 1)
@@ -608,6 +645,18 @@ class TestEnd:
         experiment = Experiment(tmp_path, verbose=False)
         assert experiment.read_scalars()["loss"].value.tolist() == list(range(1000))
         assert experiment.checkpoint_steps() == [7]
+
+    def test_what_is_logged_at_exit_is_on_disk(self, tmp_path):
+        script = """
+            import atexit, sys
+            from fifteen.experiments import Experiment, TensorboardLogData
+            experiment = Experiment(sys.argv[1], verbose=False)
+            atexit.register(lambda: experiment.log(TensorboardLogData({"loss": 2.0}), step=2))
+            experiment.log(TensorboardLogData({"loss": 1.0}), step=1)
+        """
+        run_script(script, tmp_path)
+        series = Experiment(tmp_path, verbose=False).read_scalars()["loss"]
+        assert series.value.tolist() == [1.0, 2.0]
 
 
 def test_no_warning_from_a_plain_run(tmp_path):

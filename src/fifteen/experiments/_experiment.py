@@ -95,6 +95,7 @@ class Experiment(Handle):
             >>> experiment.metadata_names()
             ['eval/step_100']
         """
+        self._session.check()
         return metadata.names(self.data_dir)
 
     def write_provenance(self) -> None:
@@ -333,12 +334,14 @@ class Experiment(Handle):
     # Inside
 
     def _open_events(self) -> events.EventLog:
-        self._session.check()
-        if not self._session.is_logging and _processes.is_primary():
-            with self._making_directory():
-                _directory.make_directory(self.data_dir)
-            self._print("Logging to", self.data_dir)
-        return self._session.events
+        session = self._session
+        with session.changing:
+            session.check()
+            if not session.is_logging and _processes.is_primary():
+                with self._making_directory():
+                    _directory.make_directory(self.data_dir)
+                self._print("Logging to", self.data_dir)
+            return session.events
 
     def _read(
         self, reader: Callable[[pathlib.Path, Iterable[str] | None], T], tags: Iterable[str] | None

@@ -86,10 +86,12 @@ class Handle:
         with _processes.together("clear"):
             self._session.check()
             _processes.on_primary(lambda: _directory.refuse_to_clear(self.data_dir))
-            # An error of work that is still pending is of no interest: its result goes as well.
-            with contextlib.suppress(Exception):
-                self._session.close(not self.verbose)
-            _processes.on_primary(self._clear)
+            # What other threads log meanwhile goes into the new directory.
+            with self._session.changing:
+                # An error of work that is still pending is of no interest: its result goes too.
+                with contextlib.suppress(Exception):
+                    self._session.close(not self.verbose)
+                _processes.on_primary(self._clear)
         return self
 
     def move(self, new_data_dir: pathlib.Path) -> Self:
@@ -113,9 +115,9 @@ class Handle:
             self._session.check()
             moved = dataclasses.replace(self, data_dir=new_data_dir)
             _processes.on_primary(lambda: _move.refuse_to_move(self.data_dir, moved.data_dir))
-            self._session.close(not self.verbose)
-            _processes.on_primary(lambda: self._move(moved.data_dir))
-            self._session.leave(moved.data_dir)
+            with self._session.leaving(moved.data_dir):
+                self._session.close(not self.verbose)
+                _processes.on_primary(lambda: self._move(moved.data_dir))
         return moved
 
     def flush(self) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import pathlib
 import threading
 import weakref
+from collections.abc import Generator
 
 from ._errors import ExperimentMovedError, LogWriteError
 from .checkpoints import Checkpoints
@@ -27,22 +28,27 @@ class Session:
         self.directory = directory
         self.moved_to: pathlib.Path | None = None
         self.checkpoints = Checkpoints(directory)
+        self.changing = threading.RLock()
+        """Held while the directory is made for the event log, and while it is cleared or left."""
         self._events: EventLog | None = None
 
     @property
     def events(self) -> EventLog:
         """The event log, opened when it is first asked for."""
-        if self._events is None:
-            with _lock:
-                if self._events is None:
-                    _open.add(self)
-                    self._events = EventLog(self.directory)
-        return self._events
+        # Read once, since another thread may close it between two looks.
+        events = self._events
+        if events is None:
+            with self.changing:
+                events = self._events
+                if events is None:
+                    self.keep()
+                    events = self._events = EventLog(self.directory)
+        return events
 
     @property
     def is_logging(self) -> bool:
-        """Whether the event log is open."""
-        return self._events is not None
+        """Whether the event log is open, and the directory still here."""
+        return self._events is not None and self.moved_to is None
 
     def check(self) -> None:
         """Raise `ExperimentMovedError` if the directory is no longer here."""
@@ -90,9 +96,20 @@ class Session:
         with _lock:
             _open.discard(self)
 
-    def leave(self, moved_to: pathlib.Path) -> None:
-        """Give up the directory: every handle on this session now refuses to work."""
-        self.moved_to = moved_to
+    @contextlib.contextmanager
+    def leaving(self, moved_to: pathlib.Path) -> Generator[None]:
+        """Give up the directory, unless the block that moves it raises.
+
+        Every handle on this session refuses to work from the beginning of the block: what another
+        thread writes meanwhile would come after all was closed, and make the directory again.
+        """
+        with self.changing:
+            self.moved_to = moved_to
+            try:
+                yield
+            except BaseException:
+                self.moved_to = None
+                raise
         with _lock:
             if _sessions.get(self.directory) is self:
                 del _sessions[self.directory]
