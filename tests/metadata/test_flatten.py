@@ -110,3 +110,14 @@ def test_a_file_that_is_none_is_told(tmp_path):
     (tmp_path / "bad.yaml").write_text("a: [")
     with pytest.raises(MetadataError, match=r"bad\.yaml:2:1: not valid YAML"):
         metadata.diff(tmp_path / "bad.yaml", {})
+
+
+def test_keys_that_end_alike_are_told_apart():
+    keys = [pathlib.PurePosixPath("a/x"), pathlib.PurePosixPath("b/x")]
+    assert metadata.flatten({keys[0]: 1, keys[1]: 2}) == {"a/x": 1, "b/x": 2}
+
+
+@pytest.mark.parametrize("config", [{"a.b": 1, "a": {"b": 2}}, {1: 1, "1": 2}])
+def test_two_values_of_one_name_are_refused(config):
+    with pytest.raises(MetadataError, match="two values of the config have this name"):
+        metadata.flatten(config)

@@ -432,5 +432,33 @@ def test_two_classes_of_one_name_in_one_object(tmp_path):
     value = {"a": Optimizer(), "b": other(0.5)}
     path = metadata.write(tmp_path, "x", value)
     assert "b: !dataclass:somewhere.else_.Optimizer\n" in path.read_text()
-    result = metadata.read(tmp_path, "x", dict[str, Optimizer | other])
-    assert same(result, value)
+    for kind in (Optimizer | other, other | Optimizer):
+        result = metadata.read(tmp_path, "x", dict[str, kind])
+        assert same(result, value)
+
+
+def test_two_classes_of_one_name_in_a_union_are_told_apart(tmp_path):
+    other = dataclasses.make_dataclass("Optimizer", [("learning_rate", float)])
+    other.__module__ = "somewhere.else_"
+    holder = dataclasses.make_dataclass("Holder", [("one", Optimizer | other)])
+    for value in (holder(Optimizer(0.5)), holder(other(0.5))):
+        metadata.write(tmp_path, "x", value)
+        assert same(metadata.read(tmp_path, "x", holder), value)
+    metadata.write(tmp_path, "y", other(0.5))
+    with pytest.raises(MetadataError, match=r"2 classes are named 'Optimizer'; say which, as "):
+        metadata.read(tmp_path, "y", Optimizer | other)
+
+
+def test_a_class_that_got_a_namesake_later_is_not_mistaken_for_it(tmp_path):
+    base = dataclasses.make_dataclass("Base", [("x", int)])
+    base.__module__ = __name__
+    holder = dataclasses.make_dataclass("Holder", [("one", base)])
+    first = dataclasses.make_dataclass("Twin", [], bases=(base,))
+    first.__module__ = "first"
+    path = metadata.write(tmp_path, "x", holder(first(1)))
+    second = dataclasses.make_dataclass("Twin", [], bases=(base,))
+    second.__module__ = "second"
+    with pytest.raises(MetadataError, match=r"2: one: 2 classes|one: 2 classes are named 'Twin'"):
+        metadata.read(tmp_path, "x", holder)
+    path.write_text(path.read_text().replace("!dataclass:Twin", "!dataclass:second.Twin"))
+    assert type(metadata.read(tmp_path, "x", holder).one) is second

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fifteen.experiments._errors import MetadataError
+from fifteen.experiments import metadata
+from fifteen.experiments._errors import MetadataError, UnsafePathError
 from fifteen.experiments.metadata import _compose, _files
 from fifteen.experiments.metadata._same import same
 
@@ -114,3 +115,95 @@ def test_a_class_that_lost_a_field_is_refused():
     del config.schedule
     with pytest.raises(MetadataError, match=r"a field has no value: .*schedule"):
         _files.dump(config, "x")
+
+
+@dataclasses.dataclass
+class Node:
+    x: int = 1
+    child: "Node | Leaf | None" = None
+
+
+@dataclasses.dataclass
+class Leaf:
+    x: int = 1
+    child: "Node | Leaf | None" = None
+    y: int = 0
+
+
+def test_unions_deep_in_one_another_take_no_exponential_time(tmp_path):
+    value: Node | Leaf | None = None
+    for level in range(60):
+        value = (Node, Leaf)[level % 2](level, value)
+    path = metadata.write(tmp_path, "x", value)
+    assert metadata.read(tmp_path, "x", Node | Leaf) == value
+    lines = [line.replace(" !dataclass:Node", "").replace(" !dataclass:Leaf", "")
+             for line in path.read_text().splitlines()[1:]]  # fmt: skip
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(MetadataError, match=r"alike|none"):
+        metadata.read(tmp_path, "x", Node | Leaf | int)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (Literal["latest"] | pathlib.Path, "latest"),
+        (Literal["latest"] | pathlib.Path, pathlib.Path("latest")),
+        (Literal["RED"] | Color, "RED"),
+        (Literal["RED"] | Color, Color.RED),
+        (Literal[Color.RED] | str, "RED"),
+        (Literal[Color.RED] | str, Color.RED),
+    ],
+)
+def test_a_literal_is_told_from_what_looks_like_it(tmp_path, kind, value):
+    holder = dataclasses.make_dataclass("Holder", [("x", kind)])
+    metadata.write(tmp_path, "x", holder(value))
+    result = metadata.read(tmp_path, "x", holder).x
+    assert result == value
+    assert type(result) is type(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "!array {dtype: S2000000000, values: [a, b]}",
+        "!array {dtype: U400000000, values: [a]}",
+        "!array {dtype: S1000000, values: [a, b]}",
+        "!array {dtype: '(20000,20000)f4', values: [1]}",
+        "!array {dtype: V100000000, shape: [1], values: [1]}",
+        "!fraction 1/0",
+        "!dtype np.testing",
+        "!!python/object/apply:datetime.timedelta {kwds: {days: 5}}",
+    ],
+)
+def test_tags_with_impossible_contents_are_refused(tmp_path, text):
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(MetadataError, match=r"x\.yaml:1:1: "):
+        metadata.read(tmp_path, "x", Any)
+
+
+@pytest.mark.parametrize(
+    "value", [np.timedelta64(5, "s"), np.timedelta64(5, "ns"), np.clongdouble(1) / 3]
+)
+def test_scalars_that_no_plain_number_equals_are_refused(tmp_path, value):
+    with pytest.raises(MetadataError, match=r"a: a (timedelta64|clongdouble)"):
+        metadata.write(tmp_path, "x", {"a": value})
+
+
+def test_the_sign_of_a_nan_is_no_difference_and_that_of_a_zero_is_one(tmp_path):
+    value = np.array([-np.nan, 0.0, -0.0, 1.0])
+    metadata.write(tmp_path, "x", value)
+    result = metadata.read(tmp_path, "x", np.ndarray)
+    np.testing.assert_array_equal(result, value)
+    assert list(np.signbit(result[1:])) == [False, True, False]
+
+
+def test_text_of_numpy_needs_no_tag_where_a_str_is_declared(tmp_path):
+    holder = dataclasses.make_dataclass("Holder", [("x", str)])
+    path = metadata.write(tmp_path, "x", holder(np.str_("a")))
+    assert "x: a\n" in path.read_text()
+
+
+@pytest.mark.parametrize("name", [5, None, pathlib.Path("a")])
+def test_a_name_that_is_no_str_is_refused(tmp_path, name):
+    with pytest.raises(UnsafePathError, match="expected a str"):
+        metadata.write(tmp_path, name, 1)

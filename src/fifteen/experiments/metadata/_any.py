@@ -113,8 +113,9 @@ def _encode_object(value: Any, writing: Writing, open_to_classes: bool) -> Tree:
         return (codec.tagged or codec.encode)(value, writing)
     tag = class_tag(cls, [cls])
     if writing.classes.get(tag, cls) is not cls:
-        # Another class of that name is in the same object; this one is told by its module too.
-        tag = class_tag(cls, [cls, writing.classes[tag]])
+        writing.namesakes.add(cls.__name__)
+    if cls.__name__ in writing.namesakes:
+        tag = class_tag(cls, [cls, cls])
     writing.classes[tag] = cls
     tree = codec.encode(value, writing)
     return Mapping(tree.pairs, tag) if type(tree) is Mapping else tree

@@ -49,9 +49,17 @@ def as_plain_number(value: Any) -> Any:
         return value
     if array.dtype.kind == "U":
         return str(array)
-    for wanted, plain in ((np.bool_, bool), (np.integer, int), (np.complexfloating, complex)):
+    if array.dtype.kind == "m":
+        # NumPy counts a duration among the integers.
+        return value
+    for wanted, plain in ((np.bool_, bool), (np.integer, int)):
         if np.issubdtype(array.dtype, wanted):
             return plain(array)
+    if np.issubdtype(array.dtype, np.complexfloating):
+        whole = complex(array)
+        parts = ((whole.real, array.real), (whole.imag, array.imag))
+        exact = all(narrow == wide or narrow != narrow for narrow, wide in parts)
+        return whole if exact else value
     if jnp.issubdtype(array.dtype, np.integer):
         return int(array)
     if jnp.issubdtype(array.dtype, np.floating):
@@ -139,6 +147,8 @@ def decode_array(node: Node, reading: Reading) -> Any:
             array = np.frombuffer(base64.b64decode(parts.pop("base64").value), dtype).copy()
         else:
             values = undeclared.decode(parts.pop("values"), reading)
+            if dtype.kind in "SU" and dtype.itemsize * _count(values) > MAX_ARRAY_BYTES:
+                raise ValueError(f"more than {MAX_ARRAY_BYTES:,} bytes of {dtype}")
             array = np.asarray(_each_complex(values) if dtype.kind == "c" else values, dtype)
         if parts:
             return reading.error(node, f"an array has no {', '.join(map(repr, parts))}")
@@ -147,6 +157,10 @@ def decode_array(node: Node, reading: Reading) -> Any:
         return reading.error(node, f"expected an array, with 'dtype' and 'values': no {error}")
     except (TypeError, ValueError, OverflowError, MemoryError) as error:
         return reading.error(node, f"expected an array: {shorten(str(error), 200)}")
+
+
+def _count(values: Any) -> int:
+    return sum(map(_count, values)) if isinstance(values, list) else 1
 
 
 def _each_complex(values: Any) -> Any:
@@ -172,6 +186,9 @@ def parse_dtype(text: str) -> np.dtype[Any]:
         raise ValueError(f"no dtype {text!r}{did_you_mean(text, _JNP_SCALARS)}") from error
     if dtype.hasobject:
         raise ValueError("objects are not read")
+    if dtype.names or dtype.subdtype or dtype.itemsize > MAX_ARRAY_BYTES:
+        # One value in a file could become gigabytes of zeros in memory.
+        raise ValueError(f"{shorten(text)} is no dtype of numbers or of short text")
     return dtype
 
 
@@ -211,7 +228,8 @@ def parse_dtype_value(text: str) -> Any:
     if module == "jnp" and name == "bool":
         return jnp.bool_
     if module == "np":
-        found = getattr(np, name, None)
+        # Not getattr, which would import a submodule of that name.
+        found = vars(np).get(name)
         if isinstance(found, type) and issubclass(found, np.generic):
             return found
         return parse_dtype(name).type

@@ -103,7 +103,10 @@ def _parse_fraction(text: str) -> fractions.Fraction:
     # The exponents that Fraction takes as well could make a number that fills the memory.
     if not re.fullmatch(r"-?\d{1,4000}(?:/\d{1,4000})?", text, re.ASCII):
         raise ScalarError(shorten(repr(text)))
-    return fractions.Fraction(text)
+    try:
+        return fractions.Fraction(text)
+    except ZeroDivisionError:
+        raise ScalarError(f"{shorten(repr(text))}, a division by zero") from None
 
 
 _ATOMS = [

@@ -122,6 +122,9 @@ def _is_exact(value: int) -> bool:
 def _encode_str(value: Any, writing: Writing) -> Tree:
     if type(value) is str:
         return encode_text(value)
+    text = as_plain_number(value)
+    if type(text) is str:
+        return encode_text(text)
     return undeclared.encode_off_type(value, writing, STR)
 
 
@@ -201,6 +204,10 @@ def make_literal(expression: Any, origin: Any, arguments: tuple[Any, ...]) -> Co
             return undeclared.encode_off_type(value, writing, codec)
         return codecs[type(value)].encode(value, writing)
 
+    def tagged(value: Any, writing: Writing) -> Tree:
+        kind = codecs[type(value)]
+        return (kind.tagged or kind.encode)(value, writing)
+
     def decode(node: Node, reading: Reading) -> Any:
         found: list[tuple[int, Any]] = []
         for kind in codecs.values():
@@ -221,6 +228,9 @@ def make_literal(expression: Any, origin: Any, arguments: tuple[Any, ...]) -> Co
         accepts=lambda value: find(value) is not UNSET,
         encode=encode,
         decode=decode,
+        tagged=tagged,
+        # Its very words say more than that any path, or any member of an enum, may look like them.
+        owner=all(kind.owner for kind in codecs.values()),
     )
     return codec
 

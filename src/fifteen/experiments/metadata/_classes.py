@@ -61,6 +61,22 @@ def class_named(tag: str, candidates: list[type]) -> type | None:
     return None
 
 
+def namesakes(tag: str, candidates: list[type]) -> list[str]:
+    """Return the full names of the candidates that a tag without a module may mean."""
+    name = tag.rpartition(":")[2]
+    return sorted({_full_name(c) for c in candidates if c.__name__ == name})
+
+
+def ambiguous(node: Node, others: list[str], reading: Reading) -> None:
+    """Record that a tag names several classes."""
+    prefix, _, name = node.tag.rpartition(":")
+    reading.error(
+        node,
+        f"{len(others)} classes are named {name!r}; say which, as "
+        f"{' or '.join(f'{prefix}:{other}' for other in others)}",
+    )
+
+
 def may_be(codec: Codec, tag: str) -> bool:
     """Tell whether a tag names what a type takes for one of its own."""
     return any(
@@ -78,6 +94,9 @@ def decode_subclass(base: type, node: Node, reading: Reading) -> Any:
     """Read a node whose tag may name a class of a family; NotImplemented if it names none."""
     candidates = family(base)
     cls = class_named(node.tag, candidates)
+    others = namesakes(node.tag, candidates)
+    if cls is not base and len(others) > 1:
+        return ambiguous(node, others, reading)
     if cls is not None:
         return decode_as(codec_of(cls), cls, node, reading)
     if not node.tag.startswith(("!dataclass:", "!namedtuple:")):

@@ -21,12 +21,18 @@ from ._types import UNSET, bind, strip
 
 
 class Writing:
-    """The state of writing one object: the classes that its tags name."""
+    """The state of writing one object.
 
-    __slots__ = ("classes",)
+    Attributes:
+        classes: the classes that its tags name.
+        namesakes: names that several of its classes have; these are told by their modules too.
+    """
+
+    __slots__ = ("classes", "namesakes")
 
     def __init__(self) -> None:
         self.classes: dict[str, type] = {}
+        self.namesakes: set[str] = set()
 
 
 @dataclasses.dataclass(eq=False)

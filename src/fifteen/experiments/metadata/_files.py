@@ -8,7 +8,7 @@ import warnings
 from typing import Any
 
 from .. import _directory
-from .._errors import ExperimentWarning, MetadataError, MetadataNotFoundError
+from .._errors import ExperimentWarning, MetadataError, MetadataNotFoundError, UnsafePathError
 from ._classes import class_tag, may_be
 from ._codec import Codec, Writing, type_name
 from ._compose import (
@@ -95,6 +95,8 @@ def path_of(data_dir: pathlib.Path, name: str) -> pathlib.Path:
     Raises:
         UnsafePathError: the name leads out of the directory, or is no name.
     """
+    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users pass what they like
+        raise UnsafePathError(f"name {name!r}: expected a str, got a {type_name(type(name))}")
     return _directory.inside(data_dir, name, SUFFIX)
 
 
@@ -146,6 +148,9 @@ def dump(object: Any, name: str) -> bytes:
     codec, hint = _codec_of_value(object)
     try:
         tree = codec.encode(object, writing)
+        if writing.namesakes:
+            # The first of several classes of one name was not yet known to be one of several.
+            tree = codec.encode(object, writing)
         levels, count = measure(tree)
         # A scalar is a level of its own to the reader, though not to the tree.
         if levels + 1 > MAX_DEPTH:

@@ -1,6 +1,7 @@
 """Configs as flat tables of names and values, and what sets two of them apart."""
 
 import dataclasses
+import enum
 import os
 import pathlib
 from collections.abc import Mapping
@@ -40,27 +41,32 @@ def flatten(config: Any) -> dict[str, Any]:
 def _flatten(value: Any, name: str, flat: dict[str, Any], parents: tuple[int, ...]) -> None:
     parts = _parts(value)
     if not parts:
+        if name in flat:
+            raise MetadataError(
+                f"{name}: two values of the config have this name, one of them by a key that "
+                "holds a dot or is no str; rename a key"
+            )
         flat[name] = value
         return
     if id(value) in parents:
         raise MetadataError(f"{name}: the config holds itself")
-    for key, part in parts.items():
+    for key, part in parts:
         _flatten(part, f"{name}.{key}" if name else str(key), flat, (*parents, id(value)))
 
 
-def _parts(value: Any) -> dict[Any, Any]:
+def _parts(value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, Mapping):
-        return {_key(key): part for key, part in value.items()}
+        return [(_key(key), part) for key, part in value.items()]
     if form_kind(type(value)):
         fields = form_of(type(value)).fields
-        return {f.name: getattr(value, f.name) for f in fields if hasattr(value, f.name)}
-    return {}
+        return [(f.name, getattr(value, f.name)) for f in fields if hasattr(value, f.name)]
+    return []
 
 
 def _key(key: Any) -> str:
-    return (
-        key if isinstance(key, str) and not hasattr(key, "name") else str(getattr(key, "name", key))
-    )
+    if isinstance(key, enum.Enum):
+        return key.name or str(key)
+    return str(key)
 
 
 @dataclasses.dataclass(frozen=True)

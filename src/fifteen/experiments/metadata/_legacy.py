@@ -174,6 +174,8 @@ def _arguments(node: Node, reading: Reading) -> list[Any]:
         return undeclared.decode_untagged(node, reading)
     if type(node) is MappingNode:
         parts = undeclared.decode_untagged(node, reading)
+        if parts.get("kwds"):
+            raise ScalarError("arguments by name are not read")
         if "listitems" in parts:
             return [parts["listitems"], *parts.get("args", [])[1:]]
         if "dictitems" in parts:

@@ -1,7 +1,7 @@
 """What is wrong with a file or an object, collected, so that one error tells all of it."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -45,7 +45,7 @@ class Reading:
         unknown: keys that no field takes, and what to say of them.
     """
 
-    __slots__ = ("bare", "classes", "errors", "inexact", "modern", "trial", "unknown")
+    __slots__ = ("bare", "classes", "errors", "inexact", "modern", "trial", "tried", "unknown")
 
     def __init__(
         self, modern: bool, classes: dict[str, type] | None = None, bare: bool = False
@@ -55,6 +55,7 @@ class Reading:
         self.classes = classes or {}
         self.errors: list[tuple[Node, str]] = []
         self.unknown: list[tuple[Node, str]] = []
+        self.tried: dict[Any, tuple[Any, Reading]] = {}
         self.trial = False
         """Whether other types are tried as well, so that it matters how well this one fits."""
         self.inexact = 0
@@ -65,7 +66,22 @@ class Reading:
         """Return a state in which another type may be tried, without a trace in this one."""
         trial = Reading(self.modern, self.classes, self.bare)
         trial.trial = True
+        trial.tried = self.tried
         return trial
+
+    def once(
+        self, node: Node, kind: object, read: "Callable[[Node, Reading], Any]"
+    ) -> "tuple[Any, Reading]":
+        """Try a type on a node, and remember what came of it.
+
+        Where unions lie in one another, each alternative reads all that lies below it; without a
+        memory that would take time exponential in how deep they lie.
+        """
+        key = (id(node), id(kind), node.tag)
+        if key not in self.tried:
+            trial = self.attempt()
+            self.tried[key] = (read(node, trial), trial)
+        return self.tried[key]
 
     def error(self, node: Node, message: str) -> None:
         """Record a problem; reading goes on, and its result is not used."""

@@ -89,13 +89,20 @@ def _same_arrays(a: Any, b: Any) -> bool:
         return False
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
-    first, second = np.asarray(a), np.asarray(b)
-    if first.dtype.kind in "fcV":
-        # The bytes tell 0.0 from -0.0; that they tell one NaN from another is no harm.
-        return first.tobytes() == second.tobytes() or bool(
-            np.array_equal(first, second, equal_nan=True) and not np.any(first == 0)
-        )
-    return bool(np.array_equal(first, second))
+    first: Any = np.asarray(a)
+    second: Any = np.asarray(b)
+    if first.dtype.kind not in "fcV" or first.tobytes() == second.tobytes():
+        return first.dtype.kind in "fcV" or bool(np.array_equal(first, second))
+    if first.dtype.kind == "c":
+        return _same_floats(first.real, second.real) and _same_floats(first.imag, second.imag)
+    return _same_floats(first, second)
+
+
+def _same_floats(first: Any, second: Any) -> bool:
+    # 0.0 is not -0.0, and of NaNs, which have a sign too, one is as good as another.
+    missing = first != first
+    signs = np.signbit(first) == np.signbit(second)
+    return bool(np.all(((first == second) & signs) | (missing & (second != second))))
 
 
 def difference(a: Any, b: Any, path: str = "") -> str | None:

@@ -7,12 +7,13 @@ from typing import Any, TypeVar, Union
 
 from yaml.nodes import MappingNode, Node, ScalarNode
 
+from ._classes import ambiguous, class_tag, family, namesakes
 from ._codec import Codec, Writing, codec_of, type_name, undeclared, without_tag
 from ._problems import Reading
 from ._same import same
-from ._scalars import resolve_plain
-from ._tree import Tree
-from ._types import UNSET
+from ._scalars import resolve_plain, shorten
+from ._tree import Mapping, Tree
+from ._types import UNSET, form_kind
 
 _LAST = {"float": 1, "any value": 2}
 
@@ -60,7 +61,8 @@ def union_of(members: tuple[Codec, ...], name: str) -> Codec:
                 rivals = [m for m in members if m is not member and m.kinds & member.kinds]
                 if not rivals or (member.owner and not any(m.owner for m in rivals)):
                     return member.encode(value, writing)
-                return (member.tagged or member.encode)(value, writing)
+                tree = (member.tagged or member.encode)(value, writing)
+                return _told_apart(tree, value, rivals, writing)
         return undeclared.encode_off_type(value, writing, codec)
 
     def decode(node: Node, reading: Reading) -> Any:
@@ -80,13 +82,19 @@ def union_of(members: tuple[Codec, ...], name: str) -> Codec:
             return named[0].read(node, reading)
         if named:
             return without_tag(node, reading, lambda n, r: _decode_best(named, n, r))
+        bases = [m.base for m in members if m.base]
+        if len(bases) > 1:
+            others = namesakes(node.tag, [c for base in bases for c in family(base)])
+            if len(others) > 1:
+                return ambiguous(node, others, reading)
         failed: Reading | None = None
         for member in members:
             if member.special:
-                trial = reading.attempt()
-                value = member.special(node, trial)
+                value, trial = reading.once(node, member, member.special)
                 if value is not NotImplemented and not trial.errors and member.accepts(value):
-                    return member.special(node, reading)
+                    reading.unknown.extend(trial.unknown)
+                    reading.inexact += trial.inexact
+                    return value
                 if value is not NotImplemented and not _names_other(trial, node):
                     failed = trial
         if failed:
@@ -111,6 +119,20 @@ def union_of(members: tuple[Codec, ...], name: str) -> Codec:
     return codec
 
 
+def _told_apart(tree: Tree, value: Any, rivals: list[Codec], writing: Writing) -> Tree:
+    """Name the class by its module too, if another alternative has a class of that name."""
+    cls: Any = type(value)
+    bases = [m.base for m in rivals if m.base]
+    if type(tree) is not Mapping or not bases or not form_kind(cls):
+        return tree
+    candidates = dict.fromkeys([cls, *(c for base in bases for c in family(base))])
+    tag = class_tag(cls, list(candidates))
+    if len(tag) <= len(tree.tag):
+        return tree
+    writing.classes[tag] = cls
+    return Mapping(tree.pairs, tag)
+
+
 def _names_other(trial: Reading, node: Node) -> bool:
     """Tell whether what failed is only that the tag names a class of another alternative."""
     return len(trial.errors) == 1 and trial.errors[0][0] is node
@@ -129,15 +151,17 @@ def _decode_best(meant: list[Codec], node: Node, reading: Reading) -> Any:
     fits: list[tuple[tuple[int, int, bool], Codec, Any, Reading]] = []
     failed: list[tuple[Codec, Reading]] = []
     for member in meant:
-        trial = reading.attempt()
-        value = member.decode(node, trial)
+        value, trial = reading.once(node, member, member.decode)
         if trial.errors:
             failed.append((member, trial))
         else:
             score = (len(trial.unknown), trial.inexact, not member.owner)
             fits.append((score, member, value, trial))
     if not fits:
-        reasons = "; ".join(f"as {m.name}: {trial.errors[0][1]}" for m, trial in failed)
+        # Each reason may be one of these in turn, so that unshortened they would double each time.
+        reasons = "; ".join(
+            f"as {m.name}: {shorten(trial.errors[0][1], 300)}" for m, trial in failed
+        )
         names = " | ".join(m.name for m in meant)
         return reading.error(node, f"expected {names}, and it is none ({reasons})")
     best_score = min(score for score, *_ in fits)
