@@ -143,6 +143,21 @@ class TestMerge:
         merged = make(1.0).merge_histograms({"loss": np.ones(1)})
         assert list(merged.scalars) == list(merged.histograms) == ["loss"]
 
+    @pytest.mark.parametrize(
+        ("merge", "message"),
+        [
+            (lambda one: one.merge({"a": 1.0}), r"merge: .* found dict; merge_scalars\(\)"),
+            (
+                lambda one: one.merge_scalars(one),
+                r"scalars: .* found TensorboardLogData; merge\(\)",
+            ),
+            (lambda one: one.merge_histograms([1.0]), "histograms: expected a Mapping, found list"),
+        ],
+    )
+    def test_names_what_it_takes(self, merge, message):
+        with pytest.raises(LogDataError, match=message):
+            merge(TensorboardLogData({"b": 1.0}))
+
 
 class TestFixShardedScalars:
     def test_leaves_scalars_and_histograms_alone(self):

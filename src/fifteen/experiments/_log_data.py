@@ -77,6 +77,8 @@ class TensorboardLogData:
             >>> loss.merge(TensorboardLogData(scalars={"accuracy": 0.9})).scalars
             {'loss': 0.5, 'accuracy': 0.9}
         """
+        hint = "merge_scalars() and merge_histograms() take a dict"
+        _expect("merge", other, TensorboardLogData, hint)
         return TensorboardLogData(
             scalars=_union("scalars", self.scalars, other.scalars),
             histograms=_union("histograms", self.histograms, other.histograms),
@@ -148,7 +150,15 @@ class TensorboardLogData:
         )
 
 
+def _expect(where: str, found: Any, expected: type, hint: str) -> None:
+    if not isinstance(found, expected):
+        raise LogDataError(
+            f"{where}: expected a {expected.__name__}, found {type(found).__name__}; {hint}"
+        )
+
+
 def _union(kind: str, left: Mapping[str, V], right: Mapping[str, V]) -> dict[str, V]:
+    _expect(kind, right, Mapping, "merge() takes log data")
     repeated = sorted(left.keys() & right.keys())
     if repeated:
         raise LogDataError(
