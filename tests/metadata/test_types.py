@@ -207,3 +207,28 @@ def test_text_of_numpy_needs_no_tag_where_a_str_is_declared(tmp_path):
 def test_a_name_that_is_no_str_is_refused(tmp_path, name):
     with pytest.raises(UnsafePathError, match="expected a str"):
         metadata.write(tmp_path, name, 1)
+
+
+@pytest.mark.parametrize("line", ["{}: 1\n", "- {}\n"])
+def test_keys_made_to_collide_are_refused(tmp_path, line):
+    # Multiples of this prime have the hash 0, whatever the seed of the process.
+    keys = (index * (2**61 - 1) for index in range(40_000))
+    (tmp_path / "x.yaml").write_text("".join(line.format(key) for key in keys))
+    with pytest.raises(MetadataError, match="more than 100 keys of one hash"):
+        metadata.read(tmp_path, "x", set[int] if line[0] == "-" else dict[int, int])
+
+
+@pytest.mark.parametrize("name", ["builtins.set", "collections.OrderedDict"])
+def test_keys_made_to_collide_in_an_old_file_are_refused(tmp_path, name):
+    item = "- - - {}\n    - 1\n" if "Ordered" in name else "- - {}\n"
+    first, rest = item, item.replace("- - ", "  - ", 1)
+    lines = [(rest if i else first).format(i * (2**61 - 1)) for i in range(30_000)]
+    (tmp_path / "x.yaml").write_text(f"!!python/object/apply:{name}\n" + "".join(lines))
+    with pytest.raises(MetadataError, match="more than 100 keys of one hash"):
+        metadata.read(tmp_path, "x", Any)
+
+
+def test_a_number_too_large_for_a_float_is_refused(tmp_path):
+    (tmp_path / "x.yaml").write_text("1e400\n")
+    with pytest.raises(MetadataError, match="expected float, got 1e400, too large"):
+        metadata.read(tmp_path, "x", float)

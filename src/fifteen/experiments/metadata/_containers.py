@@ -16,6 +16,7 @@ from ._codec import (
     undeclared,
     without_tag,
 )
+from ._hashes import MAX_ALIKE, TOO_ALIKE, Hashes, any_alike
 from ._problems import Reading, Refusal, step
 from ._scalars import shorten
 from ._tree import Mapping, Sequence, Tree
@@ -99,6 +100,7 @@ def decode_pairs(node: Node, key_codec: Codec, codec: Codec, reading: Reading) -
     if type(node) is SequenceNode:
         pairs = [item.value[0] for item in node.value]
     errors = len(reading.errors)
+    hashes = Hashes() if len(pairs) > MAX_ALIKE else None
     for key_node, value_node in pairs:
         key = (
             decode_key(key_node, reading)
@@ -111,6 +113,9 @@ def decode_pairs(node: Node, key_codec: Codec, codec: Codec, reading: Reading) -
             else read_tagged(codec, value_node, reading)
         )
         try:
+            if hashes is not None and type(key) is not str and hashes.are_alike(key):
+                reading.error(key_node, TOO_ALIKE)
+                return result
             result[key] = value
         except TypeError:
             reading.error(key_node, f"a {type(key).__name__} cannot be a key; tag it !tuple")
@@ -208,6 +213,8 @@ def undeclared_encode(value: Any, writing: Writing) -> Tree:
 
 def _collect(cls: Any, values: list[Any], node: Node, reading: Reading) -> Any:
     try:
+        if issubclass(cls, set | frozenset) and any_alike(values):
+            return reading.error(node, TOO_ALIKE)
         result = cls(values)
     except TypeError as error:
         return reading.error(node, f"{error}; tag lists in it !tuple")

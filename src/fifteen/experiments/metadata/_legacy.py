@@ -17,6 +17,7 @@ from typing import Any
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from ._codec import undeclared
+from ._hashes import TOO_ALIKE, any_alike
 from ._legacy_arrays import NAMES, decode_blob
 from ._problems import Reading
 from ._scalars import ScalarError, resolve_plain, shorten
@@ -38,6 +39,10 @@ def _collection(cls: Any) -> Callable[[list[Any]], Any]:
         # A range is small, and what is made of one may be endless.
         if arguments and not isinstance(arguments[0], list | tuple | dict | set | frozenset):
             raise ScalarError(f"a {cls.__name__} is made of a list")
+        if arguments and cls is not collections.deque and isinstance(arguments[0], list):
+            of_pairs = cls is collections.OrderedDict
+            if any_alike([item[0] for item in arguments[0]] if of_pairs else arguments[0]):
+                raise ScalarError(TOO_ALIKE)
         return cls(*arguments)
 
     return make

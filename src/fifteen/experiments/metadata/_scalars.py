@@ -10,6 +10,7 @@ Sources: https://yaml.org/type/ (1.1), https://yaml.org/spec/1.2.2/#103-core-sch
 """
 
 import datetime
+import math
 import re
 from typing import Any
 
@@ -79,6 +80,8 @@ def parse_float(text: str) -> float:
         value = float(digits)
         if _INT.fullmatch(text) and len(digits) > 15 and parse_int(text) != value:
             raise ScalarError(f"the integer {shorten(text)}, which no float equals")
+        if math.isinf(value):
+            raise ScalarError(f"{shorten(text)}, too large for a float; write .inf if it is meant")
         return value
     if _NAMED_FLOAT.fullmatch(text):
         return float(text.replace(".", ""))
