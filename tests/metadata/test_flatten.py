@@ -121,3 +121,9 @@ def test_keys_that_end_alike_are_told_apart():
 def test_two_values_of_one_name_are_refused(config):
     with pytest.raises(MetadataError, match="two values of the config have this name"):
         metadata.flatten(config)
+
+
+def test_an_int_is_no_change_of_the_float_that_equals_it():
+    assert not metadata.diff({"x": 1}, {"x": 1.0})
+    assert not metadata.diff({"x": 1.0}, {"x": 1})
+    assert metadata.diff({"x": True}, {"x": 1})

@@ -122,7 +122,8 @@ def diff(a: Any, b: Any) -> Difference:
         changed={
             name: (value, second[name])
             for name, value in first.items()
-            if name in second and not same(value, second[name])
+            # An integer is the same as the float that a field makes of it, on whichever side it is.
+            if name in second and not (same(value, second[name]) or same(second[name], value))
         },
     )
 
