@@ -439,7 +439,21 @@ class TestMove:
         *steps, told = logged
         assert str(moved.data_dir) in str(told)
         assert not experiment.data_dir.exists()
+        # What it handed over last may take until the next write in the background.
+        deadline = time.monotonic() + 20
+        while len(moved.read_scalars()["loss"]) < len(steps) and time.monotonic() < deadline:
+            time.sleep(0.05)
         assert moved.read_scalars()["loss"].step.tolist() == steps
+
+    def test_a_summary_writer_kept_from_before_writes_in_the_new_place(self, experiment, tmp_path):
+        writer = experiment.summary_writer
+        writer.add_scalar("loss", 1.0, 1)
+        moved = experiment.move(tmp_path / "there")
+        writer.add_scalar("loss", 2.0, 2)
+        writer.flush()
+        assert moved.read_scalars()["loss"].step.tolist() == [1, 2]
+        assert not experiment.data_dir.exists()
+        writer.close()
 
     def test_a_failed_move_leaves_the_handle_working(self, experiment, tmp_path, monkeypatch):
         def fail(source, destination):

@@ -41,6 +41,7 @@ class Session:
             with self.changing:
                 events = self._events
                 if events is None:
+                    self.check()
                     self.keep()
                     events = self._events = EventLog(self.directory)
         return events
@@ -104,12 +105,14 @@ class Session:
         thread writes meanwhile would come after all was closed, and make the directory again.
         """
         with self.changing:
-            self.moved_to = moved_to
+            events, self.moved_to = self._events, moved_to
             try:
                 yield
             except BaseException:
                 self.moved_to = None
                 raise
+            if events is not None:
+                events.follow(moved_to)
         with _lock:
             if _sessions.get(self.directory) is self:
                 del _sessions[self.directory]

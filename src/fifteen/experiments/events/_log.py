@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from .. import _processes
-from .._errors import ExperimentWarning, LogDataError
+from .._errors import ExperimentWarning, LogDataError, LogWriteError
 from .._log_data import TensorboardLogData
 from . import _ending, _hparams, _problems, _protobuf, _tracing
 from ._entries import Encoded, Histograms, StackedScalars, encode
@@ -202,6 +202,13 @@ class EventLog:
             self._writer.close()
         finally:
             self._tell(quiet)
+
+    def follow(self, directory: pathlib.Path) -> None:
+        """Write where the directory has been moved to what a thread handed over meanwhile."""
+        self._directory = self._writer.directory = directory
+        # What cannot be written now is kept, and tried again.
+        with contextlib.suppress(LogWriteError):
+            self._writer.close()
 
     def _await_callbacks(self) -> None:
         # What was called inside `jit` is handed over only when the device gets there.
