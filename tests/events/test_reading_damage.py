@@ -287,6 +287,7 @@ def test_an_intact_record_that_is_no_event_is_reported(tmp_path, data):
 
 HOSTILE = """
 import pathlib, resource, sys, warnings
+resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
 from fifteen.experiments.events import read_scalars, read_histograms
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 with warnings.catch_warnings(record=True) as caught:
@@ -299,14 +300,12 @@ print(len(series), len(caught), resource.getrusage(resource.RUSAGE_SELF).ru_maxr
 
 def read_in_a_process(directory):
     """Return how many series and warnings there are, and how much the memory grew, in MiB."""
-    limits = 8 << 30
     output = subprocess.run(
         [sys.executable, "-c", HOSTILE, str(directory)],
         capture_output=True,
         text=True,
         check=True,
         timeout=120,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limits, limits)),
     ).stdout
     series, caught, kilobytes = map(int, output.split())
     return series, caught, kilobytes / 1024
