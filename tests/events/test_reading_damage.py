@@ -1,6 +1,5 @@
 import contextlib
 import re
-import resource
 import struct
 import subprocess
 import sys

@@ -67,7 +67,14 @@ def test_old_program(tmp_path):
 def test_old_program_shows_its_image_in_tensorboard(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    run(tmp_path, "04_old_program.py", "--config.experiment-name", "old", "--config.max-steps", "100")
+    run(
+        tmp_path,
+        "04_old_program.py",
+        "--config.experiment-name",
+        "old",
+        "--config.max-steps",
+        "100",
+    )
     accumulator = EventAccumulator(str(tmp_path / "experiments" / "old")).Reload()
     (image,) = accumulator.Images("target")
     assert (image.width, image.height) == (16, 16)
