@@ -1,5 +1,6 @@
 """SIGKILL of one or both of two processes that save together, at random moments."""
 
+import contextlib
 import os
 import pathlib
 import random
@@ -100,7 +101,9 @@ class Pair:
             os.kill(pids[0], signal.SIGKILL)
             # The other one goes on alone for a while, or is killed as well.
             time.sleep(chance.choice([0, 0, 0.02, 0.1]))
-            os.kill(pids[1], signal.SIGKILL)
+            # It may have ended by itself meanwhile, since its peer is gone.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pids[1], signal.SIGKILL)
         codes = [int(parent.stdout.readline()) for parent in self.parents]
         assert -signal.SIGKILL in codes
 

@@ -79,7 +79,7 @@ def test_close_is_idempotent_and_a_later_log_opens_another_file(tmp_path):
         assert len(list(tmp_path.iterdir())) == number + 1
     # In one second, and still in the order in which TensorBoard reads them.
     assert accumulated_steps(tmp_path) == list(range(12))
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("events of")]
+    assert f"events of {tmp_path.name}" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_two_logs_in_one_second(tmp_path):
