@@ -306,8 +306,22 @@ def test_errors_on_steps(log, step):
 
 
 def test_errors_on_every_n(log):
-    with pytest.raises(LogDataError, match="expected at least 1, found 0 and 1"):
-        log.log(scalars(x=1.0), 1, 0, 1)
+    for wrong in (0, -1, None, "2"):
+        with pytest.raises(LogDataError, match="log_scalars_every_n: expected an integer of at "):
+            log.log(scalars(x=1.0), 1, wrong, 1)
+
+
+def test_all_that_is_wrong_with_the_arguments_is_said(log):
+    with pytest.raises(LogDataError) as caught:
+        log.log(TensorboardLogData([1.0], histograms=None), 1, 0, None)
+    assert str(caught.value) == (
+        "scalars: expected a mapping from tags, found list; "
+        "histograms: expected a mapping from tags, found NoneType; "
+        "log_scalars_every_n: expected an integer of at least 1, found 0; "
+        "log_histograms_every_n: expected an integer of at least 1, found None"
+    )
+    with pytest.raises(LogDataError, match="log_data: expected TensorboardLogData, found dict"):
+        log.log({"x": 1.0}, 1, 1, 1)
 
 
 def test_what_cannot_be_read_loses_only_itself(log):

@@ -37,8 +37,8 @@ class TensorboardLogData:
         {'train/loss': 0.5}
     """
 
-    scalars: dict[str, Scalar] = dataclasses.field(default_factory=dict[str, Scalar])
-    histograms: dict[str, Array] = dataclasses.field(default_factory=dict[str, Array])
+    scalars: dict[str, Scalar] = dataclasses.field(default_factory=dict)
+    histograms: dict[str, Array] = dataclasses.field(default_factory=dict)
 
     def prefix(self, prefix: str) -> "TensorboardLogData":
         """Put `prefix` before every tag, as in `"train/"`.

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from . import _encoding, _protobuf, _records
 from ._fetching import fetch
 from ._histogram import histogram
-from ._packing import BYTES_OF_AN_ENTRY, Scalars
+from ._packing import Scalars
 from ._writer import Entry
 
 
@@ -26,7 +26,7 @@ class StackedScalars:
 
     @property
     def nbytes(self) -> int:
-        return BYTES_OF_AN_ENTRY + sum(value.nbytes for value in self.values.values())
+        return sum(value.nbytes for value in self.values.values())
 
 
 @dataclasses.dataclass(slots=True)
@@ -40,7 +40,7 @@ class Histograms:
 
     @property
     def nbytes(self) -> int:
-        return BYTES_OF_AN_ENTRY + sum(value.nbytes for value in self.values.values())
+        return sum(value.nbytes for value in self.values.values())
 
 
 @dataclasses.dataclass(slots=True)
@@ -51,7 +51,7 @@ class Encoded:
 
     @property
     def nbytes(self) -> int:
-        return BYTES_OF_AN_ENTRY + len(self.event)
+        return len(self.event)
 
 
 def encode(entries: list[Entry], notices: list[str]) -> bytes:

@@ -75,22 +75,23 @@ class EventLog:
         """
         if not self._writes:
             return
-        if scalars_every_n < 1 or histograms_every_n < 1:
-            raise LogDataError(
-                "log_scalars_every_n and log_histograms_every_n: expected at least 1, found "
-                f"{scalars_every_n} and {histograms_every_n}"
-            )
         try:
             scalars, histograms = log_data.scalars, log_data.histograms
-        except AttributeError:
-            raise LogDataError(
-                f"log_data: expected TensorboardLogData, found {type(log_data).__name__}"
-            ) from None
-        if type(step) is int:
+            is_usual = type(scalars) is type(histograms) is dict
+            is_usual = is_usual and scalars_every_n >= 1 <= histograms_every_n
+        except (AttributeError, TypeError):
+            _problems.check_arguments(log_data, scalars_every_n, histograms_every_n)
+            raise
+        if not is_usual:
+            _problems.check_arguments(log_data, scalars_every_n, histograms_every_n)
+        is_int = type(step) is int
+        if is_int:
             _problems.check_range(step)
             # Decided at once; where the step is on a device, the thread that writes decides.
-            scalars = scalars if step % scalars_every_n == 0 else {}
-            histograms = histograms if step % histograms_every_n == 0 else {}
+            if step % scalars_every_n:
+                scalars = {}
+            if step % histograms_every_n:
+                histograms = {}
         if not scalars and not histograms:
             return
         if _tracing.is_traced(scalars, histograms, step):
@@ -105,9 +106,9 @@ class EventLog:
                 quiet,
             )
             return
-        if isinstance(step, jax.Array):
+        if not is_int and isinstance(step, jax.Array):
             _problems.check_steps(step.shape, step.dtype)
-        elif type(step) is not int:
+        elif not is_int:
             step = _problems.host_steps(step)
             if type(step) is int:
                 self.log(log_data, step, scalars_every_n, histograms_every_n, quiet)

@@ -10,16 +10,13 @@ import jax.numpy as jnp
 from .._errors import LogDataError
 from ._problems import is_real, problem_of_scalar, problem_of_tag
 
-BYTES_OF_AN_ENTRY = 2048
-"""Roughly what scalars waiting to be written hold: a device array and a few Python objects."""
-
 _MOST_REMEMBERED = 4096
 
 _array_types: set[type] = set()
 """The types of arrays on a device that have been met: comparing is faster than `isinstance`."""
 
-_known: dict[tuple[str, ...], tuple[tuple[str, ...], bool]] = {}
-"""Valid tags that have been met, and whether their values lay on more than one device."""
+_spread: dict[tuple[str, ...], bool | None] = {}
+"""Valid tags that have been met, and whether their values lay on several devices, if on any."""
 
 
 class Scalars(NamedTuple):
@@ -44,9 +41,7 @@ class Scalars(NamedTuple):
     every_n: int
     wall_time: float
 
-    @property
-    def nbytes(self) -> int:
-        return BYTES_OF_AN_ENTRY
+    nbytes = 0
 
 
 def pack(scalars: Mapping[str, Any], step: "int | jax.Array", every_n: int = 1) -> Scalars:
@@ -64,28 +59,47 @@ def pack(scalars: Mapping[str, Any], step: "int | jax.Array", every_n: int = 1) 
         LogDataError: lists every tag or value that cannot be logged.
     """
     now = time.time()
-    host_step, device_step = (step, None) if isinstance(step, int) else (None, step)
-    known = _known.get(tuple(scalars))
-    tags, spread = known or (_checked_tags(scalars), False)
+    names = tags = tuple(scalars)
     values: Sequence[jax.Array] = list(scalars.values())
     host_values: Sequence[float] = ()
     if not _array_types.issuperset(map(type, values)):
         tags, host_values, values = _split(scalars)
+    host_step, device_step = (step, None) if isinstance(step, int) else (None, step)
     vectors: tuple[jax.Array, ...] = ()
+    spread = _spread.get(names)
+    if spread is None:
+        spread = _look_at(scalars, bool(values))
     if values or device_step is not None:
         try:
-            # Of several processes only one logs, so that what it dispatches must not span others.
-            if spread or jax.distributed.is_initialized():
+            if spread:
                 raise _Unpackable
             vectors = (_pack(values, device_step),)
-            spread = known is None and len(vectors[0].sharding.device_set) > 1
         except Exception:
             _raise_problems(scalars, device_step)
-            spread = True
+            _spread[names] = True
             tags, vectors = _pack_by_device(tags, len(host_values), values, device_step)
-    if known is None or known[1] != spread:
-        _remember(tuple(scalars), spread)
     return Scalars(tags, host_values, vectors, host_step, every_n, now)
+
+
+def _look_at(scalars: Mapping[str, Any], on_devices: bool) -> bool:
+    """Return whether to pack by device, and remember it for these tags.
+
+    Raises:
+        LogDataError: lists every tag or value that cannot be logged.
+    """
+    names = tuple(scalars)
+    if names not in _spread and any(problem_of_tag(tag) for tag in names):
+        _raise_problems(scalars, None)
+    if len(_spread) >= _MOST_REMEMBERED:
+        _spread.clear()
+    # Of several processes only one logs, so that what it dispatches must not span others.
+    spread = jax.distributed.is_initialized() or any(
+        len(value.sharding.device_set) > 1
+        for value in scalars.values()
+        if isinstance(value, jax.Array)
+    )
+    _spread[names] = spread if on_devices else None
+    return spread
 
 
 class _Unpackable(Exception):
@@ -163,18 +177,6 @@ def _split(scalars: Mapping[str, Any]) -> tuple[tuple[str, ...], list[float], "l
         else:
             host[tag] = float(value)
     return (*host, *device), list(host.values()), list(device.values())
-
-
-def _checked_tags(scalars: Mapping[str, Any]) -> tuple[str, ...]:
-    if any(problem_of_tag(tag) for tag in scalars):
-        _raise_problems(scalars, None)
-    return tuple(scalars)
-
-
-def _remember(tags: tuple[str, ...], spread: bool) -> None:
-    if len(_known) >= _MOST_REMEMBERED:
-        _known.clear()
-    _known[tags] = tags, spread
 
 
 def _raise_problems(scalars: Mapping[str, Any], step: jax.Array | None) -> None:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from jax.core import Tracer
 
 from .._errors import LogDataError
+from .._log_data import TensorboardLogData
 
 _LARGEST_STEP = 2**63 - 1
 _LARGEST_FLOAT = 2**1023
@@ -69,6 +70,33 @@ def problem_of_stack(value: "jax.Array | npt.NDArray[Any]", steps: int) -> str:
     if value.shape != (steps,):
         return f"expected shape {(steps,)} for {steps} steps, found {value.shape}"
     return "" if is_real(value.dtype) else f"expected real numbers, found {value.dtype}"
+
+
+def check_arguments(log_data: Any, scalars_every_n: Any, histograms_every_n: Any) -> None:
+    """Raise unless there are scalars and histograms by tag, and sensible intervals.
+
+    Raises:
+        LogDataError: lists all that is wrong.
+    """
+    problems: list[str] = []
+    if isinstance(log_data, TensorboardLogData):
+        problems += [
+            f"{name}: expected a mapping from tags, found {type(value).__name__}"
+            for name, value in vars(log_data).items()
+            if not isinstance(value, Mapping)
+        ]
+    else:
+        problems.append(f"log_data: expected TensorboardLogData, found {type(log_data).__name__}")
+    problems += [
+        f"{name}: expected an integer of at least 1, found {value!r}"
+        for name, value in [
+            ("log_scalars_every_n", scalars_every_n),
+            ("log_histograms_every_n", histograms_every_n),
+        ]
+        if not isinstance(value, float | numbers.Integral) or value < 1
+    ]
+    if problems:
+        raise LogDataError("; ".join(problems))
 
 
 def check(scalars: Mapping[str, Any], histograms: Mapping[str, Any], step: Any) -> None:

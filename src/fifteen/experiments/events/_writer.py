@@ -1,5 +1,6 @@
 """EventWriter: a queue, a thread behind it, and the file that the thread appends to."""
 
+import collections
 import pathlib
 import threading
 import weakref
@@ -22,7 +23,7 @@ class Entry(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """How much memory it holds."""
+        """How much memory it holds beside the few kilobytes that any entry does."""
         ...
 
 
@@ -33,7 +34,7 @@ Encoder = Callable[[list[Entry], list[str]], bytes]
 class EventWriter:
     """Append records to one event file of a directory, in the background.
 
-    Handing an entry over costs a lock and an append. A thread encodes and writes what has come
+    Handing an entry over costs an append. A thread encodes and writes what has come
     together a few times a second: that disturbs the caller less than a thread that is woken at
     every step, and many steps are encoded at once. Only this thread touches the file.
 
@@ -57,7 +58,7 @@ class EventWriter:
     def _begin(self) -> None:
         # A signal handler may flush in the middle of `put`, hence a lock that can be taken twice.
         self._changed = threading.Condition(threading.RLock())
-        self._entries: list[Entry] = []
+        self._entries: collections.deque[Entry] = collections.deque()
         self._entry_bytes = 0
         self._flushes_wanted = 0
         self._flushes_done = 0
@@ -71,16 +72,17 @@ class EventWriter:
 
     def put(self, entry: Entry) -> None:
         """Hand an entry over; wait only while the queue is full."""
-        nbytes = entry.nbytes
-        with self._changed:
-            if self._entries:
-                self._wait_for_room(nbytes)
-            self._entry_bytes += nbytes
-            self._entries.append(entry)
-            if self._thread is None:
-                self._start()
-            elif self._entry_bytes > _MOST_BYTES // 2 or len(self._entries) == _MOST_ENTRIES // 2:
-                self._changed.notify_all()
+        # Appending to a deque is atomic. What a lock would cost on top is most of what this costs.
+        # First it is appended and then the thread looked for; a thread that ends does it the other
+        # way round, so that one of the two sees the other.
+        entries = self._entries
+        if entry.nbytes or len(entries) >= _MOST_ENTRIES:
+            self._make_room(entry.nbytes)
+        entries.append(entry)
+        if self._thread is None:
+            self._start()
+        elif len(entries) == _MOST_ENTRIES // 2:
+            self._wake()
 
     def wait_for_room(self, nbytes: int) -> None:
         """Wait until an entry of that size fits in, or would be the only one."""
@@ -97,6 +99,8 @@ class EventWriter:
             self._flushes_wanted += 1
             wanted = self._flushes_wanted
             self._changed.notify_all()
+            if self._entries:
+                self._start()
             while self._thread is not None and self._flushes_done < wanted:
                 self._changed.wait()
         if self._error is not None:
@@ -124,47 +128,71 @@ class EventWriter:
         if thread is not None:
             thread.join()
 
+    def _make_room(self, nbytes: int) -> None:
+        with self._changed:
+            self._wait_for_room(nbytes)
+            self._entry_bytes += nbytes
+            if self._entry_bytes > _MOST_BYTES // 2:
+                self._changed.notify_all()
+
     def _wait_for_room(self, nbytes: int) -> None:
         while self._entries and (
             self._entry_bytes + nbytes > _MOST_BYTES or len(self._entries) >= _MOST_ENTRIES
         ):
+            self._start()
             self._changed.notify_all()
             self._changed.wait(SECONDS_BETWEEN_WRITES)
 
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
     def _start(self) -> None:
-        self._closing = False
-        self._thread = threading.Thread(
-            target=self._run, name=f"events of {self.directory.name}", daemon=True
-        )
-        self._thread.start()
+        with self._changed:
+            if self._thread is None:
+                self._closing = False
+                self._thread = threading.Thread(
+                    target=self._run, name=f"events of {self.directory.name}", daemon=True
+                )
+                self._thread.start()
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                # What has come together while it wrote is enough to go on at once, or it waits.
-                if not self._closing and self._flushes_wanted == self._flushes_done:
-                    self._changed.wait(SECONDS_BETWEEN_WRITES)
+                # Few entries at a time cost more each: what has come together while it wrote waits.
+                self._changed.wait_for(self._is_due, SECONDS_BETWEEN_WRITES)
                 wanted = self._flushes_wanted
             self._write()
             with self._changed:
                 self._flushes_done = wanted
                 self._changed.notify_all()
-                if self._closing and not self._entries and not self._batch:
-                    self._thread = None
-                    file, self._file = self._file, None
-                    break
+                if self._closing and not self._batch:
+                    thread, self._thread = self._thread, None
+                    if not self._entries:
+                        file, self._file = self._file, None
+                        break
+                    self._thread = thread
         if file is not None:
             file.close()
+
+    def _is_due(self) -> bool:
+        if self._flushes_wanted != self._flushes_done:
+            return True
+        # After an error it waits, however much there is to write.
+        is_half_full = (
+            self._entry_bytes > _MOST_BYTES // 2 or len(self._entries) >= _MOST_ENTRIES // 2
+        )
+        return self._error is None and (self._closing or is_half_full)
 
     def _write(self) -> None:
         """Write all there is; what cannot be written is kept for the next time."""
         try:
             self._write_batch()
-            while self._entries:
-                with self._changed:
-                    entries, self._entries = self._entries, []
-                    self._entry_bytes = 0
-                    self._changed.notify_all()
+            with self._changed:
+                entries = [self._entries.popleft() for _ in range(len(self._entries))]
+                self._entry_bytes -= sum(entry.nbytes for entry in entries)
+                self._changed.notify_all()
+            if entries:
                 self._batch = self._encode(entries, self.notices)
                 del entries
                 self._write_batch()
