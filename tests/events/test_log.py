@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from fifteen.experiments import LogDataError, TensorboardLogData, _processes
 from fifteen.experiments.events import EventLog, read_histograms, read_scalars
 from fifteen.experiments.events._entries import encode
-from fifteen.experiments.events._packing import pack
+from fifteen.experiments.events._packing import Scalars, pack
 
 STORED_AS_FLOAT32 = [
     *(
@@ -324,16 +324,37 @@ def test_all_that_is_wrong_with_the_arguments_is_said(log):
         log.log({"x": 1.0}, 1, 1, 1)
 
 
-def test_what_cannot_be_read_loses_only_itself(log):
+def test_what_cannot_be_read_loses_only_itself():
     for count in (3, 100):
-        entries = [pack({"x": jnp.float32(step)}, step) for step in range(count)]
+        vectors = [jnp.array([step], jnp.uint32) for step in range(count)]
         # As after a computation that failed: the array exists and has no values.
-        entries[1].vectors[0].delete()
+        vectors[1].delete()
+        entries = [Scalars(("x",), (), (vectors[step],), step, 1, 0.0) for step in range(count)]
         notices = []
         records = encode(entries, notices)
         assert records.count(b"\x01x\x15") == count - 1
         [notice] = notices
         assert re.match("scalars 'x' at step 1 are left out: .*deleted", notice)
+
+
+def test_values_that_are_ready_and_values_that_are_not(log):
+    @jax.jit
+    def work(x):
+        return (
+            jax.lax.fori_loop(0, 60, lambda _, m: jnp.tanh(m @ m), jnp.eye(600) * x)[0, 0] * 0 + x
+        )
+
+    work(0.0).block_until_ready()
+    ready = [jnp.float32(step) for step in range(12)]
+    waiting = 0
+    for step in range(12):
+        value = work(float(step)) if step % 3 == 1 else ready[step]
+        entry = pack({"x": value}, step)
+        waiting += not isinstance(entry.vectors[0], bytes)
+        log.log(scalars(x=value), step, 1, 1)
+        log.log(scalars(y=value), jnp.int32(step), 1, 1)
+    assert waiting >= 3
+    assert read(log) == read(log, "y") == {step: float(step) for step in range(12)}
 
 
 def test_many_steps_at_once_and_few(log):

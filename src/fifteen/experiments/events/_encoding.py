@@ -28,9 +28,12 @@ def encode(
         A record for each step.
     """
     lengths = _varint_lengths(steps)
-    records = [b""] * len(steps)
     # Steps of different length in bytes make records of different length.
-    for length in np.unique(lengths).tolist():
+    different = np.unique(lengths).tolist()
+    if len(different) == 1:
+        return _skeleton(tags, different[0]).fill(wall_times, steps, values)
+    records = [b""] * len(steps)
+    for length in different:
         rows = np.flatnonzero(lengths == length)
         encoded = _skeleton(tags, length).fill(wall_times[rows], steps[rows], values[rows])
         for row, record in zip(rows.tolist(), encoded, strict=True):

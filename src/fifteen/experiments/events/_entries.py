@@ -56,6 +56,8 @@ class Encoded:
 
 def encode(entries: list[Entry], notices: list[str]) -> bytes:
     """Return the records of all entries, in order; an `Encoder`."""
+    # Scalars may come as the bare fields.
+    entries = [Scalars._make(entry) if type(entry) is tuple else entry for entry in entries]
     records = [b""] * len(entries)
     groups: dict[Any, list[int]] = {}
     for at, entry in enumerate(entries):
@@ -108,6 +110,8 @@ def _encode_scalars(group: list[Scalars], notices: list[str]) -> list[bytes]:
     on_device = [np.ascontiguousarray(block).view(np.float32) for block in blocks]
     values = np.concatenate([host, *on_device], axis=1)
     records = _encoding.encode(tags[0], np.array(wall_times), steps, values)
+    if host_steps[0] is not None:
+        return records
     return [
         record if step % every == 0 else b""
         for record, step, every in zip(records, steps.tolist(), every_n, strict=True)

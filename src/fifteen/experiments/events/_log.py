@@ -16,12 +16,16 @@ from .._errors import ExperimentWarning, LogDataError, LogWriteError
 from .._log_data import TensorboardLogData
 from . import _ending, _hparams, _problems, _protobuf, _tracing
 from ._entries import Encoded, Histograms, StackedScalars, encode
-from ._packing import pack
+from ._packing import pack, pack_arrays
 from ._packing_arrays import own_step, pack_histograms, pack_stacked
 from ._writer import EventWriter
 
 if TYPE_CHECKING:
     import tensorboardX
+
+
+_LARGE_STEP = 2**31
+"""Below it, nothing can be wrong with a step that is not negative."""
 
 
 class EventLog:
@@ -75,6 +79,24 @@ class EventLog:
         """
         if not self._writes:
             return
+        if (
+            type(step) is int
+            and -1 < step < _LARGE_STEP
+            and type(log_data) is TensorboardLogData
+            and scalars_every_n == 1 == histograms_every_n
+            and not log_data.histograms
+            and type(log_data.scalars) is dict
+            and (entry := pack_arrays(log_data.scalars, step)) is not None
+        ):
+            self._writer.put(entry)
+        else:
+            self._log_anything(log_data, step, scalars_every_n, histograms_every_n, quiet)
+        if self._writer.notices:
+            self._tell(quiet)
+
+    def _log_anything(
+        self, log_data: Any, step: Any, scalars_every_n: int, histograms_every_n: int, quiet: bool
+    ) -> None:
         try:
             scalars, histograms = log_data.scalars, log_data.histograms
             is_usual = type(scalars) is type(histograms) is dict
@@ -117,22 +139,20 @@ class EventLog:
             self._log_scalars(scalars, step, scalars_every_n)
         if histograms:
             self._log_histograms(histograms, step, histograms_every_n)
-        if self._writer.notices:
-            self._tell(quiet)
 
     def _log_scalars(self, scalars: Mapping[str, Any], step: Any, every_n: int) -> None:
         if type(step) is int or step.ndim == 0:
             self._writer.put(pack(scalars, step, every_n))
         else:
             values = pack_stacked(scalars, len(step))
-            self._writer.put(StackedScalars(values, time.time(), own_step(step), every_n))
+            self._writer.put_large(StackedScalars(values, time.time(), own_step(step), every_n))
 
     def _log_histograms(self, histograms: Mapping[str, Any], step: Any, every_n: int) -> None:
         stacked = None if type(step) is int or step.ndim == 0 else len(step)
         # Before they are copied, so that copies do not come together beyond the queue's bound.
         self._writer.wait_for_room(sum(getattr(one, "nbytes", 0) for one in histograms.values()))
         values = pack_histograms(histograms, stacked)
-        self._writer.put(Histograms(values, time.time(), own_step(step), every_n))
+        self._writer.put_large(Histograms(values, time.time(), own_step(step), every_n))
 
     def rewind(self, step: Any, quiet: bool = False) -> None:
         """Mark that what was logged after `step` no longer counts."""

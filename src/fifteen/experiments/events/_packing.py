@@ -15,8 +15,21 @@ _MOST_REMEMBERED = 4096
 _array_types: set[type] = set()
 """The types of arrays on a device that have been met: comparing is faster than `isinstance`."""
 
-_spread: dict[tuple[str, ...], bool | None] = {}
-"""Valid tags that have been met, and whether their values lay on several devices, if on any."""
+_known: "dict[tuple[str, ...], _Known]" = {}
+
+
+class _Known(NamedTuple):
+    """What was found out about scalars when their tags were met.
+
+    Attributes:
+        tags: valid tags, the same object for all entries.
+        spread: whether the arrays lay on several devices; None if none of the values was one.
+        on_host: whether they lay in memory that this process can read.
+    """
+
+    tags: tuple[str, ...]
+    spread: bool | None
+    on_host: bool
 
 
 class Scalars(NamedTuple):
@@ -28,7 +41,8 @@ class Scalars(NamedTuple):
     Attributes:
         tags: first those of the host's values, then those of the vectors' in order.
         host_values: Python and NumPy values.
-        vectors: values on devices, one vector a device: float32 bits as uint32.
+        vectors: values from devices, one vector a device: float32 bits as uint32, on the device
+            or, as `bytes`, here already.
         step: the step, or None where it is the last two words of the first vector.
         every_n: log only at steps that this divides; has been seen to unless `step` is None.
         wall_time: seconds since the epoch.
@@ -36,12 +50,34 @@ class Scalars(NamedTuple):
 
     tags: tuple[str, ...]
     host_values: Sequence[float]
-    vectors: "tuple[jax.Array, ...]"
+    vectors: "tuple[jax.Array | bytes, ...]"
     step: int | None
     every_n: int
     wall_time: float
 
-    nbytes = 0
+
+def pack_arrays(scalars: Mapping[str, Any], step: int) -> "tuple[Any, ...] | None":
+    """Take over what most training loops log, in as little code as can be.
+
+    A dispatch leaves little of the interpreter in the processor's caches, and each line after it
+    costs a multiple of its usual price.
+
+    Returns:
+        The fields of `Scalars`, which would take longer to make than the rest; or None unless all
+        values are arrays on one device, under tags that `pack` has met before.
+    """
+    known = _known.get(tuple(scalars))
+    values = scalars.values()
+    if known is None or known[1] is not False or not _array_types.issuperset(map(type, values)):
+        return None
+    try:
+        vector = _pack_values(*values)
+        if known[2] and vector.is_ready():
+            vector = bytes(memoryview(vector))
+    except Exception:
+        # Whatever it is, `pack` meets it again, and says more about it.
+        return None
+    return known[0], (), (vector,), step, 1, time.time()
 
 
 def pack(scalars: Mapping[str, Any], step: "int | jax.Array", every_n: int = 1) -> Scalars:
@@ -59,51 +95,68 @@ def pack(scalars: Mapping[str, Any], step: "int | jax.Array", every_n: int = 1) 
         LogDataError: lists every tag or value that cannot be logged.
     """
     now = time.time()
-    names = tags = tuple(scalars)
-    values: Sequence[jax.Array] = list(scalars.values())
-    host_values: Sequence[float] = ()
-    if not _array_types.issuperset(map(type, values)):
-        tags, host_values, values = _split(scalars)
+    known = _known.get(tuple(scalars)) or _look_at(scalars)
+    tags, host_values, values = _split(scalars)
     host_step, device_step = (step, None) if isinstance(step, int) else (None, step)
-    vectors: tuple[jax.Array, ...] = ()
-    spread = _spread.get(names)
-    if spread is None:
-        spread = _look_at(scalars, bool(values))
-    if values or device_step is not None:
-        try:
-            if spread:
-                raise _Unpackable
-            vectors = (_pack(values, device_step),)
-        except Exception:
-            _raise_problems(scalars, device_step)
-            _spread[names] = True
-            tags, vectors = _pack_by_device(tags, len(host_values), values, device_step)
+    if not values and device_step is None:
+        return Scalars(tags, host_values, (), host_step, every_n, now)
+    if known.spread is None:
+        known = _look_at(scalars)
+    vectors: tuple[jax.Array | bytes, ...]
+    try:
+        if known.spread:
+            raise _Unpackable
+        vector = _pack_values(*values) if device_step is None else _pack(values, device_step)
+        vectors = (_read_if_ready(vector) if known.on_host else vector,)
+    except Exception:
+        _raise_problems(scalars, device_step)
+        _known[known.tags] = known._replace(spread=True)
+        tags, vectors = _pack_by_device(tags, len(host_values), values, device_step)
     return Scalars(tags, host_values, vectors, host_step, every_n, now)
 
 
-def _look_at(scalars: Mapping[str, Any], on_devices: bool) -> bool:
-    """Return whether to pack by device, and remember it for these tags.
+def _look_at(scalars: Mapping[str, Any]) -> _Known:
+    """Find out how to pack scalars, and remember it for these tags.
 
     Raises:
         LogDataError: lists every tag or value that cannot be logged.
     """
-    names = tuple(scalars)
-    if names not in _spread and any(problem_of_tag(tag) for tag in names):
+    tags = tuple(scalars)
+    if any(problem_of_tag(tag) for tag in tags):
         _raise_problems(scalars, None)
-    if len(_spread) >= _MOST_REMEMBERED:
-        _spread.clear()
+    if len(_known) >= _MOST_REMEMBERED:
+        _known.clear()
+    arrays = [value for value in scalars.values() if isinstance(value, jax.Array)]
+    devices = {device for array in arrays for device in array.sharding.device_set}
     # Of several processes only one logs, so that what it dispatches must not span others.
-    spread = jax.distributed.is_initialized() or any(
-        len(value.sharding.device_set) > 1
-        for value in scalars.values()
-        if isinstance(value, jax.Array)
-    )
-    _spread[names] = spread if on_devices else None
-    return spread
+    spread = len(devices) > 1 or jax.distributed.is_initialized() if arrays else None
+    on_host = all(device.platform == "cpu" for device in devices)
+    known = _known[tags] = _Known(tags, spread, on_host)
+    return known
+
+
+def _read_if_ready(vector: jax.Array) -> jax.Array | bytes:
+    """Return a vector's bytes where that means neither to wait nor to move anything.
+
+    An array takes kilobytes, whatever it holds: to keep thousands of them until they are written
+    costs more than to read each.
+    """
+    if not vector.is_ready():  # pyright: ignore[reportAttributeAccessIssue] # Arrays have it.
+        return vector
+    try:
+        return bytes(memoryview(vector))  # pyright: ignore[reportArgumentType] # CPUs' arrays are.
+    except Exception:
+        # The computation has failed, which the thread that writes tells.
+        return vector
 
 
 class _Unpackable(Exception):
     """Raised while tracing, when a value is no real scalar; the caller then says which."""
+
+
+@jax.jit
+def _pack_values(*values: jax.Array) -> jax.Array:
+    return _pack(values, None)
 
 
 @jax.jit
@@ -131,7 +184,7 @@ def _words_of_step(step: jax.Array) -> list[jax.Array]:
 
 def _pack_by_device(
     tags: tuple[str, ...], hosted: int, values: "Sequence[jax.Array]", step: "jax.Array | None"
-) -> "tuple[tuple[str, ...], tuple[jax.Array, ...]]":
+) -> "tuple[tuple[str, ...], tuple[jax.Array | bytes, ...]]":
     """Pack values that lie on different devices, or on several each.
 
     Of an array on several devices the first copy is taken that this process holds, which burdens

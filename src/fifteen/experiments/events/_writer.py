@@ -5,7 +5,7 @@ import pathlib
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Protocol
+from typing import TypeAlias
 
 from .._errors import LogWriteError
 from ._event_file import EventFile
@@ -18,14 +18,11 @@ _MOST_ENTRIES = 4096
 _writers: "weakref.WeakSet[EventWriter]" = weakref.WeakSet()
 
 
-class Entry(Protocol):
-    """Something handed over, whose values are safe from whatever the caller does next."""
+Entry: TypeAlias = object
+"""Something handed over, whose values are safe from whatever the caller does next.
 
-    @property
-    def nbytes(self) -> int:
-        """How much memory it holds beside the few kilobytes that any entry does."""
-        ...
-
+What holds more than a few kilobytes says so in an attribute `nbytes`.
+"""
 
 Encoder = Callable[[list[Entry], list[str]], bytes]
 """Returns the records of all entries, in order; appends to a list what the user should be told."""
@@ -71,18 +68,22 @@ class EventWriter:
         self.notices: list[str] = []
 
     def put(self, entry: Entry) -> None:
-        """Hand an entry over; wait only while the queue is full."""
+        """Hand a small entry over; wait only while the queue is full."""
         # Appending to a deque is atomic. What a lock would cost on top is most of what this costs.
         # First it is appended and then the thread looked for; a thread that ends does it the other
         # way round, so that one of the two sees the other.
         entries = self._entries
-        if entry.nbytes or len(entries) >= _MOST_ENTRIES:
-            self._make_room(entry.nbytes)
+        waiting = len(entries)
+        if waiting >= _MOST_ENTRIES // 2:
+            self._make_room(0)
         entries.append(entry)
         if self._thread is None:
             self._start()
-        elif len(entries) == _MOST_ENTRIES // 2:
-            self._wake()
+
+    def put_large(self, entry: Entry) -> None:
+        """Hand over an entry that has `nbytes`; wait only while the queue is full."""
+        self._make_room(_nbytes(entry))
+        self.put(entry)
 
     def wait_for_room(self, nbytes: int) -> None:
         """Wait until an entry of that size fits in, or would be the only one."""
@@ -132,7 +133,7 @@ class EventWriter:
         with self._changed:
             self._wait_for_room(nbytes)
             self._entry_bytes += nbytes
-            if self._entry_bytes > _MOST_BYTES // 2:
+            if self._is_half_full():
                 self._changed.notify_all()
 
     def _wait_for_room(self, nbytes: int) -> None:
@@ -142,10 +143,6 @@ class EventWriter:
             self._start()
             self._changed.notify_all()
             self._changed.wait(SECONDS_BETWEEN_WRITES)
-
-    def _wake(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
 
     def _start(self) -> None:
         with self._changed:
@@ -179,10 +176,10 @@ class EventWriter:
         if self._flushes_wanted != self._flushes_done:
             return True
         # After an error it waits, however much there is to write.
-        is_half_full = (
-            self._entry_bytes > _MOST_BYTES // 2 or len(self._entries) >= _MOST_ENTRIES // 2
-        )
-        return self._error is None and (self._closing or is_half_full)
+        return self._error is None and (self._closing or self._is_half_full())
+
+    def _is_half_full(self) -> bool:
+        return self._entry_bytes > _MOST_BYTES // 2 or len(self._entries) >= _MOST_ENTRIES // 2
 
     def _write(self) -> None:
         """Write all there is; what cannot be written is kept for the next time."""
@@ -190,7 +187,7 @@ class EventWriter:
             self._write_batch()
             with self._changed:
                 entries = [self._entries.popleft() for _ in range(len(self._entries))]
-                self._entry_bytes -= sum(entry.nbytes for entry in entries)
+                self._entry_bytes -= sum(map(_nbytes, entries))
                 self._changed.notify_all()
             if entries:
                 self._batch = self._encode(entries, self.notices)
@@ -220,6 +217,10 @@ class EventWriter:
         while self._batch_written < len(view):
             self._batch_written += self._file.write(view[self._batch_written :])
         self._batch, self._batch_written = b"", 0
+
+
+def _nbytes(entry: Entry) -> int:
+    return getattr(entry, "nbytes", 0)
 
 
 def open_writers() -> "list[EventWriter]":
