@@ -14,7 +14,7 @@ from fifteen.experiments.checkpoints import _pieces
 
 
 def content(value, own=False):
-    return b"".join(block.tobytes() for block in _pieces.take(value, own).blocks())
+    return b"".join(bytes(block) for block in _pieces.take(value, own).blocks())
 
 
 @pytest.fixture
@@ -58,30 +58,40 @@ def test_sharded_arrays(axes, own, small_blocks):
 def test_arrays_on_the_cpu_are_not_copied():
     value = jnp.arange(1 << 16)
     (block,) = _pieces.take(value, own=True).blocks()
-    assert block.ctypes.data == value.unsafe_buffer_pointer()
+    assert np.asarray(block).ctypes.data == value.unsafe_buffer_pointer()
     array = np.arange(1 << 16)
     (block,) = _pieces.take(array, own=False).blocks()
-    assert block.ctypes.data == array.ctypes.data
+    assert np.asarray(block).ctypes.data == array.ctypes.data
 
 
-def test_an_array_can_be_donated_once_its_bytes_are_let_go_of():
-    double = jax.jit(lambda value: value * 2, donate_argnums=0)
-    value = jnp.arange(1 << 16)
+DTYPES = ["float32", "int32", "uint8", "complex64", "float16", "bfloat16", "float8_e4m3fn"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_array_can_be_donated_once_its_bytes_are_let_go_of(dtype):
+    double = jax.jit(lambda value: value + value, donate_argnums=0)
+    value = jnp.zeros(1 << 16, dtype)
     pointer = value.unsafe_buffer_pointer()
     for block in _pieces.take(value, own=False).blocks():
-        block.tobytes()
+        bytes(block)
     del block
     assert double(value).unsafe_buffer_pointer() == pointer
     assert value.is_deleted()
 
 
-def test_a_donated_array_keeps_its_bytes():
-    double = jax.jit(lambda value: value * 2, donate_argnums=0)
-    value = jnp.arange(1 << 16)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_donated_array_keeps_its_bytes(dtype):
+    double = jax.jit(lambda value: value + value, donate_argnums=0)
+    value = jnp.arange(1 << 16).astype(dtype)
     expected = np.array(value).tobytes()
     pieces = _pieces.take(value, own=True)
     double(value).block_until_ready()
-    assert b"".join(block.tobytes() for block in pieces.blocks()) == expected
+    assert b"".join(pieces.blocks()) == expected
+
+
+def test_bytes_cannot_be_changed():
+    for value in (np.zeros(3), np.zeros(3, "bfloat16"), np.zeros((3, 3), ">f8"), jnp.zeros(3)):
+        assert all(block.readonly for block in _pieces.take(value, own=False).blocks())
 
 
 def test_numpy_arrays_are_copied_only_to_own_them():

@@ -7,8 +7,6 @@ import threading
 from collections.abc import Callable, Generator
 from typing import Any
 
-import jax
-import jax.core
 import numpy as np
 
 from .. import _directory, _processes
@@ -69,7 +67,7 @@ class Checkpoints:
             def tidy(path: pathlib.Path) -> None:
                 _tidy(history, number, path, keep, keep_every_n_steps)
 
-            if _is_spread(target):
+            if _processes.count() > 1:
                 path = history.spread_path(number)
                 write = _spread_save(path, target, check, before_commit, tidy)
             else:
@@ -207,16 +205,6 @@ def _take(target: Any, own: bool) -> tuple[list[tuple[Key, Leaf]], str]:
             "\n".join(["cannot save the target:", *_matching.shortened(problems)])
         )
     return taken, _keys.structure(target, definition, statics)
-
-
-def _is_spread(target: Any) -> bool:
-    """Whether the state is held by several processes."""
-    return _processes.count() > 1 or any(
-        isinstance(leaf, jax.Array)
-        and not isinstance(leaf, jax.core.Tracer)
-        and not leaf.is_fully_addressable
-        for leaf in jax.tree.leaves(target)
-    )
 
 
 def _check_retention(keep: Any, keep_every_n_steps: Any) -> None:

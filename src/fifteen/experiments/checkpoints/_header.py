@@ -104,7 +104,7 @@ def compose(
         if tensor is not None:
             start = starts[len(entries)]
             entries.append(
-                f'{name}:{{"dtype":"{tensor.dtype}","shape":[{",".join(map(str, tensor.shape))}],'
+                f"{name}:{{{_layout(tensor.dtype, tensor.shape)},"
                 f'"data_offsets":[{start},{start + tensor.data.nbytes}]}}'
             )
     described = f'{{"version":{_VERSION},"leaves":[{",".join(listed)}],"structure":{structure}}}'
@@ -206,6 +206,12 @@ def _read_text(descriptor: int, length: int) -> bytes:
 
 
 @functools.lru_cache(maxsize=1 << 14)
+@functools.lru_cache(maxsize=1024)
+def _layout(dtype: str, shape: tuple[int, ...]) -> str:
+    return f'"dtype":"{dtype}","shape":[{",".join(map(str, shape))}]'
+
+
+@functools.lru_cache(maxsize=16384)
 def _quoted(key: Key) -> str:
     return json.dumps(_keys.name_of(key))
 

@@ -75,9 +75,9 @@ def take(value: Any, own: bool) -> Leaf:
         raise CheckpointError("cannot save a masked array; save its data and its mask as leaves")
     if isinstance(value, _ARRAYS):
         if isinstance(value.dtype, np.dtype):
-            return _leaf_of(_pieces.take(value, own))
+            return _leaf_of(value, own)
         # The dtype of a typed PRNG key is JAX's own.
-        leaf = _leaf_of(_pieces.take(jax.random.key_data(value), own))
+        leaf = _leaf_of(jax.random.key_data(value), own)
         description = {"key": str(jax.random.key_impl(value)), "dtype": str(value.dtype)}
         return Leaf(leaf.tensor, description)
     if isinstance(value, np.generic):
@@ -123,8 +123,9 @@ def name_of_dtype(dtype: Any) -> str:
     return dtype.newbyteorder("<").str if dtype.kind in "USMm" else dtype.name
 
 
-def _leaf_of(data: Pieces) -> Leaf:
-    layout = _layout(data.dtype)
+def _leaf_of(value: jax.Array | HostArray, own: bool) -> Leaf:
+    layout = _layout(value.dtype)
+    data = _pieces.take(value, own)
     shape = data.shape if layout.elements is None else (*data.shape, layout.elements)
     return Leaf(Tensor(layout.stored, shape, data), layout.description)
 

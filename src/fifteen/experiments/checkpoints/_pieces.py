@@ -13,12 +13,13 @@ What a training loop may do next decides how a value is taken:
 - A NumPy array can be changed in place, so it is copied.
 """
 
+import contextlib
 import dataclasses
 import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -41,22 +42,25 @@ class Pieces:
         dtype: of the whole, in little-endian order.
         nbytes: of the whole.
         pieces: where each lies in the whole, or None for all of it; and its values, on the host
-            or on one device.
+            or on one device. Or, read-only, the memory of the whole, where it lies in order on
+            the host.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     nbytes: int
-    pieces: list[tuple[Index | None, Any]]
+    pieces: list[tuple[Index | None, Any]] | memoryview
 
     def prefetch(self) -> None:
         """Start to move what is on an accelerator to the host."""
+        if isinstance(self.pieces, memoryview):
+            return
         for _, values in self.pieces:
             if isinstance(values, jax.Array):
                 values.copy_to_host_async()
 
-    def blocks(self) -> Iterable[HostArray]:
-        """Return the bytes of the whole in C order, as vectors of `uint8`; can be done once.
+    def blocks(self) -> Iterable[memoryview]:
+        """Return the bytes of the whole in C order, as buffers; can be done once.
 
         The pieces are let go of, so that neither the caller's memory nor what was fetched from
         a device is held for longer than it takes to write it.
@@ -64,21 +68,23 @@ class Pieces:
         pieces, self.pieces = self.pieces, []
         if not self.nbytes:
             return ()
+        if isinstance(pieces, memoryview):
+            return _cut(pieces)
         index, values = pieces[0]
         if index is None:
             host = np.asarray(values)
             if host.flags.c_contiguous and host.dtype == self.dtype:
-                return _cut(host.reshape(-1).view(np.uint8))
+                return _cut(_readable(host))
         return self._assembled(pieces)
 
-    def _assembled(self, pieces: Sequence[tuple[Index | None, Any]]) -> Iterator[HostArray]:
+    def _assembled(self, pieces: Sequence[tuple[Index | None, Any]]) -> Iterator[memoryview]:
         whole = _whole(self.shape)
         placed = [(index or whole, np.asarray(values)) for index, values in pieces]
         for region in _regions(self.shape, BLOCK_BYTES // self.dtype.itemsize):
             block = np.empty([part.stop - part.start for part in region], self.dtype)
             for index, values in placed:
                 _copy_common(block, region, values, index)
-            yield block.reshape(-1).view(np.uint8)
+            yield _readable(block)
 
 
 def take(value: jax.Array | HostArray, own: bool) -> Pieces:
@@ -90,14 +96,19 @@ def take(value: jax.Array | HostArray, own: bool) -> Pieces:
     """
     shape = value.shape
     if not isinstance(value, jax.Array):
-        dtype = value.dtype.newbyteorder("<") if value.dtype.byteorder == ">" else value.dtype
-        return Pieces(shape, dtype, value.nbytes, [(None, value.copy() if own else value)])
+        host = value.copy() if own else value
+        if host.flags.c_contiguous and host.dtype.byteorder != ">":
+            return Pieces(shape, host.dtype, host.nbytes, _readable(host))
+        return Pieces(shape, host.dtype.newbyteorder("<"), host.nbytes, [(None, host)])
     kind = _kind_of(value.sharding)
+    # Nearly every leaf is of this kind where JAX runs on the CPU, and there may be many small ones.
+    if kind == _ON_ONE_CPU and _has_buffer(value.dtype):
+        # A deleted array refuses, and says why when it is asked in another way.
+        with contextlib.suppress(BufferError):
+            memory = memoryview(cast(Any, value))
+            if memory.c_contiguous:
+                return Pieces(shape, value.dtype, memory.nbytes, memory)
     data = value.addressable_data(0)
-    if kind == _ON_CPU:
-        # Nearly every leaf on a CPU is of this kind, and there may be many small ones.
-        host = np.asarray(data)
-        return Pieces(shape, host.dtype, host.nbytes, [(None, host)])
     held: list[tuple[Index | None, jax.Array]] = [(None, data)]
     if kind == _IN_PARTS:
         held = [
@@ -109,7 +120,7 @@ def take(value: jax.Array | HostArray, own: bool) -> Pieces:
     return Pieces(shape, value.dtype, math.prod(shape) * value.dtype.itemsize, settled)
 
 
-_ON_CPU, _WHOLE, _IN_PARTS = range(3)
+_ON_ONE_CPU, _WHOLE, _IN_PARTS = range(3)
 
 
 @functools.lru_cache(maxsize=256)
@@ -117,7 +128,8 @@ def _kind_of(sharding: jax.sharding.Sharding) -> int:
     """Whether each device holds the whole, and whether that is the CPU."""
     if not sharding.is_fully_replicated:
         return _IN_PARTS
-    return _ON_CPU if all(device.platform == "cpu" for device in sharding.device_set) else _WHOLE
+    platforms = [device.platform for device in sharding.device_set]
+    return _ON_ONE_CPU if platforms == ["cpu"] else _WHOLE
 
 
 def _settle(data: jax.Array, own: bool) -> Any:
@@ -130,9 +142,23 @@ def _settle(data: jax.Array, own: bool) -> Any:
     return jnp.copy(data) if _has_room(device, data.nbytes) else np.asarray(data)
 
 
-def _cut(flat: HostArray) -> Sequence[HostArray]:
-    if flat.nbytes <= BLOCK_BYTES:
-        return (flat,)
+@functools.lru_cache(maxsize=256)
+def _has_buffer(dtype: np.dtype[Any]) -> bool:
+    """Whether arrays of a dtype show their memory; those of `ml_dtypes` do not, nor do dates."""
+    return dtype.kind in "biufc" and dtype.isbuiltin == 1
+
+
+def _readable(host: HostArray) -> memoryview:
+    """Return the memory of an array that lies in order, so that nobody can change it there."""
+    if not _has_buffer(host.dtype):
+        host = host.reshape(-1).view(np.uint8)
+    return memoryview(cast(Any, host)).toreadonly()
+
+
+def _cut(memory: memoryview) -> Sequence[memoryview]:
+    if memory.nbytes <= BLOCK_BYTES:
+        return (memory,)
+    flat = memory.cast("B")
     return [flat[start : start + BLOCK_BYTES] for start in range(0, flat.nbytes, BLOCK_BYTES)]
 
 

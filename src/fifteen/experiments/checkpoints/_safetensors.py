@@ -47,7 +47,7 @@ def write(file: io.FileIO, leaves: Sequence[tuple[Key, Leaf]], structure: str) -
         return
     file.seek(len(header))
     with concurrent.futures.ThreadPoolExecutor(1, "checksums of a checkpoint") as pool:
-        batch: list[tuple[int, HostArray]] | None = first
+        batch: list[tuple[int, memoryview]] | None = first
         while batch is not None:
             computed = pool.submit(_add_checksums, checksums, batch)
             _write_all(file, [block for _, block in batch])
@@ -58,16 +58,14 @@ def write(file: io.FileIO, leaves: Sequence[tuple[Key, Leaf]], structure: str) -
 
 def _batches(
     tensors: Sequence[Tensor], numbers: Sequence[int]
-) -> Iterator[list[tuple[int, HostArray]]]:
+) -> Iterator[list[tuple[int, memoryview]]]:
     """Yield blocks of bytes in the order of the file, many small ones or a large one at once."""
-    batch: list[tuple[int, HostArray]] = []
+    batch: list[tuple[int, memoryview]] = []
     size = 0
     for at, (tensor, number) in enumerate(zip(tensors, numbers, strict=True)):
         if at + 1 < len(tensors):
             tensors[at + 1].data.prefetch()
         for block in tensor.data.blocks():
-            # Read-only, as the checksum wants it.
-            block.flags.writeable = False
             if batch and size + block.nbytes > BLOCK_BYTES:
                 yield batch
                 batch, size = [], 0
@@ -77,25 +75,31 @@ def _batches(
         yield batch
 
 
-def _add_checksums(checksums: list[int], batch: Sequence[tuple[int, HostArray]]) -> None:
+def _add_checksums(checksums: list[int], batch: Sequence[tuple[int, memoryview]]) -> None:
     for number, block in batch:
-        checksums[number] = google_crc32c.extend(checksums[number], cast(Any, block))
+        # As an array, since the checksum takes no memoryview.
+        readable = cast(Any, np.frombuffer(block, np.uint8))
+        checksums[number] = google_crc32c.extend(checksums[number], readable)
 
 
 def _write_all(file: io.FileIO, buffers: Sequence[Any]) -> None:
     for first in range(0, len(buffers), _WRITE_AT_ONCE):
-        waiting = list(buffers[first : first + _WRITE_AT_ONCE])
-        while waiting:
+        waiting = buffers[first : first + _WRITE_AT_ONCE]
+        left = sum(memoryview(buffer).nbytes for buffer in waiting)
+        while left:
             written = os.writev(file.fileno(), waiting)
-            waiting = _unwritten(waiting, written)
+            left -= written
+            if left:
+                waiting = _unwritten(waiting, written)
 
 
 def _unwritten(buffers: Sequence[Any], written: int) -> list[Any]:
     """Return what is left of some buffers of which the first `written` bytes are done."""
     for number, buffer in enumerate(buffers):
-        if written < len(buffer):
-            return [memoryview(buffer)[written:], *buffers[number + 1 :]]
-        written -= len(buffer)
+        size = memoryview(buffer).nbytes
+        if written < size:
+            return [memoryview(buffer).cast("B")[written:], *buffers[number + 1 :]]
+        written -= size
     return []
 
 
