@@ -11,9 +11,14 @@ _failed: "set[concurrent.futures.Future[None]]" = set()
 
 
 class Background:
-    """Run actions in a thread, one after the other."""
+    """Run actions in a thread, one after the other.
 
-    def __init__(self) -> None:
+    Args:
+        name: what the thread is called.
+    """
+
+    def __init__(self, name: str = "saving a checkpoint") -> None:
+        self._name = name
         self._pending: concurrent.futures.Future[None] | None = None
 
     def start(self, action: Callable[[], None]) -> None:
@@ -33,7 +38,7 @@ class Background:
                 future.set_result(None)
 
         # No daemon, so that the interpreter waits for it at its end.
-        threading.Thread(target=run, name="saving a checkpoint", daemon=False).start()
+        threading.Thread(target=run, name=self._name, daemon=False).start()
         self._pending = future
         # A thread that has just been started keeps the interpreter to itself for some
         # milliseconds; one that is woken up lets the caller go on first.

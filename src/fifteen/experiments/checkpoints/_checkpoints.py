@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _directory, _processes
+from .. import _directory, _freeing, _processes
 from .._errors import CheckpointDamagedError, CheckpointError, CheckpointExistsError
 from . import _keys, _leaves, _matching, _safetensors
 from ._background import Background
@@ -143,6 +143,8 @@ def _local_save(
         before_commit()
         _directory.make_directory(path.parent)
         _directory.remove_leftovers(path.parent)
+        # The disk may have room for what is kept, and for no more than one beside it.
+        _freeing.await_removals()
         with _directory.atomic_file(path) as file:
             _safetensors.write(file, leaves, structure)
         tidy(path)

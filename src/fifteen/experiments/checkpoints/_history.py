@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _directory
+from .. import _directory, _freeing
 from .._errors import CheckpointError, CheckpointNotFoundError, UnsafePathError
 from ._stored import SUFFIX, names_in
 
@@ -101,7 +101,7 @@ class History:
     def remove(self, step: int) -> None:
         """Remove what lies there for a step, in every format."""
         for place in self.places(step):
-            _directory.remove(place)
+            _freeing.remove_soon(place)
 
 
 def prefixes_in(directory: pathlib.Path) -> list[str]:

@@ -1,6 +1,7 @@
 """One checkpoint in one safetensors file; `_header` says what stands in it."""
 
 import concurrent.futures
+import functools
 import io
 import os
 import pathlib
@@ -13,6 +14,7 @@ import google_crc32c
 import numpy as np
 
 from . import _header, _keys, _leaves
+from ._background import Background
 from ._header import Listed, Place
 from ._leaves import HostArray, Leaf, Tensor
 from ._pieces import BLOCK_BYTES
@@ -46,13 +48,17 @@ def write(file: io.FileIO, leaves: Sequence[tuple[Key, Leaf]], structure: str) -
         _write_all(file, [_header.seal(header, checksums), *(block for _, block in first)])
         return
     file.seek(len(header))
-    with concurrent.futures.ThreadPoolExecutor(1, "checksums of a checkpoint") as pool:
-        batch: list[tuple[int, memoryview]] | None = first
-        while batch is not None:
-            computed = pool.submit(_add_checksums, checksums, batch)
+    # No pool of `concurrent.futures`, which is closed before the interpreter, as it exits, waits
+    # for the thread that saves.
+    beside = Background("checksums of a checkpoint")
+    batch: list[tuple[int, memoryview]] | None = first
+    while batch is not None:
+        beside.start(functools.partial(_add_checksums, checksums, batch))
+        try:
             _write_all(file, [block for _, block in batch])
-            computed.result()
-            batch, following = following, next(batches, None)
+        finally:
+            beside.wait()
+        batch, following = following, next(batches, None)
     os.pwrite(file.fileno(), _header.seal(header, checksums), 0)
 
 
