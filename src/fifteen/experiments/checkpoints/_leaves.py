@@ -31,6 +31,9 @@ _NUMPY: dict[str, str] = {stored: name for name, stored in _NATIVE.items()}
 _ARRAYS = (jax.Array, np.ndarray)
 SCALARS = (bool, int, float, complex, str, bytes)
 
+_plain_types: set[type] = set()
+"""Types of arrays that have been met and need no second look: there may be thousands of leaves."""
+
 
 @dataclasses.dataclass(slots=True)
 class Tensor:
@@ -69,12 +72,15 @@ def take(value: Any, own: bool) -> Leaf:
     Raises:
         CheckpointError: it is something else; the text says what, not where.
     """
+    if type(value) in _plain_types:
+        return _leaf_of(value, own)
     if isinstance(value, jax.core.Tracer):
         raise CheckpointError("it is only traced, and has no value yet; save outside of jit")
     if isinstance(value, np.ma.MaskedArray):
         raise CheckpointError("cannot save a masked array; save its data and its mask as leaves")
     if isinstance(value, _ARRAYS):
         if isinstance(value.dtype, np.dtype):
+            _plain_types.add(type(value))
             return _leaf_of(value, own)
         # The dtype of a typed PRNG key is JAX's own.
         leaf = _leaf_of(jax.random.key_data(value), own)

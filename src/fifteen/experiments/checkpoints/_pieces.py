@@ -13,7 +13,6 @@ What a training loop may do next decides how a value is taken:
 - A NumPy array can be changed in place, so it is copied.
 """
 
-import contextlib
 import dataclasses
 import functools
 import itertools
@@ -53,9 +52,7 @@ class Pieces:
 
     def prefetch(self) -> None:
         """Start to move what is on an accelerator to the host."""
-        if isinstance(self.pieces, memoryview):
-            return
-        for _, values in self.pieces:
+        for _, values in () if isinstance(self.pieces, memoryview) else self.pieces:
             if isinstance(values, jax.Array):
                 values.copy_to_host_async()
 
@@ -103,9 +100,12 @@ def take(value: jax.Array | HostArray, own: bool) -> Pieces:
     kind = _kind_of(value.sharding)
     # Nearly every leaf is of this kind where JAX runs on the CPU, and there may be many small ones.
     if kind == _ON_ONE_CPU and _has_buffer(value.dtype):
-        # A deleted array refuses, and says why when it is asked in another way.
-        with contextlib.suppress(BufferError):
+        try:
             memory = memoryview(cast(Any, value))
+        except BufferError:
+            # A deleted array refuses, and says why when it is asked in another way.
+            pass
+        else:
             if memory.c_contiguous:
                 return Pieces(shape, value.dtype, memory.nbytes, memory)
     data = value.addressable_data(0)
