@@ -16,31 +16,29 @@ from ._writer import Entry
 
 
 @dataclasses.dataclass(slots=True)
-class StackedScalars:
+class _Arrays:
+    """An array for each tag, of one step or with a leading axis of many."""
+
+    values: "dict[str, Any]"
+    wall_time: float
+    steps: Any
+    every_n: int
+
+    @property
+    def nbytes(self) -> int:
+        return sum(value.nbytes for value in self.values.values())
+
+
+class StackedScalars(_Arrays):
     """The scalars of many steps; see `_packing_arrays.pack_stacked`."""
 
-    values: "dict[str, Any]"
-    wall_time: float
-    steps: Any
-    every_n: int
-
-    @property
-    def nbytes(self) -> int:
-        return sum(value.nbytes for value in self.values.values())
+    __slots__ = ()
 
 
-@dataclasses.dataclass(slots=True)
-class Histograms:
-    """Arrays to be counted, of one step or of many; see `_packing_arrays.pack_histograms`."""
+class Histograms(_Arrays):
+    """Arrays to be counted; see `_packing_arrays.pack_histograms`."""
 
-    values: "dict[str, Any]"
-    wall_time: float
-    steps: Any
-    every_n: int
-
-    @property
-    def nbytes(self) -> int:
-        return sum(value.nbytes for value in self.values.values())
+    __slots__ = ()
 
 
 @dataclasses.dataclass(slots=True)
