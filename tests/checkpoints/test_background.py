@@ -212,3 +212,41 @@ def test_an_error_is_told_even_at_exit(handle):
     result = exit_in(handle, "broken")
     assert "No space left on device: could not save step 1" in result.stderr
     assert handle.steps() == [0]
+
+
+SAVING_AT_EXIT = """
+import atexit, pathlib, sys
+import numpy as np
+from fifteen.experiments.checkpoints import Checkpoints
+checkpoints = Checkpoints(pathlib.Path(sys.argv[1]))
+def save():
+    checkpoints.save({"w": np.arange(6 << 20)}, 1, "checkpoint_", 1, False, None, False)
+atexit.register(save)
+"""
+
+
+@pytest.mark.slow
+def test_what_is_saved_at_exit_is_seen_through(handle):
+    command = [sys.executable, "-c", SAVING_AT_EXIT, str(handle.directory)]
+    assert subprocess.run(command, check=True, capture_output=True).stderr == b""
+    np.testing.assert_array_equal(handle.restore(None)["w"], np.arange(6 << 20))
+
+
+FORKING = """
+import os, pathlib, sys
+import numpy as np
+from fifteen.experiments.checkpoints import Checkpoints
+checkpoints = Checkpoints(pathlib.Path(sys.argv[1]))
+checkpoints.save({"w": np.arange(6 << 20)}, 1, "checkpoint_", 1, False, None, False)
+child = os.fork()
+if child == 0:
+    checkpoints.steps("checkpoint_")
+    os._exit(0)
+sys.exit(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_forked_child_does_not_wait_for_its_parents_save(handle):
+    command = [sys.executable, "-W", "ignore", "-c", FORKING, str(handle.directory)]
+    assert subprocess.run(command, timeout=60).returncode == 0
+    assert handle.steps() == [1]

@@ -185,3 +185,28 @@ def test_functions_are_left_alone(handle):
 def test_a_value_that_is_only_traced_is_named(handle):
     with pytest.raises(CheckpointError, match=r"w: it is only traced.* save outside of jit"):
         jax.jit(lambda w: handle.save({"w": w}))(jnp.ones(3))
+
+
+class Word(str):
+    def __str__(self):
+        return "something else"
+
+
+def test_the_text_of_a_subclass_of_str_is_kept(handle):
+    handle.save({"word": Word("text")}, 1)
+    assert handle.restore({"word": ""}) == {"word": "text"}
+
+
+def test_a_text_array_without_a_length_is_named(handle):
+    array = np.array(["a"], np.dtypes.StringDType())
+    with pytest.raises(CheckpointError, match=r"deep/x: cannot save a NumPy array of dtype"):
+        handle.save({"deep": {"x": array}}, 1)
+
+
+def test_the_name_that_safetensors_reserves(handle):
+    state = {"__metadata__": np.ones(2), "~__metadata__": np.zeros(1), "a": np.ones(3)}
+    handle.save(state, 1)
+    restored = handle.restore(None)
+    assert set(restored) == set(state)
+    for name, value in state.items():
+        np.testing.assert_array_equal(restored[name], value)

@@ -2,10 +2,14 @@
 
 import atexit
 import concurrent.futures
+import os
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 
+_running: "set[concurrent.futures.Future[None]]" = set()
+_everyone: "weakref.WeakSet[Background]" = weakref.WeakSet()
 _failed: "set[concurrent.futures.Future[None]]" = set()
 """Actions whose error has not been raised yet."""
 
@@ -20,6 +24,7 @@ class Background:
     def __init__(self, name: str = "saving a checkpoint") -> None:
         self._name = name
         self._pending: concurrent.futures.Future[None] | None = None
+        _everyone.add(self)
 
     def start(self, action: Callable[[], None]) -> None:
         """Run an action in a thread of its own; `wait` must have been called before."""
@@ -36,10 +41,19 @@ class Background:
                 future.set_exception(error)
             else:
                 future.set_result(None)
+            finally:
+                _running.discard(future)
 
-        # No daemon, so that the interpreter waits for it at its end.
-        threading.Thread(target=run, name=self._name, daemon=False).start()
         self._pending = future
+        _running.add(future)
+        # No daemon, so that the interpreter waits for it at its end.
+        thread = threading.Thread(target=run, name=self._name, daemon=False)
+        try:
+            thread.start()
+        except RuntimeError:
+            # At the very end of the interpreter no thread can be started any more.
+            go.set()
+            run()
         # A thread that has just been started keeps the interpreter to itself for some
         # milliseconds; one that is woken up lets the caller go on first.
         go.set()
@@ -52,10 +66,25 @@ class Background:
             _failed.discard(pending)
             pending.result()
 
+    def forget(self) -> None:
+        """Forget an action whose thread a forked child does not have."""
+        self._pending = None
+
+
+def _forget_all() -> None:
+    _running.clear()
+    _failed.clear()
+    for one in _everyone:
+        one.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
+
 
 @atexit.register
-def _tell() -> None:
-    """Print the errors that no later call was there to raise, as uncaught ones are."""
+def _end() -> None:
+    """See through what was started from `atexit`, and print the errors that nobody has raised."""
+    concurrent.futures.wait(list(_running))
     for future in _failed:
         error = future.exception()
         if error is not None:

@@ -14,6 +14,10 @@ from ._stored import Key
 
 T = TypeVar("T")
 
+_RESERVED = "__metadata__"
+"""What no tensor of a safetensors file can be called. After a tilde, where an escaped name has a
+digit, it is free."""
+
 _ROOT = "~"
 """The name of a pytree that is a single leaf. No escaped key is a lone tilde."""
 
@@ -22,13 +26,16 @@ def name_of(key: Key) -> str:
     """Join a key to a name with `/`, escaped as in a JSON pointer (RFC 6901)."""
     if not key:
         return _ROOT
-    return "/".join(part.replace("~", "~0").replace("/", "~1") for part in key)
+    name = "/".join(part.replace("~", "~0").replace("/", "~1") for part in key)
+    return f"~{name}" if name == _RESERVED else name
 
 
 def key_of(name: str) -> Key:
     """Take a name apart again."""
     if name == _ROOT:
         return ()
+    if name == f"~{_RESERVED}":
+        return (_RESERVED,)
     return tuple(part.replace("~1", "/").replace("~0", "~") for part in name.split("/"))
 
 

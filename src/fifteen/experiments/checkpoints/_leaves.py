@@ -108,7 +108,7 @@ class _Layout:
 def _layout(dtype: np.dtype[Any]) -> _Layout:
     if dtype.name in _NATIVE:
         return _Layout(_NATIVE[dtype.name], None, None)
-    if dtype != jax.dtypes.float0 and dtype.kind in "OV" and not hasattr(ml_dtypes, dtype.name):
+    if dtype != jax.dtypes.float0 and dtype.kind in "OVT" and not hasattr(ml_dtypes, dtype.name):
         advice = "save its fields as arrays" if dtype.names else "save what it holds as leaves"
         raise CheckpointError(f"cannot save a NumPy array of dtype {dtype}; {advice}")
     name = name_of_dtype(dtype)
@@ -147,7 +147,8 @@ def _text(value: Any) -> Any:
         case bool():
             return value
         case str():
-            return str(value)
+            # What a subclass says of itself, as an enumeration does, is not its text.
+            return str.__str__(value)
         case int():
             return hex(value)
         case float():
