@@ -1,6 +1,7 @@
 import functools
 import gc
 import re
+import threading
 import time
 
 import jax
@@ -439,3 +440,36 @@ def test_only_the_first_process_writes(tmp_path, monkeypatch):
     log.summary_writer.add_scalar("x", 1.0, 1)
     log.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_values_from_outside_a_traced_function(log):
+    c, step, h, stacked = jnp.float32(3), jnp.int32(5), jnp.ones(3), jnp.ones(2)
+    for number in range(2):
+        log.log(scalars(c=c), number, 1, 1)
+
+    @jax.jit
+    def traced(x):
+        log.log(scalars(c=c), 100, 1, 1)
+        log.log(scalars(c=1.0), step, 1, 1)
+        log.log(scalars(new=c), 103, 1, 1)
+        log.log(scalars(stacked=stacked), [104, 105], 1, 1)
+        log.log(TensorboardLogData(histograms={"h": h}), 102, 1, 1)
+        return x
+
+    traced(1.0)
+    assert read(log, "c") == {0: 3.0, 1: 3.0, 5: 1.0, 100: 3.0}
+    assert read(log, "new") == {103: 3.0}
+    assert read(log, "stacked") == {104: 1.0, 105: 1.0}
+    assert read_histograms(log._directory)["h"].step.tolist() == [102]
+
+
+def test_an_interrupt_as_the_thread_starts_loses_nothing(log, monkeypatch):
+    def interrupted(thread):
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        log.log(scalars(x=1.0), 1, 1, 1)
+    log.log(scalars(x=2.0), 2, 1, 1)
+    assert read(log) == {1: 1.0, 2: 2.0}

@@ -135,10 +135,12 @@ class EventLog:
             if type(step) is int:
                 self.log(log_data, step, scalars_every_n, histograms_every_n, quiet)
                 return
-        if scalars:
-            self._log_scalars(scalars, step, scalars_every_n)
-        if histograms:
-            self._log_histograms(histograms, step, histograms_every_n)
+        # Values that a traced function has from outside are there now, and are not to be traced.
+        with jax.ensure_compile_time_eval():
+            if scalars:
+                self._log_scalars(scalars, step, scalars_every_n)
+            if histograms:
+                self._log_histograms(histograms, step, histograms_every_n)
 
     def _log_scalars(self, scalars: Mapping[str, Any], step: Any, every_n: int) -> None:
         if type(step) is int or step.ndim == 0:

@@ -151,7 +151,13 @@ class EventWriter:
                 self._thread = threading.Thread(
                     target=self._run, name=f"events of {self.directory.name}", daemon=True
                 )
-                self._thread.start()
+                try:
+                    self._thread.start()
+                except BaseException:
+                    # Interrupted, or refused: whoever comes next has to try again.
+                    if self._thread.ident is None:
+                        self._thread = None
+                    raise
 
     def _run(self) -> None:
         while True:
