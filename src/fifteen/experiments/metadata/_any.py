@@ -12,12 +12,9 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 from ._arrays import (
     as_plain_number,
     decode_array,
-    dtype_text,
     encode_array,
     finish,
     is_array,
-    is_dtype,
-    parse_dtype_value,
 )
 from ._atoms import ATOMS_BY_CLASS, ATOMS_BY_TAG, read_atom
 from ._basic import BOOL, FLOAT, INT, NONE, STR, encode_text
@@ -37,14 +34,14 @@ from ._containers import (
     SEQUENCES,
     decode_items,
     decode_pairs,
-    decode_range,
     encode_items,
     encode_pairs,
-    encode_range,
 )
+from ._dtypes import dtype_text, is_dtype, parse_dtype_value
 from ._legacy import decode_legacy
 from ._namespaces import NAMESPACES
 from ._problems import Reading, Refusal, did_you_mean
+from ._ranges import decode_range, encode_range
 from ._scalars import format_float, format_int, quote, resolve_plain, shorten
 from ._tree import Mapping, Sequence, Text, Tree
 from ._types import form_kind

@@ -2,7 +2,7 @@
 
 from ._any import OPEN as OPEN
 from ._any import make_any, make_opaque
-from ._arrays import make_array, make_dtype
+from ._arrays import make_array
 from ._atoms import make_atom
 from ._basic import make_basic, make_enum, make_literal
 from ._classes import make_class
@@ -11,10 +11,11 @@ from ._codec import makers
 from ._containers import (
     make_fixed_tuple,
     make_mapping,
-    make_range,
     make_sequence,
 )
+from ._dtypes import make_dtype
 from ._namespaces import make_namespace
+from ._ranges import make_range
 from ._unions import make_type_variable, make_union
 
 makers += [
