@@ -14,6 +14,7 @@ import numpy as np
 
 from .._errors import MissingExtraError
 from . import _keys
+from ._fitting import DoesNotFit, LeavesDoNotFit, as_held
 from ._leaves import HostArray
 from ._stored import Key, LeafInfo, damaged
 
@@ -101,7 +102,9 @@ def read(path: pathlib.Path, requests: Mapping[Key, Request]) -> dict[Key, Any]:
 
     Raises:
         CheckpointDamagedError: an array cannot be read.
+        LeavesDoNotFit: what would go to devices has numbers that JAX cannot hold there.
     """
+    problems: dict[Key, str] = {}
     started = {key: _start(request) for key, request in requests.items()}
     values: dict[Key, Any] = {}
     for key, request in requests.items():
@@ -114,8 +117,15 @@ def read(path: pathlib.Path, requests: Mapping[Key, Request]) -> dict[Key, Any]:
             raise damaged(path, _problem(key, error)) from None
         if request.sharding is None:
             values[key] = parts[""]
+            continue
+        try:
+            held = {name: as_held(part) for name, part in parts.items()}
+        except DoesNotFit as error:
+            problems[key] = str(error)
         else:
-            values[key] = _assembled(tuple(request.array.store.shape), request.sharding, parts)
+            values[key] = _assembled(tuple(request.array.store.shape), request.sharding, held)
+    if problems:
+        raise LeavesDoNotFit(problems)
     return values
 
 

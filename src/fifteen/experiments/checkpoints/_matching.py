@@ -10,8 +10,18 @@ import jax
 
 from .._errors import CheckpointMismatchError, ExperimentWarning
 from . import _keys
+from ._fitting import (
+    ON_DEVICES,
+    DoesNotFit,
+    LeavesDoNotFit,
+    family,
+    fit,
+    held_as,
+    info_of_target,
+    kind_of,
+)
 from ._leaves import is_static
-from ._placing import family, info_of_target, place
+from ._placing import place
 from ._stored import Key, LeafInfo, StoredCheckpoint, StreamedCheckpoint
 
 _LINES = 20
@@ -39,15 +49,11 @@ def restore(target: Any, stored: StoredCheckpoint, strict: bool, partial: bool) 
         raise CheckpointMismatchError(_report(stored, wanted, comparison))
     if comparison.different and strict:
         raise CheckpointMismatchError(_report(stored, wanted, comparison))
-    incompatible = [key for key in comparison.different if _is_text(key, wanted, saved)]
+    incompatible = [key for key in comparison.different if _other_kind(wanted[key], saved[key])]
     if incompatible:
         only = _Comparison([], [], incompatible)
         raise CheckpointMismatchError(_report(stored, wanted, only))
-    common = {key: leaf for key, leaf in wanted.items() if key in saved}
-    restored: dict[Key, Any] = {}
-    for batch in _batches(stored, common):
-        placed = place(list(batch.values()), [common[key] for key in batch])
-        restored.update(zip(batch, placed, strict=True))
+    restored = _placed(stored, {key: leaf for key, leaf in wanted.items() if key in saved})
     if comparison.different or (partial and (comparison.missing or comparison.unexpected)):
         warnings.warn(
             _report(stored, wanted, comparison, is_error=False), ExperimentWarning, stacklevel=4
@@ -55,6 +61,36 @@ def restore(target: Any, stored: StoredCheckpoint, strict: bool, partial: bool) 
     return jax.tree.unflatten(
         definition, [restored.get(key, leaf) for key, leaf in zip(keys, leaves, strict=True)]
     )
+
+
+def _placed(stored: StoredCheckpoint, wanted: Mapping[Key, Any]) -> dict[Key, Any]:
+    """Read leaves, and put each where its target's is."""
+    placed: dict[Key, Any] = {}
+    problems: dict[Key, str] = {}
+    try:
+        for batch in _batches(stored, wanted):
+            fitting: dict[Key, Any] = {}
+            for key, value in batch.items():
+                try:
+                    fitting[key] = fit(value, wanted[key])
+                except DoesNotFit as error:
+                    problems[key] = str(error)
+            if not problems:
+                values = place(list(fitting.values()), [wanted[key] for key in fitting])
+                placed.update(zip(fitting, values, strict=True))
+    except LeavesDoNotFit as error:
+        problems.update(error.problems)
+    if problems:
+        step = _step(stored)
+        lines = [
+            f"{_keys.name_of(key)}: target has dtype {info_of_target(wanted[key]).dtype}, "
+            f"{step} has {problems[key]}"
+            for key in wanted
+            if key in problems
+        ]
+        title = f"{stored.path} does not fit the target:"
+        raise CheckpointMismatchError("\n".join([title, *shortened(lines)]))
+    return placed
 
 
 def _batches(stored: StoredCheckpoint, wanted: Mapping[Key, Any]) -> Iterator[Mapping[Key, Any]]:
@@ -71,13 +107,21 @@ class _Comparison:
 
 
 def _compare(wanted: Mapping[Key, Any], saved: Mapping[Key, LeafInfo]) -> _Comparison:
+    # There may be thousands of leaves, and but a few dtypes.
+    narrowed = {
+        dtype for dtype in {info.dtype for info in saved.values()} if held_as(dtype) != dtype
+    }
     return _Comparison(
         [key for key in wanted if key not in saved],
         [key for key in saved if key not in wanted],
         [
             key
             for key, leaf in wanted.items()
-            if key in saved and not _agree(info_of_target(leaf), saved[key])
+            if key in saved
+            and (
+                not _agree(info_of_target(leaf), saved[key])
+                or (saved[key].dtype in narrowed and isinstance(leaf, ON_DEVICES))
+            )
         ],
     )
 
@@ -92,16 +136,10 @@ def _agree(target: LeafInfo, saved: LeafInfo) -> bool:
     )
 
 
-def _is_text(key: Key, wanted: Mapping[Key, Any], saved: Mapping[Key, LeafInfo]) -> bool:
-    """Whether one of the two is text or a PRNG key, and the other a number."""
-    kinds = {_kind(info_of_target(wanted[key])), _kind(saved[key])}
-    return len(kinds) > 1
-
-
-def _kind(info: LeafInfo) -> str:
-    if info.dtype in ("str", "bytes"):
-        return info.dtype
-    return "key" if info.dtype.startswith("key<") else "number"
+def _other_kind(leaf: Any, saved: LeafInfo) -> bool:
+    """Whether nothing that was saved could stand where the leaf is, such as a text for a number."""
+    no_array = isinstance(leaf, ON_DEVICES) and held_as(saved.dtype) is None
+    return no_array or kind_of(info_of_target(leaf).dtype) != kind_of(saved.dtype)
 
 
 def _report(
@@ -110,7 +148,7 @@ def _report(
     comparison: _Comparison,
     is_error: bool = True,
 ) -> str:
-    step = stored.path.name.removesuffix(".safetensors")
+    step = _step(stored)
     saved = stored.leaves
     renames = _likely_renames(comparison, wanted, saved)
     lines = [
@@ -122,7 +160,7 @@ def _report(
         f"{_keys.name_of(key)}: unexpected in {step}, as {saved[key]}; the target has none"
         for key in comparison.unexpected
     ]
-    lines += [_difference(key, info_of_target(wanted[key]), saved[key], step, is_error)
+    lines += [_difference(key, wanted[key], saved[key], step, is_error)
               for key in comparison.different]  # fmt: skip
     return "\n".join([f"{stored.path} {_advice(comparison, is_error)}", *shortened(lines)])
 
@@ -135,17 +173,35 @@ def _advice(comparison: _Comparison, is_error: bool) -> str:
     return "does not fit the target:"
 
 
-def _difference(key: Key, target: LeafInfo, saved: LeafInfo, step: str, is_error: bool) -> str:
+def _step(stored: StoredCheckpoint) -> str:
+    """Return what to call a checkpoint in a line about one of its leaves."""
+    return stored.path.name.removesuffix(".safetensors")
+
+
+def _difference(key: Key, leaf: Any, saved: LeafInfo, step: str, is_error: bool) -> str:
+    target = info_of_target(leaf)
+    held = held_as(saved.dtype) if isinstance(leaf, ON_DEVICES) else saved.dtype
     if target.shape != saved.shape:
         text = f"target has shape {target.shape}, {step} has {saved.shape}"
-    else:
+    elif target.dtype != saved.dtype:
         text = f"target has dtype {target.dtype}, {step} has {saved.dtype}"
-    if not is_error:
-        advice = "took the checkpoint's; strict=True makes this an error"
-    elif _kind(target) == _kind(saved):
-        advice = "pass strict=False to take the checkpoint's"
     else:
+        text = f"target and {step} have dtype {saved.dtype}"
+    taken = "take the checkpoint's" if is_error else "took the checkpoint's"
+    if held not in (saved.dtype, None):
+        taken += f" as {held}"
+        taken += "" if is_error else ", since jax_enable_x64 is off"
+    if not is_error:
+        advice = f"{taken}; strict=True makes this an error"
+    elif held is None:
+        text += ", of which JAX has no arrays"
+        advice = "give a NumPy array as the target's leaf"
+    elif _other_kind(leaf, saved):
         advice = "change the target's leaf"
+    elif held != saved.dtype:
+        advice = f"set jax_enable_x64, or pass strict=False to {taken}"
+    else:
+        advice = f"pass strict=False to {taken}"
     return f"{_keys.name_of(key)}: {text}; {advice}"
 
 

@@ -18,8 +18,8 @@ from typing import Any, cast
 import numpy as np
 
 from .._errors import MissingExtraError
+from ._fitting import info_of_target
 from ._leaves import HostArray, dtype_named
-from ._placing import info_of_target
 from ._spreading import sharding_over_processes
 from ._stored import Key, LeafInfo, damaged
 

@@ -16,10 +16,10 @@ from typing import Any, cast
 import jax
 
 from . import _foreign_arrays
+from ._fitting import info_of_target
 from ._msgpack import flatten, is_leaf, load
 from ._orbax_encoding import FILE
 from ._orbax_spread import SpreadDirectory
-from ._placing import info_of_target
 from ._spreading import sharding_over_processes
 from ._stored import Key, LeafInfo, StoredCheckpoint, damaged
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from .._errors import CheckpointError
 from . import _keys, _leaves
-from ._placing import info_of_target
+from ._fitting import info_of_target
 from ._stored import Key, LeafInfo
 
 FILE = "fifteen.json"

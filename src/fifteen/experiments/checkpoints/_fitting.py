@@ -1,0 +1,184 @@
+"""Whether what was saved fits where a target's leaf is, and what it becomes there."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._leaves import SCALARS, HostArray, dtype_named, name_of_dtype
+from ._stored import Key, LeafInfo
+
+PYTHON_NUMBERS = (bool, int, float, complex)
+ON_DEVICES = (jax.Array, jax.ShapeDtypeStruct)
+_NAMES_OF_SCALARS = frozenset(kind.__name__ for kind in SCALARS)
+_SETTINGS = ("jax_enable_x64", "jax_explicit_x64_dtypes")
+_COPIED_BYTES = 8 << 20
+_LOOKED_AT_ONCE = 1 << 20
+_SHOWN_BITS = 128
+
+
+class DoesNotFit(Exception):
+    """Say what a checkpoint has that its target's leaf cannot be, and what to do."""
+
+
+class LeavesDoNotFit(Exception):
+    """Hold what a `DoesNotFit` says of each of some leaves."""
+
+    def __init__(self, problems: Mapping[Key, str]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+
+def info_of_target(leaf: Any) -> LeafInfo:
+    """Return shape and dtype that a target's leaf asks for."""
+    if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct | np.ndarray | np.generic):
+        return LeafInfo(tuple(leaf.shape), name_of_dtype(leaf.dtype))
+    kind = next((kind for kind in SCALARS if isinstance(leaf, kind)), type(leaf))
+    return LeafInfo((), kind.__name__)
+
+
+def family(info: LeafInfo) -> str:
+    """Return what numbers of a dtype are like, whatever their size: `int`, `float`, ..."""
+    if info.dtype in ("float0", "float128", "complex256"):
+        # Neither has a counterpart among Python's numbers.
+        return info.dtype
+    dtype = info.dtype.lstrip("u").rstrip("0123456789")
+    return "float" if dtype.startswith(("float", "bfloat")) else dtype
+
+
+def kind_of(dtype: str) -> str:
+    """Return what values of a dtype are that those of another kind cannot stand for."""
+    if dtype in ("str", "bytes", "float0"):
+        return dtype
+    if dtype.startswith("key<"):
+        return "key"
+    return f"array of {dtype[1]}" if dtype[0] in "<|" and dtype[1] in "USMm" else "number"
+
+
+def held_as(dtype: str) -> str | None:
+    """Return the dtype that JAX's arrays have of one that was saved; None if it has none for it."""
+    if dtype in _NAMES_OF_SCALARS or kind_of(dtype) != "number":
+        return dtype
+    held = _held_as(dtype_named(dtype))
+    return None if held is None else held.name
+
+
+def fit(value: Any, target: Any) -> Any:
+    """Return a value as what is put where the target's leaf is.
+
+    Args:
+        value: a NumPy array, a `jax.Array`, or a Python number, str or bytes.
+        target: the leaf, of the same kind.
+
+    Returns:
+        For a NumPy target a NumPy array or scalar, for a Python number one; for a target on
+        devices an array to be put there.
+
+    Raises:
+        DoesNotFit: something other than digits would be lost.
+    """
+    if isinstance(value, str | bytes):
+        return value
+    if isinstance(target, ON_DEVICES):
+        return as_held(_as_array(value, target) if isinstance(value, PYTHON_NUMBERS) else value)
+    if isinstance(target, np.ndarray | np.generic):
+        array = _as_array(value, target)
+        if isinstance(target, np.generic) and array.ndim == 0:
+            return array[()]
+        # Small ones are views of what was read together, which each of them would keep alive.
+        return array.copy() if array.nbytes < _COPIED_BYTES else array
+    is_one = isinstance(value, jax.Array | np.ndarray) and value.shape == ()
+    return value.item() if is_one and isinstance(target, PYTHON_NUMBERS) else value
+
+
+def as_held(value: Any) -> Any:
+    """Return an array in the dtype that JAX will give it, which has 64 bits only if it may.
+
+    Raises:
+        DoesNotFit: a number is out of that dtype's range.
+    """
+    if not isinstance(value, np.ndarray) or value.dtype.itemsize < 8:
+        return value
+    held = _held_as(value.dtype)
+    if held is None or held == value.dtype:
+        return value
+    flat = value.reshape(-1)
+    narrow = np.empty(flat.shape, held)
+    for first in range(0, flat.size, _LOOKED_AT_ONCE):
+        block = slice(first, first + _LOOKED_AT_ONCE)
+        with np.errstate(over="ignore", invalid="ignore"):
+            narrow[block] = flat[block]
+        lost = _lost(flat[block], narrow[block])
+        if lost is not None:
+            raise DoesNotFit(
+                f"{name_of_dtype(value.dtype)} with {lost}, which {held.name} cannot hold; "
+                "set jax_enable_x64, or give a NumPy array as the target's leaf"
+            )
+    return narrow.reshape(value.shape)
+
+
+def _lost(before: HostArray, after: HostArray) -> Any:
+    """Return the first number that was out of range when it was cast; None if none was."""
+    if before.dtype.kind in "iu":
+        lost = before != after
+    else:
+        lost = np.isfinite(before) & ~np.isfinite(after)
+    return before[lost.argmax()] if lost.any() else None
+
+
+def _as_array(value: Any, target: Any) -> HostArray:
+    """Return a value as an array, a Python number in the dtype that the target says it has."""
+    is_number = isinstance(value, PYTHON_NUMBERS)
+    if is_number and family(info_of_target(value)) == family(info_of_target(target)):
+        dtype = np.dtype(target.dtype)
+        on_devices = _held_as(dtype) if isinstance(target, ON_DEVICES) else dtype
+        return _array_of_number(value, on_devices or dtype)
+    array = np.asarray(value)
+    if array.dtype.hasobject:
+        raise DoesNotFit(
+            f"{_shown(value)}, which no array can hold; give a Python int as the target's leaf"
+        )
+    if array.dtype.newbyteorder(target.dtype.byteorder) == target.dtype:
+        return array.astype(target.dtype, copy=False)
+    return array
+
+
+def _array_of_number(value: Any, dtype: np.dtype[Any]) -> HostArray:
+    if isinstance(value, int) and not isinstance(value, bool):
+        limits = jnp.iinfo(dtype)
+        fits = int(limits.min) <= value <= int(limits.max)
+        array = np.asarray(value if fits else 0, dtype)
+    else:
+        with np.errstate(over="ignore"):
+            array = np.asarray(value, dtype)
+        fits = bool(np.isfinite(array)) or not np.isfinite(value)
+    if not fits:
+        raise DoesNotFit(
+            f"{_shown(value)}, which {dtype.name} cannot hold; change the target's leaf"
+        )
+    return array
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, int) and value.bit_length() > _SHOWN_BITS:
+        return f"an int of {value.bit_length()} bits"
+    return f"the {type(value).__name__} {value}"
+
+
+def _held_as(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
+    # Its types do not name them, and older versions do not have the second one.
+    settings = tuple(getattr(jax.config, name, None) for name in _SETTINGS)
+    return _held_under(dtype, settings)
+
+
+@functools.lru_cache(maxsize=256)
+def _held_under(dtype: np.dtype[Any], settings: tuple[Any, ...]) -> np.dtype[Any] | None:
+    # JAX is asked, since no table tells, and what it answers depends on its settings.
+    try:
+        empty = jax.device_put(np.zeros(0, dtype.newbyteorder("=")))
+    except (TypeError, jax.errors.JaxRuntimeError):
+        return None
+    return np.dtype(empty.dtype)
