@@ -344,6 +344,35 @@ def test_an_error_in_one_process_is_raised_in_all(run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_1"]
 
 
+@pytest.mark.parametrize("by", [1, 2])
+def test_numbers_of_64_bits_are_not_cut_in_silence(run, tmp_path, by):
+    save = """
+    with jax.enable_x64(True):
+        save({{"x": {x}, "y": {y}}}, 1)
+    """
+    # One value, in the part that the last process's devices will hold, needs 64 bits.
+    big, small = "np.array([1, 2, 3, 2**40])", "np.array([1, 2, 3, 4])"
+    wrapped = (lambda text: text) if by == 1 else (lambda text: f"spread({text}, P('x'))")
+    run(save.format(x=wrapped(big), y=wrapped(small)), by)
+    script = """
+    import warnings
+    from fifteen.experiments import CheckpointMismatchError, ExperimentWarning
+    warnings.simplefilter("ignore", ExperimentWarning)
+    target = {"x": spread(np.zeros(4, np.int32), P("x")), "y": spread(np.zeros(4, np.int32), P("x"))}
+    try:
+        restore(target, strict=False)
+    except CheckpointMismatchError as error:
+        print(str(error).splitlines()[-1])
+    found = checkpoints.restore({"y": target["y"]}, None, "checkpoint_", False, True)[0]["y"]
+    assert found.dtype == np.int32
+    for shard in found.addressable_shards:
+        np.testing.assert_array_equal(shard.data, np.array([1, 2, 3, 4])[shard.index])
+    warnings.simplefilter("error", ExperimentWarning)
+    """
+    for output in run(script, 2):
+        assert "int64 with 1099511627776, which int32 cannot hold; set jax_enable_x64" in output
+
+
 def test_without_orbax_the_extra_is_named(run, tmp_path):
     script = """
     import sys

@@ -220,6 +220,28 @@ def test_the_latest_being_damaged_the_last_whole_one_is_named(handle):
     assert "step 1" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda path: path.symlink_to("nowhere"), "a link to nowhere, which is not there"),
+        (lambda path: path.mkdir(), "a directory"),
+        (os.mkfifo, "neither a file nor a directory"),
+    ],
+)
+@pytest.mark.parametrize("name", ["checkpoint_2.safetensors", "checkpoint_2"])
+def test_what_is_no_file_by_the_name_of_a_checkpoint(handle, name, make, problem):
+    handle.save({"w": 1}, 1)
+    make(handle.directory / name)
+    with pytest.raises(CheckpointDamagedError) as caught:
+        handle.restore({"w": 0})
+    text = str(caught.value)
+    assert text.startswith(f"{handle.directory / name}: {problem}")
+    assert "the latest whole one is step 1: restore_checkpoint(..., step=1)" in text
+    handle.save({"w": 3}, 3)
+    assert handle.restore({"w": 0}) == {"w": 3}
+    assert handle.names() == ["checkpoint_3.safetensors"]
+
+
 def test_none_being_whole_is_said(handle):
     path = handle.save({"w": 1})
     path.write_bytes(b"")

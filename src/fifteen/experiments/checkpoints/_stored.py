@@ -9,6 +9,7 @@ has the empty key.
 
 import dataclasses
 import pathlib
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -84,16 +85,31 @@ def open_stored(path: pathlib.Path) -> StoredCheckpoint:
         CheckpointDamagedError: it is none of these, or its description is damaged.
         MissingExtraError: reading it needs a package that is not installed.
     """
-    return _opener(path)(path)
+    return _opener(path, _mode(path))(path)
 
 
-def _opener(path: pathlib.Path) -> Callable[[pathlib.Path], StoredCheckpoint]:
+def _mode(path: pathlib.Path) -> int:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise damaged(path, f"a link to {path.readlink()}, which is not there") from None
+        raise
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        # To open a pipe is to wait for somebody to write into it.
+        raise damaged(path, "neither a file nor a directory")
+    if path.name.endswith(SUFFIX) and stat.S_ISDIR(mode):
+        raise damaged(path, "a directory, by the name of a file")
+    return mode
+
+
+def _opener(path: pathlib.Path, mode: int) -> Callable[[pathlib.Path], StoredCheckpoint]:
     # Imported where used, since Orbax and msgpack are extras.
     if path.name.endswith(SUFFIX):
         from ._safetensors import SafetensorsFile
 
         return SafetensorsFile
-    if path.is_dir():
+    if stat.S_ISDIR(mode):
         from ._orbax import open_directory
 
         return open_directory
