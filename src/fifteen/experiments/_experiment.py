@@ -187,7 +187,8 @@ class Experiment(Handle):
 
         Raises:
             CheckpointNotFoundError: there is no checkpoint, or not of that step.
-            CheckpointMismatchError: the leaves are not the target's; lists all that differ.
+            CheckpointMismatchError: the leaves are not the target's, or hold what those cannot; lists
+                all of them.
             CheckpointDamagedError: the file's bytes are not those that were written.
 
         Examples:
