@@ -187,8 +187,7 @@ class Experiment(Handle):
 
         Raises:
             CheckpointNotFoundError: there is no checkpoint, or not of that step.
-            CheckpointMismatchError: the leaves are not the target's, or hold what those cannot; lists
-                all of them.
+            CheckpointMismatchError: the leaves do not fit the target's; lists all that differ.
             CheckpointDamagedError: the file's bytes are not those that were written.
 
         Examples:

@@ -66,6 +66,7 @@ def restore(target: Any, stored: StoredCheckpoint, strict: bool, partial: bool) 
 def _placed(stored: StoredCheckpoint, wanted: Mapping[Key, Any]) -> dict[Key, Any]:
     """Read leaves, and put each where its target's is."""
     placed: dict[Key, Any] = {}
+    values: list[Any] = []
     problems: dict[Key, str] = {}
     try:
         for batch in _batches(stored, wanted):
@@ -76,21 +77,28 @@ def _placed(stored: StoredCheckpoint, wanted: Mapping[Key, Any]) -> dict[Key, An
                 except DoesNotFit as error:
                     problems[key] = str(error)
             if not problems:
+                # What is on its way to a device holds on to what it was read into.
+                jax.block_until_ready(values)
                 values = place(list(fitting.values()), [wanted[key] for key in fitting])
                 placed.update(zip(fitting, values, strict=True))
     except LeavesDoNotFit as error:
         problems.update(error.problems)
     if problems:
-        step = _step(stored)
-        lines = [
-            f"{_keys.name_of(key)}: target has dtype {info_of_target(wanted[key]).dtype}, "
-            f"{step} has {problems[key]}"
-            for key in wanted
-            if key in problems
-        ]
-        title = f"{stored.path} does not fit the target:"
-        raise CheckpointMismatchError("\n".join([title, *shortened(lines)]))
+        # They come in the order of the file.
+        ordered = {key: problems[key] for key in wanted if key in problems}
+        raise CheckpointMismatchError(_report_of_misfits(stored, wanted, ordered))
     return placed
+
+
+def _report_of_misfits(
+    stored: StoredCheckpoint, wanted: Mapping[Key, Any], problems: Mapping[Key, str]
+) -> str:
+    lines = [
+        f"{_keys.name_of(key)}: target has dtype {info_of_target(wanted[key]).dtype}, "
+        f"{_step(stored)} has {problem}"
+        for key, problem in problems.items()
+    ]
+    return "\n".join([f"{stored.path} does not fit the target:", *shortened(lines)])
 
 
 def _batches(stored: StoredCheckpoint, wanted: Mapping[Key, Any]) -> Iterator[Mapping[Key, Any]]:
