@@ -277,9 +277,13 @@ class Experiment(Handle):
         Examples:
             >>> experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=1)
         """
-        session = self._session
-        log = session.events if session.is_logging else self._open_events()
-        log.log(log_data, step, log_scalars_every_n, log_histograms_every_n, not self.verbose)
+        log = self._session.open_events or self._open_events()
+        log.log(
+            log_data, step, log_scalars_every_n, log_histograms_every_n, not self.verbose, self.log
+        )
+        if self._session.was_closed:
+            # By another thread, between the two lines above.
+            self._open_events()
 
     def rewind_logs(self, step: int) -> None:
         """Hide everything logged after `step`, in TensorBoard and in `read_scalars`.
@@ -337,17 +341,16 @@ class Experiment(Handle):
         session = self._session
         with session.changing:
             session.check()
-            if not session.is_logging and _processes.is_primary():
+            if session.open_events is None and _processes.is_primary():
                 with self._making_directory():
                     _directory.make_directory(self.data_dir)
                 self._print("Logging to", self.data_dir)
-            return session.events
+            return session.open_event_log()
 
     def _read(
         self, reader: Callable[[pathlib.Path, Iterable[str] | None], T], tags: Iterable[str] | None
     ) -> T:
         self._session.check()
         with self._quiet():
-            if self._session.is_logging:
-                self._session.events.flush(not self.verbose)
+            self._session.write_logs()
             return reader(self.data_dir, tags)

@@ -6,6 +6,7 @@ checkpoint being saved in the background), belongs to a session, which they shar
 """
 
 import contextlib
+import os
 import pathlib
 import threading
 import weakref
@@ -15,7 +16,7 @@ from ._errors import ExperimentMovedError, LogWriteError
 from .checkpoints import Checkpoints
 from .events import EventLog
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _sessions: "weakref.WeakValueDictionary[pathlib.Path, Session]" = weakref.WeakValueDictionary()
 _open: "set[Session]" = set()
 """Keeps the sessions that have something open, also when their last handle is gone."""
@@ -30,26 +31,30 @@ class Session:
         self.checkpoints = Checkpoints(directory)
         self.changing = threading.RLock()
         """Held while the directory is made for the event log, and while it is cleared or left."""
+        # One for the session's whole life: who logs while another thread closes it, and who kept
+        # its summary writer, would otherwise write to one that nobody flushes any more.
         self._events: EventLog | None = None
+        self._is_open = False
 
     @property
-    def events(self) -> EventLog:
-        """The event log, opened when it is first asked for."""
-        # Read once, since another thread may close it between two looks.
-        events = self._events
-        if events is None:
-            with self.changing:
-                events = self._events
-                if events is None:
-                    self.check()
-                    self.keep()
-                    events = self._events = EventLog(self.directory)
-        return events
+    def open_events(self) -> EventLog | None:
+        """The event log, if it is open and the directory still here."""
+        return self._events if self._is_open and self.moved_to is None else None
 
     @property
-    def is_logging(self) -> bool:
-        """Whether the event log is open, and the directory still here."""
-        return self._events is not None and self.moved_to is None
+    def was_closed(self) -> bool:
+        """Whether the event log is to be opened again before it is used, in the same directory."""
+        return not self._is_open and self.moved_to is None
+
+    def open_event_log(self) -> EventLog:
+        """Open the event log, whose directory must be there."""
+        with self.changing:
+            self.check()
+            self.keep()
+            if self._events is None:
+                self._events = EventLog(self.directory)
+            self._is_open = True
+            return self._events
 
     def check(self) -> None:
         """Raise `ExperimentMovedError` if the directory is no longer here."""
@@ -81,7 +86,7 @@ class Session:
         if self._events is not None:
             # A log that cannot be written says so itself, and is no reason to lose a checkpoint.
             with contextlib.suppress(LogWriteError):
-                self._events.flush(quiet=True)
+                self._events.write()
 
     def close(self, quiet: bool = False) -> None:
         """Flush, and let go of files and threads; using the session opens them again."""
@@ -90,12 +95,13 @@ class Session:
             stack.callback(self._close_events, quiet)
 
     def _close_events(self, quiet: bool) -> None:
+        # First of all: who logs meanwhile then opens it again.
+        self._is_open = False
         if self._events is not None:
             self._events.close(quiet)
-            # Only now: what could not be written is kept there, and can be closed again.
-            self._events = None
         with _lock:
-            _open.discard(self)
+            if not self._is_open:
+                _open.discard(self)
 
     @contextlib.contextmanager
     def leaving(self, moved_to: pathlib.Path) -> Generator[None]:
@@ -122,6 +128,17 @@ def session_of(directory: pathlib.Path) -> Session:
     """Return this process's session in a directory."""
     with _lock:
         session = _sessions.get(directory)
-        if session is None:
-            session = _sessions[directory] = Session(directory)
-        return session
+        # A signal handler may have made one meanwhile, in spite of the lock.
+        return session or _sessions.setdefault(directory, Session(directory))
+
+
+def _begin_in_child() -> None:
+    """Let go of locks that a thread of the parent held when the process was forked."""
+    global _lock
+    _lock = threading.RLock()
+    for session in list(_sessions.values()):
+        session.changing = threading.RLock()
+        session.checkpoints.begin_in_child()
+
+
+os.register_at_fork(after_in_child=_begin_in_child)

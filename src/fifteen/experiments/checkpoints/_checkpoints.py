@@ -124,6 +124,10 @@ class Checkpoints:
         with self._lock:
             self._background.wait()
 
+    def begin_in_child(self) -> None:
+        """Let go of a lock that a thread of the parent held when the process was forked."""
+        self._lock = threading.RLock()
+
     def close(self) -> None:
         """See the save in the background through; there is nothing else to let go of."""
         self.wait()

@@ -2,14 +2,16 @@
 
 import contextlib
 import dataclasses
+import functools
 import inspect
 import pathlib
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
+import numpy as np
 
 from .. import _processes
 from .._errors import ExperimentWarning, LogDataError, LogWriteError
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     import tensorboardX
 
 
+_LAST_STEP = 2**63 - 1
 _LARGE_STEP = 2**31
 """Below it, nothing can be wrong with a step that is not negative."""
 
@@ -64,6 +67,7 @@ class EventLog:
         scalars_every_n: int,
         histograms_every_n: int,
         quiet: bool = False,
+        again: Callable[..., None] | None = None,
     ) -> None:
         """Take over scalars and histograms; see `Experiment.log`.
 
@@ -73,6 +77,8 @@ class EventLog:
             scalars_every_n: log scalars only at steps that this divides.
             histograms_every_n: log histograms only at steps that this divides.
             quiet: do not warn of what the thread that writes has met.
+            again: called as `again(log_data, step, scalars_every_n, histograms_every_n)` when a
+                function that is only traced now runs; this method by default.
 
         Raises:
             LogDataError: a tag, value or step cannot be logged; lists all that is wrong.
@@ -90,22 +96,32 @@ class EventLog:
         ):
             self._writer.put(entry)
         else:
-            self._log_anything(log_data, step, scalars_every_n, histograms_every_n, quiet)
+            again = again or functools.partial(self.log, quiet=quiet)
+            self._log_anything(log_data, step, scalars_every_n, histograms_every_n, quiet, again)
         if self._writer.notices:
             self._tell(quiet)
 
     def _log_anything(
-        self, log_data: Any, step: Any, scalars_every_n: int, histograms_every_n: int, quiet: bool
+        self,
+        log_data: Any,
+        step: Any,
+        scalars_every_n: int,
+        histograms_every_n: int,
+        quiet: bool,
+        again: Callable[..., None],
     ) -> None:
         try:
             scalars, histograms = log_data.scalars, log_data.histograms
             is_usual = type(scalars) is type(histograms) is dict
+            is_usual = is_usual and type(scalars_every_n) is type(histograms_every_n) is int
             is_usual = is_usual and scalars_every_n >= 1 <= histograms_every_n
         except (AttributeError, TypeError):
             _problems.check_arguments(log_data, scalars_every_n, histograms_every_n)
             raise
         if not is_usual:
             _problems.check_arguments(log_data, scalars_every_n, histograms_every_n)
+        scalars_every_n = min(int(scalars_every_n), _LAST_STEP)
+        histograms_every_n = min(int(histograms_every_n), _LAST_STEP)
         is_int = type(step) is int
         if is_int:
             _problems.check_range(step)
@@ -120,21 +136,23 @@ class EventLog:
             _problems.check(scalars, histograms, step)
             self._has_callbacks = True
             _tracing.log_at_run_time(
-                self.log,
+                again,
                 TensorboardLogData(scalars, histograms),
                 step,
                 scalars_every_n,
                 histograms_every_n,
-                quiet,
             )
             return
-        if not is_int and isinstance(step, jax.Array):
+        if not is_int and isinstance(step, jax.Array) and step.dtype != np.uint64:
             _problems.check_steps(step.shape, step.dtype)
         elif not is_int:
             step = _problems.host_steps(step)
             if type(step) is int:
-                self.log(log_data, step, scalars_every_n, histograms_every_n, quiet)
+                self.log(log_data, step, scalars_every_n, histograms_every_n, quiet, again)
                 return
+        if scalars and histograms:
+            # Before any of them is handed over: of what is wrong in part, nothing is logged.
+            _problems.check(scalars, histograms, step)
         # Values that a traced function has from outside are there now, and are not to be traced.
         with jax.ensure_compile_time_eval():
             if scalars:
@@ -162,7 +180,9 @@ class EventLog:
         if type(last) is not int:
             raise LogDataError(f"step: expected one integer, found {step!r}")
         if self._writes:
-            event = _protobuf.event(time.time(), last + 1, _protobuf.session_start())
+            # After the last step that there can be, nothing is left to hide.
+            first_hidden = min(last + 1, _LAST_STEP)
+            event = _protobuf.event(time.time(), first_hidden, _protobuf.session_start())
             # Twice, since TensorBoard takes the first one it meets for the beginning of a run and
             # hides nothing. Its Rust data server ignores both: it hides what lies at or after a
             # step of a tag when it meets that step again.
@@ -205,6 +225,15 @@ class EventLog:
                 self._directory, self._writer if self._writes else None
             )
         return self._summary_writer
+
+    def write(self) -> None:
+        """Write everything that has been handed over, and leave what there is to tell for later.
+
+        Raises:
+            LogWriteError: it cannot be written; it is kept and tried again.
+        """
+        self._await_callbacks()
+        self._writer.flush()
 
     def flush(self, quiet: bool = False) -> None:
         """Write everything that has been handed over; raise `LogWriteError` if that fails."""
