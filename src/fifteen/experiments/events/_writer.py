@@ -1,6 +1,7 @@
 """EventWriter: a queue, a thread behind it, and the file that the thread appends to."""
 
 import collections
+import contextlib
 import pathlib
 import threading
 import weakref
@@ -54,7 +55,10 @@ class EventWriter:
 
     def _begin(self) -> None:
         # A signal handler may flush in the middle of `put`, hence a lock that can be taken twice.
-        self._changed = threading.Condition(threading.RLock())
+        # It is taken by itself and not through the condition, whose Python code an interrupt may
+        # leave half-way, with the lock taken for good.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._entries: collections.deque[Entry] = collections.deque()
         self._entry_bytes = 0
         self._flushes_wanted = 0
@@ -87,7 +91,7 @@ class EventWriter:
 
     def wait_for_room(self, nbytes: int) -> None:
         """Wait until an entry of that size fits in, or would be the only one."""
-        with self._changed:
+        with self._lock:
             self._wait_for_room(nbytes)
 
     def flush(self) -> None:
@@ -96,7 +100,7 @@ class EventWriter:
         Raises:
             LogWriteError: it cannot be written; it is kept and tried again.
         """
-        with self._changed:
+        with self._lock:
             self._flushes_wanted += 1
             wanted = self._flushes_wanted
             self._changed.notify_all()
@@ -112,7 +116,7 @@ class EventWriter:
 
     def flush_soon(self) -> None:
         """Have the thread write, without waiting for it."""
-        with self._changed:
+        with self._lock:
             self._flushes_wanted += 1
             self._changed.notify_all()
 
@@ -123,14 +127,14 @@ class EventWriter:
             LogWriteError: it cannot be written; it is kept, and can be closed again.
         """
         self.flush()
-        with self._changed:
+        with self._lock:
             thread, self._closing = self._thread, True
             self._changed.notify_all()
         if thread is not None:
             thread.join()
 
     def _make_room(self, nbytes: int) -> None:
-        with self._changed:
+        with self._lock:
             self._wait_for_room(nbytes)
             self._entry_bytes += nbytes
             if self._is_half_full():
@@ -145,7 +149,7 @@ class EventWriter:
             self._changed.wait(SECONDS_BETWEEN_WRITES)
 
     def _start(self) -> None:
-        with self._changed:
+        with self._lock:
             if self._thread is None:
                 self._closing = False
                 self._thread = threading.Thread(
@@ -161,22 +165,28 @@ class EventWriter:
 
     def _run(self) -> None:
         while True:
-            with self._changed:
+            with self._lock:
+                if self._thread is not threading.current_thread():
+                    # Whoever started it was interrupted, and has started another one.
+                    return
                 # Few entries at a time cost more each: what has come together while it wrote waits.
                 self._changed.wait_for(self._is_due, SECONDS_BETWEEN_WRITES)
                 wanted = self._flushes_wanted
             self._write()
-            with self._changed:
+            with self._lock:
                 self._flushes_done = wanted
                 self._changed.notify_all()
                 if self._closing and not self._batch:
-                    thread, self._thread = self._thread, None
-                    if not self._entries:
-                        file, self._file = self._file, None
-                        break
-                    self._thread = thread
+                    self._thread = None
+                    file, self._file = self._file, None
+                    break
         if file is not None:
             file.close()
+        # What has been put since goes to another file: who closes does not wait for all that
+        # other threads may log for ever. As the interpreter ends, there are no new threads.
+        if self._entries:
+            with contextlib.suppress(RuntimeError):
+                self._start()
 
     def _is_due(self) -> bool:
         if self._flushes_wanted != self._flushes_done:
@@ -191,7 +201,7 @@ class EventWriter:
         """Write all there is; what cannot be written is kept for the next time."""
         try:
             self._write_batch()
-            with self._changed:
+            with self._lock:
                 entries = [self._entries.popleft() for _ in range(len(self._entries))]
                 self._entry_bytes -= sum(map(_nbytes, entries))
                 self._changed.notify_all()
