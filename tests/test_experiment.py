@@ -682,3 +682,23 @@ def test_no_warning_from_a_plain_run(tmp_path):
             experiment.save_checkpoint({"a": jnp.ones(2)}, step=0)
             experiment.restore_checkpoint({"a": jnp.ones(2)})
     assert [str(warning.message) for warning in caught] == []
+
+
+def test_quiet_handles_in_several_threads_leave_the_programs_warnings_alone(tmp_path):
+    experiment = Experiment(tmp_path / "run", verbose=False)
+    experiment.log(TensorboardLogData(scalars={"x": np.zeros(100)}), range(100))
+    experiment.save_checkpoint({"x": np.zeros(2)}, 1)
+    before = list(warnings.filters)
+
+    def read():
+        for _ in range(50):
+            experiment.read_scalars()
+            experiment.restore_checkpoint({"x": np.zeros(3)})
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    experiment.close()
+    assert warnings.filters == before

@@ -4,11 +4,10 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-import warnings
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Self
 
-from . import _directory, _move, _processes
+from . import _directory, _move, _notices, _processes
 from ._errors import ExperimentExistsError, ExperimentNotFoundError
 from ._session import session_of
 
@@ -209,8 +208,7 @@ class Handle:
         if self.verbose:
             yield
             return
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _notices.quiet():
             yield
 
     def _print(self, *parts: object) -> None:

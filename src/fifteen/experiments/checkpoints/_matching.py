@@ -2,13 +2,13 @@
 
 import dataclasses
 import difflib
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 
-from .._errors import CheckpointMismatchError, ExperimentWarning
+from .. import _notices
+from .._errors import CheckpointMismatchError
 from . import _keys
 from ._fitting import (
     ON_DEVICES,
@@ -55,9 +55,7 @@ def restore(target: Any, stored: StoredCheckpoint, strict: bool, partial: bool) 
         raise CheckpointMismatchError(_report(stored, wanted, only))
     restored = _placed(stored, {key: leaf for key, leaf in wanted.items() if key in saved})
     if comparison.different or (partial and (comparison.missing or comparison.unexpected)):
-        warnings.warn(
-            _report(stored, wanted, comparison, is_error=False), ExperimentWarning, stacklevel=4
-        )
+        _notices.warn(_report(stored, wanted, comparison, is_error=False), stacklevel=4)
     return jax.tree.unflatten(
         definition, [restored.get(key, leaf) for key, leaf in zip(keys, leaves, strict=True)]
     )

@@ -1,8 +1,11 @@
-"""The step last logged to a directory, from the ends of its event files."""
+"""The step and the time last logged in a directory, from the ends of its event files."""
 
+import contextlib
 import os
 import pathlib
+from collections.abc import Iterable
 
+from .. import _directory
 from . import _parsing, _reading_frames
 
 _FIRST_WINDOW = 1 << 10
@@ -27,6 +30,34 @@ def last_step(paths: list[pathlib.Path]) -> int | None:
     return None
 
 
+def last_wall_time(directory: pathlib.Path) -> float:
+    """Return the time that the ends of a directory's event files tell, or 0.
+
+    It is by the clock of whoever wrote there, which may be ahead of this host's.
+    """
+    paths = [directory / name for name in _directory.list_names(directory) if "tfevents" in name]
+    return max(map(_wall_time_of_file, paths), default=0.0)
+
+
+def _wall_time_of_file(path: pathlib.Path) -> float:
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        window = _FIRST_WINDOW
+        while window <= _LARGEST_WINDOW:
+            file.seek(max(0, size - window))
+            data = file.read(window)
+            frames = _reading_frames.find_frames(data, len(data))
+            for start, end in zip(
+                frames.starts[::-1].tolist(), frames.ends[::-1].tolist(), strict=True
+            ):
+                with contextlib.suppress(ValueError):
+                    return _parsing.parse_event(data[start:end]).wall_time
+            if window >= size:
+                break
+            window *= 8
+    return 0.0
+
+
 def _last_of_file(path: pathlib.Path, limit: int | None) -> tuple[int | None, int | None]:
     """Return the last step of a file, and the step above which later files hide everything."""
     try:
@@ -47,7 +78,7 @@ def _last_of_file(path: pathlib.Path, limit: int | None) -> tuple[int | None, in
 def _last_of_records(data: bytes, limit: int | None) -> tuple[int | None, int | None]:
     # The data may begin in the middle of a record, and its last one may be torn.
     frames = _reading_frames.find_frames(data, len(data))
-    for start, end in zip(frames.starts[::-1].tolist(), frames.ends[::-1].tolist(), strict=True):
+    for start, end in _backwards(frames):
         try:
             event = _parsing.parse_event(data[start:end])
         except ValueError:
@@ -57,6 +88,10 @@ def _last_of_records(data: bytes, limit: int | None) -> tuple[int | None, int | 
         elif event.scalars or event.histograms:
             return _smaller(limit, event.step), limit
     return None, limit
+
+
+def _backwards(frames: _reading_frames.Frames) -> Iterable[tuple[int, int]]:
+    return zip(frames.starts[::-1].tolist(), frames.ends[::-1].tolist(), strict=True)
 
 
 def _smaller(limit: int | None, step: int) -> int:

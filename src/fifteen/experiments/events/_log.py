@@ -18,6 +18,7 @@ from .._errors import ExperimentWarning, LogDataError, LogWriteError
 from .._log_data import TensorboardLogData
 from . import _ending, _hparams, _problems, _protobuf, _tracing
 from ._entries import Encoded, Histograms, StackedScalars, encode
+from ._last_step import last_wall_time
 from ._packing import pack, pack_arrays
 from ._packing_arrays import own_step, pack_histograms, pack_stacked
 from ._writer import EventWriter
@@ -182,7 +183,9 @@ class EventLog:
         if self._writes:
             # After the last step that there can be, nothing is left to hide.
             first_hidden = min(last + 1, _LAST_STEP)
-            event = _protobuf.event(time.time(), first_hidden, _protobuf.session_start())
+            # What was logged before it is told by the time, also on a host whose clock is ahead.
+            now = max(time.time(), last_wall_time(self._directory))
+            event = _protobuf.event(now, first_hidden, _protobuf.session_start())
             # Twice, since TensorBoard takes the first one it meets for the beginning of a run and
             # hides nothing. Its Rust data server ignores both: it hides what lies at or after a
             # step of a tag when it meets that step again.

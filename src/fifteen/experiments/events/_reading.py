@@ -1,14 +1,13 @@
 """Reading back what the event files of a directory hold."""
 
 import pathlib
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from .. import _directory
-from .._errors import ExperimentWarning, LogDataError
+from .. import _directory, _notices
+from .._errors import LogDataError
 from . import _reading_cache
 from ._reading_file import EventFile, Histogram
 from ._reading_order import Curve, Order, Piece, join
@@ -121,8 +120,11 @@ def _as_set(tags: Iterable[str] | None) -> set[str] | None:
 
 
 def _read_files(directory: pathlib.Path) -> list[EventFile]:
-    """Read the event files of a directory, in the order in which they were begun."""
-    found: list[tuple[float, str, EventFile]] = []
+    """Read the event files of a directory, in the order of their names.
+
+    That is TensorBoard's order, and the order in which they were begun, whatever the clocks were.
+    """
+    found: list[tuple[str, EventFile]] = []
     for name in _directory.list_names(directory):
         if "tfevents" not in name or name.endswith(".profile-empty"):
             continue
@@ -137,8 +139,8 @@ def _read_files(directory: pathlib.Path) -> list[EventFile]:
         if report := file.report(path):
             _warn(report)
         if file.first_wall_time is not None:
-            found.append((file.first_wall_time, name, file))
-    return [file for _, _, file in sorted(found, key=lambda item: item[:2])]
+            found.append((name, file))
+    return [file for _, file in sorted(found, key=lambda item: item[0])]
 
 
 def _rows_of_tags(
@@ -168,7 +170,7 @@ def _piece_of_histograms(number: int, histograms: list[Histogram]) -> Piece:
 
 def _warn(message: str) -> None:
     # At the line that called the method of `Experiment` that called `read_scalars`.
-    warnings.warn(message, ExperimentWarning, stacklevel=6)
+    _notices.warn(message, stacklevel=6)
 
 
 def _frozen(array: Any) -> Any:

@@ -4,11 +4,10 @@ import enum
 import os
 import pathlib
 import stat
-import warnings
 from typing import Any
 
-from .. import _directory
-from .._errors import ExperimentWarning, MetadataError, MetadataNotFoundError, UnsafePathError
+from .. import _directory, _notices
+from .._errors import MetadataError, MetadataNotFoundError, UnsafePathError
 from ._classes import class_tag, may_be
 from ._codec import Codec, Writing, type_name
 from ._compose import (
@@ -85,7 +84,7 @@ def read(data_dir: pathlib.Path, name: str, expected_type: Any) -> Any:
     value, reading = decode(document, expected_type, str(path))
     if reading.unknown:
         message = explain(reading.unknown, document.root, str(path))
-        warnings.warn(message, ExperimentWarning, stacklevel=3)
+        _notices.warn(message, stacklevel=3)
     return value
 
 

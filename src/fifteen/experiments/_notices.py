@@ -1,0 +1,35 @@
+"""Warnings, which a handle with `verbose=False` keeps to itself."""
+
+import contextlib
+import contextvars
+import warnings
+from collections.abc import Generator
+
+from ._errors import ExperimentWarning
+
+_is_quiet = contextvars.ContextVar("_is_quiet", default=False)
+
+
+@contextlib.contextmanager
+def quiet() -> Generator[None]:
+    """Warn of nothing inside the block.
+
+    `warnings.catch_warnings` would do it for all threads, and where two of them are in such a
+    block at once, for good.
+    """
+    token = _is_quiet.set(True)
+    try:
+        yield
+    finally:
+        _is_quiet.reset(token)
+
+
+def warn(message: str, stacklevel: int) -> None:
+    """Give an `ExperimentWarning`, unless a caller wants none.
+
+    Args:
+        message: what to say.
+        stacklevel: as for `warnings.warn`, counted from the caller.
+    """
+    if not _is_quiet.get():
+        warnings.warn(message, ExperimentWarning, stacklevel=stacklevel + 1)
