@@ -332,7 +332,7 @@ def test_what_cannot_be_read_loses_only_itself():
         vectors[1].delete()
         entries = [Scalars(("x",), (), (vectors[step],), step, 1, 0.0) for step in range(count)]
         notices = []
-        records = encode(entries, notices)
+        records = b"".join(encode(entries, notices))
         assert records.count(b"\x01x\x15") == count - 1
         [notice] = notices
         assert re.match("scalars 'x' at step 1 are left out: .*deleted", notice)
@@ -473,3 +473,56 @@ def test_an_interrupt_as_the_thread_starts_loses_nothing(log, monkeypatch):
         log.log(scalars(x=1.0), 1, 1, 1)
     log.log(scalars(x=2.0), 2, 1, 1)
     assert read(log) == {1: 1.0, 2: 2.0}
+
+
+def test_of_what_is_wrong_in_part_nothing_is_logged(tmp_path):
+    log = EventLog(tmp_path)
+    for step, good in ((1, 1.0), (np.arange(1), np.ones(1))):
+        with pytest.raises(LogDataError, match=r"histograms\['bad'\]"):
+            log.log(TensorboardLogData({"good": good}, {"bad": np.array(["x"])}), step, 1, 1)
+    with pytest.raises(LogDataError, match=r"scalars\['one'\].*histograms\['other'\]"):
+        log.log(TensorboardLogData({"one": None}, {"other": np.array(["x"])}), 1, 1, 1)
+    with pytest.raises(
+        LogDataError, match=r"histograms\['ragged'\]: expected an array, found list"
+    ):
+        log.log(TensorboardLogData({}, {"ragged": [[1], [1, 2]]}), 1, 1, 1)
+    log.close()
+    assert read_scalars(tmp_path) == {}
+
+
+def test_rewinding_to_the_last_step_hides_nothing(tmp_path):
+    log = EventLog(tmp_path)
+    log.log(TensorboardLogData({"x": 1.0}), 5, 1, 1)
+    log.rewind(2**63 - 1)
+    log.close()
+    assert read_scalars(tmp_path)["x"].step.tolist() == [5]
+
+
+def test_a_step_on_a_device_that_does_not_fit_in_64_bits_with_a_sign(tmp_path):
+    log = EventLog(tmp_path)
+    with jax.enable_x64(True):
+        for step in (jnp.uint64(2**63), jnp.asarray([2**63], jnp.uint64)):
+            with pytest.raises(LogDataError, match="9223372036854775808 does not fit in 64 bits"):
+                log.log(TensorboardLogData({"x": jnp.ones(step.shape)}), step, 1, 1)
+        log.log(TensorboardLogData({"x": 1.0}), jnp.uint64(7), 1, 1)
+    log.close()
+    assert read_scalars(tmp_path)["x"].step.tolist() == [7]
+
+
+@pytest.mark.parametrize("every", [float("nan"), float("inf"), 2.5])
+def test_an_interval_that_is_no_whole_number(tmp_path, every):
+    log = EventLog(tmp_path)
+    with pytest.raises(LogDataError, match="log_scalars_every_n: expected an integer"):
+        log.log(TensorboardLogData({"x": 1.0}), 0, every, 1)
+    log.close()
+
+
+def test_intervals_that_are_whole_numbers_of_any_kind(tmp_path):
+    log = EventLog(tmp_path)
+    log.log(TensorboardLogData({"x": np.ones(5)}), range(5), 2.0, 1)
+    log.log(TensorboardLogData({"y": np.ones(5)}), range(5), 2**70, 1)
+    log.log(TensorboardLogData({"z": 1.0}), 0, 2**70, 1)
+    log.close()
+    found = read_scalars(tmp_path)
+    steps = {tag: series.step.tolist() for tag, series in found.items()}
+    assert steps == {"x": [0, 2, 4], "y": [0], "z": [0]}

@@ -95,9 +95,10 @@ def test_logging_beside_a_thread_that_closes(experiment, end):
 
     def log():
         for step in range(10**9):
+            is_last = done.is_set()
             last[0] = step
             experiment.log(scalars(x=float(step)), step)
-            if done.is_set():
+            if is_last:
                 return
 
     thread = threading.Thread(target=log)

@@ -315,6 +315,48 @@ def test_memory_stays_bounded(tmp_path, run_script, count):
     assert len(steps(tmp_path, "0")) == count
 
 
+WIDE = """
+import threading
+from fifteen.experiments.events._event_file import EventFile
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+
+def log_all():
+    for start in range(10**9):
+        if stacked:
+            values = {f"group/tag{at}": np.ones(20_000, np.float32) for at in range(100)}
+            log.log(TensorboardLogData(values), range(start, start + 20_000), 1, 1)
+        else:
+            log.log(TensorboardLogData({f"group/tag{at}": at / 7 for at in range(500)}), start, 1, 1)
+
+log = EventLog(directory)
+log.log(scalars(x=1.0), 0, 1, 1)
+log.flush()
+write, before, most = EventFile.write, resident(), 0
+
+def write_slowly(self, data):
+    time.sleep(0.5)
+    return write(self, data[:1 << 16])
+
+EventFile.write = write_slowly
+threading.Thread(target=log_all, daemon=True).start()
+for _ in range(60):
+    time.sleep(0.1)
+    most = max(most, resident())
+print(most - before, flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stacked", [False, True])
+def test_memory_stays_bounded_where_each_call_logs_much_and_the_disk_is_slow(run_script, stacked):
+    outcome = run_script(f"stacked = {stacked}\n" + WIDE)
+    assert outcome.returncode == 0, outcome.stderr
+    assert int(outcome.stdout) < 64
+
+
 def test_a_file_that_may_not_grow(tmp_path):
     # A quota reports itself like this limit: as an error of the write.
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -89,8 +89,11 @@ class Handle:
             with self._session.changing:
                 # An error of work that is still pending is of no interest: its result goes too.
                 with contextlib.suppress(Exception):
-                    self._session.close(not self.verbose)
-                _processes.on_primary(self._clear)
+                    self._session.close(not self.verbose, hold=True)
+                try:
+                    _processes.on_primary(self._clear)
+                finally:
+                    self._session.release()
         return self
 
     def move(self, new_data_dir: pathlib.Path) -> Self:

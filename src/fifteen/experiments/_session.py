@@ -88,17 +88,27 @@ class Session:
             with contextlib.suppress(LogWriteError):
                 self._events.write()
 
-    def close(self, quiet: bool = False) -> None:
-        """Flush, and let go of files and threads; using the session opens them again."""
+    def close(self, quiet: bool = False, hold: bool = False) -> None:
+        """Flush, and let go of files and threads; using the session opens them again.
+
+        Args:
+            quiet: do not warn of what the thread that writes logs has met.
+            hold: keep what is logged from now on, and write it only after `release`.
+        """
         with contextlib.ExitStack() as stack:
             stack.callback(self.checkpoints.close)
-            stack.callback(self._close_events, quiet)
+            stack.callback(self._close_events, quiet, hold)
 
-    def _close_events(self, quiet: bool) -> None:
+    def release(self) -> None:
+        """Go on writing what is logged after `close(hold=True)`."""
+        if self._events is not None:
+            self._events.release()
+
+    def _close_events(self, quiet: bool, hold: bool) -> None:
         # First of all: who logs meanwhile then opens it again.
         self._is_open = False
         if self._events is not None:
-            self._events.close(quiet)
+            self._events.close(quiet, hold)
         with _lock:
             if not self._is_open:
                 _open.discard(self)

@@ -1,8 +1,9 @@
 """What is handed over to the thread that writes, and how it becomes records."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
-from typing import Any
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -13,6 +14,8 @@ from ._fetching import fetch
 from ._histogram import histogram
 from ._packing import Scalars
 from ._writer import Entry
+
+_SCALARS_AT_ONCE = 1 << 17
 
 
 @dataclasses.dataclass(slots=True)
@@ -52,8 +55,20 @@ class Encoded:
         return len(self.event)
 
 
-def encode(entries: list[Entry], notices: list[str]) -> bytes:
-    """Return the records of all entries, in order; an `Encoder`."""
+def encode(entries: list[Entry], notices: list[str]) -> Iterator[bytes]:
+    """Return the records of all entries, in order, some at a time; an `Encoder`."""
+    # Scalars of many steps become several times larger than they were.
+    for are_stacked, group in itertools.groupby(
+        entries, lambda entry: type(entry) is StackedScalars
+    ):
+        if are_stacked:
+            for entry in group:
+                yield from _encode_stacked(cast(StackedScalars, entry), notices)
+        else:
+            yield _encode_together(list(group), notices)
+
+
+def _encode_together(entries: list[Entry], notices: list[str]) -> bytes:
     # Scalars may come as the bare fields.
     entries = [Scalars._make(entry) if type(entry) is tuple else entry for entry in entries]
     records = [b""] * len(entries)
@@ -116,14 +131,21 @@ def _encode_scalars(group: list[Scalars], notices: list[str]) -> list[bytes]:
     ]
 
 
-def _encode_stacked(group: list[StackedScalars], notices: list[str]) -> list[bytes]:
-    (entry,) = group
-    steps = np.asarray(entry.steps).astype(np.int64)
-    wanted = steps % entry.every_n == 0
-    values = np.stack([np.asarray(value) for value in entry.values.values()], axis=1)
-    times = np.full(int(wanted.sum()), entry.wall_time)
-    records = _encoding.encode(tuple(entry.values), times, steps[wanted], values[wanted])
-    return [b"".join(records)]
+def _encode_stacked(entry: StackedScalars, notices: list[str]) -> Iterator[bytes]:
+    try:
+        with jax.transfer_guard("allow"):
+            steps = np.asarray(entry.steps).astype(np.int64)
+            columns = [np.asarray(value) for value in entry.values.values()]
+    except Exception as error:
+        notices.append(f"{_describe(entry)} are left out: {error}")
+        return
+    wanted = np.flatnonzero(steps % entry.every_n == 0)
+    at_once = max(1, _SCALARS_AT_ONCE // len(columns))
+    for first in range(0, len(wanted), at_once):
+        rows = wanted[first : first + at_once]
+        values = np.stack([column[rows] for column in columns], axis=1)
+        times = np.full(len(rows), entry.wall_time)
+        yield b"".join(_encoding.encode(tuple(entry.values), times, steps[rows], values))
 
 
 def _encode_histograms(group: list[Histograms], notices: list[str]) -> list[bytes]:
@@ -171,7 +193,6 @@ def _encode_encoded(group: list[Encoded], notices: list[str]) -> list[bytes]:
 
 _ENCODERS: dict[type, Callable[[list[Any], list[str]], list[bytes]]] = {
     Scalars: _encode_scalars,
-    StackedScalars: _encode_stacked,
     Histograms: _encode_histograms,
     Encoded: _encode_encoded,
 }

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import tensorboardX
 
 
+_MANY = 64
+"""Scalars of a step: of so many, few steps are to wait to be written."""
 _LAST_STEP = 2**63 - 1
 _LARGE_STEP = 2**31
 """Below it, nothing can be wrong with a step that is not negative."""
@@ -93,6 +95,7 @@ class EventLog:
             and scalars_every_n == 1 == histograms_every_n
             and not log_data.histograms
             and type(log_data.scalars) is dict
+            and len(log_data.scalars) < _MANY
             and (entry := pack_arrays(log_data.scalars, step)) is not None
         ):
             self._writer.put(entry)
@@ -163,6 +166,8 @@ class EventLog:
 
     def _log_scalars(self, scalars: Mapping[str, Any], step: Any, every_n: int) -> None:
         if type(step) is int or step.ndim == 0:
+            if len(scalars) >= _MANY:
+                self._writer.expect(len(scalars))
             self._writer.put(pack(scalars, step, every_n))
         else:
             values = pack_stacked(scalars, len(step))
@@ -250,13 +255,22 @@ class EventLog:
         """Have everything written, without waiting for it."""
         self._writer.flush_soon()
 
-    def close(self, quiet: bool = False) -> None:
-        """Flush and let go of the file and the thread; raise `LogWriteError` if that fails."""
+    def close(self, quiet: bool = False, hold: bool = False) -> None:
+        """Flush and let go of the file and the thread; raise `LogWriteError` if that fails.
+
+        Args:
+            quiet: do not warn of what the thread that writes has met.
+            hold: write nothing before `release` is called, and keep what is logged until then.
+        """
         self._await_callbacks()
         try:
-            self._writer.close()
+            self._writer.close(hold)
         finally:
             self._tell(quiet)
+
+    def release(self) -> None:
+        """Go on writing after `close(hold=True)`."""
+        self._writer.release()
 
     def follow(self, directory: pathlib.Path) -> None:
         """Write where the directory has been moved to what a thread handed over meanwhile."""

@@ -5,7 +5,7 @@ import contextlib
 import pathlib
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from .._errors import LogWriteError
@@ -15,6 +15,7 @@ SECONDS_BETWEEN_WRITES = 0.5
 _MOST_BYTES = 16 << 20
 _MOST_ENTRIES = 4096
 """Few enough that the garbage collector has no reason to look through the whole heap."""
+_MOST_SCALARS = 1 << 16
 
 _writers: "weakref.WeakSet[EventWriter]" = weakref.WeakSet()
 
@@ -25,8 +26,9 @@ Entry: TypeAlias = object
 What holds more than a few kilobytes says so in an attribute `nbytes`.
 """
 
-Encoder = Callable[[list[Entry], list[str]], bytes]
-"""Returns the records of all entries, in order; appends to a list what the user should be told."""
+Encoder = Callable[[list[Entry], list[str]], Iterator[bytes]]
+"""Returns the records of all entries, in order and some at a time; appends to a list what the user
+should be told."""
 
 
 class EventWriter:
@@ -61,11 +63,14 @@ class EventWriter:
         self._changed = threading.Condition(self._lock)
         self._entries: collections.deque[Entry] = collections.deque()
         self._entry_bytes = 0
+        self._most_entries = _MOST_ENTRIES
         self._flushes_wanted = 0
         self._flushes_done = 0
         self._closing = False
+        self._held = False
         self._thread: threading.Thread | None = None
         self._file: EventFile | None = None
+        self._batches: Iterator[bytes] = iter(())
         self._batch = b""
         self._batch_written = 0
         self._error: OSError | None = None
@@ -78,11 +83,15 @@ class EventWriter:
         # way round, so that one of the two sees the other.
         entries = self._entries
         waiting = len(entries)
-        if waiting >= _MOST_ENTRIES // 2:
+        if waiting >= self._most_entries // 2:
             self._make_room(0)
         entries.append(entry)
         if self._thread is None:
             self._start()
+
+    def expect(self, scalars: int) -> None:
+        """Let fewer entries wait from now on, since they hold that many scalars each."""
+        self._most_entries = min(self._most_entries, max(2, _MOST_SCALARS // scalars))
 
     def put_large(self, entry: Entry) -> None:
         """Hand over an entry that has `nbytes`; wait only while the queue is full."""
@@ -120,18 +129,28 @@ class EventWriter:
             self._flushes_wanted += 1
             self._changed.notify_all()
 
-    def close(self) -> None:
+    def close(self, hold: bool = False) -> None:
         """Flush, then end the thread and close the file. What is put later opens another.
+
+        Args:
+            hold: open none before `release` is called, and keep what is put until then.
 
         Raises:
             LogWriteError: it cannot be written; it is kept, and can be closed again.
         """
         self.flush()
         with self._lock:
-            thread, self._closing = self._thread, True
+            thread, self._closing, self._held = self._thread, True, hold
             self._changed.notify_all()
         if thread is not None:
             thread.join()
+
+    def release(self) -> None:
+        """Open a file again for what is put from now on, or has been put since `close`."""
+        with self._lock:
+            self._held = False
+            if self._entries:
+                self._start()
 
     def _make_room(self, nbytes: int) -> None:
         with self._lock:
@@ -142,7 +161,7 @@ class EventWriter:
 
     def _wait_for_room(self, nbytes: int) -> None:
         while self._entries and (
-            self._entry_bytes + nbytes > _MOST_BYTES or len(self._entries) >= _MOST_ENTRIES
+            self._entry_bytes + nbytes > _MOST_BYTES or len(self._entries) >= self._most_entries
         ):
             self._start()
             self._changed.notify_all()
@@ -150,7 +169,7 @@ class EventWriter:
 
     def _start(self) -> None:
         with self._lock:
-            if self._thread is None:
+            if self._thread is None and not self._held:
                 self._closing = False
                 self._thread = threading.Thread(
                     target=self._run, name=f"events of {self.directory.name}", daemon=True
@@ -176,7 +195,7 @@ class EventWriter:
             with self._lock:
                 self._flushes_done = wanted
                 self._changed.notify_all()
-                if self._closing and not self._batch:
+                if self._closing and self._error is None:
                     self._thread = None
                     file, self._file = self._file, None
                     break
@@ -195,20 +214,20 @@ class EventWriter:
         return self._error is None and (self._closing or self._is_half_full())
 
     def _is_half_full(self) -> bool:
-        return self._entry_bytes > _MOST_BYTES // 2 or len(self._entries) >= _MOST_ENTRIES // 2
+        return self._entry_bytes > _MOST_BYTES // 2 or len(self._entries) >= self._most_entries // 2
 
     def _write(self) -> None:
         """Write all there is; what cannot be written is kept for the next time."""
         try:
-            self._write_batch()
+            self._write_batches()
             with self._lock:
                 entries = [self._entries.popleft() for _ in range(len(self._entries))]
                 self._entry_bytes -= sum(map(_nbytes, entries))
                 self._changed.notify_all()
             if entries:
-                self._batch = self._encode(entries, self.notices)
+                self._batches = self._encode(entries, self.notices)
                 del entries
-                self._write_batch()
+                self._write_batches()
         except OSError as error:
             if self._error is None:
                 self.notices.append(
@@ -218,6 +237,13 @@ class EventWriter:
             self._error = error
         else:
             self._error = None
+
+    def _write_batches(self) -> None:
+        """Write what has been encoded, and what is about to be."""
+        self._write_batch()
+        for batch in self._batches:
+            self._batch = batch
+            self._write_batch()
 
     def _write_batch(self) -> None:
         if not self._batch:
