@@ -118,9 +118,15 @@ class EventWriter:
             while self._thread is not None and self._flushes_done < wanted:
                 self._changed.wait()
         if self._error is not None:
+            is_there = self.directory.is_dir()
+            remedy = (
+                "free some space, or make the directory writable"
+                if is_there
+                else "make the directory again"
+            )
             raise LogWriteError(
                 f"{self.directory}: what was logged cannot be written: {self._error}; it is kept "
-                "in memory and tried again: free some space, or make the directory writable"
+                f"in memory and tried again: {remedy}"
             ) from self._error
 
     def flush_soon(self) -> None:
