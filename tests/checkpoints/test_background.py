@@ -250,3 +250,20 @@ def test_a_forked_child_does_not_wait_for_its_parents_save(handle):
     command = [sys.executable, "-W", "ignore", "-c", FORKING, str(handle.directory)]
     assert subprocess.run(command, timeout=60).returncode == 0
     assert handle.steps() == [1]
+
+
+def test_who_is_interrupted_while_waiting_waits_again(handle):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        handle.save({"x": np.ones(60_000_000)}, 10, blocking=False)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            handle.checkpoints.wait()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    handle.save({"x": np.ones(3)}, 11, keep=2)
+    assert handle.steps() == [10, 11]

@@ -192,3 +192,45 @@ def test_prefixes_are_listed(handle):
 @hypothesis.given(st.integers(0, 2**70))
 def test_as_step_keeps_integers(step):
     assert as_step(step) == step
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint64, np.int64])
+def test_retention_in_numpys_integers(handle, kind):
+    for step in range(5):
+        handle.save({"x": 1}, step, keep=kind(3), keep_every_n_steps=kind(100))
+    assert handle.steps() == [0, 2, 3, 4]
+
+
+def test_a_folder_that_is_no_checkpoint_is_never_removed(handle):
+    thesis = handle.directory / "checkpoint_1" / "thesis.tex"
+    thesis.parent.mkdir(parents=True)
+    thesis.write_text("Abstract")
+    handle.save({"x": 1}, 1, prefix="checkpoint_1/best_")
+    for step in (3, 5):
+        handle.save({"x": 1}, step, overwrite=True)
+    assert thesis.read_text() == "Abstract"
+    assert handle.steps("checkpoint_1/best_") == [1]
+
+
+def test_what_is_saved_in_the_middle_of_a_save_stays(handle, monkeypatch):
+    from fifteen.experiments.checkpoints import _safetensors
+
+    write = _safetensors.write
+
+    def write_and_save(*arguments):
+        monkeypatch.setattr(_safetensors, "write", write)
+        # As a handler of SIGTERM may.
+        handle.save({"x": 11}, 11)
+        write(*arguments)
+
+    monkeypatch.setattr(_safetensors, "write", write_and_save)
+    handle.save({"x": 10}, 10)
+    assert handle.restore({"x": 0}) == {"x": 11}
+
+
+def test_a_description_that_no_file_may_have_is_refused_before_anything_is_lost(handle):
+    handle.save({"text": b""}, 1)
+    with pytest.raises(CheckpointError, match="^text: the description of all leaves would be"):
+        handle.save({"n": 1, "text": b"\0" * 76_000_000}, 2)
+    assert handle.steps() == [1]
+    assert handle.names() == ["checkpoint_1.safetensors"]

@@ -54,15 +54,24 @@ class Background:
             # At the very end of the interpreter no thread can be started any more.
             go.set()
             run()
+        except BaseException:
+            # Interrupted. A thread that has started nevertheless does its work.
+            if thread.ident is None and not thread.is_alive():
+                self._pending = None
+                _running.discard(future)
+            go.set()
+            raise
         # A thread that has just been started keeps the interpreter to itself for some
         # milliseconds; one that is woken up lets the caller go on first.
         go.set()
 
     def wait(self) -> None:
         """See the action through, and raise its error, once."""
-        pending, self._pending = self._pending, None
+        pending = self._pending
         if pending is not None:
             concurrent.futures.wait([pending])
+            # Only now: who is interrupted while waiting has to wait again.
+            self._pending = None
             _failed.discard(pending)
             pending.result()
 

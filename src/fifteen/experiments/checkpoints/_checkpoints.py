@@ -58,14 +58,17 @@ class Checkpoints:
         with self._lock, _processes.together("save_checkpoint"):
             self.wait()
             number = as_step(step)
-            _check_retention(keep, keep_every_n_steps)
+            keep, keep_every_n_steps = _checked_retention(keep, keep_every_n_steps)
             history = History.of(self._directory, prefix)
+
+            # Not those that somebody saves meanwhile, as a signal handler may.
+            replaced = [other for other in history.paths() if overwrite and other > number]
 
             def check() -> None:
                 _refuse_earlier(history, number, overwrite)
 
             def tidy(path: pathlib.Path) -> None:
-                _tidy(history, number, path, keep, keep_every_n_steps)
+                _tidy(history, number, path, keep, keep_every_n_steps, replaced)
 
             if _processes.count() > 1:
                 path = history.spread_path(number)
@@ -213,12 +216,14 @@ def _take(target: Any, own: bool) -> tuple[list[tuple[Key, Leaf]], str]:
     return taken, _keys.structure(target, definition, statics)
 
 
-def _check_retention(keep: Any, keep_every_n_steps: Any) -> None:
+def _checked_retention(keep: Any, keep_every_n_steps: Any) -> tuple[int, int | None]:
     for name, value in (("keep", keep), ("keep_every_n_steps", keep_every_n_steps)):
         if value is None and name == "keep_every_n_steps":
             continue
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
             raise CheckpointError(f"{name}: expected a whole number of at least 1, found {value!r}")
+    # NumPy's unsigned integers count backwards when they are negated.
+    return int(keep), None if keep_every_n_steps is None else int(keep_every_n_steps)
 
 
 def _refuse_earlier(history: History, step: int, overwrite: bool) -> None:
@@ -237,15 +242,16 @@ def _tidy(
     saved: pathlib.Path,
     keep: int,
     keep_every_n_steps: int | None,
+    replaced: list[int],
 ) -> None:
     """Remove what a committed checkpoint replaces: later steps, and the superfluous ones."""
     try:
         for place in history.places(step):
             if place != saved:
                 _directory.remove(place)
-        steps = list(history.paths())
-        for later in [other for other in steps if other > step]:
+        for later in replaced:
             history.remove(later)
+        steps = list(history.paths())
         remaining = [other for other in steps if other <= step]
         for old in superfluous(remaining, keep, keep_every_n_steps):
             history.remove(old)

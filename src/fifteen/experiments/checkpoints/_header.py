@@ -22,6 +22,7 @@ from typing import Any
 
 import google_crc32c
 
+from .._errors import CheckpointError
 from . import _keys, _leaves
 from ._leaves import Leaf, Tensor
 from ._stored import Key, LeafInfo, damaged
@@ -111,6 +112,13 @@ def compose(
     blank = "0" * _DIGITS * (1 + len(tensors))
     metadata = f'{_BEGINNING}{blank}","{_CHECKPOINT}":{json.dumps(described)}}}'
     text = f"{','.join([metadata, *entries])}}}".encode()
+    if len(text) > _LARGEST:
+        largest = max(leaves, key=lambda item: len(_dump(item[1].description or "")))
+        raise CheckpointError(
+            f"{_keys.name_of(largest[0])}: the description of all leaves would be {len(text):,} "
+            f"bytes long, of which a file may have {_LARGEST:,}; save large texts and bytes as arrays of "
+            "uint8, and many numbers as one array"
+        )
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text, [tensors[number] for number in numbers], numbers
 

@@ -14,6 +14,9 @@ from ._stored import SUFFIX, names_in
 
 _NAME = re.compile(rf"(?P<prefix>.*?)(?P<step>\d+)(?P<suffix>{re.escape(SUFFIX)})?", re.DOTALL)
 
+_MARKS = {"_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", "checkpoint", "fifteen.json"}
+"""What the directories of Orbax, flax and ours have in them, or in an item inside of them."""
+
 
 @dataclasses.dataclass(frozen=True)
 class History:
@@ -93,15 +96,29 @@ class History:
         return int(path.name[len(self.prefix) :].removesuffix(SUFFIX))
 
     def places(self, step: int) -> list[pathlib.Path]:
-        """Return where something of a step may lie, in any format."""
+        """Return where something of a step may lie that is a checkpoint's, in any format."""
         foreign = self.spread_path(step)
         # The last is what flax wrote beside its file for arrays of several processes.
-        return [self.path(step), foreign, foreign.with_name(f"{foreign.name}_gda")]
+        beside = foreign.with_name(f"{foreign.name}_gda")
+        places = [self.path(step), *([foreign] if _may_be_checkpoint(foreign) else []), beside]
+        return places
 
     def remove(self, step: int) -> None:
         """Remove what lies there for a step, in every format."""
         for place in self.places(step):
             _freeing.remove_soon(place)
+
+
+def _may_be_checkpoint(path: pathlib.Path) -> bool:
+    """Whether what lies there may be removed as a checkpoint: somebody's own folder may not."""
+    if path.is_symlink() or not path.is_dir():
+        return True
+    children = list(path.iterdir())
+    inside = [
+        *children,
+        *(inner for child in children if child.is_dir() for inner in child.iterdir()),
+    ]
+    return not children or any(one.name in _MARKS for one in inside)
 
 
 def prefixes_in(directory: pathlib.Path) -> list[str]:
