@@ -1,5 +1,6 @@
 """Saving in the background: what is saved is what there was at the call, and errors are told."""
 
+import signal
 import subprocess
 import sys
 import threading

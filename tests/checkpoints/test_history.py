@@ -230,7 +230,7 @@ def test_what_is_saved_in_the_middle_of_a_save_stays(handle, monkeypatch):
 
 def test_a_description_that_no_file_may_have_is_refused_before_anything_is_lost(handle):
     handle.save({"text": b""}, 1)
-    with pytest.raises(CheckpointError, match="^text: the description of all leaves would be"):
+    with pytest.raises(CheckpointError, match=r"^text: the description of all leaves would be"):
         handle.save({"n": 1, "text": b"\0" * 76_000_000}, 2)
     assert handle.steps() == [1]
     assert handle.names() == ["checkpoint_1.safetensors"]

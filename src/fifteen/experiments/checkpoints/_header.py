@@ -116,8 +116,8 @@ def compose(
         largest = max(leaves, key=lambda item: len(_dump(item[1].description or "")))
         raise CheckpointError(
             f"{_keys.name_of(largest[0])}: the description of all leaves would be {len(text):,} "
-            f"bytes long, of which a file may have {_LARGEST:,}; save large texts and bytes as arrays of "
-            "uint8, and many numbers as one array"
+            f"bytes long, of which a file may have {_LARGEST:,}; save large texts and bytes as "
+            "arrays of uint8, and many numbers as one array"
         )
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text, [tensors[number] for number in numbers], numbers

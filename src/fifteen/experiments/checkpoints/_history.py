@@ -100,8 +100,7 @@ class History:
         foreign = self.spread_path(step)
         # The last is what flax wrote beside its file for arrays of several processes.
         beside = foreign.with_name(f"{foreign.name}_gda")
-        places = [self.path(step), *([foreign] if _may_be_checkpoint(foreign) else []), beside]
-        return places
+        return [self.path(step), *([foreign] if _may_be_checkpoint(foreign) else []), beside]
 
     def remove(self, step: int) -> None:
         """Remove what lies there for a step, in every format."""
@@ -114,11 +113,8 @@ def _may_be_checkpoint(path: pathlib.Path) -> bool:
     if path.is_symlink() or not path.is_dir():
         return True
     children = list(path.iterdir())
-    inside = [
-        *children,
-        *(inner for child in children if child.is_dir() for inner in child.iterdir()),
-    ]
-    return not children or any(one.name in _MARKS for one in inside)
+    items = [path, *(child for child in children if child.is_dir())]
+    return not children or any((item / mark).exists() for item in items for mark in _MARKS)
 
 
 def prefixes_in(directory: pathlib.Path) -> list[str]:
