@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import _directory, _processes, _provenance, events, metadata
+from . import _processes, _provenance, events, metadata
 from ._handle import Handle
 from ._log_data import TensorboardLogData
 from .checkpoints import LeafInfo
@@ -336,16 +336,6 @@ class Experiment(Handle):
         return self._read(events.read_histograms, tags)
 
     # Inside
-
-    def _open_events(self) -> events.EventLog:
-        session = self._session
-        with session.changing:
-            session.check()
-            if session.open_events is None and _processes.is_primary():
-                with self._making_directory():
-                    _directory.make_directory(self.data_dir)
-                self._print("Logging to", self.data_dir)
-            return session.open_event_log()
 
     def _read(
         self, reader: Callable[[pathlib.Path, Iterable[str] | None], T], tags: Iterable[str] | None

@@ -13,6 +13,7 @@ from ._session import session_of
 
 if TYPE_CHECKING:
     from ._session import Session
+    from .events import EventLog
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,6 +197,16 @@ class Handle:
         if os.path.lexists(self.data_dir):
             _move.move(self.data_dir, destination)
             self._print(f"Moved {self.data_dir} to", destination)
+
+    def _open_events(self) -> "EventLog":
+        session = self._session
+        with session.changing:
+            session.check()
+            if session.open_events is None and _processes.is_primary():
+                with self._making_directory():
+                    _directory.make_directory(self.data_dir)
+                self._print("Logging to", self.data_dir)
+            return session.open_event_log()
 
     @contextlib.contextmanager
     def _making_directory(self) -> Generator[None]:

@@ -47,9 +47,7 @@ def _wall_time_of_file(path: pathlib.Path) -> float:
             file.seek(max(0, size - window))
             data = file.read(window)
             frames = _reading_frames.find_frames(data, len(data))
-            for start, end in zip(
-                frames.starts[::-1].tolist(), frames.ends[::-1].tolist(), strict=True
-            ):
+            for start, end in _backwards(frames):
                 with contextlib.suppress(ValueError):
                     return _parsing.parse_event(data[start:end]).wall_time
             if window >= size:

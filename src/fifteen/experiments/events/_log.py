@@ -245,9 +245,8 @@ class EventLog:
 
     def flush(self, quiet: bool = False) -> None:
         """Write everything that has been handed over; raise `LogWriteError` if that fails."""
-        self._await_callbacks()
         try:
-            self._writer.flush()
+            self.write()
         finally:
             self._tell(quiet)
 
