@@ -268,3 +268,35 @@ def test_who_is_interrupted_while_waiting_waits_again(handle):
         signal.signal(signal.SIGALRM, before)
     handle.save({"x": np.ones(3)}, 11, keep=2)
     assert handle.steps() == [10, 11]
+
+
+def test_an_interrupt_waits_until_the_thread_has_started(handle, monkeypatch):
+    start, started = threading.Thread.start, []
+
+    def interrupted(thread):
+        start(thread)
+        signal.raise_signal(signal.SIGINT)
+        started.append(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        handle.save({"x": np.ones(3)}, 1, blocking=False)
+    monkeypatch.undo()
+    assert len(started) == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert handle.save({"x": np.ones(3)}, 2, keep=2)
+    # The first one had begun, or never will.
+    assert handle.steps() in ([1, 2], [2])
+
+
+def test_a_save_whose_thread_was_never_started_leaves_nothing_to_wait_for(handle, monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        handle.save({"x": np.ones(3)}, 1, blocking=False)
+    monkeypatch.undo()
+    assert handle.steps() == []
+    handle.save({"x": np.ones(3)}, 1, blocking=False)
+    assert handle.steps() == [1]
