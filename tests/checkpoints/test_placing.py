@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
+
+from fifteen.experiments import CheckpointMismatchError
 
 
 @pytest.fixture
@@ -62,7 +64,8 @@ def test_a_sharded_train_step_is_not_compiled_again(handle, assert_same, mesh):
         "b": jax.device_put(params["b"], NamedSharding(mesh, PartitionSpec("model"))),
     }
     state = (params, optimizer.init(params), jnp.asarray(0), jax.random.key(0))
-    for _ in range(3):
+    # Where the compiler puts the key is settled only after some steps.
+    for _ in range(6):
         state, _ = step(state, batch)
     size = step._cache_size()
     handle.save(state)
@@ -192,3 +195,115 @@ def test_a_device_that_is_the_default_meanwhile(handle):
     with jax.default_device(jax.devices()[3]):
         (restored,) = handle.restore(tree)
     assert not restored.committed
+
+
+@pytest.fixture(params=[AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"])
+def any_mesh(request):
+    return jax.make_mesh((4, 2), ("data", "model"), axis_types=(request.param,) * 2)
+
+
+def is_compiled_again(leaf, restored):
+    """Whether a function that was compiled for a leaf is compiled for what was restored."""
+    look = jax.jit(lambda leaf: jax.tree.map(lambda x: x, leaf))
+    look(leaf)
+    size = look._cache_size()
+    look(restored)
+    return look._cache_size() > size
+
+
+SPECS = [
+    ((), PartitionSpec()),
+    ((8,), PartitionSpec()),
+    ((8,), PartitionSpec("data")),
+    ((8, 2), PartitionSpec("data")),
+    ((8, 2), PartitionSpec("data", None)),
+    ((8, 2), PartitionSpec(None, "model")),
+]
+
+
+@pytest.mark.parametrize(("shape", "spec"), SPECS)
+@pytest.mark.parametrize("kind", ["float", "weak", "key"])
+def test_nothing_is_compiled_again_over_a_mesh(handle, assert_same, any_mesh, kind, shape, spec):
+    leaf = {
+        "float": lambda: jnp.ones(shape),
+        "weak": lambda: jnp.broadcast_to(jnp.asarray(2.5), shape),
+        "key": lambda: jax.random.split(jax.random.key(0), shape or 1).reshape(shape),
+    }[kind]()
+    leaf = jax.device_put(leaf, NamedSharding(any_mesh, spec))
+    handle.save({"x": leaf})
+    restored = handle.restore({"x": leaf}, strict=True)
+    assert_same(restored, {"x": leaf})
+    assert not is_compiled_again(leaf, restored["x"])
+
+
+def test_a_deleted_target_still_says_where_keys_go(handle, any_mesh):
+    keys = jax.random.split(jax.random.key(0), 8)
+    target = jax.device_put(keys, NamedSharding(any_mesh, PartitionSpec("data")))
+    handle.save(target)
+    sharding = target.sharding
+    jax.jit(lambda keys: keys, donate_argnums=0)(target)
+    target.delete()
+    restored = handle.restore(target, strict=True)
+    assert restored.sharding == sharding
+    np.testing.assert_array_equal(jax.random.key_data(restored), jax.random.key_data(keys))
+
+
+def test_shapes_of_a_state_over_an_explicit_mesh(handle, assert_same):
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Explicit,))
+    state = {
+        "w": jax.device_put(jnp.arange(16.0), NamedSharding(mesh, PartitionSpec("data"))),
+        "n": jnp.ones(3),
+    }
+    handle.save(state)
+    target = jax.eval_shape(lambda: state)
+    with jax.set_mesh(mesh):
+        assert_same(handle.restore(target, strict=True), state)
+    other = jax.make_mesh((4, 2), ("data", "model"), axis_types=(AxisType.Explicit,) * 2)
+    advice = r"'data': 8.*has no devices; restore inside of `with jax\.set_mesh\(mesh\):`"
+    with pytest.raises(CheckpointMismatchError, match=f"w: target's leaf is sharded.*{advice}"):
+        handle.restore(target)
+    with (
+        jax.set_mesh(other),
+        pytest.raises(CheckpointMismatchError, match=advice),
+    ):
+        handle.restore(target)
+
+
+def test_a_traced_target_is_refused(handle):
+    handle.save({"x": jnp.ones(3), "y": jnp.ones(3)})
+    with pytest.raises(CheckpointMismatchError, match=r"(?s)x: .*only traced.*y: .*only traced"):
+        jax.jit(lambda state: handle.restore(state))({"x": jnp.ones(3), "y": jnp.ones(3)})
+
+
+@pytest.mark.parametrize("spec", [PartitionSpec("data"), PartitionSpec(None)])
+@pytest.mark.parametrize("saved", [lambda: jnp.asarray(3.0), lambda: jax.random.key(3)])
+def test_fewer_axes_than_the_target_has(handle, mesh, spec, saved):
+    value = saved()
+    handle.save({"x": value})
+    target = jnp.broadcast_to(value, (8,)) if value.dtype == jnp.float32 else jnp.stack([value] * 8)
+    target = jax.device_put(target, NamedSharding(mesh, spec))
+    with pytest.warns(match=r"x: target has shape \(8,\)"):
+        restored = handle.restore({"x": target})["x"]
+    assert restored.shape == ()
+
+
+@pytest.mark.parametrize("option", ["debug_nans", "debug_infs", "transfer_guard"])
+def test_what_a_user_wants_to_be_told_of_his_own_computations(handle, assert_same, mesh, option):
+    over = NamedSharding(mesh, PartitionSpec())
+    state = {
+        "weak": jnp.asarray(float("nan")),
+        "many": jnp.broadcast_to(jnp.asarray(float("inf")), (3,)),
+        "key": jax.random.key(0),
+        "keys": jax.device_put(jax.random.split(jax.random.key(0), 8), over),
+        "nan": jnp.full(3, jnp.nan),
+    }
+    handle.save(state)
+    value = "disallow_explicit" if option == "transfer_guard" else True
+    jax.config.update(f"jax_{option}", value)
+    try:
+        restored = handle.restore(state, strict=True)
+        loose = handle.restore(None)
+    finally:
+        jax.config.update(f"jax_{option}", "allow" if option == "transfer_guard" else False)
+    assert_same(restored, state)
+    assert_same(loose["key"], state["key"])

@@ -200,7 +200,9 @@ def give(array: HostArray | None, description: dict[str, Any] | None) -> Any:
         if description is None:
             return array
         if "key" in description:
-            return jax.random.wrap_key_data(jnp.asarray(array), impl=str(description["key"]))
+            # What a user wants to be told of transfers is no concern of this one.
+            with jax.transfer_guard("allow"):
+                return jax.random.wrap_key_data(jnp.asarray(array), impl=str(description["key"]))
         dtype = dtype_named(str(description["dtype"]))
         if not dtype.itemsize:
             return np.zeros(array.shape[:-1], dtype)

@@ -21,7 +21,7 @@ from ._fitting import (
     kind_of,
 )
 from ._leaves import is_static
-from ._placing import place
+from ._placing import place, resolved
 from ._stored import Key, LeafInfo, StoredCheckpoint, StreamedCheckpoint
 
 _LINES = 20
@@ -43,7 +43,7 @@ def restore(target: Any, stored: StoredCheckpoint, strict: bool, partial: bool) 
     if not saved.keys() <= set(keys):
         by_fields = _keys.keys_by_fields(target, definition)
         keys = by_fields if saved.keys() <= set(by_fields) else keys
-    wanted = {key: leaf for key, leaf in zip(keys, leaves, strict=True) if not is_static(leaf)}
+    wanted = _resolved(stored, dict(zip(keys, leaves, strict=True)))
     comparison = _compare(wanted, saved)
     if not partial and (comparison.missing or comparison.unexpected):
         raise CheckpointMismatchError(_report(stored, wanted, comparison))
@@ -59,6 +59,23 @@ def restore(target: Any, stored: StoredCheckpoint, strict: bool, partial: bool) 
     return jax.tree.unflatten(
         definition, [restored.get(key, leaf) for key, leaf in zip(keys, leaves, strict=True)]
     )
+
+
+def _resolved(stored: StoredCheckpoint, leaves: Mapping[Key, Any]) -> dict[Key, Any]:
+    """Return the leaves of a target that are state, each with its devices."""
+    wanted: dict[Key, Any] = {}
+    problems: list[str] = []
+    for key, leaf in leaves.items():
+        try:
+            if not is_static(leaf):
+                wanted[key] = resolved(leaf)
+        except DoesNotFit as error:
+            problems.append(f"{_keys.name_of(key)}: target's leaf {error}")
+    if problems:
+        raise CheckpointMismatchError(
+            "\n".join([f"cannot restore {stored.path} into the target:", *shortened(problems)])
+        )
+    return wanted
 
 
 def _placed(stored: StoredCheckpoint, wanted: Mapping[Key, Any]) -> dict[Key, Any]:

@@ -86,8 +86,9 @@ def _request(leaf: EncodedLeaf, array: OpenArray, target: Any) -> Request:
     description = leaf.description or {}
     if "key" in description:
         sharding = sharding_over_processes(target, leaf.info.shape)
-        axes = len(array.info.shape)
-        return Request(array, None if sharding is None else sharding_of_key_data(sharding, axes))
+        if sharding is not None:
+            sharding = sharding_of_key_data(target, sharding, len(array.info.shape))
+        return Request(array, sharding)
     if "scalar" in description or "dtype" in description:
         return Request(array)
     sharding = sharding_over_processes(target, leaf.info.shape)

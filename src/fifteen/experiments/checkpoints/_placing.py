@@ -5,11 +5,44 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from ._fitting import ON_DEVICES, PYTHON_NUMBERS
-from ._spreading import spread
+from ._fitting import ON_DEVICES, PYTHON_NUMBERS, DoesNotFit
+from ._spreading import fits, sharding_of_key_data, spread
+
+
+def resolved(target: Any) -> Any:
+    """Return a target's leaf with the devices that it is to be put on.
+
+    `jax.eval_shape` of a state over a mesh with explicit axes tells of the mesh only its shape.
+
+    Raises:
+        DoesNotFit: there is no mesh of that shape at hand, or the leaf is a traced one.
+    """
+    if isinstance(target, jax.core.Tracer):
+        raise DoesNotFit("is only traced, and is on no device; restore outside of jit")
+    sharding = target.sharding if isinstance(target, jax.ShapeDtypeStruct) else None
+    if not isinstance(sharding, jax.sharding.NamedSharding):
+        return target
+    if not isinstance(sharding.mesh, jax.sharding.AbstractMesh):
+        return target
+    # Older versions of JAX have no public way to ask for it.
+    find_mesh = getattr(jax.sharding, "get_mesh", None)
+    mesh = None if find_mesh is None else find_mesh()
+    if mesh is None or mesh.shape_tuple != sharding.mesh.shape_tuple:
+        axes = ", ".join(f"{name!r}: {size}" for name, size in sharding.mesh.shape.items())
+        raise DoesNotFit(
+            f"is sharded over an abstract mesh ({axes}), which has no devices; restore inside of "
+            "`with jax.set_mesh(mesh):`, or give each jax.ShapeDtypeStruct a sharding over a mesh"
+        )
+    return jax.ShapeDtypeStruct(
+        target.shape,
+        target.dtype,
+        sharding=jax.sharding.NamedSharding(mesh, sharding.spec),
+        weak_type=target.weak_type,
+    )
 
 
 def place(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
@@ -24,36 +57,51 @@ def place(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
     placed = list(values)
     # All that goes to the same place goes in one call, which costs little more than one array.
     groups: dict[Any, list[int]] = defaultdict(list)
-    for index, target in enumerate(targets):
-        if isinstance(target, ON_DEVICES) and not isinstance(placed[index], str | bytes):
-            groups[_destination(target, np.shape(placed[index]))].append(index)
-    for destination, indices in groups.items():
-        arrays = _put([placed[index] for index in indices], destination)
-        for index, array in zip(indices, arrays, strict=True):
-            is_weak = getattr(targets[index], "weak_type", False)
-            placed[index] = _weakly_typed(array, destination) if is_weak else array
+    # What a user wants to be told about his own computations is no concern of these.
+    with jax.transfer_guard("allow"), jax.debug_nans(False), jax.debug_infs(False):
+        for index, target in enumerate(targets):
+            value = placed[index]
+            if isinstance(target, ON_DEVICES) and not isinstance(value, str | bytes):
+                destination = _destination(target, np.shape(value))
+                if _are_keys(value):
+                    placed[index] = _put_keys(value, target, destination)
+                else:
+                    groups[destination].append(index)
+        for destination, indices in groups.items():
+            arrays = _put([placed[index] for index in indices], destination)
+            for index, array in zip(indices, arrays, strict=True):
+                is_weak = getattr(targets[index], "weak_type", False)
+                placed[index] = _weakly_typed(array, destination) if is_weak else array
     return placed
 
 
-def _put(values: list[Any], destination: Any) -> list[Any]:
-    if destination is None or destination.is_fully_addressable:
-        return jax.device_put(values, destination)
-    return [spread(value, destination) for value in values]
-
-
-def _destination(target: Any, shape: tuple[int, ...]) -> Any:
+def _destination(target: Any, shape: tuple[int, ...]) -> jax.sharding.Sharding | None:
     """Return the sharding to put an array to, or None for the default device."""
     # A leaf that is on no particular device takes part in a computation on any.
     if isinstance(target, jax.Array) and not target.committed:
         return None
     sharding = target.sharding
-    if sharding is not None and shape != target.shape:
-        # A shape that differs from the target's may not divide among its devices.
-        try:
-            sharding.shard_shape(shape)
-        except ValueError:
-            return None
-    return sharding
+    # A shape that differs from the target's may not divide among its devices.
+    return sharding if sharding is None or shape == target.shape or fits(sharding, shape) else None
+
+
+def _put(values: list[Any], destination: jax.sharding.Sharding | None) -> list[Any]:
+    if destination is None or destination.is_fully_addressable:
+        return jax.device_put(values, destination)
+    return [spread(value, destination) for value in values]
+
+
+def _are_keys(value: Any) -> bool:
+    return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+
+
+def _put_keys(keys: jax.Array, target: Any, destination: jax.sharding.Sharding | None) -> jax.Array:
+    data = jax.random.key_data(keys)
+    if destination is not None:
+        destination = sharding_of_key_data(target, destination, data.ndim)
+    held = np.asarray(data) if data.is_fully_addressable else data
+    (placed,) = _put([held], destination)
+    return jax.random.wrap_key_data(placed, impl=jax.random.key_impl(keys))
 
 
 def _weakly_typed(array: jax.Array, destination: Any) -> jax.Array:
@@ -74,7 +122,8 @@ def _weakly_typed(array: jax.Array, destination: Any) -> jax.Array:
         # Onto devices of other processes only a computation puts what is no NumPy array.
         make = jax.jit(lambda: jnp.broadcast_to(kind(0), array.shape), out_shardings=destination)
         weak = make()
-    return weak.at[...].set(array)
+    # Over a mesh with explicit axes the result's sharding is the same, but written otherwise.
+    return jax.device_put(weak.at[...].set(array), destination)
 
 
 def _is_kind(dtype: Any, kind: type) -> bool:

@@ -3,10 +3,20 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ._pieces import HostArray
+
+
+def fits(sharding: jax.sharding.Sharding, shape: tuple[int, ...]) -> bool:
+    """Whether an array of a shape can be divided among the devices of a sharding."""
+    if isinstance(sharding, jax.sharding.NamedSharding) and len(sharding.spec) > len(shape):
+        return False
+    try:
+        sharding.shard_shape(shape)
+    except (IndexError, ValueError):
+        return False
+    return True
 
 
 def sharding_over_processes(leaf: Any, shape: tuple[int, ...]) -> jax.sharding.Sharding | None:
@@ -18,20 +28,22 @@ def sharding_over_processes(leaf: Any, shape: tuple[int, ...]) -> jax.sharding.S
     sharding = getattr(leaf, "sharding", None)
     if not isinstance(sharding, jax.sharding.Sharding) or sharding.is_fully_addressable:
         return None
-    try:
-        sharding.shard_shape(shape)
-    except ValueError:
-        return _replicated(sharding)
-    return sharding
+    return sharding if fits(sharding, shape) else _replicated(sharding)
 
 
-def sharding_of_key_data(sharding: jax.sharding.Sharding, axes: int) -> jax.sharding.Sharding:
+def sharding_of_key_data(
+    target: Any, sharding: jax.sharding.Sharding, axes: int
+) -> jax.sharding.Sharding:
     """Return where the data of typed PRNG keys goes, which has an axis more than the keys.
 
     Args:
-        sharding: of the keys.
+        target: the target's leaf. What is compiled for keys depends on where exactly their data
+            is, of which there may be two descriptions.
+        sharding: where the keys go.
         axes: how many the data has.
     """
+    if isinstance(target, jax.Array) and not target.is_deleted() and target.ndim + 1 == axes:
+        return jax.random.key_data(target).sharding
     if not isinstance(sharding, jax.sharding.NamedSharding):
         return _replicated(sharding)
     spec = (*sharding.spec, *[None] * (axes - len(sharding.spec)))
@@ -42,19 +54,15 @@ def spread(value: Any, sharding: jax.sharding.Sharding) -> jax.Array:
     """Put a value on the devices of several processes.
 
     `jax.device_put` would send an array around first, to see whether all processes have the same
-    one, which no NaN ever is; and it does not take typed PRNG keys.
+    one, which no NaN ever is.
 
     Args:
-        value: a NumPy array, or typed PRNG keys, that each process holds whole; or an array that
-            is spread over the same devices.
+        value: a NumPy array that each process holds whole, or an array that is spread over the
+            same devices.
         sharding: where it goes.
     """
     if isinstance(value, jax.Array) and not value.is_fully_addressable:
         return value if value.sharding == sharding else jax.device_put(value, sharding)
-    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-        data = np.asarray(jax.random.key_data(value))
-        placed = spread(data, sharding_of_key_data(sharding, data.ndim))
-        return jax.random.wrap_key_data(placed, impl=str(jax.random.key_impl(value)))
     array: HostArray = np.asarray(value)
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
