@@ -217,3 +217,11 @@ def test_a_longdouble_is_no_python_float(handle):
     handle.save({"x": np.longdouble(1) / 3})
     with pytest.warns(ExperimentWarning, match="target has dtype float, checkpoint_1 has float128"):
         assert handle.restore({"x": 0.0})["x"] == np.longdouble(1) / 3
+
+
+@pytest.mark.parametrize("value", [complex(np.inf, 1e300), complex(1e300, np.nan)])
+@pytest.mark.parametrize("saved", [complex, np.asarray])
+def test_one_part_of_a_complex_number_that_does_not_fit(handle, saved, value):
+    handle.save({"x": saved(value)})
+    with pytest.raises(CheckpointMismatchError, match=r"x: .*complex64 cannot hold"):
+        handle.restore({"x": jnp.zeros((), jnp.complex64)})

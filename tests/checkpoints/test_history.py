@@ -234,3 +234,14 @@ def test_a_description_that_no_file_may_have_is_refused_before_anything_is_lost(
         handle.save({"n": 1, "text": b"\0" * 76_000_000}, 2)
     assert handle.steps() == [1]
     assert handle.names() == ["checkpoint_1.safetensors"]
+
+
+@pytest.mark.parametrize("step", [10**5000, -(10**5000), 10**101], ids=["huge", "low", "large"])
+def test_steps_beyond_all_bounds_are_refused(handle, step):
+    with pytest.raises(CheckpointError, match=r"step: expected at (most|least)"):
+        handle.save(jnp.ones(2), step)
+
+
+def test_a_prefix_that_no_file_can_have_is_refused(handle):
+    with pytest.raises(CheckpointError, match=r"prefix .*: no name of a file can hold that"):
+        handle.save(jnp.ones(2), 1, prefix="run\ud800_")

@@ -1,5 +1,6 @@
 """Keys: every leaf has a name, and no two the same."""
 
+import enum
 import json
 import warnings
 
@@ -48,9 +49,9 @@ def test_keys_that_read_the_same_are_refused():
 
 def test_the_structure_is_dicts_and_lists_with_the_numbers_of_the_leaves():
     tree = {"a": [1, (2, None)], "b": {}, "c": [], "f": jnp.tanh, "d": 3}
-    _, leaves, definition = _keys.flatten(tree)
+    keys, leaves, definition = _keys.flatten(tree)
     statics = tuple(callable(leaf) for leaf in leaves)
-    text = _keys.structure(tree, definition, statics)
+    text = _keys.structure(tree, definition, statics, keys)
     assert json.loads(text) == {
         "a": [0, [1, None]],
         "b": {},
@@ -82,4 +83,31 @@ def test_a_node_that_checks_its_children_is_flattened_as_it_is():
         warnings.simplefilter("error")
         keys, _, definition = _keys.flatten(tree)
     assert keys == [("node", "0")]
-    assert json.loads(_keys.structure(tree, definition, (False,))) == {"node": {"0": 0}}
+    assert json.loads(_keys.structure(tree, definition, (False,), keys)) == {"node": {"0": 0}}
+
+
+class Part(str, enum.Enum):  # noqa: UP042 - a StrEnum's text would be its value
+    A = "a"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [({1: 5}, {True: 5}), ({1: 5}, {1.0: 5}), ({"a": 5}, {Part.A: 5}), ({"a": [5]}, {Part.A: [5]})],
+)
+def test_equal_keys_keep_their_own_names(handle, one, other):
+    for step, tree in enumerate([one, other, one, other]):
+        handle.save(tree, step, keep=4)
+        (key,) = tree
+        (name,) = handle.leaves(step)
+        assert name.split("/")[0] == str(key)
+        expected = key if type(key) is int else str(key)
+        assert handle.restore(None, step) == {expected: tree[key]}
+
+
+def test_a_target_that_is_nested_too_deeply_is_refused(handle):
+    tree = 1.0
+    for _ in range(900):
+        tree = [tree]
+    with pytest.raises(CheckpointError, match="cannot save the target: it is nested too deeply"):
+        handle.save(tree)
+    assert handle.steps() == []

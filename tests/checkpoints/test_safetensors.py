@@ -14,7 +14,7 @@ import pytest
 import safetensors.numpy
 
 from fifteen.experiments import CheckpointDamagedError
-from fifteen.experiments.checkpoints import _pieces, _safetensors
+from fifteen.experiments.checkpoints import _leaves, _pieces, _safetensors
 
 
 @pytest.fixture
@@ -284,3 +284,30 @@ def test_an_array_over_four_gib(handle):
     restored = handle.restore({"array": np.zeros(size, np.uint8), "z": np.zeros(3, int)})
     assert restored["array"].shape == (size,)
     assert restored["array"][-4:].tolist() == [0, 1, 2, 3]
+
+
+def test_texts_without_letters_take_no_memory_however_many():
+    empty = np.zeros((0, 0), np.uint8).reshape(10**15, 0)
+    assert _leaves.give(empty, {"dtype": "|S0"}).nbytes == 0
+
+
+RESTORING_AT_EXIT = """
+import atexit, sys
+import numpy as np
+from fifteen.experiments import Experiment
+
+experiment = Experiment(sys.argv[1], verbose=False)
+state = {"a": np.arange(3_000_000), "b": np.arange(3_000_000)}
+experiment.save_checkpoint(state, 1)
+
+@atexit.register
+def restore():
+    restored = experiment.restore_checkpoint(state)
+    print("same" if all((restored[name] == state[name]).all() for name in state) else "other")
+"""
+
+
+def test_restoring_while_the_interpreter_exits(tmp_path):
+    command = [sys.executable, "-c", RESTORING_AT_EXIT, str(tmp_path / "run")]
+    run = subprocess.run(command, timeout=60, capture_output=True, text=True)
+    assert run.stdout.strip() == "same", run.stderr

@@ -213,7 +213,12 @@ def _take(target: Any, own: bool) -> tuple[list[tuple[Key, Leaf]], str]:
         raise CheckpointError(
             "\n".join(["cannot save the target:", *_matching.shortened(problems)])
         )
-    return taken, _keys.structure(target, definition, statics)
+    try:
+        return taken, _keys.structure(target, definition, statics, keys)
+    except RecursionError:
+        raise CheckpointError(
+            "cannot save the target: it is nested too deeply; save what is far below by itself"
+        ) from None
 
 
 def _checked_retention(keep: Any, keep_every_n_steps: Any) -> tuple[int, int | None]:

@@ -89,7 +89,9 @@ def fit(value: Any, target: Any) -> Any:
         if isinstance(target, np.generic) and array.ndim == 0:
             return array[()]
         # Small ones are views of what was read together, which each of them would keep alive.
-        return array.copy() if array.nbytes < _COPIED_BYTES else array
+        # What lies in a msgpack file's bytes cannot be changed in place, as a target's leaf can.
+        is_kept = array.nbytes >= _COPIED_BYTES and array.flags.writeable
+        return array if is_kept else array.copy()
     is_one = isinstance(value, jax.Array | np.ndarray) and value.shape == ()
     return value.item() if is_one and isinstance(target, PYTHON_NUMBERS) else value
 
@@ -122,11 +124,17 @@ def as_held(value: Any) -> Any:
 
 def _lost(before: HostArray, after: HostArray) -> Any:
     """Return the first number that was out of range when it was cast; None if none was."""
-    if before.dtype.kind in "iu":
-        lost = before != after
-    else:
-        lost = np.isfinite(before) & ~np.isfinite(after)
+    is_whole = before.dtype.kind in "iu"
+    lost = before != after if is_whole else _overflowed(before, after)
     return before[lost.argmax()] if lost.any() else None
+
+
+def _overflowed(before: Any, after: Any) -> Any:
+    """Return where a finite number has become another kind, in either part of a complex one."""
+    if np.iscomplexobj(before):
+        real = _overflowed(before.real, after.real)
+        return real | _overflowed(before.imag, after.imag)
+    return np.isfinite(before) & ~np.isfinite(after)
 
 
 def _as_array(value: Any, target: Any) -> HostArray:
@@ -154,7 +162,7 @@ def _array_of_number(value: Any, dtype: np.dtype[Any]) -> HostArray:
     else:
         with np.errstate(over="ignore"):
             array = np.asarray(value, dtype)
-        fits = bool(np.isfinite(array)) or not np.isfinite(value)
+        fits = not _overflowed(np.asarray(value), array)
     if not fits:
         raise DoesNotFit(
             f"{_shown(value)}, which {dtype.name} cannot hold; change the target's leaf"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import operator
+import os
 import pathlib
 import re
 from typing import Any
@@ -16,6 +17,9 @@ _NAME = re.compile(rf"(?P<prefix>.*?)(?P<step>\d+)(?P<suffix>{re.escape(SUFFIX)}
 
 _MARKS = {"_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", "checkpoint", "fifteen.json"}
 """What the directories of Orbax, flax and ours have in them, or in an item inside of them."""
+
+
+_LAST_STEP = 10**100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +43,10 @@ class History:
         """
         if not isinstance(prefix, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise CheckpointError(f"prefix: expected a str, found {prefix!r}")
+        try:
+            os.fsencode(prefix)
+        except UnicodeEncodeError:
+            raise CheckpointError(f"prefix {prefix!r}: no name of a file can hold that") from None
         try:
             # A step makes a whole name of it, also where the prefix is empty or ends with `/`.
             path = _directory.inside(root, prefix + "0")
@@ -143,8 +151,13 @@ def as_step(step: Any) -> int:
         number = operator.index(step)
     except TypeError:
         raise CheckpointError(f"step: expected a whole number, found {step!r}") from None
+    if number > _LAST_STEP:
+        # Python refuses to write out an int of several thousand digits.
+        raise CheckpointError(
+            f"step: expected at most 10**100, found an int of {number.bit_length()} bits"
+        )
     if number < 0:
-        raise CheckpointError(f"step: expected at least 0, found {number}")
+        raise CheckpointError(f"step: expected at least 0, found {max(number, -_LAST_STEP)}")
     return number
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -46,7 +47,8 @@ def flatten(tree: Any) -> tuple[list[Key], list[Any], Any]:
         CheckpointError: two leaves have the same key, as `{1: x, "1": y}` would.
     """
     leaves, definition = jax.tree.flatten(tree)
-    return _remembering(_keys_of_definition, _keys, tree, definition), leaves, definition
+    # Not remembered by the definition: keys such as 1 and 1.0 are equal, and not called alike.
+    return _keys(tree), leaves, definition
 
 
 def keys_by_fields(tree: Any, definition: Any) -> list[Key]:
@@ -77,7 +79,7 @@ def _walk_by_fields(node: Any, parents: Key) -> Iterator[Key]:
         yield from _walk_by_fields(child, (*parents, part))
 
 
-def structure(tree: Any, definition: Any, statics: tuple[bool, ...]) -> str:
+def structure(tree: Any, definition: Any, statics: tuple[bool, ...], keys: Sequence[Key]) -> str:
     """Describe a pytree in JSON: a dict, a list, a null, or the number of a leaf.
 
     Lists and tuples are lists; everything else with children is a dict by the names of `Key`. A
@@ -88,9 +90,10 @@ def structure(tree: Any, definition: Any, statics: tuple[bool, ...]) -> str:
         definition: its definition.
         statics: for each leaf whether it is a part of the program, which stands as a null and
             has no number.
+        keys: its leaves' keys.
     """
     return _remembering(
-        lambda known: _structure_of_definition(known, statics),
+        lambda known: _structure_of_definition(known, statics, tuple(keys)),
         lambda whole: _structure(whole, statics),
         tree,
         definition,
@@ -111,12 +114,11 @@ def _remembering(
 
 
 @functools.lru_cache(maxsize=64)
-def _keys_of_definition(definition: Any) -> list[Key]:
-    return _keys(_hollow(definition))
-
-
-@functools.lru_cache(maxsize=64)
-def _structure_of_definition(definition: Any, statics: tuple[bool, ...]) -> str:
+def _structure_of_definition(
+    definition: Any, statics: tuple[bool, ...], names: tuple[Key, ...]
+) -> str:
+    # Definitions are equal where keys are, which need not be called alike.
+    del names
     return _structure(_hollow(definition), statics)
 
 
@@ -140,7 +142,19 @@ def _keys(tree: Any) -> list[Key]:
     return keys
 
 
+_PARTS: dict[type, Callable[[Any], Any]] = {
+    jax.tree_util.DictKey: operator.attrgetter("key"),
+    jax.tree_util.SequenceKey: operator.attrgetter("idx"),
+    jax.tree_util.GetAttrKey: operator.attrgetter("name"),
+    jax.tree_util.FlattenedIndexKey: operator.attrgetter("key"),
+}
+"""How JAX's own entries of a path are read, of which there may be many thousands."""
+
+
 def _part(entry: Any) -> str:
+    read = _PARTS.get(type(entry))
+    if read is not None:
+        return str(read(entry))
     for attribute in ("key", "idx", "name"):
         if hasattr(entry, attribute):
             return str(getattr(entry, attribute))

@@ -205,7 +205,8 @@ def give(array: HostArray | None, description: dict[str, Any] | None) -> Any:
                 return jax.random.wrap_key_data(jnp.asarray(array), impl=str(description["key"]))
         dtype = dtype_named(str(description["dtype"]))
         if not dtype.itemsize:
-            return np.zeros(array.shape[:-1], dtype)
+            # `zeros` would give a text without letters room for one, at any size of array.
+            return np.ndarray(array.shape[:-1], dtype)
         return array.view(dtype).reshape(array.shape[:-1])
     if description is None:
         raise ValueError("a leaf without a tensor or a description")

@@ -99,7 +99,7 @@ def encode(target: Any) -> Encoded:
     """
     keys, values, definition = _keys.flatten(target)
     statics = tuple(_leaves.is_static(value) for value in values)
-    structure = _keys.structure(target, definition, statics)
+    structure = _keys.structure(target, definition, statics, keys)
     dynamic = [
         (key, value)
         for key, value, is_static in zip(keys, values, statics, strict=True)

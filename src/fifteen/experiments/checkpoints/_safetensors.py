@@ -144,8 +144,14 @@ class SafetensorsFile:
             yield from map(self._read_group, groups)
             return
         # The next group is read and verified while the caller puts this one to its devices.
-        with concurrent.futures.ThreadPoolExecutor(1, "reading a checkpoint") as pool:
+        try:
+            pool = concurrent.futures.ThreadPoolExecutor(1, "reading a checkpoint")
             upcoming = pool.submit(self._read_group, groups[0])
+        except RuntimeError:
+            # At the very end of the interpreter no thread can be started any more.
+            yield from map(self._read_group, groups)
+            return
+        with pool:
             for group in groups[1:]:
                 values = upcoming.result()
                 upcoming = pool.submit(self._read_group, group)
