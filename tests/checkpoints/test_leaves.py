@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from jax.extend import random as jax_random
 
 from fifteen.experiments import CheckpointError
 
@@ -210,3 +211,21 @@ def test_the_name_that_safetensors_reserves(handle):
     assert set(restored) == set(state)
     for name, value in state.items():
         np.testing.assert_array_equal(restored[name], value)
+
+
+def test_keys_of_an_implementation_without_a_name_in_jax(handle, assert_same):
+    known = jax_random.threefry_prng_impl
+    mine = jax_random.define_prng_impl(
+        key_shape=(2,),
+        seed=known.seed,
+        split=known.split,
+        random_bits=known.random_bits,
+        fold_in=known.fold_in,
+        name="mine",
+        tag="mine",
+    )
+    tree = {"key": jax.random.key(3, impl=mine), "keys": jax.random.split(jax.random.key(0), 3)}
+    handle.save(tree)
+    assert_same(handle.restore(tree, strict=True), tree)
+    with pytest.raises(CheckpointError, match=r"checkpoint_1.safetensors: key: .*'mine'.*target"):
+        handle.restore(None)

@@ -189,7 +189,7 @@ def nested(depth):
         lambda header, described: described["leaves"].append(["x", False, {"float": "nan 00"}]),
         lambda header, described: described["leaves"].__setitem__(1, ["v", True, {"dtype": "object"}]),
         lambda header, described: described["leaves"].__setitem__(1, ["v", True, {"dtype": "nonsense"}]),
-        lambda header, described: described["leaves"].__setitem__(1, ["v", True, {"key": "x", "dtype": "y"}]),
+        lambda header, described: described["leaves"].__setitem__(1, ["v", True, {"key": "rbg", "dtype": "y"}]),
         lambda header, described: header["w"].update(shape=[10**30]),
         lambda header, described: header["w"].update(shape=["5"]),
         lambda header, described: header["w"].update(dtype="F8_E4M3"),

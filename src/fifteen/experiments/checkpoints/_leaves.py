@@ -186,23 +186,51 @@ def info_of(dtype: str, shape: tuple[int, ...], description: dict[str, Any] | No
     return LeafInfo((), kind)
 
 
-def give(array: HostArray | None, description: dict[str, Any] | None) -> Any:
+def keys_from(data: Any, implementation: str, target: Any) -> jax.Array:
+    """Return typed PRNG keys.
+
+    Args:
+        data: their data.
+        implementation: what JAX calls how they are split.
+        target: keys of an implementation that has no name in JAX tell of it; anything else does
+            not matter.
+
+    Raises:
+        CheckpointError: JAX knows of no such implementation, and the target is of another.
+    """
+    known: Any = implementation
+    if isinstance(target, jax.Array) and jnp.issubdtype(target.dtype, jax.dtypes.prng_key):
+        of_target = jax.random.key_impl(target)
+        known = of_target if str(of_target) == implementation else implementation
+    # What a user wants to be told of transfers is no concern of this one.
+    with jax.transfer_guard("allow"):
+        array = data if isinstance(data, jax.Array) else jnp.asarray(data)
+        try:
+            return jax.random.wrap_key_data(array, impl=known)
+        except ValueError as error:
+            raise CheckpointError(
+                f"typed PRNG keys of {implementation!r} ({error}); restore into a target that has "
+                "such keys"
+            ) from None
+
+
+def give(array: HostArray | None, description: dict[str, Any] | None, target: Any = None) -> Any:
     """Return the value that `take` has taken.
 
     Args:
         array: as it stands in the file.
         description: what `take` described.
+        target: the leaf whose place it takes, if there is one.
 
     Raises:
+        CheckpointError: typed PRNG keys that JAX does not know.
         ValueError, KeyError or TypeError: the description is none of ours.
     """
     if array is not None:
         if description is None:
             return array
         if "key" in description:
-            # What a user wants to be told of transfers is no concern of this one.
-            with jax.transfer_guard("allow"):
-                return jax.random.wrap_key_data(jnp.asarray(array), impl=str(description["key"]))
+            return keys_from(array, str(description["key"]), target)
         dtype = dtype_named(str(description["dtype"]))
         if not dtype.itemsize:
             # `zeros` would give a text without letters room for one, at any size of array.

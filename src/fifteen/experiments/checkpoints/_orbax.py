@@ -17,6 +17,7 @@ import jax
 
 from . import _foreign_arrays
 from ._fitting import info_of_target
+from ._leaves import keys_from
 from ._msgpack import flatten, is_leaf, load
 from ._orbax_encoding import FILE
 from ._orbax_spread import SpreadDirectory
@@ -62,7 +63,7 @@ class OrbaxDirectory:
             if self._entries[key].is_array
         }
         values = _foreign_arrays.read(self.path, requests)
-        return {key: self._value(key, values) for key in wanted}
+        return {key: self._value(key, values, leaf) for key, leaf in wanted.items()}
 
     def nested(self, leaves: Mapping[Key, Any]) -> Any:
         """Put leaves that were read into nested dicts and lists, as they were saved."""
@@ -91,12 +92,12 @@ class OrbaxDirectory:
         sharding = sharding_over_processes(leaf, array.info.shape)
         return _foreign_arrays.Request(array, sharding)
 
-    def _value(self, key: Key, values: Mapping[Key, Any]) -> Any:
+    def _value(self, key: Key, values: Mapping[Key, Any], target: Any) -> Any:
         entry = self._entries[key]
         if not entry.is_array:
             return entry.value
         if entry.random_key:
-            return jax.random.wrap_key_data(values[key], impl=entry.random_key)
+            return keys_from(values[key], entry.random_key, target)
         return values[key].item() if entry.kind == "scalar" else values[key]
 
 
@@ -241,7 +242,11 @@ def _json_or_empty(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _name_of_key_dtype(implementation: str) -> str:
-    return str(jax.random.key(0, impl=implementation).dtype)
+    try:
+        return str(jax.random.key(0, impl=implementation).dtype)
+    except ValueError:
+        # JAX does not know it here; its own name is as good as any.
+        return f"key<{implementation}>"
 
 
 def _python_kind(dtype: str) -> str:

@@ -9,12 +9,11 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from . import _foreign_arrays, _keys
 from ._foreign_arrays import OpenArray, Request
-from ._leaves import dtype_named
+from ._leaves import dtype_named, keys_from
 from ._orbax_encoding import FILE, EncodedLeaf, decode, description_from
 from ._spreading import sharding_of_key_data, sharding_over_processes, spread
 from ._stored import Key, LeafInfo, damaged
@@ -100,7 +99,7 @@ def _value(leaf: EncodedLeaf, data: Any, target: Any) -> Any:
     if _is_text(leaf):
         return data
     if description is not None and "key" in description:
-        return jax.random.wrap_key_data(data, impl=str(description["key"]))
+        return keys_from(data, str(description["key"]), target)
     if description is not None and "empty" in description:
         empty = np.empty(leaf.info.shape, dtype_named(str(description["empty"])))
         sharding = sharding_over_processes(target, leaf.info.shape)

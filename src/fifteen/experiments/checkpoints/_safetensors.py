@@ -13,6 +13,7 @@ from typing import Any, cast
 import google_crc32c
 import numpy as np
 
+from .._errors import CheckpointError
 from . import _header, _keys, _leaves
 from ._background import Background
 from ._header import Listed, Place
@@ -140,21 +141,22 @@ class SafetensorsFile:
         listed = {key: self._header.leaves[key] for key in wanted}
         yield {key: self._value(key, leaf, None) for key, leaf in listed.items() if not leaf.tensor}
         groups = _grouped(listed)
+        read_group = functools.partial(self._read_group, wanted)
         if len(groups) < 2:
-            yield from map(self._read_group, groups)
+            yield from map(read_group, groups)
             return
         # The next group is read and verified while the caller puts this one to its devices.
         try:
             pool = concurrent.futures.ThreadPoolExecutor(1, "reading a checkpoint")
-            upcoming = pool.submit(self._read_group, groups[0])
+            upcoming = pool.submit(read_group, groups[0])
         except RuntimeError:
             # At the very end of the interpreter no thread can be started any more.
-            yield from map(self._read_group, groups)
+            yield from map(read_group, groups)
             return
         with pool:
             for group in groups[1:]:
                 values = upcoming.result()
-                upcoming = pool.submit(self._read_group, group)
+                upcoming = pool.submit(read_group, group)
                 yield values
             yield upcoming.result()
 
@@ -165,7 +167,9 @@ class SafetensorsFile:
         except (AttributeError, IndexError, TypeError, ValueError, RecursionError) as error:
             raise damaged(self.path, f"its structure makes no sense: {error}") from None
 
-    def _read_group(self, group: "Sequence[tuple[Key, Listed, Place]]") -> dict[Key, Any]:
+    def _read_group(
+        self, wanted: Mapping[Key, Any], group: "Sequence[tuple[Key, Listed, Place]]"
+    ) -> dict[Key, Any]:
         begin, end = group[0][2].start, group[-1][2].end
         buffer = np.empty(end - begin, np.uint8)
         view, at = memoryview(cast(Any, buffer)), 0
@@ -175,11 +179,13 @@ class SafetensorsFile:
                 raise damaged(self.path, "the file ends before its data does")
             at += count
         return {
-            key: self._value(key, listed, buffer[place.start - begin : place.end - begin])
+            key: self._value(
+                key, listed, buffer[place.start - begin : place.end - begin], wanted[key]
+            )
             for key, listed, place in group
         }
 
-    def _value(self, key: Key, listed: Listed, data: HostArray | None) -> Any:
+    def _value(self, key: Key, listed: Listed, data: HostArray | None, target: Any = None) -> Any:
         array = None
         if data is not None and listed.tensor is not None:
             readonly = data.view()
@@ -191,7 +197,9 @@ class SafetensorsFile:
             dtype = _leaves.stored_dtype(listed.tensor.dtype)
             array = data.view(dtype).reshape(listed.tensor.shape)
         try:
-            return _leaves.give(array, listed.description)
+            return _leaves.give(array, listed.description, target)
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.path}: {_keys.name_of(key)}: {error}") from None
         except (AttributeError, KeyError, TypeError, ValueError, struct.error) as error:
             raise damaged(self.path, f"{_keys.name_of(key)}: {error}") from None
 
