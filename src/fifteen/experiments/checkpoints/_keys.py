@@ -1,10 +1,10 @@
 """The names of a pytree's leaves, and its shape in dicts and lists."""
 
+import collections
 import dataclasses
 import functools
 import itertools
 import json
-import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -18,6 +18,8 @@ T = TypeVar("T")
 _RESERVED = "__metadata__"
 """What no tensor of a safetensors file can be called. After a tilde, where an escaped name has a
 digit, it is free."""
+
+_DICT_KEY = jax.tree_util.DictKey
 
 _ROOT = "~"
 """The name of a pytree that is a single leaf. No escaped key is a lone tilde."""
@@ -46,9 +48,21 @@ def flatten(tree: Any) -> tuple[list[Key], list[Any], Any]:
     Raises:
         CheckpointError: two leaves have the same key, as `{1: x, "1": y}` would.
     """
-    leaves, definition = jax.tree.flatten(tree)
     # Not remembered by the definition: keys such as 1 and 1.0 are equal, and not called alike.
-    return _keys(tree), leaves, definition
+    pairs, definition = jax.tree.flatten_with_path(tree)
+    # There may be many thousands, nearly all of them in dicts.
+    keys = [
+        tuple([str(entry.key) if type(entry) is _DICT_KEY else _part(entry) for entry in path])
+        for path, _ in pairs
+    ]
+    if len(set(keys)) < len(keys):
+        counts = collections.Counter(keys)
+        repeated = sorted(name_of(key) for key, count in counts.items() if count > 1)
+        raise CheckpointError(
+            f"leaves with the same name: {', '.join(repeated)}; rename one of each, since a dict's "
+            "keys are told apart by their text"
+        )
+    return keys, [leaf for _, leaf in pairs], definition
 
 
 def keys_by_fields(tree: Any, definition: Any) -> list[Key]:
@@ -130,31 +144,7 @@ class _Placeholder:
     """A leaf that stands for another one."""
 
 
-def _keys(tree: Any) -> list[Key]:
-    paths, _ = jax.tree.flatten_with_path(tree)
-    keys = [tuple(map(_part, path)) for path, _ in paths]
-    if len(set(keys)) < len(keys):
-        repeated = sorted({name_of(key) for key in keys if keys.count(key) > 1})
-        raise CheckpointError(
-            f"leaves with the same name: {', '.join(repeated)}; rename one of each, since a dict's "
-            "keys are told apart by their text"
-        )
-    return keys
-
-
-_PARTS: dict[type, Callable[[Any], Any]] = {
-    jax.tree_util.DictKey: operator.attrgetter("key"),
-    jax.tree_util.SequenceKey: operator.attrgetter("idx"),
-    jax.tree_util.GetAttrKey: operator.attrgetter("name"),
-    jax.tree_util.FlattenedIndexKey: operator.attrgetter("key"),
-}
-"""How JAX's own entries of a path are read, of which there may be many thousands."""
-
-
 def _part(entry: Any) -> str:
-    read = _PARTS.get(type(entry))
-    if read is not None:
-        return str(read(entry))
     for attribute in ("key", "idx", "name"):
         if hasattr(entry, attribute):
             return str(getattr(entry, attribute))
