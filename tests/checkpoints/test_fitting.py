@@ -48,6 +48,16 @@ def refused(handle, saved, target, **options):
         (1e300, jnp.float32(0), "target has dtype float32, checkpoint_1 has the float 1e+300"),
         (1e300, np.float16(0), "target has dtype float16, checkpoint_1 has the float 1e+300"),
         (1e10, jnp.zeros((), jnp.float8_e4m3fn), "target has dtype float8_e4m3fn, checkpoint_1"),
+        (
+            1000.0,
+            jnp.float4_e2m1fn(0),
+            "target has dtype float4_e2m1fn, checkpoint_1 has the float",
+        ),
+        (-9.0, np.array(0, ml_dtypes.float6_e2m3fn), "target has dtype float6_e2m3fn, checkpoint"),
+        (float("inf"), jnp.float8_e4m3fn(0), "target has dtype float8_e4m3fn, checkpoint_1 has"),
+        (float("inf"), jnp.float4_e2m1fn(0), "target has dtype float4_e2m1fn, checkpoint_1 has"),
+        (float("nan"), jnp.float4_e2m1fn(0), "target has dtype float4_e2m1fn, checkpoint_1 has"),
+        (0.0, jnp.float8_e8m0fnu(0), "target has dtype float8_e8m0fnu, checkpoint_1 has the float"),
         (1e300j, np.complex64(0), "target has dtype complex64, checkpoint_1 has the complex 1e+30"),
     ],
 )
@@ -67,6 +77,12 @@ def test_a_python_number_is_not_cut_to_the_targets_dtype(handle, saved, target, 
         (2**32 - 1, jnp.uint32(0)),
         (2**64 - 1, np.uint64(0)),
         (0.5, jnp.bfloat16(0)),
+        (-6.0, jnp.float4_e2m1fn(0)),
+        (7.5, np.array(0, ml_dtypes.float6_e2m3fn)),
+        (448.0, jnp.float8_e4m3fn(0)),
+        (2.0**127, jnp.float8_e8m0fnu(0)),
+        (3.4028234663852886e38, jnp.float32(0)),
+        (complex("inf+1j"), np.complex64(0)),
         (float("inf"), jnp.float32(0)),
         (float("-inf"), np.float16(0)),
     ],
@@ -210,6 +226,21 @@ def test_what_no_device_can_hold(handle, dtype, target):
         f"target has dtype float32, checkpoint_1 has {np.dtype(dtype).name}, "
         "of which JAX has no arrays; give a NumPy array as the target's leaf"
     )
+
+
+def test_a_python_number_where_no_device_can_hold_its_target(handle):
+    line = refused(handle, 1.5, Struct((), ml_dtypes.float6_e2m3fn))
+    assert line == (
+        "target has dtype float6_e2m3fn, checkpoint_1 has the float 1.5, and JAX has no arrays of "
+        "that dtype; give a NumPy array, or another dtype, as the target's leaf"
+    )
+
+
+def test_float0_stays_numpys_as_jax_has_it(handle):
+    handle.save({"x": np.zeros(3, jax.dtypes.float0)})
+    restored = handle.restore({"x": Struct((3,), jax.dtypes.float0)}, strict=True)["x"]
+    assert type(restored) is np.ndarray
+    assert (restored.shape, restored.dtype) == ((3,), jax.dtypes.float0)
 
 
 @pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="a longdouble is a double here")

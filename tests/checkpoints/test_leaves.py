@@ -227,5 +227,6 @@ def test_keys_of_an_implementation_without_a_name_in_jax(handle, assert_same):
     tree = {"key": jax.random.key(3, impl=mine), "keys": jax.random.split(jax.random.key(0), 3)}
     handle.save(tree)
     assert_same(handle.restore(tree, strict=True), tree)
+    assert_same(handle.restore(jax.eval_shape(lambda: tree), strict=True), tree)
     with pytest.raises(CheckpointError, match=r"checkpoint_1.safetensors: key: .*'mine'.*target"):
         handle.restore(None)

@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from fifteen.experiments import (
     CheckpointDamagedError,
+    CheckpointError,
     CheckpointMismatchError,
     ExperimentWarning,
     MissingExtraError,
@@ -101,6 +102,15 @@ def test_a_file_that_is_missing_or_cut_short_is_told(saved, name):
             saved.restore(None)
     path.write_bytes(content)
     saved.restore(None)
+
+
+def test_keys_of_an_implementation_without_a_name_in_jax(saved):
+    found = list(saved.directory.glob("checkpoint_3/array_metadatas/*"))
+    for path in found:
+        path.write_text(path.read_text().replace("threefry2x32", "mine"))
+    assert "mine" in "".join(path.read_text() for path in found)
+    with pytest.raises(CheckpointError, match=r"checkpoint_3: key: .*'mine'.*has such keys"):
+        saved.restore(None)
 
 
 def test_arrays_that_are_missing_are_told(saved):

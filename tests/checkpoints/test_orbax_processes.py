@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fifteen.experiments import CheckpointDamagedError, CheckpointError
 from fifteen.experiments.checkpoints import Checkpoints
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
@@ -266,6 +267,69 @@ def test_restoring_compiles_nothing_again(run, tmp_path):
     assert found["weak"].weak_type and found["committed"].committed
     """
     run(script)
+
+
+def test_weak_types_and_keys_over_processes_are_not_compiled_again(run, tmp_path):
+    script = """
+    sharding = NamedSharding(mesh, P("x"))
+    weak = jax.jit(lambda: jnp.broadcast_to(jnp.asarray(2.5), (8,)), out_shardings=sharding)()
+    keys = jax.jit(lambda: jax.random.split(jax.random.key(3), 8), out_shardings=sharding)()
+    assert weak.weak_type
+
+    @jax.jit
+    def train(tree):
+        return tree["weak"] * 2, jax.vmap(jax.random.fold_in, (0, None))(tree["keys"], 1)
+
+    tree = {"weak": weak, "keys": keys}
+    train(tree)
+    size = train._cache_size()
+    save(tree, 1)
+    shapes = {name: jax.ShapeDtypeStruct(
+        leaf.shape, leaf.dtype, sharding=sharding, weak_type=leaf is weak)
+        for name, leaf in tree.items()}
+    for target in (tree, shapes):
+        found = restore(target)
+        assert found["weak"].weak_type
+        assert_same(found, tree)
+        train(found)
+        assert train._cache_size() == size
+    """
+    run(script)
+
+
+def test_a_leaf_that_cannot_be_made_out_is_named(run, tmp_path):
+    script = """
+    whole = spread(np.arange(8.0), P("x"))
+    save({"w": whole, "key": jax.random.key(0), "n": 3, "b": b"bytes"}, 1)
+    """
+    run(script)
+    path = tmp_path / "checkpoint_1" / "fifteen.json"
+    # As version 0.1 wrote it, without a checksum.
+    content = path.read_text().replace('"version":2,', '"version":1,')
+    for written, damage, error, text in [
+        ("threefry2x32", "mine", CheckpointError, r"checkpoint_1: key: .*'mine'.*has such keys"),
+        ('"scalar":"int"', '"scalar":"text"', CheckpointDamagedError, "checkpoint_1: n: "),
+        ('"bytes":"', '"bytes":"=', CheckpointDamagedError, "checkpoint_1: b: "),
+    ]:
+        assert written in content
+        path.write_text(content.replace(written, damage))
+        with pytest.raises(error, match=text):
+            Checkpoints(tmp_path).restore(None, None, "checkpoint_", False, False)
+    path.write_text(content)
+    restored, _ = Checkpoints(tmp_path).restore(None, None, "checkpoint_", False, False)
+    assert restored["b"] == b"bytes"
+
+
+def test_a_flipped_bit_in_the_description_is_found(run, tmp_path):
+    run("""save({"w": spread(np.arange(8.0), P("x")), "n": 2**70, "b": b"bytes"}, 1)""")
+    path = tmp_path / "checkpoint_1" / "fifteen.json"
+    content = path.read_bytes()
+    for position in range(8 * len(content)):
+        damaged = bytearray(content)
+        damaged[position // 8] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointDamagedError, match=r"checkpoint_1: fifteen.json is no "):
+            Checkpoints(tmp_path).restore(None, None, "checkpoint_", False, False)
 
 
 def test_retention_and_refusal_act_once_and_agree(run, tmp_path):

@@ -1,11 +1,13 @@
 """Whether what was saved fits where a target's leaf is, and what it becomes there."""
 
 import functools
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 
 from ._leaves import SCALARS, HostArray, dtype_named, name_of_dtype
@@ -142,8 +144,13 @@ def _as_array(value: Any, target: Any) -> HostArray:
     is_number = isinstance(value, PYTHON_NUMBERS)
     if is_number and family(info_of_target(value)) == family(info_of_target(target)):
         dtype = np.dtype(target.dtype)
-        on_devices = _held_as(dtype) if isinstance(target, ON_DEVICES) else dtype
-        return _array_of_number(value, on_devices or dtype)
+        held = _held_as(dtype) if isinstance(target, ON_DEVICES) else dtype
+        if held is None:
+            raise DoesNotFit(
+                f"{_shown(value)}, and JAX has no arrays of that dtype; give a NumPy array, or "
+                "another dtype, as the target's leaf"
+            )
+        return _array_of_number(value, held)
     array = np.asarray(value)
     if array.dtype.hasobject:
         raise DoesNotFit(
@@ -160,14 +167,27 @@ def _array_of_number(value: Any, dtype: np.dtype[Any]) -> HostArray:
         fits = int(limits.min) <= value <= int(limits.max)
         array = np.asarray(value if fits else 0, dtype)
     else:
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             array = np.asarray(value, dtype)
-        fits = not _overflowed(np.asarray(value), array)
+        fits = isinstance(value, bool) or _is_about(complex(value), complex(array), dtype)
     if not fits:
         raise DoesNotFit(
             f"{_shown(value)}, which {dtype.name} cannot hold; change the target's leaf"
         )
     return array
+
+
+def _is_about(value: complex, held: complex, dtype: np.dtype[Any]) -> bool:
+    """Whether what a dtype holds instead of a number differs from it in digits only."""
+    limits = ml_dtypes.finfo(dtype)
+    # The small dtypes without an infinity give their largest number for whatever is above it.
+    largest = float(limits.max) * (1 + float(limits.eps) / 2)
+    return all(
+        math.isnan(part) == math.isnan(of_held)
+        and math.isinf(part) == math.isinf(of_held)
+        and (not math.isfinite(part) or abs(part) <= largest)
+        for part, of_held in [(value.real, held.real), (value.imag, held.imag)]
+    )
 
 
 def _shown(value: Any) -> str:

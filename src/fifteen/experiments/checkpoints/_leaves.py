@@ -192,16 +192,14 @@ def keys_from(data: Any, implementation: str, target: Any) -> jax.Array:
     Args:
         data: their data.
         implementation: what JAX calls how they are split.
-        target: keys of an implementation that has no name in JAX tell of it; anything else does
-            not matter.
+        target: keys of an implementation that has no name in JAX tell of it, as does a
+            `jax.ShapeDtypeStruct` of them; anything else does not matter.
 
     Raises:
         CheckpointError: JAX knows of no such implementation, and the target is of another.
     """
-    known: Any = implementation
-    if isinstance(target, jax.Array) and jnp.issubdtype(target.dtype, jax.dtypes.prng_key):
-        of_target = jax.random.key_impl(target)
-        known = of_target if str(of_target) == implementation else implementation
+    of_target = _implementation_of(target)
+    known: Any = of_target if str(of_target) == implementation else implementation
     # What a user wants to be told of transfers is no concern of this one.
     with jax.transfer_guard("allow"):
         array = data if isinstance(data, jax.Array) else jnp.asarray(data)
@@ -212,6 +210,17 @@ def keys_from(data: Any, implementation: str, target: Any) -> jax.Array:
                 f"typed PRNG keys of {implementation!r} ({error}); restore into a target that has "
                 "such keys"
             ) from None
+
+
+def _implementation_of(target: Any) -> Any:
+    """Return what a target's typed PRNG keys are split by; None if it has no such keys."""
+    is_array = isinstance(target, jax.Array | jax.ShapeDtypeStruct)
+    if not is_array or not jnp.issubdtype(target.dtype, jax.dtypes.prng_key):
+        return None
+    found: list[Any] = []
+    # Only an array can be asked, if only a traced one.
+    jax.eval_shape(lambda keys: found.append(jax.random.key_impl(keys)), target)
+    return found[0]
 
 
 def give(array: HostArray | None, description: dict[str, Any] | None, target: Any = None) -> Any:
@@ -247,7 +256,7 @@ def give(array: HostArray | None, description: dict[str, Any] | None, target: An
         case "complex":
             return complex(*map(_float_of, text))
         case "bytes":
-            return base64.b64decode(text)
+            return base64.b64decode(text, validate=True)
         case "bool" | "str":
             return text
         case _:

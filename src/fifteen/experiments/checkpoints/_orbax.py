@@ -17,12 +17,13 @@ import jax
 
 from . import _foreign_arrays
 from ._fitting import info_of_target
+from ._keys import name_of
 from ._leaves import keys_from
 from ._msgpack import flatten, is_leaf, load
 from ._orbax_encoding import FILE
 from ._orbax_spread import SpreadDirectory
 from ._spreading import sharding_over_processes
-from ._stored import Key, LeafInfo, StoredCheckpoint, damaged
+from ._stored import Key, LeafInfo, StoredCheckpoint, damaged, making
 
 _DESCRIPTION, _OLD_DESCRIPTION, _STORE = "_METADATA", "checkpoint", "manifest.ocdbt"
 _PLACEHOLDER = "PLACEHOLDER://"
@@ -96,9 +97,10 @@ class OrbaxDirectory:
         entry = self._entries[key]
         if not entry.is_array:
             return entry.value
-        if entry.random_key:
-            return keys_from(values[key], entry.random_key, target)
-        return values[key].item() if entry.kind == "scalar" else values[key]
+        with making(self.path, name_of(key)):
+            if entry.random_key:
+                return keys_from(values[key], entry.random_key, target)
+            return values[key].item() if entry.kind == "scalar" else values[key]
 
 
 @dataclasses.dataclass(frozen=True)

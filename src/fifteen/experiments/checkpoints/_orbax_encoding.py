@@ -14,6 +14,7 @@ import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import google_crc32c
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +27,8 @@ from ._stored import Key, LeafInfo
 FILE = "fifteen.json"
 """The description's name, in the directory that Orbax writes."""
 
-_VERSION = 1
+_VERSION = 2
+_VERSION_WITHOUT_CHECKSUM = 1
 _KNOWN = frozenset(
     [
         *("bool", "int4", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"),
@@ -69,8 +71,9 @@ class Encoded:
             [_keys.name_of(key), leaf.stored, leaf.info.dtype, leaf.info.shape, leaf.description]
             for key, leaf in self.leaves.items()
         ]
-        described = {"version": _VERSION, "leaves": listed, "structure": self.structure}
-        return json.dumps(described, separators=(",", ":"))
+        described = {"leaves": listed, "structure": self.structure}
+        rest = json.dumps(described, separators=(",", ":"))[1:]
+        return _beginning(rest) + rest
 
 
 def description_from(text: str) -> tuple[dict[Key, EncodedLeaf], Any]:
@@ -80,13 +83,22 @@ def description_from(text: str) -> tuple[dict[Key, EncodedLeaf], Any]:
         ValueError, KeyError or TypeError: it is none of ours.
     """
     described = json.loads(text)
-    if described["version"] != _VERSION:
-        raise ValueError(f"written in version {described['version']} of the format")
+    version = described["version"]
+    if version not in (_VERSION, _VERSION_WITHOUT_CHECKSUM):
+        raise ValueError(f"written in version {version} of the format")
+    beginning = _beginning("")
+    if version == _VERSION and not text.startswith(_beginning(text[len(beginning) :])):
+        raise ValueError("its bytes are not those that were written")
     leaves = {
         _keys.key_of(name): EncodedLeaf(LeafInfo(tuple(shape), dtype), stored, description)
         for name, stored, dtype, shape, description in described["leaves"]
     }
     return leaves, json.loads(described["structure"])
+
+
+def _beginning(rest: str) -> str:
+    """Return how a description begins: with the CRC-32C of the rest."""
+    return f'{{"version":{_VERSION},"crc32c":"{google_crc32c.value(rest.encode()):08x}",'
 
 
 def encode(target: Any) -> Encoded:

@@ -16,7 +16,7 @@ from ._foreign_arrays import OpenArray, Request
 from ._leaves import dtype_named, keys_from
 from ._orbax_encoding import FILE, EncodedLeaf, decode, description_from
 from ._spreading import sharding_of_key_data, sharding_over_processes, spread
-from ._stored import Key, LeafInfo, damaged
+from ._stored import Key, LeafInfo, damaged, making
 
 _PYTHON: dict[str, type] = {"bool": bool, "int": int, "float": float}
 
@@ -51,15 +51,12 @@ class SpreadDirectory:
         )
         requests = {key: _request(leaves[key], array, wanted[key]) for key, array in arrays.items()}
         data = _foreign_arrays.read(self.path, requests)
-        try:
-            return {
-                key: _value(
-                    leaf, self._text(leaf) if _is_text(leaf) else data.get(key), wanted[key]
-                )
-                for key, leaf in leaves.items()
-            }
-        except (KeyError, TypeError, ValueError) as error:
-            raise damaged(self.path, f"a leaf cannot be made out: {error}") from None
+        values: dict[Key, Any] = {}
+        for key, leaf in leaves.items():
+            with making(self.path, _keys.name_of(key)):
+                read = self._text(leaf) if _is_text(leaf) else data.get(key)
+                values[key] = _value(leaf, read, wanted[key])
+        return values
 
     def nested(self, leaves: Mapping[Key, Any]) -> Any:
         """Put leaves that were read into nested dicts and lists, as they were saved."""

@@ -61,7 +61,7 @@ def place(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
     with jax.transfer_guard("allow"), jax.debug_nans(False), jax.debug_infs(False):
         for index, target in enumerate(targets):
             value = placed[index]
-            if isinstance(target, ON_DEVICES) and not isinstance(value, str | bytes):
+            if isinstance(target, ON_DEVICES) and _can_be_on_devices(value):
                 destination = _destination(target, np.shape(value))
                 if _are_keys(value):
                     placed[index] = _put_keys(value, target, destination)
@@ -73,6 +73,11 @@ def place(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
                 is_weak = getattr(targets[index], "weak_type", False)
                 placed[index] = _weakly_typed(array, destination) if is_weak else array
     return placed
+
+
+def _can_be_on_devices(value: Any) -> bool:
+    # JAX's own arrays of float0, which have no bits, are NumPy's.
+    return not isinstance(value, str | bytes) and value.dtype != jax.dtypes.float0
 
 
 def _destination(target: Any, shape: tuple[int, ...]) -> jax.sharding.Sharding | None:

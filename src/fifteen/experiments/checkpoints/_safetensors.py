@@ -5,7 +5,6 @@ import functools
 import io
 import os
 import pathlib
-import struct
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
@@ -13,13 +12,12 @@ from typing import Any, cast
 import google_crc32c
 import numpy as np
 
-from .._errors import CheckpointError
 from . import _header, _keys, _leaves
 from ._background import Background
 from ._header import Listed, Place
 from ._leaves import HostArray, Leaf, Tensor
 from ._pieces import BLOCK_BYTES
-from ._stored import Key, LeafInfo, damaged
+from ._stored import Key, LeafInfo, damaged, making
 
 _READ_TOGETHER = 8 << 20
 """Bytes of small tensors that are read at once."""
@@ -196,12 +194,8 @@ class SafetensorsFile:
                 )
             dtype = _leaves.stored_dtype(listed.tensor.dtype)
             array = data.view(dtype).reshape(listed.tensor.shape)
-        try:
+        with making(self.path, _keys.name_of(key)):
             return _leaves.give(array, listed.description, target)
-        except CheckpointError as error:
-            raise CheckpointError(f"{self.path}: {_keys.name_of(key)}: {error}") from None
-        except (AttributeError, KeyError, TypeError, ValueError, struct.error) as error:
-            raise damaged(self.path, f"{_keys.name_of(key)}: {error}") from None
 
 
 def _grouped(listed: Mapping[Key, Listed]) -> list[list[tuple[Key, Listed, Place]]]:

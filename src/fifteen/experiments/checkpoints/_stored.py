@@ -7,14 +7,16 @@ so that a state saved by one is found by the names of the other. A pytree that i
 has the empty key.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 import stat
-from collections.abc import Callable, Iterator, Mapping
+import struct
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from .. import _directory
-from .._errors import CheckpointDamagedError
+from .._errors import CheckpointDamagedError, CheckpointError
 
 Key = tuple[str, ...]
 
@@ -130,3 +132,19 @@ def names_in(directory: pathlib.Path) -> list[str]:
 def damaged(path: pathlib.Path, problem: str) -> CheckpointDamagedError:
     """Return the error that says what is wrong with a file."""
     return CheckpointDamagedError(f"{path}: {problem}; restore another step, or a copy of the file")
+
+
+@contextlib.contextmanager
+def making(path: pathlib.Path, leaf: str) -> Generator[None]:
+    """Say of which file and leaf an error is that comes up while the leaf's value is made.
+
+    Raises:
+        CheckpointDamagedError: what describes the leaf cannot be made out.
+        CheckpointError: it can, and there is no such value here.
+    """
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {leaf}: {error}") from None
+    except (AttributeError, KeyError, TypeError, ValueError, struct.error) as error:
+        raise damaged(path, f"{leaf}: {error}") from None
