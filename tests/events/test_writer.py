@@ -58,16 +58,6 @@ def test_written_within_a_second_without_a_flush(tmp_path):
     log.close()
 
 
-def test_flush_soon_does_not_wait(tmp_path):
-    log = EventLog(tmp_path)
-    log.log(scalars(x=1.0), 1, 1, 1)
-    log.flush_soon()
-    deadline = time.monotonic() + 10
-    while not list(tmp_path.iterdir()) or not read_scalars(tmp_path):
-        assert time.monotonic() < deadline
-    log.close()
-
-
 def test_close_is_idempotent_and_a_later_log_opens_another_file(tmp_path):
     log = EventLog(tmp_path)
     log.close()

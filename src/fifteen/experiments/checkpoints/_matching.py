@@ -47,11 +47,11 @@ def restore(target: Any, stored: StoredCheckpoint, strict: bool, partial: bool) 
     comparison = _compare(wanted, saved)
     if not partial and (comparison.missing or comparison.unexpected):
         raise CheckpointMismatchError(_report(stored, wanted, comparison))
-    if comparison.different and strict:
-        raise CheckpointMismatchError(_report(stored, wanted, comparison))
-    incompatible = [key for key in comparison.different if _other_kind(wanted[key], saved[key])]
-    if incompatible:
-        only = _Comparison([], [], incompatible)
+    refused = [
+        key for key in comparison.different if strict or _other_kind(wanted[key], saved[key])
+    ]
+    if refused:
+        only = _Comparison([], [], refused)
         raise CheckpointMismatchError(_report(stored, wanted, only))
     restored = _placed(stored, {key: leaf for key, leaf in wanted.items() if key in saved})
     if comparison.different or (partial and (comparison.missing or comparison.unexpected)):

@@ -250,10 +250,6 @@ class EventLog:
         finally:
             self._tell(quiet)
 
-    def flush_soon(self) -> None:
-        """Have everything written, without waiting for it."""
-        self._writer.flush_soon()
-
     def close(self, quiet: bool = False, hold: bool = False) -> None:
         """Flush and let go of the file and the thread; raise `LogWriteError` if that fails.
 
