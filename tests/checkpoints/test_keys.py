@@ -1,16 +1,22 @@
 """Keys: every leaf has a name, and no two the same."""
 
 import enum
+import gc
+import inspect
 import json
+import sys
 import warnings
+import weakref
+from collections.abc import Mapping
 
 import hypothesis
 import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from fifteen.experiments import CheckpointError
+from fifteen.experiments import CheckpointDamagedError, CheckpointError
 from fifteen.experiments.checkpoints import _keys
 
 parts = st.text(alphabet=st.one_of(st.sampled_from("/~.ab01 "), st.characters()), max_size=6)
@@ -84,6 +90,109 @@ def test_a_node_that_checks_its_children_is_flattened_as_it_is():
         keys, _, definition = _keys.flatten(tree)
     assert keys == [("node", "0")]
     assert json.loads(_keys.structure(tree, definition, (False,), keys)) == {"node": {"0": 0}}
+
+
+class Normalizing:
+    """A node that takes what it does not know for nothing, as a `__post_init__` may."""
+
+    def __init__(self, mean, count):
+        self.mean = mean if isinstance(mean, jax.Array) else None
+        self.count = count
+
+
+jax.tree_util.register_pytree_with_keys(
+    Normalizing,
+    lambda node: (
+        ((jax.tree_util.GetAttrKey("mean"), node.mean), (jax.tree_util.GetAttrKey("count"), node.count)),
+        None,
+    ),
+    lambda _, children: Normalizing(*children),
+)  # fmt: skip
+
+
+def test_a_node_that_changes_its_children_does_not_shift_the_others(handle):
+    handle.save({"a": Normalizing(jnp.ones(2), jnp.zeros(2)), "b": jnp.full(2, 3)})
+    restored = handle.restore(None)
+    assert {name: value.tolist() for name, value in restored["a"].items()} == {
+        "mean": [1, 1],
+        "count": [0, 0],
+    }
+    assert restored["b"].tolist() == [3, 3]
+
+
+def test_a_mapping_that_calls_its_child_otherwise(handle):
+    class Wrapper(Mapping):
+        def __init__(self, content):
+            self.content = content
+
+        def __iter__(self):
+            return iter(self.content)
+
+        def __len__(self):
+            return len(self.content)
+
+        def __getitem__(self, key):
+            return self.content[key]
+
+    jax.tree_util.register_pytree_with_keys(
+        Wrapper,
+        lambda node: (((jax.tree_util.GetAttrKey("content"), node.content),), None),
+        lambda _, children: Wrapper(*children),
+    )
+    handle.save(Wrapper({1: 5}))
+    assert handle.restore(None) == {"content": {1: 5}}
+
+
+def test_numpys_integers_as_keys(handle):
+    for step, key in enumerate([np.int64(1), 1, np.int64(1)]):
+        handle.save({key: 5}, step)
+        assert handle.restore(None) == {1: 5}
+
+
+def test_what_is_static_is_let_go_of(handle):
+    class Static:
+        pass
+
+    @jax.tree_util.register_pytree_node_class
+    class Model:
+        def __init__(self, leaf, static):
+            self.leaf, self.static = leaf, static
+
+        def tree_flatten(self):
+            return (self.leaf,), self.static
+
+        @classmethod
+        def tree_unflatten(cls, static, children):
+            return cls(*children, static)
+
+    known = []
+    for step in range(5):
+        model = Model(jnp.ones(2), Static())
+        known.append(weakref.ref(model.static))
+        handle.save(model, step)
+    del model
+    gc.collect()
+    # Of the last ones, a loop would ask again.
+    assert [one() for one in known[:3]] == [None] * 3
+    handle.checkpoints.close()
+    gc.collect()
+    assert [one() for one in known] == [None] * 5
+
+
+def test_what_is_too_deep_to_be_read_from_here_is_no_damage(handle):
+    tree = 1.0
+    for _ in range(280):
+        tree = {"a": tree}
+    handle.save(tree)
+    assert handle.restore(None) == tree
+
+    def far_down(calls):
+        return far_down(calls - 1) if calls else handle.restore(None)
+
+    left = sys.getrecursionlimit() - len(inspect.stack())
+    with pytest.raises(CheckpointError, match="nested too deeply to be read from here") as caught:
+        far_down(left - 300)
+    assert not isinstance(caught.value, CheckpointDamagedError)
 
 
 class Part(str, enum.Enum):  # noqa: UP042 - a StrEnum's text would be its value

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from fifteen.experiments import CheckpointDamagedError
+from fifteen.experiments import CheckpointDamagedError, CheckpointError
 from fifteen.experiments.checkpoints import _leaves, _pieces, _safetensors
 
 
@@ -44,6 +44,24 @@ def test_safetensors_reads_it_as_torch(handle, tree):
     loaded = safetensors.torch.load_file(handle.save(tree))
     assert loaded["a/b"].dtype == torch.bfloat16
     np.testing.assert_array_equal(loaded["a~1b"].numpy(), tree["a/b"])
+
+
+@pytest.mark.parametrize("blocks", [1, 5])
+def test_an_array_that_is_changed_while_it_is_written(handle, tmp_path, monkeypatch, blocks):
+    monkeypatch.setattr(_pieces, "BLOCK_BYTES", 4096)
+    monkeypatch.setattr(_safetensors, "BLOCK_BYTES", 4096)
+    array = np.zeros((blocks, 512))
+    write_all = _safetensors._write_all
+
+    def write_changing(file, buffers):
+        # As another thread may do it, between the checksum and the writing.
+        array[:] += 1
+        write_all(file, buffers)
+
+    monkeypatch.setattr(_safetensors, "_write_all", write_changing)
+    handle.save({"a": array})
+    restored = handle.restore(None)["a"]
+    assert set(np.unique(restored)) <= set(range(blocks + 1))
 
 
 # In a process of its own, since Orbax leaves threads and warnings behind.
@@ -188,7 +206,22 @@ def nested(depth):
         lambda header, described: described["leaves"].append(["x", False]),
         lambda header, described: described["leaves"].append(["x", False, {"float": "nan 00"}]),
         lambda header, described: described["leaves"].__setitem__(1, ["v", True, {"dtype": "object"}]),
-        lambda header, described: described["leaves"].__setitem__(1, ["v", True, {"dtype": "nonsense"}]),
+        lambda header, described: described["leaves"].__setitem__(1, ["v", True, {"dtype": 3}]),
+        lambda header, described: described["leaves"].__setitem__(1, ["v", True, [1]]),
+        lambda header, described: described["leaves"].__setitem__(1, ["v", True, {"key": "rbg", "dtype": "float32"}]),
+        lambda header, described: described["leaves"].__setitem__(1, ["v", True, {"dtype": "key<rbg>"}]),
+        lambda header, described: described["leaves"].append(["x", False, [1]]),
+        lambda header, described: described["leaves"].append(["x", False, {"blob": 1}]),
+        lambda header, described: described["leaves"].append(["x", False, {"bool": [1, 2]}]),
+        lambda header, described: described["leaves"].append(["x", False, {"str": {"x": 1}}]),
+        lambda header, described: header["w"].update(shape=[-1, -5]),
+        lambda header, described: header["w"].update(shape=[5.0]),
+        lambda header, described: header["w"].update(shape=[True, 5]),
+        lambda header, described: header["w"].update(shape=[0, 2**70], data_offsets=[0, 0]),
+        lambda header, described: header["w"].update(data_offsets=[float(x) for x in header["w"]["data_offsets"]]),
+        lambda header, described: header.update(w=header["v"]),
+        lambda header, described: described.update(structure={}),
+        lambda header, described: described.update(structure=[0, 0, 1, 2]),
         lambda header, described: described["leaves"].__setitem__(1, ["v", True, {"key": "rbg", "dtype": "y"}]),
         lambda header, described: header["w"].update(shape=[10**30]),
         lambda header, described: header["w"].update(shape=["5"]),
@@ -204,6 +237,22 @@ def test_a_description_that_makes_no_sense_is_damage(handle, file, change):
     sealed(path, change)
     with pytest.raises(CheckpointDamagedError, match=path.name):
         handle.restore(None)
+
+
+@pytest.mark.parametrize("target", [None, np.zeros(2, np.float32), jnp.zeros(2)])
+def test_a_dtype_of_the_future_is_no_damage(handle, file, target):
+    path, _ = file
+    sealed(
+        path,
+        lambda header, described: (
+            described["leaves"].__setitem__(1, ["v", True, {"dtype": "float3_new"}]),
+            header["v"].update(dtype="U8", shape=[2, 4]),
+        ),
+    )
+    assert str(handle.leaves()["v"]) == "float3_new[2]"
+    target = None if target is None else {"w": np.zeros(5, np.int16), "v": target, "n": 0}
+    with pytest.raises(CheckpointError, match="v: the dtype 'float3_new' is unknown here"):
+        handle.restore(target)
 
 
 def test_the_latest_being_damaged_the_last_whole_one_is_named(handle):

@@ -132,8 +132,11 @@ class Checkpoints:
         self._lock = threading.RLock()
 
     def close(self) -> None:
-        """See the save in the background through; there is nothing else to let go of."""
-        self.wait()
+        """See the save in the background through, and let go of what is remembered of states."""
+        try:
+            self.wait()
+        finally:
+            _keys.forget()
 
 
 def _local_save(

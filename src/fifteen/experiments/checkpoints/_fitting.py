@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,14 +58,19 @@ def kind_of(dtype: str) -> str:
         return dtype
     if dtype.startswith("key<"):
         return "key"
-    return f"array of {dtype[1]}" if dtype[0] in "<|" and dtype[1] in "USMm" else "number"
+    found = re.match("[<|]([USMm])", dtype)
+    return "number" if found is None else f"array of {found[1]}"
 
 
 def held_as(dtype: str) -> str | None:
     """Return the dtype that JAX's arrays have of one that was saved; None if it has none for it."""
     if dtype in _NAMES_OF_SCALARS or kind_of(dtype) != "number":
         return dtype
-    held = _held_as(dtype_named(dtype))
+    try:
+        held = _held_as(dtype_named(dtype))
+    except (TypeError, ValueError):
+        # NumPy has none of that name for data, which reading the leaf will tell.
+        return dtype
     return None if held is None else held.name
 
 

@@ -25,7 +25,7 @@ import google_crc32c
 from .._errors import CheckpointError
 from . import _keys, _leaves
 from ._leaves import Leaf, Tensor
-from ._stored import Key, LeafInfo, damaged
+from ._stored import Key, LeafInfo, damaged, too_deep
 
 _VERSION = 1
 _CHECKSUMS = "fifteen.crc32c"
@@ -157,10 +157,16 @@ def read(descriptor: int, path: pathlib.Path) -> Header:
         raise damaged(path, "its header's bytes are not those that were written")
     try:
         header = _parse(json.loads(blank), digits, 8 + length)
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except RecursionError:
+        raise too_deep(path) from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise damaged(path, f"its header is damaged ({type(error).__name__}: {error})") from None
     places = [listed.tensor for listed in header.leaves.values() if listed.tensor is not None]
-    expected = header.size + max((place.end for place in places), default=0)
+    expected = header.size
+    for place in sorted(places, key=lambda place: (place.start, place.end)):
+        if header.size + place.start != expected:
+            raise damaged(path, "its header is damaged (tensors overlap, or leave a gap)")
+        expected = header.size + place.end
     if found != expected:
         raise damaged(path, f"expected {expected} bytes, found {found}")
     return header
@@ -186,7 +192,9 @@ def _parse(entries: Mapping[str, Any], digits: bytes, size: int) -> Header:
 def _place(entry: Mapping[str, Any], digits: bytes) -> Place:
     dtype, shape = entry["dtype"], tuple(entry["shape"])
     start, end = entry["data_offsets"]
-    if start < 0 or end - start != _itemsize(dtype) * math.prod(shape):
+    if any(type(number) is not int or number < 0 for number in (*shape, start)):
+        raise ValueError("a tensor's shape and offsets are no whole numbers")
+    if end - start != _itemsize(dtype) * math.prod(shape):
         raise ValueError("a tensor's shape and offsets do not agree")
     checksum = int(digits, 16)
     if digits != f"{checksum:08x}".encode():
@@ -213,7 +221,6 @@ def _read_text(descriptor: int, length: int) -> bytes:
     return b"".join(parts)
 
 
-@functools.lru_cache(maxsize=1 << 14)
 @functools.lru_cache(maxsize=1024)
 def _layout(dtype: str, shape: tuple[int, ...]) -> str:
     return f'"dtype":"{dtype}","shape":[{",".join(map(str, shape))}]'

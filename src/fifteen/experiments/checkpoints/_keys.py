@@ -6,9 +6,10 @@ import functools
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
+import numpy as np
 
 from .._errors import CheckpointError
 from ._stored import Key
@@ -127,7 +128,8 @@ def _remembering(
         return by_tree(tree)
 
 
-@functools.lru_cache(maxsize=64)
+# A definition holds what is static in a pytree, such as a whole model, so that few are kept.
+@functools.lru_cache(maxsize=2)
 def _structure_of_definition(
     definition: Any, statics: tuple[bool, ...], names: tuple[Key, ...]
 ) -> str:
@@ -136,8 +138,21 @@ def _structure_of_definition(
     return _structure(_hollow(definition), statics)
 
 
+def forget() -> None:
+    """Let go of the definitions that are remembered."""
+    _structure_of_definition.cache_clear()
+
+
 def _hollow(definition: Any) -> Any:
-    return jax.tree.unflatten(definition, [_Placeholder() for _ in range(definition.num_leaves)])
+    """Return a pytree of a definition.
+
+    Raises:
+        ValueError: its nodes make something else of what they do not know.
+    """
+    hollow = jax.tree.unflatten(definition, [_Placeholder() for _ in range(definition.num_leaves)])
+    if jax.tree.structure(hollow) != definition:
+        raise ValueError("a node changes its leaves")
+    return hollow
 
 
 class _Placeholder:
@@ -164,10 +179,20 @@ def _structure(tree: Any, statics: tuple[bool, ...]) -> str:
         described = [(part, describe(child)) for part, child in children]
         if isinstance(node, list | tuple) and not hasattr(node, "_fields"):
             return [child for _, child in described]
-        is_by_integers = isinstance(node, Mapping) and node and all(type(k) is int for k in node)
-        return _dump(dict(described)) if is_by_integers else dict(described)
+        return _dump(dict(described)) if _is_by_integers(node, children) else dict(described)
 
     return _dump(describe(tree))
+
+
+def _is_by_integers(node: Any, children: Sequence[tuple[str, Any]]) -> bool:
+    """Whether a node is a dict by integers, also by NumPy's, which are equal to Python's."""
+    if not isinstance(node, Mapping) or not node:
+        return False
+    keys = list(cast(Mapping[Any, Any], node))
+    if not all(isinstance(key, int | np.integer) and not isinstance(key, bool) for key in keys):
+        return False
+    # A node of one's own may call its children otherwise.
+    return {str(int(key)) for key in keys} == {part for part, _ in children}
 
 
 def _dump(described: Any) -> str:
@@ -183,15 +208,30 @@ def _children(node: Any) -> list[tuple[str, Any]] | None:
 
 
 def nest(described: Any, leaves: Sequence[Any]) -> Any:
-    """Put leaves into what `structure` described."""
-    if isinstance(described, Mapping):
-        return {part: nest(child, leaves) for part, child in described.items()}
-    if isinstance(described, list):
-        return [nest(child, leaves) for child in described]
-    if isinstance(described, str):
-        by_integers = json.loads(described)
-        return {int(part): nest(child, leaves) for part, child in by_integers.items()}
-    return None if described is None else leaves[described]
+    """Put leaves into what `structure` described.
+
+    Raises:
+        ValueError: it does not have each of them once.
+    """
+    used: list[int] = []
+
+    def put(described: Any) -> Any:
+        if isinstance(described, Mapping):
+            children = cast(Mapping[str, Any], described)
+            return {part: put(child) for part, child in children.items()}
+        if isinstance(described, list):
+            return [put(child) for child in cast(list[Any], described)]
+        if isinstance(described, str):
+            return {int(part): put(child) for part, child in json.loads(described).items()}
+        if described is None:
+            return None
+        used.append(described)
+        return leaves[described]
+
+    nested = put(described)
+    if sorted(used) != list(range(len(leaves))):
+        raise ValueError("it does not have each leaf once")
+    return nested
 
 
 def nest_by_keys(leaves: Mapping[Key, Any]) -> Any:

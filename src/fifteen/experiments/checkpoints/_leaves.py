@@ -30,6 +30,7 @@ _NUMPY: dict[str, str] = {stored: name for name, stored in _NATIVE.items()}
 
 _ARRAYS = (jax.Array, np.ndarray)
 SCALARS = (bool, int, float, complex, str, bytes)
+_NAMES_OF_SCALARS = frozenset(kind.__name__ for kind in SCALARS)
 
 _plain_types: set[type] = set()
 """Types of arrays that have been met and need no second look: there may be thousands of leaves."""
@@ -177,12 +178,21 @@ def info_of(dtype: str, shape: tuple[int, ...], description: dict[str, Any] | No
         dtype: safetensors' name of it; empty for what the description alone holds.
         shape: of the tensor.
         description: what `take` described.
+
+    Raises:
+        KeyError, TypeError, ValueError or AttributeError: the description is none of ours.
     """
     if description is None:
         return LeafInfo(shape, _NUMPY[dtype])
-    if "dtype" in description:
-        return LeafInfo(shape[:-1], str(description["dtype"]))
-    (kind,) = description
+    if dtype:
+        name = description["dtype"]
+        is_key = isinstance(name, str) and name.startswith("key<")
+        if not isinstance(name, str) or is_key != ("key" in description):
+            raise ValueError(f"{name!r} is no dtype")
+        return LeafInfo(shape[:-1], name)
+    ((kind, text),) = description.items()
+    if kind not in _NAMES_OF_SCALARS or (kind in ("bool", "str") and type(text).__name__ != kind):
+        raise ValueError(f"{description!r} describes no leaf")
     return LeafInfo((), kind)
 
 
@@ -232,7 +242,7 @@ def give(array: HostArray | None, description: dict[str, Any] | None, target: An
         target: the leaf whose place it takes, if there is one.
 
     Raises:
-        CheckpointError: typed PRNG keys that JAX does not know.
+        CheckpointError: typed PRNG keys that JAX does not know, or a dtype that NumPy does not.
         ValueError, KeyError or TypeError: the description is none of ours.
     """
     if array is not None:
@@ -240,7 +250,13 @@ def give(array: HostArray | None, description: dict[str, Any] | None, target: An
             return array
         if "key" in description:
             return keys_from(array, str(description["key"]), target)
-        dtype = dtype_named(str(description["dtype"]))
+        name = str(description["dtype"])
+        try:
+            dtype = dtype_named(name)
+        except TypeError:
+            raise CheckpointError(
+                f"the dtype {name!r} is unknown here; a newer ml_dtypes or NumPy may know it"
+            ) from None
         if not dtype.itemsize:
             # `zeros` would give a text without letters room for one, at any size of array.
             return np.ndarray(array.shape[:-1], dtype)
@@ -267,14 +283,15 @@ def dtype_named(name: str) -> np.dtype[Any]:
     """Return the dtype of that name, one of NumPy's or of `ml_dtypes`.
 
     Raises:
-        TypeError: there is none, or its elements would be references.
+        TypeError: there is none.
+        ValueError: its elements would be references.
     """
     if name == "float0":
         return jax.dtypes.float0
     custom = getattr(ml_dtypes, name, None)
     dtype = np.dtype(custom if custom is not None else name)
     if dtype.hasobject:
-        raise TypeError(f"an array of dtype {name} is no data")
+        raise ValueError(f"an array of dtype {name} is no data")
     return dtype
 
 

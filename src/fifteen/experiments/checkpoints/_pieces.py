@@ -10,7 +10,9 @@ What a training loop may do next decides how a value is taken:
 - An array on an accelerator is copied on its device, where there is room: the copy is enqueued
   before whatever the caller does next, and the caller does not wait. Where memory is short, it is
   fetched to the host at once.
-- A NumPy array can be changed in place, so it is copied.
+- A NumPy array can be changed in place, so it is copied: at once where the caller goes on, and else
+  block by block, since another thread may change it while it is written, and its checksum has to
+  be that of the bytes on the disk.
 """
 
 import dataclasses
@@ -49,6 +51,7 @@ class Pieces:
     dtype: np.dtype[Any]
     nbytes: int
     pieces: list[tuple[Index | None, Any]] | memoryview
+    is_shared: bool = False
 
     def prefetch(self) -> None:
         """Start to move what is on an accelerator to the host."""
@@ -66,7 +69,8 @@ class Pieces:
         if not self.nbytes:
             return ()
         if isinstance(pieces, memoryview):
-            return _cut(pieces)
+            cut = _cut(pieces)
+            return map(_copied, cut) if self.is_shared else cut
         index, values = pieces[0]
         if index is None:
             host = np.asarray(values)
@@ -95,7 +99,7 @@ def take(value: jax.Array | HostArray, own: bool) -> Pieces:
     if not isinstance(value, jax.Array):
         host = value.copy() if own else value
         if host.flags.c_contiguous and host.dtype.byteorder != ">":
-            return Pieces(shape, host.dtype, host.nbytes, _readable(host))
+            return Pieces(shape, host.dtype, host.nbytes, _readable(host), is_shared=not own)
         return Pieces(shape, host.dtype.newbyteorder("<"), host.nbytes, [(None, host)])
     kind = _kind_of(value.sharding)
     # Nearly every leaf is of this kind where JAX runs on the CPU, and there may be many small ones.
@@ -153,6 +157,10 @@ def _readable(host: HostArray) -> memoryview:
     if not _has_buffer(host.dtype):
         host = host.reshape(-1).view(np.uint8)
     return memoryview(cast(Any, host)).toreadonly()
+
+
+def _copied(block: memoryview) -> memoryview:
+    return _readable(np.array(block))
 
 
 def _cut(memory: memoryview) -> Sequence[memoryview]:

@@ -17,7 +17,7 @@ from ._background import Background
 from ._header import Listed, Place
 from ._leaves import HostArray, Leaf, Tensor
 from ._pieces import BLOCK_BYTES
-from ._stored import Key, LeafInfo, damaged, making
+from ._stored import Key, LeafInfo, damaged, making, too_deep
 
 _READ_TOGETHER = 8 << 20
 """Bytes of small tensors that are read at once."""
@@ -162,7 +162,9 @@ class SafetensorsFile:
         """Put leaves that were read into nested dicts and lists, as they were saved."""
         try:
             return _keys.nest(self._header.structure, [leaves[key] for key in self._header.leaves])
-        except (AttributeError, IndexError, TypeError, ValueError, RecursionError) as error:
+        except RecursionError:
+            raise too_deep(self.path) from None
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
             raise damaged(self.path, f"its structure makes no sense: {error}") from None
 
     def _read_group(
@@ -192,9 +194,10 @@ class SafetensorsFile:
                 raise damaged(
                     self.path, f"{_keys.name_of(key)}: its bytes are not those that were written"
                 )
-            dtype = _leaves.stored_dtype(listed.tensor.dtype)
-            array = data.view(dtype).reshape(listed.tensor.shape)
         with making(self.path, _keys.name_of(key)):
+            if data is not None and listed.tensor is not None:
+                dtype = _leaves.stored_dtype(listed.tensor.dtype)
+                array = data.view(dtype).reshape(listed.tensor.shape)
             return _leaves.give(array, listed.description, target)
 
 

@@ -134,6 +134,14 @@ def damaged(path: pathlib.Path, problem: str) -> CheckpointDamagedError:
     return CheckpointDamagedError(f"{path}: {problem}; restore another step, or a copy of the file")
 
 
+def too_deep(path: pathlib.Path) -> CheckpointError:
+    """Return the error for a file that is whole, and has more levels than Python can go down."""
+    return CheckpointError(
+        f"{path}: nested too deeply to be read from here; restore with fewer calls on the stack, "
+        "or after sys.setrecursionlimit"
+    )
+
+
 @contextlib.contextmanager
 def making(path: pathlib.Path, leaf: str) -> Generator[None]:
     """Say of which file and leaf an error is that comes up while the leaf's value is made.
