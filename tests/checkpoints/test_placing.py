@@ -195,6 +195,22 @@ def test_a_device_that_is_the_default_meanwhile(handle):
     with jax.default_device(jax.devices()[3]):
         (restored,) = handle.restore(tree)
     assert not restored.committed
+    assert restored.sharding == tree[0].sharding
+
+
+def test_a_state_made_on_a_device_that_is_not_the_default(handle, assert_same):
+    with jax.default_device(jax.devices()[3]):
+        state = {
+            "array": jnp.arange(4),
+            "weak": jnp.asarray(2.0),
+            "weak_vector": jnp.broadcast_to(jnp.asarray(2.0), (3,)),
+            "key": jax.random.key(0),
+        }
+    handle.save(state)
+    restored = handle.restore(state)
+    assert_same(restored, state)
+    assert {leaf.sharding.device_set.pop().id for leaf in restored.values()} == {3}
+    assert not is_compiled_again(state, restored)
 
 
 @pytest.fixture(params=[AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"])
@@ -285,6 +301,26 @@ def test_fewer_axes_than_the_target_has(handle, mesh, spec, saved):
     with pytest.warns(match=r"x: target has shape \(8,\)"):
         restored = handle.restore({"x": target})["x"]
     assert restored.shape == ()
+
+
+def test_inside_of_jit_what_is_not_traced_is_saved_and_restored(handle, assert_same, mesh):
+    state = {
+        "key": jax.random.key(0),
+        "weak": jnp.asarray(2.0),
+        "weak_vector": jnp.broadcast_to(jnp.asarray(2.0), (3,)),
+        "array": jnp.ones(3),
+        "sharded": jax.device_put(jnp.ones(8), NamedSharding(mesh, PartitionSpec("data"))),
+    }
+    restored = []
+
+    @jax.jit
+    def function(argument):
+        handle.save(state)
+        restored.append(handle.restore(state))
+        return argument
+
+    function(1)
+    assert_same(restored[0], state)
 
 
 @pytest.mark.parametrize("option", ["debug_nans", "debug_infs", "transfer_guard"])

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Generator
 from typing import Any
 
+import jax
 import numpy as np
 
 from .. import _directory, _freeing, _processes
@@ -55,7 +56,7 @@ class Checkpoints:
             blocking: wait for the commit.
             before_commit: called, where the commit happens, just before it.
         """
-        with self._lock, _processes.together("save_checkpoint"):
+        with self._lock, _processes.together("save_checkpoint"), _untraced():
             self.wait()
             number = as_step(step)
             keep, keep_every_n_steps = _checked_retention(keep, keep_every_n_steps)
@@ -92,7 +93,7 @@ class Checkpoints:
         self, target: Any, step: Any, prefix: str, strict: bool, partial: bool
     ) -> tuple[Any, pathlib.Path]:
         """Restore a pytree; see `Experiment.restore_checkpoint`."""
-        with self._lock, _processes.together("restore_checkpoint"):
+        with self._lock, _processes.together("restore_checkpoint"), _untraced():
             self.wait()
             history = History.of(self._directory, prefix)
             path, stored = _open(history, _agreed(history, step))
@@ -137,6 +138,11 @@ class Checkpoints:
             self.wait()
         finally:
             _keys.forget()
+
+
+def _untraced() -> contextlib.AbstractContextManager[None]:
+    """Compute at once what is computed in the block, also inside of a function that is traced."""
+    return jax.ensure_compile_time_eval()
 
 
 def _local_save(

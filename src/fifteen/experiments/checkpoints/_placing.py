@@ -1,7 +1,8 @@
 """Putting a restored value where the target's leaf was."""
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import jax
@@ -64,14 +65,16 @@ def place(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
             if isinstance(target, ON_DEVICES) and _can_be_on_devices(value):
                 destination = _destination(target, np.shape(value))
                 if _are_keys(value):
-                    placed[index] = _put_keys(value, target, destination)
+                    with _on(destination) as sharding:
+                        placed[index] = _put_keys(value, target, sharding)
                 else:
                     groups[destination].append(index)
         for destination, indices in groups.items():
-            arrays = _put([placed[index] for index in indices], destination)
-            for index, array in zip(indices, arrays, strict=True):
-                is_weak = getattr(targets[index], "weak_type", False)
-                placed[index] = _weakly_typed(array, destination) if is_weak else array
+            with _on(destination) as sharding:
+                arrays = _put([placed[index] for index in indices], sharding)
+                for index, array in zip(indices, arrays, strict=True):
+                    is_weak = getattr(targets[index], "weak_type", False)
+                    placed[index] = _weakly_typed(array, sharding) if is_weak else array
     return placed
 
 
@@ -80,14 +83,31 @@ def _can_be_on_devices(value: Any) -> bool:
     return not isinstance(value, str | bytes) and value.dtype != jax.dtypes.float0
 
 
-def _destination(target: Any, shape: tuple[int, ...]) -> jax.sharding.Sharding | None:
-    """Return the sharding to put an array to, or None for the default device."""
+def _destination(target: Any, shape: tuple[int, ...]) -> Any:
+    """Return a sharding, the device that is to hold an uncommitted array, or None for any."""
     # A leaf that is on no particular device takes part in a computation on any.
     if isinstance(target, jax.Array) and not target.committed:
-        return None
+        (device,) = target.sharding.device_set
+        return device
     sharding = target.sharding
     # A shape that differs from the target's may not divide among its devices.
     return sharding if sharding is None or shape == target.shape or fits(sharding, shape) else None
+
+
+@contextlib.contextmanager
+def _on(destination: Any) -> Generator[jax.sharding.Sharding | None]:
+    """Make an uncommitted array's device the default one, and yield the sharding of any other."""
+    if not isinstance(destination, jax.Device):
+        yield destination
+        return
+    default: Any = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] # It is set at run time.
+    is_device = isinstance(default, jax.Device)
+    # A change of the default would compile again what makes weakly typed arrays.
+    if destination == (default if is_device else jax.local_devices(backend=default)[0]):
+        yield None
+        return
+    with jax.default_device(destination):
+        yield None
 
 
 def _put(values: list[Any], destination: jax.sharding.Sharding | None) -> list[Any]:
