@@ -1,5 +1,6 @@
 """Experiment as a value, and what is done to its directory."""
 
+import contextlib
 import copy
 import dataclasses
 import inspect
@@ -496,6 +497,25 @@ class TestMove:
 
 
 class TestVerbose:
+    @pytest.mark.parametrize("name", ["run", "é"])
+    @pytest.mark.parametrize("output", ["closed", "full", "ascii"])
+    def test_what_cannot_be_printed_is_done_all_the_same(self, tmp_path, monkeypatch, output, name):
+        place = "/dev/full" if output == "full" else tmp_path / "out"
+        stream = open(place, "w", encoding="ascii")  # noqa: SIM115 - one is closed before its use.
+        if output == "closed":
+            stream.close()
+        monkeypatch.setattr("sys.stdout", stream)
+        experiment = Experiment(tmp_path / name)
+        path = experiment.save_checkpoint({"w": 1}, step=3)
+        assert path.endswith("checkpoint_3.safetensors")
+        assert experiment.restore_checkpoint({"w": 0}) == {"w": 1}
+        if output == "ascii":
+            printed = (tmp_path / "out").read_text().splitlines()[-1]
+            shown = path.replace("é", "\\xe9")
+            assert printed == f"[Experiment] Restored checkpoint from {shown}"
+        with contextlib.suppress(OSError):
+            stream.close()
+
     def test_prints_a_line_for_each_thing_done(self, tmp_path, capsys):
         run = tmp_path / "run"
         experiment = Experiment(run)

@@ -108,6 +108,13 @@ def test_other_steps_are_refused(handle, step, message):
     assert not handle.directory.exists()
 
 
+def test_a_step_that_has_been_donated_is_refused(handle):
+    step = jnp.asarray(3)
+    step.delete()
+    with pytest.raises(CheckpointError, match="step: expected a whole number, found no value"):
+        handle.save({"w": 1}, step)
+
+
 @pytest.mark.parametrize("keep", [0, -1, 1.5, True, None, "1"])
 def test_keep_is_at_least_one(handle, keep):
     with pytest.raises(CheckpointError, match="keep: expected a whole number of at least 1"):

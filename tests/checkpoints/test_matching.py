@@ -211,3 +211,23 @@ def test_the_target_is_not_touched(handle):
     assert restored["v"][0] == 2
     restored["w"][0] = 5
     assert handle.restore(target)["w"][0] == 1
+
+
+def test_names_that_would_change_a_terminal(handle):
+    handle.save({"a\nb": 1, "c\x1b[2J": ones(2)})
+    lines = failing(
+        handle, {"a\rb": 1, "c\x1b[2J": ones(3)}, partial=True, strict=True
+    ).splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith(r"  c\x1b[2J: target has shape (3,)")
+    text = failing(handle, {"a\nb": 1})
+    assert r"c\x1b[2J: unexpected" in text
+
+
+def test_long_names_are_cut(handle):
+    handle.save({f"a{number:04}" * 300: 1 for number in range(200)})
+    text = failing(handle, {f"b{number:04}" * 300: 1 for number in range(200)})
+    assert len(text) < 10_000
+    first = text.splitlines()[1]
+    assert first.startswith("  b0000b0000")
+    assert first.endswith("0000: missing in checkpoint_1; the target has int[]")

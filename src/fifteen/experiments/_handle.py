@@ -227,7 +227,7 @@ class Handle:
 
     def _print(self, *parts: object) -> None:
         if self.verbose and _processes.is_primary():
-            print(f"[{type(self).__name__}]", *parts, flush=True)
+            _notices.tell(" ".join([f"[{type(self).__name__}]", *map(str, parts)]))
 
 
 def _absolute(data_dir: Any) -> pathlib.Path:

@@ -1,7 +1,8 @@
-"""Warnings, which a handle with `verbose=False` keeps to itself."""
+"""What a handle says: a line for each thing done, and warnings. With `verbose=False`, nothing."""
 
 import contextlib
 import contextvars
+import sys
 import warnings
 from collections.abc import Generator
 
@@ -33,3 +34,14 @@ def warn(message: str, stacklevel: int) -> None:
     """
     if not _is_quiet.get():
         warnings.warn(message, ExperimentWarning, stacklevel=stacklevel + 1)
+
+
+def tell(line: str) -> None:
+    """Print a line for something that has been done, if it can be printed."""
+    # Done is done, also where the output is closed, its disk full, or its reader gone.
+    with contextlib.suppress(OSError, ValueError):
+        try:
+            print(line, flush=True)
+        except UnicodeEncodeError:
+            encoding = sys.stdout.encoding
+            print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)

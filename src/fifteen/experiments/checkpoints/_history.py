@@ -151,6 +151,9 @@ def as_step(step: Any) -> int:
         number = operator.index(step)
     except TypeError:
         raise CheckpointError(f"step: expected a whole number, found {step!r}") from None
+    except RuntimeError as error:
+        # Of an array that has been donated, not even the text can be had.
+        raise CheckpointError(f"step: expected a whole number, found no value: {error}") from None
     if number > _LAST_STEP:
         # Python refuses to write out an int of several thousand digits.
         raise CheckpointError(

@@ -22,9 +22,13 @@ from ._fitting import (
 )
 from ._leaves import is_static
 from ._placing import place, resolved
-from ._stored import Key, LeafInfo, StoredCheckpoint, StreamedCheckpoint
+from ._stored import Key, LeafInfo, StoredCheckpoint, StreamedCheckpoint, printable
 
 _LINES = 20
+_LONGEST_LINE = 400
+_LONGEST_ALIKE = 200
+"""Comparing names takes the square of their length."""
+
 _PYTHON = {"bool", "int", "float", "complex"}
 
 
@@ -237,8 +241,13 @@ def _likely_renames(
     # Comparing every pair takes long where everything is different, and helps nobody there.
     for key in comparison.missing[:_LINES]:
         info = info_of_target(wanted[key])
-        alike = [name for name, other in free.items() if saved[other].shape == info.shape]
-        closest = difflib.get_close_matches(_keys.name_of(key), alike[:200], n=1, cutoff=0.6)
+        alike = [
+            name
+            for name, other in free.items()
+            if saved[other].shape == info.shape and len(name) <= _LONGEST_ALIKE
+        ]
+        name = _keys.name_of(key)[: _LONGEST_ALIKE + 1]
+        closest = difflib.get_close_matches(name, alike[:200], n=1, cutoff=0.6)
         if closest:
             renames[key] = free.pop(closest[0])
     return renames
@@ -249,4 +258,12 @@ def shortened(lines: Sequence[str]) -> list[str]:
     shown = list(lines[:_LINES])
     if len(lines) > _LINES:
         shown[-1:] = [f"and {len(lines) - _LINES + 1} more of {len(lines)}"]
-    return ["  " + line for line in shown]
+    return ["  " + _cut(printable(line)) for line in shown]
+
+
+def _cut(line: str) -> str:
+    """Leave the middle of a long line out: it begins with a leaf's name, and ends with advice."""
+    if len(line) <= _LONGEST_LINE:
+        return line
+    kept = _LONGEST_LINE // 2
+    return f"{line[:kept]} … {line[-kept:]}"

@@ -131,7 +131,19 @@ def names_in(directory: pathlib.Path) -> list[str]:
 
 def damaged(path: pathlib.Path, problem: str) -> CheckpointDamagedError:
     """Return the error that says what is wrong with a file."""
-    return CheckpointDamagedError(f"{path}: {problem}; restore another step, or a copy of the file")
+    return CheckpointDamagedError(
+        f"{path}: {printable(problem)}; restore another step, or a copy of the file"
+    )
+
+
+def printable(text: str) -> str:
+    """Escape what would not be seen, or would change the terminal, as leaves may be called."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 def too_deep(path: pathlib.Path) -> CheckpointError:
@@ -153,6 +165,6 @@ def making(path: pathlib.Path, leaf: str) -> Generator[None]:
     try:
         yield
     except CheckpointError as error:
-        raise CheckpointError(f"{path}: {leaf}: {error}") from None
+        raise CheckpointError(f"{path}: {printable(leaf)}: {error}") from None
     except (AttributeError, KeyError, TypeError, ValueError, struct.error) as error:
         raise damaged(path, f"{leaf}: {error}") from None
