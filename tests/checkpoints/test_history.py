@@ -189,6 +189,42 @@ def test_a_relative_name_and_a_link_in_the_way(handle, tmp_path):
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
+def test_prefixes_that_end_with_digits(handle):
+    prefixes = ["net", "net1", "net11", "-1", 'é"1', "2", "sub/7"]
+    for number, prefix in enumerate(prefixes):
+        for step in (0, 3, 25):
+            handle.save({"of": number}, step, prefix=prefix, keep=3)
+            assert handle.steps(prefix)[-1] == step
+    for number, prefix in enumerate(prefixes):
+        assert handle.steps(prefix) == [0, 3, 25]
+        assert handle.restore(None, 25, prefix) == {"of": number}
+    assert handle.checkpoints.prefixes() == sorted(set(prefixes) - {"sub/7"})
+    handle.save({"of": 0}, 200, prefix="net")
+    assert handle.steps("net") == [200]
+    assert handle.steps("net1") == handle.steps("net11") == [0, 3, 25]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_checkpoint_of_another_prefix_is_not_replaced(handle, overwrite):
+    handle.save({"w": 1}, 0, prefix="net1")
+    with pytest.raises(
+        CheckpointExistsError, match="a checkpoint of the prefix 'net1', which step"
+    ):
+        handle.save({"w": 2}, 10, prefix="net", overwrite=overwrite)
+    handle.save({"w": 2}, 0, prefix="net")
+    handle.save({"w": 2}, 25, prefix="net")
+    with pytest.raises(CheckpointExistsError, match="a checkpoint of the prefix 'net', which step"):
+        handle.save({"w": 1}, 5, prefix="net2", overwrite=overwrite)
+    assert handle.restore(None, prefix="net1") == {"w": 1}
+    assert handle.restore(None, prefix="net") == {"w": 2}
+
+
+def test_a_file_that_was_renamed_belongs_to_its_name(handle):
+    path = handle.save({"w": 1}, 0, prefix="net1")
+    path.rename(path.with_name("other12.safetensors"))
+    assert handle.steps("other") == [12]
+
+
 def test_prefixes_are_listed(handle):
     for prefix in ("checkpoint_", "best_"):
         handle.save({"w": 1}, 1, prefix=prefix)

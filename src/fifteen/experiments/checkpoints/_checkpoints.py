@@ -77,7 +77,7 @@ class Checkpoints:
             else:
                 check()
                 path = history.path(number)
-                write = _local_save(path, target, not blocking, before_commit, tidy)
+                write = _local_save(path, history.prefix, target, not blocking, before_commit, tidy)
 
             def commit() -> None:
                 with _explained(history, number):
@@ -147,6 +147,7 @@ def _untraced() -> contextlib.AbstractContextManager[None]:
 
 def _local_save(
     path: pathlib.Path,
+    prefix: str,
     target: Any,
     own: bool,
     before_commit: Callable[[], None],
@@ -162,7 +163,7 @@ def _local_save(
         # The disk may have room for what is kept, and for no more than one beside it.
         _freeing.await_removals()
         with _directory.atomic_file(path) as file:
-            _safetensors.write(file, leaves, structure)
+            _safetensors.write(file, leaves, structure, prefix)
         tidy(path)
 
     return write
@@ -241,6 +242,13 @@ def _checked_retention(keep: Any, keep_every_n_steps: Any) -> tuple[int, int | N
 
 
 def _refuse_earlier(history: History, step: int, overwrite: bool) -> None:
+    owner = history.other_owner(step)
+    if owner is not None:
+        raise CheckpointExistsError(
+            f"{history.path(step)}: a checkpoint of the prefix {owner!r}, which step {step} of "
+            f"{history.prefix!r} would replace; choose a prefix that does not differ from another "
+            "in its last digits, such as 'net1_'"
+        )
     steps = list(history.paths())
     if steps and step <= steps[-1] and not overwrite:
         raise CheckpointExistsError(

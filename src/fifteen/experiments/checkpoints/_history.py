@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import _directory, _freeing
 from .._errors import CheckpointError, CheckpointNotFoundError, UnsafePathError
+from ._header import prefix_in
 from ._stored import SUFFIX, names_in
 
 _NAME = re.compile(rf"(?P<prefix>.*?)(?P<step>\d+)(?P<suffix>{re.escape(SUFFIX)})?", re.DOTALL)
@@ -66,13 +67,20 @@ class History:
                 digits = name[len(self.prefix) :].removesuffix(SUFFIX)
                 # A longer prefix, as in `checkpoint_best_3`, is another history.
                 is_step = digits.isascii() and digits.isdecimal() and str(int(digits)) == digits
-                if is_step and (int(digits) not in found or match["suffix"]):
+                counts = is_step and (int(digits) not in found or match["suffix"])
+                if counts and _owner(self.directory / name, self.prefix) == self.prefix:
                     found[int(digits)] = self.directory / name
         return dict(sorted(found.items()))
 
     def path(self, step: int) -> pathlib.Path:
         """Return where our file of a step lies."""
         return self.directory / f"{self.prefix}{step}{SUFFIX}"
+
+    def other_owner(self, step: int) -> str | None:
+        """Return another prefix whose checkpoint lies where one of this step would; or None."""
+        path = self.path(step)
+        owner = _owner(path, self.prefix) if os.path.lexists(path) else self.prefix
+        return None if owner == self.prefix else owner
 
     def find(self, step: Any) -> pathlib.Path:
         """Return where the checkpoint of a step lies, or of the latest one.
@@ -116,6 +124,22 @@ class History:
             _freeing.remove_soon(place)
 
 
+def _owner(path: pathlib.Path, prefix: str) -> str:
+    """Return the prefix of a checkpoint by whose name it may be another one than a given prefix.
+
+    Of what others have written, nobody can tell.
+    """
+    name = path.name.removesuffix(SUFFIX)
+    shortest = name.rstrip("0123456789")
+    is_certain = prefix == shortest and len(name) == len(prefix) + 1
+    if is_certain or not path.name.endswith(SUFFIX):
+        return prefix
+    told = prefix_in(path)
+    # Somebody may have renamed the file.
+    fits = told is not None and re.fullmatch(rf"{re.escape(told)}[0-9]+", name, re.DOTALL)
+    return told if told is not None and fits else shortest
+
+
 def _may_be_checkpoint(path: pathlib.Path) -> bool:
     """Whether what lies there may be removed as a checkpoint: somebody's own folder may not."""
     if path.is_symlink() or not path.is_dir():
@@ -135,7 +159,7 @@ def prefixes_in(directory: pathlib.Path) -> list[str]:
     for name in names_in(directory):
         match = _NAME.fullmatch(name)
         if match and (match["suffix"] or name.startswith("checkpoint")):
-            found.add(match["prefix"])
+            found.add(_owner(directory / name, match["prefix"]))
     return sorted(found)
 
 
