@@ -217,6 +217,42 @@ def test_jax_dataclasses(round_trip):
     assert round_trip(State({"w": jnp.ones(3)}, 4, "mine")).name == "mine"
 
 
+def test_jax_dataclasses_are_known_by_their_fields(handle, tmp_path):
+    jax_dataclasses = pytest.importorskip("jax_dataclasses")
+
+    @jax_dataclasses.pytree_dataclass
+    class Before:
+        name: jax_dataclasses.Static[Any]
+        w: Any
+        b: Any
+        rest: Any = None
+
+    @jax_dataclasses.pytree_dataclass
+    class After:
+        b: Any
+        new: Any
+        w: Any
+        rest: Any = None
+
+    shared = jnp.ones(2)
+    for name in ("x", np.zeros(2)):  # An array as a static field cannot be hashed.
+        before = [Before(name, w=shared, b=shared, rest={"c": Before("y", 1, 2)})]
+        handle.save(before, overwrite=True)
+        assert list(handle.leaves()) == ["0/w", "0/b", "0/rest/c/w", "0/rest/c/b"]
+        assert handle.restore(None)[0]["rest"] == {"c": {"w": 1, "b": 2, "rest": None}}
+    before = [Before("x", w=jnp.ones(2), b=jnp.zeros(2))]
+    handle.save(before, overwrite=True)
+    with pytest.warns(match="0/new: missing"):
+        (after,) = handle.restore([After(jnp.ones(2), 3, jnp.zeros(2))], partial=True)
+    np.testing.assert_array_equal(after.w, before[0].w)
+    np.testing.assert_array_equal(after.b, before[0].b)
+    # As version 0.1 wrote it, and Orbax does.
+    handle.save([{"0": jnp.ones(2), "1": jnp.zeros(2)}], overwrite=True)
+    (restored,) = handle.restore([Before("x", jnp.zeros(2), jnp.ones(2))], strict=True)
+    np.testing.assert_array_equal(restored.w, jnp.ones(2))
+    np.testing.assert_array_equal(restored.b, jnp.zeros(2))
+
+
 def test_penzai(round_trip):
     pytest.importorskip("penzai")
     from penzai import pz

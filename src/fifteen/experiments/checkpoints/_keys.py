@@ -1,6 +1,7 @@
 """The names of a pytree's leaves, and its shape in dicts and lists."""
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -21,6 +22,7 @@ _RESERVED = "__metadata__"
 digit, it is free."""
 
 _DICT_KEY = jax.tree_util.DictKey
+_NUMBER = jax.tree_util.FlattenedIndexKey
 
 _ROOT = "~"
 """The name of a pytree that is a single leaf. No escaped key is a lone tilde."""
@@ -43,8 +45,13 @@ def key_of(name: str) -> Key:
     return tuple(part.replace("~1", "/").replace("~0", "~") for part in name.split("/"))
 
 
-def flatten(tree: Any) -> tuple[list[Key], list[Any], Any]:
+def flatten(tree: Any, by_fields: bool = True) -> tuple[list[Key], list[Any], Any]:
     """Return the keys and the leaves of a pytree, and its definition.
+
+    Args:
+        tree: the pytree.
+        by_fields: name the children of a dataclass by its fields also where it is registered
+            without key paths, as jax_dataclasses does it. To JAX and Orbax they are numbered.
 
     Raises:
         CheckpointError: two leaves have the same key, as `{1: x, "1": y}` would.
@@ -56,6 +63,13 @@ def flatten(tree: Any) -> tuple[list[Key], list[Any], Any]:
         tuple([str(entry.key) if type(entry) is _DICT_KEY else _part(entry) for entry in path])
         for path, _ in pairs
     ]
+    if by_fields and _NUMBER in {type(entry) for path, _ in pairs for entry in path}:
+        keys = _remembering(
+            lambda known: _fields_of_definition(known, tuple(keys)),
+            lambda stand_in: list(_walk(stand_in, ())),
+            tree,
+            definition,
+        )
     if len(set(keys)) < len(keys):
         counts = collections.Counter(keys)
         repeated = sorted(name_of(key) for key, count in counts.items() if count > 1)
@@ -66,35 +80,22 @@ def flatten(tree: Any) -> tuple[list[Key], list[Any], Any]:
     return keys, [leaf for _, leaf in pairs], definition
 
 
-def keys_by_fields(tree: Any, definition: Any) -> list[Key]:
-    """Return the keys of a pytree with field names where JAX knows only numbers.
-
-    A dataclass that is registered without key paths, as jax_dataclasses does it, has numbered
-    children to JAX and so in our files and in Orbax's. Flax names them by their fields.
-    """
-    return _remembering(
-        lambda known: list(_walk_by_fields(_hollow(known), ())),
-        lambda whole: list(_walk_by_fields(whole, ())),
-        tree,
-        definition,
-    )
-
-
-def _walk_by_fields(node: Any, parents: Key) -> Iterator[Key]:
-    pairs, _ = jax.tree.flatten_with_path(node, is_leaf=lambda other: other is not node)
-    if len(pairs) == 1 and not pairs[0][0]:
+def _walk(node: Any, parents: Key) -> Iterator[Key]:
+    children = _children(node, by_fields=True)
+    if children is None:
         yield parents
         return
-    fields = dataclasses.fields(node) if dataclasses.is_dataclass(node) else ()
-    for (entry, *_), child in pairs:
-        part = _part(entry)
-        if isinstance(entry, jax.tree_util.FlattenedIndexKey):
-            names = (field.name for field in fields if getattr(node, field.name, None) is child)
-            part = next(names, part)
-        yield from _walk_by_fields(child, (*parents, part))
+    for part, child in children:
+        yield from _walk(child, (*parents, part))
 
 
-def structure(tree: Any, definition: Any, statics: tuple[bool, ...], keys: Sequence[Key]) -> str:
+def structure(
+    tree: Any,
+    definition: Any,
+    statics: tuple[bool, ...],
+    keys: Sequence[Key],
+    by_fields: bool = True,
+) -> str:
     """Describe a pytree in JSON: a dict, a list, a null, or the number of a leaf.
 
     Lists and tuples are lists; everything else with children is a dict by the names of `Key`. A
@@ -106,10 +107,11 @@ def structure(tree: Any, definition: Any, statics: tuple[bool, ...], keys: Seque
         statics: for each leaf whether it is a part of the program, which stands as a null and
             has no number.
         keys: its leaves' keys.
+        by_fields: as `flatten` was told.
     """
     return _remembering(
-        lambda known: _structure_of_definition(known, statics, tuple(keys)),
-        lambda whole: _structure(whole, statics),
+        lambda known: _structure_of_definition(known, statics, tuple(keys), by_fields),
+        lambda stand_in: _structure(stand_in, statics, by_fields),
         tree,
         definition,
     )
@@ -125,22 +127,31 @@ def _remembering(
         raise
     except Exception:
         # The definition cannot be hashed, or a node refuses to hold anything but its own leaves.
+        with contextlib.suppress(Exception):
+            tree = _hollow(definition)
         return by_tree(tree)
 
 
 # A definition holds what is static in a pytree, such as a whole model, so that few are kept.
 @functools.lru_cache(maxsize=2)
 def _structure_of_definition(
-    definition: Any, statics: tuple[bool, ...], names: tuple[Key, ...]
+    definition: Any, statics: tuple[bool, ...], names: tuple[Key, ...], by_fields: bool
 ) -> str:
     # Definitions are equal where keys are, which need not be called alike.
     del names
-    return _structure(_hollow(definition), statics)
+    return _structure(_hollow(definition), statics, by_fields)
+
+
+@functools.lru_cache(maxsize=2)
+def _fields_of_definition(definition: Any, names: tuple[Key, ...]) -> list[Key]:
+    del names
+    return list(_walk(_hollow(definition), ()))
 
 
 def forget() -> None:
     """Let go of the definitions that are remembered."""
     _structure_of_definition.cache_clear()
+    _fields_of_definition.cache_clear()
 
 
 def _hollow(definition: Any) -> Any:
@@ -166,14 +177,14 @@ def _part(entry: Any) -> str:
     return str(entry)
 
 
-def _structure(tree: Any, statics: tuple[bool, ...]) -> str:
+def _structure(tree: Any, statics: tuple[bool, ...], by_fields: bool) -> str:
     is_static = iter(statics)
     number = itertools.count()
 
     def describe(node: Any) -> Any:
         if node is None:
             return None
-        children = _children(node)
+        children = _children(node, by_fields)
         if children is None:
             return None if next(is_static) else next(number)
         described = [(part, describe(child)) for part, child in children]
@@ -199,12 +210,23 @@ def _dump(described: Any) -> str:
     return json.dumps(described, separators=(",", ":"))
 
 
-def _children(node: Any) -> list[tuple[str, Any]] | None:
+def _children(node: Any, by_fields: bool) -> list[tuple[str, Any]] | None:
     """Return a node's children by name, or None for a leaf."""
     pairs, _ = jax.tree.flatten_with_path(node, is_leaf=lambda other: other is not node)
     if len(pairs) == 1 and not pairs[0][0] and pairs[0][1] is node:
         return None
-    return [(_part(path[0]), child) for path, child in pairs]
+    children = [(_part(path[0]), child) for path, child in pairs]
+    is_numbered = bool(pairs) and type(pairs[0][0][0]) is _NUMBER
+    if not (by_fields and is_numbered and dataclasses.is_dataclass(node)):
+        return children
+    fields = {field.name: getattr(node, field.name, None) for field in dataclasses.fields(node)}
+    named: list[tuple[str, Any]] = []
+    for part, child in children:
+        name = next((name for name, value in fields.items() if value is child), part)
+        # The same array may stand in two fields, whose order is that of the children.
+        fields.pop(name, None)
+        named.append((name, child))
+    return named
 
 
 def nest(described: Any, leaves: Sequence[Any]) -> Any:

@@ -45,8 +45,9 @@ def restore(target: Any, stored: StoredCheckpoint, strict: bool, partial: bool) 
     keys, leaves, definition = _keys.flatten(target)
     saved = stored.leaves
     if not saved.keys() <= set(keys):
-        by_fields = _keys.keys_by_fields(target, definition)
-        keys = by_fields if saved.keys() <= set(by_fields) else keys
+        # Orbax numbers what has no key paths of its own, as version 0.1 of this package did.
+        numbered, _, _ = _keys.flatten(target, by_fields=False)
+        keys = max(keys, numbered, key=lambda keys: len(saved.keys() & set(keys)))
     wanted = _resolved(stored, dict(zip(keys, leaves, strict=True)))
     comparison = _compare(wanted, saved)
     if not partial and (comparison.missing or comparison.unexpected):

@@ -109,9 +109,10 @@ def encode(target: Any) -> Encoded:
     Raises:
         CheckpointError: lists each leaf that cannot be saved.
     """
-    keys, values, definition = _keys.flatten(target)
+    # Under fields' names Orbax would not find the children of a dataclass without key paths.
+    keys, values, definition = _keys.flatten(target, by_fields=False)
     statics = tuple(_leaves.is_static(value) for value in values)
-    structure = _keys.structure(target, definition, statics, keys)
+    structure = _keys.structure(target, definition, statics, keys, by_fields=False)
     dynamic = [
         (key, value)
         for key, value, is_static in zip(keys, values, statics, strict=True)

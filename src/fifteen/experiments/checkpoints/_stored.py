@@ -3,7 +3,8 @@
 A leaf is named by its key: a tuple with one text for each level of the pytree above it. A dict's
 key, an attribute's and a namedtuple's field name, and the index in a list, tuple or custom node
 stand as their `str`. Flax's state dicts, Orbax's key paths and our files all come down to that,
-so that a state saved by one is found by the names of the other. A pytree that is a single leaf
+so that a state saved by one is found by the names of the other. A dataclass without key paths has
+its fields' names in ours and in flax's, and numbers in Orbax's. A pytree that is a single leaf
 has the empty key.
 """
 
