@@ -41,24 +41,25 @@ def write(file: io.FileIO, leaves: Sequence[tuple[Key, Leaf]], structure: str, p
     header, tensors, numbers = _header.compose(leaves, structure, prefix)
     checksums = [0] * len(tensors)
     batches = _batches(tensors, numbers)
-    first = next(batches, [])
+    batch: list[tuple[int, memoryview]] | None = next(batches, [])
     following = next(batches, None)
     if following is None:
-        _add_checksums(checksums, first)
-        _write_all(file, [_header.seal(header, checksums), *(block for _, block in first)])
+        _add_checksums(checksums, batch)
+        _write_all(file, [_header.seal(header, checksums), *(block for _, block in batch)])
         return
     file.seek(len(header))
     # No pool of `concurrent.futures`, which is closed before the interpreter, as it exits, waits
     # for the thread that saves.
     beside = Background("checksums of a checkpoint")
-    batch: list[tuple[int, memoryview]] | None = first
     while batch is not None:
         beside.start(functools.partial(_add_checksums, checksums, batch))
         try:
             _write_all(file, [block for _, block in batch])
         finally:
             beside.wait()
-        batch, following = following, next(batches, None)
+        # What has been written is let go of before more is taken.
+        batch = following
+        following = next(batches, None)
     os.pwrite(file.fileno(), _header.seal(header, checksums), 0)
 
 
