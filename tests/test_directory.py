@@ -71,22 +71,30 @@ class TestAtomicFile:
         assert calls == ["fsync", "replace", "fsync"]
 
 
-def start_writer(tmp_path):
+def start_writer(tmp_path, before="pass", stdin=None):
     """Start a process that is in the middle of writing `tmp_path / "a"`."""
-    script = """
-        import pathlib, sys, time
+    script = f"""
+        import os, pathlib, sys, time
         from fifteen.experiments import _directory
         with _directory.atomic_file(pathlib.Path(sys.argv[1]) / "a") as file:
             file.write(b"half")
+            {before}
             print("ready", flush=True)
             time.sleep(60)
     """
     writer = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)],
+        stdin=stdin,
         stdout=subprocess.PIPE,
     )
     assert writer.stdout.readline() == b"ready\n"
     return writer
+
+
+def end(writer):
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    writer.stdout.close()
 
 
 def test_leftovers_go_once_their_writer_is_dead(tmp_path):
@@ -95,12 +103,25 @@ def test_leftovers_go_once_their_writer_is_dead(tmp_path):
         assert _directory.remove_leftovers(tmp_path) == []
         assert len(list(tmp_path.iterdir())) == 1
     finally:
-        writer.send_signal(signal.SIGKILL)
-        writer.wait()
-        writer.stdout.close()
+        end(writer)
     removed = _directory.remove_leftovers(tmp_path)
     assert [_directory.is_temporary(path.name) for path in removed] == [True]
     assert tree(tmp_path) == []
+
+
+def test_a_child_of_the_writer_does_not_keep_its_leftovers(tmp_path):
+    reading, writing = os.pipe()
+    try:
+        # The child ends with this test, which has the other end of what it reads from.
+        fork = "if not os.fork(): os.read(0, 1); file.close(); os._exit(0)"
+        writer = start_writer(tmp_path, fork, stdin=reading)
+        assert _directory.remove_leftovers(tmp_path) == []
+        end(writer)
+        (removed,) = _directory.remove_leftovers(tmp_path)
+        assert _directory.is_temporary(removed.name)
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 def test_directories_are_held_too(tmp_path):

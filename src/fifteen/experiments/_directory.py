@@ -3,15 +3,12 @@
 The one room that talks to a file system, so that directories elsewhere than on a local disk
 can come in here.
 
-A temporary is a hidden name beside its destination, `.NAME.RANDOM.fifteen-tmp`. Its writer holds
-an exclusive `flock` on it for as long as it is being written, and the kernel drops the lock when
-the writer dies, however it dies. So a temporary that can be locked is a leftover and may go, and
-no process id has to be compared, which would say nothing on a shared disk or after a reboot.
+A temporary is a hidden name beside its destination, `.NAME.RANDOM.fifteen-tmp`. Its writer holds a
+lock on it for as long as it is being written; one that can be locked is a leftover, and may go.
 """
 
 import contextlib
 import errno
-import fcntl
 import io
 import os
 import pathlib
@@ -20,12 +17,11 @@ import shutil
 import stat
 from collections.abc import Generator
 
+from . import _locking
 from ._errors import UnsafePathError
 
 _TEMPORARY_SUFFIX = ".fifteen-tmp"
 _REPLACEMENT_SUFFIX = ".fifteen-new"
-_FILE_MODE = 0o666
-"""What a new file may be used for before the user's umask takes its bits away, as `open` does."""
 
 
 @contextlib.contextmanager
@@ -41,7 +37,7 @@ def atomic_file(path: pathlib.Path) -> Generator[io.FileIO]:
         and the destination is as it was.
     """
     temporary = temporary_beside(path)
-    with _create_locked(temporary) as file:
+    with _locking.create(temporary) as file:
         try:
             yield file
             os.fsync(file.fileno())
@@ -71,7 +67,7 @@ def remove_leftovers(directory: pathlib.Path) -> list[pathlib.Path]:
         path = directory / name
         # A replacement that has not begun is one that its writer has not told anybody of.
         is_leftover = is_temporary(name) or _is_replacement(name)
-        if is_leftover and not _finish_replacement(path) and _remove_if_unlocked(path):
+        if is_leftover and not _finish_replacement(path) and _locking.remove_if_free(path):
             removed.append(path)
     return removed
 
@@ -87,7 +83,7 @@ def replace_directory(new: pathlib.Path, path: pathlib.Path) -> None:
         new: the new directory, on the same file system.
         path: what it is to be called. Nothing need be there.
     """
-    with _hold(new):
+    with _locking.hold(new):
         if not os.path.lexists(path):
             new.rename(path)
         else:
@@ -110,7 +106,7 @@ def locked_directory(path: pathlib.Path) -> Generator[None]:
             the lock is gone.
     """
     path.mkdir()
-    with _hold(path):
+    with _locking.hold(path):
         yield
 
 
@@ -157,7 +153,7 @@ def make_directory(path: pathlib.Path) -> bool:
 def create_exclusive(path: pathlib.Path) -> io.FileIO:
     """Create a file that must not exist yet, for appending; unbuffered."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-    return io.FileIO(os.open(path, flags, _FILE_MODE), "a")
+    return io.FileIO(os.open(path, flags, _locking.FILE_MODE), "a")
 
 
 def remove(path: pathlib.Path) -> None:
@@ -171,7 +167,7 @@ def remove(path: pathlib.Path) -> None:
             path.unlink()
             return
         # Held while it is deleted, so that no other process cleans up beside us.
-        with _hold(path):
+        with _locking.hold(path):
             doomed = temporary_beside(path)
             path.rename(doomed)
             sync_directory(path.parent)
@@ -301,50 +297,3 @@ def _scan(directory: pathlib.Path) -> list[str]:
         return os.listdir(directory)
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-@contextlib.contextmanager
-def _hold(path: pathlib.Path) -> Generator[None]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _create_locked(path: pathlib.Path) -> io.FileIO:
-    """Create and lock a temporary; again, if a cleaner got between the two."""
-    while True:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        file = io.FileIO(os.open(path, flags, _FILE_MODE), "r+")
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if _is_at(file, path):
-            return file
-        file.close()
-
-
-def _is_at(file: io.FileIO, path: pathlib.Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
-    except FileNotFoundError:
-        return False
-
-
-def _remove_if_unlocked(path: pathlib.Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    except OSError:
-        # Its writer lives, or another cleaner was faster, or it is not ours to remove.
-        return False
-    finally:
-        os.close(descriptor)
-    return True

@@ -1,0 +1,93 @@
+"""Locks on what is being written, which tell a dead writer's leftover from a living one's work.
+
+A writer holds an exclusive `flock` for as long as it writes, and the kernel drops the lock when
+the writer dies, however it dies. No process id has to be compared, which would say nothing on a
+shared disk or after a reboot. A forked child, such as a data loader's, has no part in its parent's
+locks: it may live on when the parent is killed.
+"""
+
+import contextlib
+import fcntl
+import io
+import os
+import pathlib
+import shutil
+import stat
+from collections.abc import Generator
+
+FILE_MODE = 0o666
+"""What a new file may be used for before the user's umask takes its bits away, as `open` does."""
+
+_held: set[int] = set()
+"""The descriptors by which this process holds its locks."""
+
+
+@contextlib.contextmanager
+def hold(directory: pathlib.Path) -> Generator[None]:
+    """Hold the lock of a directory."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _held.add(descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        _held.discard(descriptor)
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def create(path: pathlib.Path) -> Generator[io.FileIO]:
+    """Create a file and hold its lock; again, if a cleaner got between the two."""
+    while True:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with io.FileIO(os.open(path, flags, FILE_MODE), "r+") as file:
+            descriptor = file.fileno()
+            _held.add(descriptor)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if _is_at(file, path):
+                    yield file
+                    return
+            finally:
+                _held.discard(descriptor)
+
+
+def remove_if_free(path: pathlib.Path) -> bool:
+    """Remove a file or directory of which nobody holds the lock; return whether it was."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    except OSError:
+        # Its writer lives, or another cleaner was faster, or it is not ours to remove.
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _is_at(file: io.FileIO, path: pathlib.Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _let_go_in_child() -> None:
+    if not _held:
+        return
+    # Their numbers stay taken, since the child's copies of the files will close them.
+    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for descriptor in _held:
+        os.dup2(nothing, descriptor, inheritable=False)
+    os.close(nothing)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)
