@@ -146,6 +146,36 @@ def test_a_file_of_one_process_goes_onto_the_devices_of_several(run, tmp_path):
     run(script, 4)
 
 
+@pytest.mark.parametrize("by", [1, 4])
+def test_a_target_on_the_devices_of_some_of_the_processes(run, tmp_path, by):
+    tree = """
+    def tree_over(mesh, by=np.arange):
+        rows, everywhere = NamedSharding(mesh, P("x")), NamedSharding(mesh, P())
+        def put(array, sharding):
+            return jax.make_array_from_callback(
+                array.shape, sharding, lambda index: array[index], dtype=array.dtype)
+        def made(make, sharding):
+            return jax.jit(make, out_shardings=sharding)()
+        return {
+            "w": put(by(8).astype(np.float32), rows),
+            "float8": put(by(8).astype(jnp.float8_e4m3fnuz), rows),
+            "empty": put(np.zeros((0, 3), np.int8), everywhere),
+            "scalar": put(np.asarray(by(3)[1], jnp.bfloat16), everywhere),
+            "weak": made(lambda: jnp.broadcast_to(jnp.asarray(float(by(3)[2])), (8,)), rows),
+            "key": made(lambda: jax.random.key(int(by(3)[1])), everywhere),
+            "keys": made(lambda: jax.random.split(jax.random.key(int(by(3)[1])), 8), rows),
+        }
+    """
+    run(tree + "save(tree_over(mesh), 3)", by)
+    script = """
+    some = Mesh(np.array(jax.devices()[:2]), ("x",))
+    found = restore(tree_over(some, np.zeros))
+    assert_same(found, tree_over(some))
+    assert found["weak"].weak_type
+    """
+    run(tree + script, 4)
+
+
 @pytest.mark.parametrize("count", [2, 4])
 def test_saved_by_one_restored_and_saved_by_many_restored_by_one(run, tmp_path, count):
     run("save(state(), 3)", 1)

@@ -20,6 +20,8 @@ from ._stored import Key, LeafInfo, damaged
 
 Spec = dict[str, Any]
 
+_NOWHERE = "on no device of this process"
+
 
 @dataclasses.dataclass(frozen=True)
 class OpenArray:
@@ -134,6 +136,9 @@ def _start(request: Request) -> dict[str, Any]:
     store, sharding = request.array.store, request.sharding
     if sharding is None:
         return {"": store.read()}
+    if not sharding.addressable_devices:
+        # Only the dtype is needed, which a part without elements has as well.
+        return {_NOWHERE: store[(slice(0, 0),) * len(store.shape)].read()}
     # Devices that hold the same part share one reading.
     indices = sharding.addressable_devices_indices_map(tuple(store.shape)).values()
     return {name: store[index].read() for name, index in {str(i): i for i in indices}.items()}
@@ -142,6 +147,9 @@ def _start(request: Request) -> dict[str, Any]:
 def _assembled(
     shape: tuple[int, ...], sharding: jax.sharding.Sharding, parts: Mapping[str, Any]
 ) -> jax.Array:
+    if not sharding.addressable_devices:
+        dtype = parts[_NOWHERE].dtype
+        return jax.make_array_from_single_device_arrays(shape, sharding, [], dtype=dtype)
     return jax.make_array_from_callback(shape, sharding, lambda index: parts[str(index)])
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import _foreign_arrays, _keys
+from ._fitting import as_held
 from ._foreign_arrays import OpenArray, Request
 from ._leaves import dtype_named, keys_from
 from ._orbax_encoding import FILE, EncodedLeaf, decode, description_from
@@ -100,7 +101,7 @@ def _value(leaf: EncodedLeaf, data: Any, target: Any) -> Any:
     if description is not None and "empty" in description:
         empty = np.empty(leaf.info.shape, dtype_named(str(description["empty"])))
         sharding = sharding_over_processes(target, leaf.info.shape)
-        return empty if sharding is None else spread(empty, sharding)
+        return empty if sharding is None else spread(as_held(empty), sharding)
     if leaf.stored is None or (description is not None and "dtype" in description):
         return decode(data, description)
     if description is not None and "scalar" in description:

@@ -57,14 +57,17 @@ def spread(value: Any, sharding: jax.sharding.Sharding) -> jax.Array:
     one, which no NaN ever is.
 
     Args:
-        value: a NumPy array that each process holds whole, or an array that is spread over the
-            same devices.
+        value: a NumPy array that each process holds whole, in a dtype that JAX has; or an array
+            that is spread over the same devices.
         sharding: where it goes.
     """
     if isinstance(value, jax.Array) and not value.is_fully_addressable:
         return value if value.sharding == sharding else jax.device_put(value, sharding)
     array: HostArray = np.asarray(value)
-    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+    # A process that has none of the devices could not tell the dtype from what is put there.
+    return jax.make_array_from_callback(
+        array.shape, sharding, lambda index: array[index], dtype=array.dtype
+    )
 
 
 def _replicated(sharding: jax.sharding.Sharding) -> jax.sharding.Sharding:
