@@ -176,6 +176,50 @@ def test_a_target_on_the_devices_of_some_of_the_processes(run, tmp_path, by):
     run(tree + script, 4)
 
 
+@pytest.mark.filterwarnings("ignore")  # Of Orbax, which are none of our business.
+def test_a_shape_that_does_not_divide_is_held_whole_by_each_device(run, tmp_path):
+    import flax.serialization
+    import orbax.checkpoint as ocp
+    from orbax.checkpoint.experimental import v1
+
+    arrays = """
+    arrays = {"v": np.arange(6, dtype=np.float32), "lower": np.arange(3.0), "weak": np.full((), 2, np.float32)}
+    keys = {"keys": jax.random.split(jax.random.key(1), 6)}
+    """
+    run(arrays + "save(arrays | keys, 1)", 1)
+    run(arrays + "save(arrays | keys, 2)", 2)
+    names: dict = {"np": np, "jax": jax}
+    exec(textwrap.dedent(arrays), names)
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "checkpoint_3", names["arrays"] | names["keys"])
+    v1.save(tmp_path / "checkpoint_4", names["arrays"])
+    (tmp_path / "checkpoint_5").write_bytes(flax.serialization.to_bytes(names["arrays"]))
+    script = """
+    import warnings
+    rows, everywhere = NamedSharding(mesh, P("x")), NamedSharding(mesh, P())
+    target = {
+        "v": spread(np.zeros(8, np.float32), P("x")),
+        "lower": spread(np.zeros((8, 3), np.float32), P("x", None)),
+        "weak": jax.jit(lambda: jnp.broadcast_to(1.0, (8,)), out_shardings=rows)(),
+        "keys": jax.jit(lambda: jax.random.split(jax.random.key(0), 8), out_shardings=rows)(),
+    }
+    for step in range(1, 6):
+        if step == 4:
+            del target["keys"], keys["keys"]
+        with warnings.catch_warnings(record=True, action="always") as caught:
+            found = restore(target, step, strict=False)
+        assert "v: target has shape (8,), checkpoint_" in str(caught[0].message), caught
+        assert found["weak"].weak_type
+        for name, value in (arrays | keys).items():
+            assert found[name].sharding.is_equivalent_to(everywhere, value.ndim), (step, name)
+            local = found[name].addressable_data(1)
+            if name == "keys":
+                value, local = jax.random.key_data(value), jax.random.key_data(local)
+            np.testing.assert_array_equal(local, np.asarray(value, local.dtype), strict=True)
+    """
+    run(arrays + script)
+
+
 @pytest.mark.parametrize("count", [2, 4])
 def test_saved_by_one_restored_and_saved_by_many_restored_by_one(run, tmp_path, count):
     run("save(state(), 3)", 1)

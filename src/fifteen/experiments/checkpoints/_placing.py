@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._fitting import ON_DEVICES, PYTHON_NUMBERS, DoesNotFit
-from ._spreading import fits, sharding_of_key_data, spread
+from ._spreading import fits, sharding_of_key_data, sharding_over_processes, spread
 
 
 def resolved(target: Any) -> Any:
@@ -90,8 +90,10 @@ def _destination(target: Any, shape: tuple[int, ...]) -> Any:
         (device,) = target.sharding.device_set
         return device
     sharding = target.sharding
+    if sharding is None or shape == target.shape or fits(sharding, shape):
+        return sharding
     # A shape that differs from the target's may not divide among its devices.
-    return sharding if sharding is None or shape == target.shape or fits(sharding, shape) else None
+    return sharding_over_processes(target, shape)
 
 
 @contextlib.contextmanager

@@ -42,7 +42,8 @@ def sharding_of_key_data(
         sharding: where the keys go.
         axes: how many the data has.
     """
-    if isinstance(target, jax.Array) and not target.is_deleted() and target.ndim + 1 == axes:
+    is_there = isinstance(target, jax.Array) and not target.is_deleted()
+    if is_there and target.sharding == sharding and target.ndim + 1 == axes:
         return jax.random.key_data(target).sharding
     if not isinstance(sharding, jax.sharding.NamedSharding):
         return _replicated(sharding)
