@@ -127,6 +127,26 @@ def test_namedtuples_as_the_first_versions_wrote_them(tmp_path):
     assert_same(restore(tmp_path, {"opt": adam}), {"opt": adam})
 
 
+@pytest.mark.parametrize(
+    ("fields", "values"),
+    [
+        (np.arange(3.0), np.ones(3)),
+        ([np.ones(2)], [np.zeros(2)]),
+        (["x", "y"], [np.ones(2)]),
+        (["x y"], [np.ones(2)]),
+        (["x", "x"], [np.ones(2), np.ones(2)]),
+        ({"0": "x", "2": "y"}, {"0": np.ones(2), "2": np.ones(2)}),
+        ({"0": "x"}, {"1": np.ones(2)}),
+        (["x"], 3.5),
+    ],
+    ids=repr,
+)
+def test_what_is_called_like_the_parts_of_a_namedtuple_is_none(tmp_path, fields, values):
+    target = {"name": "heat", "fields": fields, "values": values}
+    save(tmp_path, target)
+    assert_same(restore(tmp_path, target), target)
+
+
 @pytest.mark.parametrize("length", [0, 1, 5, 40, -1])
 def test_a_file_cut_short_is_damaged(tmp_path, length):
     save(tmp_path, {"a": np.arange(100), "b": 3})

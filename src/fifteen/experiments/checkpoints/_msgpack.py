@@ -153,13 +153,29 @@ def _normal(tree: Any) -> Any:
         if _CHUNKED in known:
             chunks = _in_order(known["chunks"])
             return np.concatenate(chunks).reshape([int(n) for n in _in_order(known["shape"])])
-        if set(known) == {"name", "fields", "values"} and isinstance(known["name"], str):
+        if _is_namedtuple(known):
             fields, values = _in_order(known["fields"]), _in_order(known["values"])
-            return {str(field): _normal(value) for field, value in zip(fields, values, strict=True)}
+            return {field: _normal(value) for field, value in zip(fields, values, strict=True)}
         return {str(key): _normal(value) for key, value in known.items()}
     if isinstance(tree, list):
         return [_normal(value) for value in cast(list[Any], tree)]
     return tree
+
+
+def _is_namedtuple(known: Mapping[Any, Any]) -> bool:
+    """Whether flax has written a namedtuple; somebody's own dict may have the same keys."""
+    if set(known) != {"name", "fields", "values"}:
+        return False
+    fields, values = known["fields"], known["values"]
+    if not isinstance(fields, dict) or not isinstance(values, dict):
+        return False
+    names = list(cast(dict[Any, Any], fields).values())
+    numbers = {str(number) for number in range(len(names))}
+    return (
+        numbers == set(cast(Any, fields)) == set(cast(Any, values))
+        and len(set(map(str, names))) == len(names)
+        and all(isinstance(name, str) and name.isidentifier() for name in [known["name"], *names])
+    )
 
 
 def _in_order(numbered: Mapping[str, Any]) -> list[Any]:
