@@ -120,6 +120,24 @@ def test_arrays_that_are_missing_are_told(saved):
         saved.restore(None)
 
 
+@pytest.mark.parametrize("zarr3", [False, True])
+def test_a_chunk_that_is_missing_is_no_zeros(handle, zarr3):
+    handler = ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_zarr3=zarr3)
+    with ocp.Checkpointer(handler) as checkpointer:
+        checkpointer.save(handle.directory / "checkpoint_3", {"w": np.ones(3), "z": np.zeros(3)})
+    assert handle.restore(None)["z"].tolist() == [0, 0, 0]
+    (chunk,) = handle.directory.glob("checkpoint_3/w/**/0")
+    chunk.unlink()
+    with pytest.raises(CheckpointDamagedError, match="checkpoint_3: w: .*missing"):
+        handle.restore({"w": np.zeros(3), "z": np.ones(3)})
+    # Orbax used to leave out what is zero, and then does not say that all is there.
+    description = handle.directory / "checkpoint_3" / "_METADATA"
+    key = '"store_array_data_equal_to_fill_value": true'
+    assert key in description.read_text()
+    description.write_text(description.read_text().replace(key, key.replace("true", "false")))
+    assert handle.restore(None)["w"].tolist() == [0, 0, 0]
+
+
 def test_a_directory_of_somebody_else_is_told(handle):
     (handle.directory / "checkpoint_3" / "images").mkdir(parents=True)
     with pytest.raises(CheckpointDamagedError, match="Orbax has not written"):

@@ -36,16 +36,26 @@ def plain(directory: pathlib.Path) -> Spec:
     return {"driver": "zarr", "kvstore": {"driver": "file", "path": f"{directory}/"}}
 
 
-def in_directory(directory: pathlib.Path, name: str, zarr3: bool) -> Spec:
-    """Describe an array by its name in an Orbax directory."""
-    driver = "zarr3" if zarr3 else "zarr"
-    base = {"driver": "file", "path": f"{directory}/"}
+def in_directory(directory: pathlib.Path, name: str, zarr3: bool, has_all_chunks: bool) -> Spec:
+    """Describe an array by its name in an Orbax directory.
+
+    Args:
+        directory: holds the arrays.
+        name: what Orbax calls this one.
+        zarr3: whether that is the version of the format.
+        has_all_chunks: whether a chunk that is not there is lost; Orbax used to leave out those
+            in which all is zero.
+    """
+    spec = {
+        **plain(directory / name),
+        "driver": "zarr3" if zarr3 else "zarr",
+        "fill_missing_data_reads": not has_all_chunks,
+    }
     if (directory / "manifest.ocdbt").exists():
-        return {
-            "driver": driver,
-            "kvstore": {"driver": "ocdbt", "base": base, "path": f"{name}/" if name else ""},
-        }
-    return {**plain(directory / name), "driver": driver}
+        base = {"driver": "file", "path": f"{directory}/"}
+        path = f"{name}/" if name else ""
+        return {**spec, "kvstore": {"driver": "ocdbt", "base": base, "path": path}}
+    return spec
 
 
 def open_all(path: pathlib.Path, specs: Mapping[Key, Spec]) -> dict[Key, OpenArray]:

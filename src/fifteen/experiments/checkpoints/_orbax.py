@@ -27,6 +27,7 @@ from ._stored import Key, LeafInfo, StoredCheckpoint, damaged, making
 
 _DESCRIPTION, _OLD_DESCRIPTION, _STORE = "_METADATA", "checkpoint", "manifest.ocdbt"
 _PLACEHOLDER = "PLACEHOLDER://"
+_HAS_ALL_CHUNKS = "store_array_data_equal_to_fill_value"
 _ARRAYS = ("jax.Array", "np.ndarray", "scalar")
 _LIST_INDEX, _DICT_KEY = 1, 2
 """Orbax's `KeyType`."""
@@ -43,7 +44,9 @@ class OrbaxDirectory:
     @functools.cached_property
     def _arrays(self) -> Mapping[Key, _foreign_arrays.OpenArray]:
         specs = {
-            key: _foreign_arrays.in_directory(self._items, entry.name, entry.zarr3)
+            key: _foreign_arrays.in_directory(
+                self._items, entry.name, entry.zarr3, entry.has_all_chunks
+            )
             for key, entry in self._entries.items()
             if entry.is_array
         }
@@ -112,6 +115,7 @@ class _Entry:
     kinds: tuple[int, ...]
     value: Any = None
     zarr3: bool = False
+    has_all_chunks: bool = False
     random_key: str | None = None
 
     @property
@@ -195,8 +199,14 @@ def _new_entries(item: pathlib.Path) -> dict[Key, _Entry]:
         if kind == "string":
             entries[key] = _Entry("value", name, kinds, texts[name])
         elif kind in _ARRAYS:
-            zarr3 = bool(described.get("use_zarr3", False))
-            entries[key] = _Entry(kind, name, kinds, None, zarr3, random_keys.get(name))
+            entries[key] = _Entry(
+                kind,
+                name,
+                kinds,
+                zarr3=bool(described.get("use_zarr3", False)),
+                has_all_chunks=described.get(_HAS_ALL_CHUNKS) is True,
+                random_key=random_keys.get(name),
+            )
         else:
             entries[key] = _Entry("empty", name, kinds, _empty(kind))
     return entries

@@ -46,7 +46,9 @@ class SpreadDirectory:
         arrays = _foreign_arrays.open_all(
             self.path,
             {
-                key: _foreign_arrays.in_directory(self.path, str(name), zarr3=False)
+                key: _foreign_arrays.in_directory(
+                    self.path, str(name), zarr3=False, has_all_chunks=True
+                )
                 for key, name in names.items()
             },
         )
