@@ -406,6 +406,27 @@ def test_a_flipped_bit_in_the_description_is_found(run, tmp_path):
             Checkpoints(tmp_path).restore(None, None, "checkpoint_", False, False)
 
 
+def test_a_damaged_description_of_the_latest_tells_what_is_whole(run, tmp_path):
+    script = """
+    from fifteen.experiments import CheckpointDamagedError
+    target = {"w": spread(np.arange(8.0), P("x"))}
+    def problem(step=None):
+        try:
+            restore(target, step)
+        except CheckpointDamagedError as error:
+            return str(error).splitlines()[0]
+    """
+    run(script + "save(target, 20); save(target, 21)")
+    (tmp_path / "checkpoint_21" / "fifteen.json").write_text("{")
+    (tmp_path / "checkpoint_22.safetensors").write_bytes(b"cut")
+    for output in run(script + "print(problem()); print(problem(22))"):
+        latest, asked = output.splitlines()
+        assert "checkpoint_22" in latest
+        assert "the latest whole one is step 20: restore_checkpoint(..., step=20)" in latest
+        assert "checkpoint_22" in asked
+        assert "whole one" not in asked
+
+
 def test_retention_and_refusal_act_once_and_agree(run, tmp_path):
     script = """
     from fifteen.experiments import CheckpointExistsError, CheckpointNotFoundError

@@ -96,7 +96,7 @@ class Checkpoints:
         with self._lock, _processes.together("restore_checkpoint"), _untraced():
             self.wait()
             history = History.of(self._directory, prefix)
-            path, stored = _open(history, _agreed(history, step))
+            path, stored = _open(history, _agreed(history, step), is_asked=step is not None)
             try:
                 return _matching.restore(target, stored, strict, partial), path
             except CheckpointDamagedError as error:
@@ -120,7 +120,8 @@ class Checkpoints:
         """Return the leaves of a checkpoint by their names, from its description alone."""
         with self._lock:
             self.wait()
-            _, stored = _open(History.of(self._directory, prefix), step)
+            history = History.of(self._directory, prefix)
+            _, stored = _open(history, step, is_asked=step is not None)
             return {_keys.name_of(key): info for key, info in stored.leaves.items()}
 
     def wait(self) -> None:
@@ -190,8 +191,14 @@ def _agreed(history: History, step: Any) -> Any:
     return _processes.on_primary(lambda: history.step_of(history.find(step)))
 
 
-def _open(history: History, step: Any) -> tuple[pathlib.Path, StoredCheckpoint]:
-    """Open the checkpoint of a step, or the latest one, which may move on as it is looked at."""
+def _open(history: History, step: Any, is_asked: bool) -> tuple[pathlib.Path, StoredCheckpoint]:
+    """Open the checkpoint of a step, or the latest one, which may move on as it is looked at.
+
+    Args:
+        history: the checkpoints of one prefix.
+        step: None for the latest one.
+        is_asked: whether the user asked for that step; he is told of no other one then.
+    """
     tries = _TRIES
     while True:
         path = history.find(step)
@@ -202,9 +209,9 @@ def _open(history: History, step: Any) -> tuple[pathlib.Path, StoredCheckpoint]:
             if not tries or path.exists():
                 raise
         except CheckpointDamagedError as error:
-            if step is None:
-                raise _with_advice(error, history, path) from None
-            raise
+            if is_asked:
+                raise
+            raise _with_advice(error, history, path) from None
 
 
 def _take(target: Any, own: bool) -> tuple[list[tuple[Key, Leaf]], str]:
