@@ -128,7 +128,7 @@ def test_a_chunk_that_is_missing_is_no_zeros(handle, zarr3):
     assert handle.restore(None)["z"].tolist() == [0, 0, 0]
     (chunk,) = handle.directory.glob("checkpoint_3/w/**/0")
     chunk.unlink()
-    with pytest.raises(CheckpointDamagedError, match="checkpoint_3: w: .*missing"):
+    with pytest.raises(CheckpointDamagedError, match=r"checkpoint_3: w: .*missing"):
         handle.restore({"w": np.zeros(3), "z": np.ones(3)})
     # Orbax used to leave out what is zero, and then does not say that all is there.
     description = handle.directory / "checkpoint_3" / "_METADATA"
@@ -183,4 +183,54 @@ def test_a_directory_gives_way_to_a_file_of_the_same_step(saved):
 def test_a_damaged_description_of_ours_is_told(saved, content):
     (saved.directory / "checkpoint_3" / "fifteen.json").write_text(content)
     with pytest.raises(CheckpointDamagedError, match=r"fifteen\.json is no description of ours"):
+        saved.restore(None)
+
+
+def describe(handle, *leaves, structure="0"):
+    """Describe what Orbax has written as we did before the description had a checksum."""
+    content = {"version": 1, "leaves": leaves, "structure": structure}
+    (handle.directory / "checkpoint_3" / "fifteen.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("leaf", "text"),
+    [
+        (["w", "params.w", "float32", [4, 3], None], r"w: .*float32\[4,3\].*float32\[3,4\]"),
+        (["w", "params.w", "int32", [3, 4], None], r"w: .*int32\[3,4\].*float32\[3,4\]"),
+        (["w", "params.w", "float8_e4m3", [3, 4], {"bits": "float8_e4m3"}], r"w: .*uint8\[3,4\]"),
+        (["w", "params.w", "int", [], {"scalar": "int"}], r"w: .*int\[\].*float32\[3,4\]"),
+        (["w", "key", "key<fry>", [3], {"key": "threefry2x32"}], r"w: .*uint32\[3.*uint32\[2\]"),
+        (["w", "params.w", "float128", [3], {"dtype": "float128"}], r"w: .*uint8\[3,4\]"),
+        (["w", "key", "key<fry>", [2], None], r"w: .*'key<fry>'"),
+        (["w", None, "int8", [9, 9], {"empty": "int8"}], r"w: .*\(9, 9\)"),
+        (["w", "params.w", "float99", [3, 4], None], r"fifteen\.json .*w: .*'float99'"),
+        (["w", "params.w", "99999999999i4", [3, 4], None], r"fifteen\.json .*w: "),
+        (["w", "params.w", 3, [3, 4], None], r"fifteen\.json .*w: .* dtype .*3"),
+        (["w", "params.w", "float32", ["3", 4], None], r"fifteen\.json .*w: .* shape, .*'3'"),
+        (["w", "params.w", "float32", 12, None], r"fifteen\.json .*w: .* shape, .*12"),
+        (["w", 7, "float32", [3, 4], None], r"fifteen\.json .*w: .* name .*7"),
+        (["w", "params.w", "float32", [3, 4], "bits"], r"fifteen\.json .*w: .*'bits'"),
+        (["w", "text", "str", [], None], r"w: .*_strings\.json"),
+    ],
+)
+def test_a_leaf_that_is_not_as_our_description_says_is_told(saved, leaf, text):
+    describe(saved, leaf)
+    with pytest.raises(CheckpointDamagedError, match=f"checkpoint_3: {text}"):
+        saved.restore(None)
+
+
+def test_a_text_that_is_missing_is_told(saved):
+    describe(saved, ["name", "name", "str", [], None])
+    assert saved.restore({"name": ""}) == {"name": "run"}
+    texts = saved.directory / "checkpoint_3" / "_strings.json"
+    for content in ("{}", "[]", '{"name": 3}', "{", None):
+        texts.unlink() if content is None else texts.write_text(content)
+        with pytest.raises(CheckpointDamagedError, match=r"checkpoint_3: name: .*_strings\.json"):
+            saved.restore({"name": ""})
+
+
+@pytest.mark.parametrize("structure", ["1", '{"a":"{\\"x\\":0}"}', '"["', "1.5", "[" * 100_000])
+def test_a_structure_that_makes_no_sense_is_told(saved, structure):
+    describe(saved, ["w", "params.w", "float32", [3, 4], None], structure=structure)
+    with pytest.raises(CheckpointDamagedError, match="checkpoint_3: "):
         saved.restore(None)

@@ -8,11 +8,12 @@ where two names would be the same to Orbax, all of them are escaped.
 """
 
 import dataclasses
+import functools
 import json
 import posixpath
 import urllib.parse
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import google_crc32c
 import jax
@@ -21,7 +22,7 @@ import numpy as np
 
 from .._errors import CheckpointError
 from . import _keys, _leaves
-from ._fitting import info_of_target
+from ._fitting import family, info_of_target
 from ._stored import Key, LeafInfo
 
 FILE = "fifteen.json"
@@ -80,7 +81,7 @@ def description_from(text: str) -> tuple[dict[Key, EncodedLeaf], Any]:
     """Read a description back: the leaves, and the shape of the pytree.
 
     Raises:
-        ValueError, KeyError or TypeError: it is none of ours.
+        ValueError, KeyError, TypeError or RecursionError: it is none of ours.
     """
     described = json.loads(text)
     version = described["version"]
@@ -90,10 +91,58 @@ def description_from(text: str) -> tuple[dict[Key, EncodedLeaf], Any]:
     if version == _VERSION and not text.startswith(_beginning(text[len(beginning) :])):
         raise ValueError("its bytes are not those that were written")
     leaves = {
-        _keys.key_of(name): EncodedLeaf(LeafInfo(tuple(shape), dtype), stored, description)
+        _keys.key_of(name): _leaf_from(name, stored, dtype, shape, description)
         for name, stored, dtype, shape, description in described["leaves"]
     }
     return leaves, json.loads(described["structure"])
+
+
+def _leaf_from(name: str, stored: Any, dtype: Any, shape: Any, description: Any) -> EncodedLeaf:
+    if not isinstance(stored, str | None):
+        raise ValueError(f"{name}: expected a name that Orbax keeps it under, found {stored!r}")
+    if not isinstance(shape, list) or not all(map(_is_length, cast(list[Any], shape))):
+        raise ValueError(f"{name}: expected a shape, found {shape!r}")
+    if not isinstance(description, dict | None):
+        raise ValueError(f"{name}: expected a description, found {description!r}")
+    if not isinstance(dtype, str) or not _is_known(dtype):
+        raise ValueError(f"{name}: expected a dtype that NumPy or ml_dtypes know, found {dtype!r}")
+    info = LeafInfo(tuple(cast(list[int], shape)), dtype)
+    return EncodedLeaf(info, stored, cast(dict[str, Any] | None, description))
+
+
+def _is_length(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+@functools.lru_cache(maxsize=256)
+def _is_known(dtype: str) -> bool:
+    if dtype.startswith("key<"):
+        return True
+    try:
+        _leaves.dtype_named(dtype)
+    except (TypeError, ValueError, SyntaxError):
+        return False
+    return True
+
+
+def as_stored(leaf: EncodedLeaf, found: LeafInfo) -> LeafInfo:
+    """Return what Orbax is to hold of a leaf.
+
+    Args:
+        leaf: one that Orbax keeps as an array.
+        found: what it holds, of which a part is not known before.
+    """
+    shape, dtype, described = leaf.info.shape, leaf.info.dtype, leaf.description or {}
+    if "scalar" in described:
+        return LeafInfo(shape, found.dtype if family(found) == dtype else dtype)
+    if "bits" in described:
+        return LeafInfo(shape, "uint8")
+    if "key" in described or "dtype" in described:
+        # How long their data is stands nowhere.
+        data = found.shape[len(shape) :]
+        return LeafInfo((*shape, *data), "uint32" if "key" in described else "uint8")
+    # The order of the bytes is a part of what version 1 called a dtype.
+    return LeafInfo(shape, _leaves.dtype_named(dtype).name)
 
 
 def _beginning(rest: str) -> str:

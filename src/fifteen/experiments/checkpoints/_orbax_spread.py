@@ -15,10 +15,11 @@ from . import _foreign_arrays, _keys
 from ._fitting import as_held
 from ._foreign_arrays import OpenArray, Request
 from ._leaves import dtype_named, keys_from
-from ._orbax_encoding import FILE, EncodedLeaf, decode, description_from
+from ._orbax_encoding import FILE, EncodedLeaf, as_stored, decode, description_from
 from ._spreading import sharding_of_key_data, sharding_over_processes, spread
 from ._stored import Key, LeafInfo, damaged, making
 
+_TEXTS = "_strings.json"
 _PYTHON: dict[str, type] = {"bool": bool, "int": int, "float": float}
 
 
@@ -29,7 +30,7 @@ class SpreadDirectory:
         self.path = path
         try:
             self._leaves, self._structure = description_from((path / FILE).read_text())
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise damaged(
                 path, f"{FILE} is no description of ours ({type(error).__name__}: {error})"
             ) from None
@@ -52,6 +53,8 @@ class SpreadDirectory:
                 for key, name in names.items()
             },
         )
+        for key, array in arrays.items():
+            self._check(key, array.info)
         requests = {key: _request(leaves[key], array, wanted[key]) for key, array in arrays.items()}
         data = _foreign_arrays.read(self.path, requests)
         values: dict[Key, Any] = {}
@@ -63,14 +66,36 @@ class SpreadDirectory:
 
     def nested(self, leaves: Mapping[Key, Any]) -> Any:
         """Put leaves that were read into nested dicts and lists, as they were saved."""
-        return _keys.nest(self._structure, [leaves[key] for key in self._leaves])
+        try:
+            return _keys.nest(self._structure, [leaves[key] for key in self._leaves])
+        except (AttributeError, IndexError, TypeError, ValueError, RecursionError) as error:
+            raise damaged(self.path, f"its structure makes no sense: {error}") from None
+
+    def _check(self, key: Key, found: LeafInfo) -> None:
+        """Compare an array with what is stated of it, which has no checksum in version 1."""
+        name = _keys.name_of(key)
+        with making(self.path, name):
+            expected = as_stored(self._leaves[key], found)
+        if found != expected:
+            raise damaged(
+                self.path, f"{name}: expected {expected}, as {FILE} states, found {found}"
+            )
 
     @functools.cached_property
-    def _texts(self) -> Mapping[str, str]:
-        return json.loads((self.path / "_strings.json").read_text())
+    def _texts(self) -> Any:
+        try:
+            return json.loads((self.path / _TEXTS).read_text())
+        except FileNotFoundError:
+            raise ValueError(f"{_TEXTS} is missing") from None
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{_TEXTS} cannot be read ({error})") from None
 
     def _text(self, leaf: EncodedLeaf) -> str:
-        return self._texts[str(leaf.stored)]
+        texts = self._texts
+        text = texts.get(leaf.stored) if isinstance(texts, dict) else None
+        if not isinstance(text, str):
+            raise ValueError(f"expected a text in {_TEXTS}, found none")
+        return text
 
 
 def _is_text(leaf: EncodedLeaf) -> bool:
@@ -101,6 +126,8 @@ def _value(leaf: EncodedLeaf, data: Any, target: Any) -> Any:
     if description is not None and "key" in description:
         return keys_from(data, str(description["key"]), target)
     if description is not None and "empty" in description:
+        if 0 not in leaf.info.shape:
+            raise ValueError(f"expected an empty array, found the shape {leaf.info.shape}")
         empty = np.empty(leaf.info.shape, dtype_named(str(description["empty"])))
         sharding = sharding_over_processes(target, leaf.info.shape)
         return empty if sharding is None else spread(as_held(empty), sharding)
