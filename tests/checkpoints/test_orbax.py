@@ -166,6 +166,27 @@ def test_a_description_that_is_none_is_told(saved, description):
         saved.restore(None)
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [["params", "w", "x"], ["params"], ["list", "x"], ["a"] * 10_000],
+    ids=["below a leaf", "above a leaf", "in a list", "deep"],
+)
+def test_a_tree_that_makes_no_sense_is_told(saved, parts):
+    path = saved.directory / "checkpoint_3" / "_METADATA"
+    described = json.loads(path.read_text())
+    key_type = 1 if parts[0] == "list" else 2
+    described["tree_metadata"]["other"] = {
+        "key_metadata": [{"key": part, "key_type": key_type} for part in parts],
+        "value_metadata": {"value_type": "None"},
+    }
+    path.write_text(json.dumps(described))
+    with pytest.raises(CheckpointDamagedError, match="checkpoint_3: its structure makes no sense"):
+        saved.restore(None)
+    path.write_text("[" * 100_000)
+    with pytest.raises(CheckpointDamagedError, match="checkpoint_3: its description"):
+        saved.restore(None)
+
+
 def test_without_tensorstore_the_extra_is_named(saved, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorstore", None)
     with pytest.raises(MissingExtraError, match=r"fifteen\[orbax\]"):

@@ -75,7 +75,11 @@ class OrbaxDirectory:
             key: leaves[key] if entry.is_leaf else entry.value
             for key, entry in self._entries.items()
         }
-        return _nest(ends, {key: entry.kinds for key, entry in self._entries.items()})
+        kinds = {key: entry.kinds for key, entry in self._entries.items()}
+        try:
+            return _nest(ends, kinds)
+        except (IndexError, ValueError, RecursionError) as error:
+            raise damaged(self.path, f"its structure makes no sense: {error}") from None
 
     def _info(self, key: Key, entry: "_Entry") -> LeafInfo:
         if not entry.is_array:
@@ -131,6 +135,8 @@ def _nest(ends: Mapping[Key, Any], kinds: Mapping[Key, tuple[int, ...]], depth: 
     """Put what stands at the ends of a tree into dicts and lists."""
     first = next(iter(ends), ())
     if len(first) == depth:
+        if len(ends) > 1:
+            raise ValueError(f"{name_of(first)} is both a leaf and what holds others")
         return ends.get(first, {})
     children: dict[str, dict[Key, Any]] = {}
     for key, end in ends.items():
@@ -171,7 +177,7 @@ def _entries(path: pathlib.Path, item: pathlib.Path) -> dict[Key, _Entry]:
     try:
         old = _old_entries(item) if (item / _OLD_DESCRIPTION).is_file() else {}
         new = _new_entries(item) if (item / _DESCRIPTION).is_file() else {}
-    except (KeyError, TypeError, ValueError, AttributeError, SyntaxError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, SyntaxError, RecursionError) as error:
         raise damaged(
             path, f"its description cannot be read ({type(error).__name__}: {error})"
         ) from None
