@@ -138,6 +138,26 @@ def test_a_chunk_that_is_missing_is_no_zeros(handle, zarr3):
     assert handle.restore(None)["w"].tolist() == [0, 0, 0]
 
 
+@pytest.mark.parametrize("ocdbt", [False, True])
+def test_leaves_of_which_orbax_kept_one_are_told(handle, ocdbt):
+    x, y, z = np.zeros(3), np.ones(3), np.full(3, 2)
+    tree = {"a.b": x, "a": {"b": y}, "z": z, "t.u": "text", "t": {"u": "other"}, "s.v": "text",
+            "s": {"v": z}, "e.f": {}, "e": {"f": z}}  # fmt: skip
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=ocdbt)) as checkpointer:
+        checkpointer.save(handle.directory / "checkpoint_3", tree)
+    both = r"checkpoint_3: .*partial=True.*\n  a\.b and a/b\n  t\.u and t/u; restore another"
+    with pytest.raises(CheckpointDamagedError, match=both):
+        handle.restore(None)
+    for target in ({"a.b": x}, {"a": {"b": y}}):
+        with pytest.raises(CheckpointDamagedError, match=r"\n  a\.b and a/b; restore another"):
+            handle.restore(target, partial=True)
+    with pytest.warns(ExperimentWarning, match="unexpected"):
+        found = handle.restore({"z": x, "s.v": "", "s": {"v": x}, "e": {"f": x}}, partial=True)
+    assert found["s.v"] == "text"
+    for leaf in (found["z"], found["s"]["v"], found["e"]["f"]):
+        np.testing.assert_array_equal(leaf, z)
+
+
 def test_a_directory_of_somebody_else_is_told(handle):
     (handle.directory / "checkpoint_3" / "images").mkdir(parents=True)
     with pytest.raises(CheckpointDamagedError, match="Orbax has not written"):

@@ -19,6 +19,7 @@ from . import _foreign_arrays
 from ._fitting import info_of_target
 from ._keys import name_of
 from ._leaves import keys_from
+from ._matching import shortened
 from ._msgpack import flatten, is_leaf, load
 from ._orbax_encoding import FILE
 from ._orbax_spread import SpreadDirectory
@@ -61,6 +62,7 @@ class OrbaxDirectory:
 
     def read(self, wanted: Mapping[Key, Any]) -> dict[Key, Any]:
         """Read some leaves; see `StoredCheckpoint.read`."""
+        self._refuse_lost(wanted)
         requests = {
             key: self._request(self._arrays[key], self._entries[key], leaf)
             for key, leaf in wanted.items()
@@ -68,6 +70,28 @@ class OrbaxDirectory:
         }
         values = _foreign_arrays.read(self.path, requests)
         return {key: self._value(key, values, leaf) for key, leaf in wanted.items()}
+
+    def _refuse_lost(self, wanted: Mapping[Key, Any]) -> None:
+        """Refuse leaves that Orbax has called the same, as `("a.b",)` and `("a", "b")`.
+
+        Raises:
+            CheckpointDamagedError: lists them, of which only one each is there.
+        """
+        keys: dict[tuple[bool, str], list[Key]] = {}
+        for key, entry in self._entries.items():
+            if entry.is_leaf and entry.name:
+                keys.setdefault((entry.is_array, entry.name), []).append(key)
+        lost = [
+            " and ".join(sorted(map(name_of, same)))
+            for same in keys.values()
+            if len(same) > 1 and not wanted.keys().isdisjoint(same)
+        ]
+        if lost:
+            problem = (
+                "Orbax calls these leaves the same, and has kept one of each; leave them out of "
+                "the target and pass partial=True to restore the others:"
+            )
+            raise damaged(self.path, "\n".join([problem, *shortened(sorted(lost))]))
 
     def nested(self, leaves: Mapping[Key, Any]) -> Any:
         """Put leaves that were read into nested dicts and lists, as they were saved."""
