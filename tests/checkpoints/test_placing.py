@@ -132,6 +132,7 @@ def test_shapes_alone_are_enough(handle, assert_same, mesh):
         "n": jax.device_put(jnp.arange(8), SingleDeviceSharding(jax.devices()[2])),
         "free": jnp.ones(3),
         "key": jax.random.key(3),
+        "elsewhere": jax.device_put(jax.random.key(3), jax.devices()[2]),
     }
     handle.save(state)
     target = jax.tree.map(

@@ -45,6 +45,8 @@ def sharding_of_key_data(
     is_there = isinstance(target, jax.Array) and not target.is_deleted()
     if is_there and target.sharding == sharding and target.ndim + 1 == axes:
         return jax.random.key_data(target).sharding
+    if isinstance(sharding, jax.sharding.SingleDeviceSharding):
+        return sharding
     if not isinstance(sharding, jax.sharding.NamedSharding):
         return _replicated(sharding)
     spec = (*sharding.spec, *[None] * (axes - len(sharding.spec)))
