@@ -312,7 +312,12 @@ def test_a_single_leaf_and_nothing_for_orbax(run, tmp_path):
     whole = spread(np.arange(8.0), P("x"))
     save(whole, 1)
     assert_same(restore(whole * 0), whole)
-    nothing = {"empty": np.zeros((0,)), "c": 1j, "d": {}}
+    spread_keys = jax.jit(
+        lambda: jax.random.split(jax.random.key(0, impl="rbg"), (0, 4)),
+        out_shardings=NamedSharding(mesh, P(None, "x")),
+    )()
+    keys = {"host": jax.random.split(jax.random.key(0), 0), "spread": spread_keys}
+    nothing = {"empty": np.zeros((0,)), "c": 1j, "d": {}, "keys": keys}
     save(nothing, 2)
     assert_same(restore(nothing), nothing)
     """

@@ -9,12 +9,13 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from . import _foreign_arrays, _keys
 from ._fitting import as_held
 from ._foreign_arrays import OpenArray, Request
-from ._leaves import dtype_named, keys_from
+from ._leaves import HostArray, dtype_named, keys_from
 from ._orbax_encoding import FILE, EncodedLeaf, as_stored, decode, description_from
 from ._spreading import sharding_of_key_data, sharding_over_processes, spread
 from ._stored import Key, LeafInfo, damaged, making
@@ -124,11 +125,12 @@ def _value(leaf: EncodedLeaf, data: Any, target: Any) -> Any:
     if _is_text(leaf):
         return data
     if description is not None and "key" in description:
-        return keys_from(data, str(description["key"]), target)
+        implementation = str(description["key"])
+        if leaf.stored is None:
+            data = _data_of_no_keys(leaf.info.shape, implementation, target)
+        return keys_from(data, implementation, target)
     if description is not None and "empty" in description:
-        if 0 not in leaf.info.shape:
-            raise ValueError(f"expected an empty array, found the shape {leaf.info.shape}")
-        empty = np.empty(leaf.info.shape, dtype_named(str(description["empty"])))
+        empty = _empty(leaf.info.shape, dtype_named(str(description["empty"])))
         sharding = sharding_over_processes(target, leaf.info.shape)
         return empty if sharding is None else spread(as_held(empty), sharding)
     if leaf.stored is None or (description is not None and "dtype" in description):
@@ -136,3 +138,19 @@ def _value(leaf: EncodedLeaf, data: Any, target: Any) -> Any:
     if description is not None and "scalar" in description:
         return _PYTHON[description["scalar"]](data)
     return data
+
+
+def _empty(shape: tuple[int, ...], dtype: Any) -> HostArray:
+    if 0 not in shape:
+        raise ValueError(f"expected an empty array, found the shape {shape}")
+    return np.empty(shape, dtype)
+
+
+def _data_of_no_keys(shape: tuple[int, ...], implementation: str, target: Any) -> Any:
+    """Return the data of an empty array of typed PRNG keys, which Orbax does not keep."""
+    one = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0, impl=implementation)))
+    data = _empty((*shape, *one.shape), one.dtype)
+    sharding = sharding_over_processes(target, shape)
+    if sharding is None:
+        return data
+    return spread(data, sharding_of_key_data(target, sharding, data.ndim))
