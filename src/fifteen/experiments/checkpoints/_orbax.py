@@ -24,7 +24,7 @@ from ._msgpack import flatten, is_leaf, load
 from ._orbax_encoding import FILE
 from ._orbax_spread import SpreadDirectory
 from ._spreading import sharding_over_processes
-from ._stored import Key, LeafInfo, StoredCheckpoint, damaged, making
+from ._stored import Key, LeafInfo, StoredCheckpoint, damaged, making, too_deep
 
 _DESCRIPTION, _OLD_DESCRIPTION, _STORE = "_METADATA", "checkpoint", "manifest.ocdbt"
 _PLACEHOLDER = "PLACEHOLDER://"
@@ -102,7 +102,9 @@ class OrbaxDirectory:
         kinds = {key: entry.kinds for key, entry in self._entries.items()}
         try:
             return _nest(ends, kinds)
-        except (IndexError, ValueError, RecursionError) as error:
+        except RecursionError:
+            raise too_deep(self.path) from None
+        except (IndexError, ValueError) as error:
             raise damaged(self.path, f"its structure makes no sense: {error}") from None
 
     def _info(self, key: Key, entry: "_Entry") -> LeafInfo:

@@ -18,7 +18,7 @@ from ._foreign_arrays import OpenArray, Request
 from ._leaves import HostArray, dtype_named, keys_from
 from ._orbax_encoding import FILE, EncodedLeaf, as_stored, decode, description_from
 from ._spreading import sharding_of_key_data, sharding_over_processes, spread
-from ._stored import Key, LeafInfo, damaged, making
+from ._stored import Key, LeafInfo, damaged, making, too_deep
 
 _TEXTS = "_strings.json"
 _PYTHON: dict[str, type] = {"bool": bool, "int": int, "float": float}
@@ -69,7 +69,9 @@ class SpreadDirectory:
         """Put leaves that were read into nested dicts and lists, as they were saved."""
         try:
             return _keys.nest(self._structure, [leaves[key] for key in self._leaves])
-        except (AttributeError, IndexError, TypeError, ValueError, RecursionError) as error:
+        except RecursionError:
+            raise too_deep(self.path) from None
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
             raise damaged(self.path, f"its structure makes no sense: {error}") from None
 
     def _check(self, key: Key, found: LeafInfo) -> None:

@@ -132,9 +132,8 @@ def names_in(directory: pathlib.Path) -> list[str]:
 
 def damaged(path: pathlib.Path, problem: str) -> CheckpointDamagedError:
     """Return the error that says what is wrong with a file."""
-    return CheckpointDamagedError(
-        f"{path}: {printable(problem)}; restore another step, or a copy of the file"
-    )
+    shown = "\n".join(map(printable, problem.split("\n")))
+    return CheckpointDamagedError(f"{path}: {shown}; restore another step, or a copy of the file")
 
 
 def printable(text: str) -> str:
