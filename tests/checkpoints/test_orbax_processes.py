@@ -469,7 +469,7 @@ def test_an_error_in_one_process_is_raised_in_all(run, tmp_path):
         try:
             action()
         except Exception as error:
-            return f"{type(error).__name__}: {error}"
+            return f"{type(error).__name__}: {error}".replace("\\n", " ")
     good = {"a": spread(np.arange(4.0), P("x"))}
     save(good, 1)
     bad = {**good, "b": object() if INDEX == 1 else 3}
@@ -482,7 +482,7 @@ def test_an_error_in_one_process_is_raised_in_all(run, tmp_path):
     from fifteen.experiments.checkpoints import _orbax_saving
     if INDEX == 1:
         class Failing:
-            def result(self):
+            def result(self, timeout):
                 raise OSError(28, "No space left on device", "/shared/checkpoint")
         started = _orbax_saving._start
         _orbax_saving._start = lambda *rest: [*started(*rest), Failing()]

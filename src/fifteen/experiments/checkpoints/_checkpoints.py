@@ -73,14 +73,15 @@ class Checkpoints:
 
             if _processes.count() > 1:
                 path = history.spread_path(number)
-                write = _spread_save(path, target, check, before_commit, tidy)
+                with _explained(history, number, path):
+                    write = _spread_save(path, target, check, before_commit, tidy)
             else:
                 check()
                 path = history.path(number)
                 write = _local_save(path, history.prefix, target, not blocking, before_commit, tidy)
 
             def commit() -> None:
-                with _explained(history, number):
+                with _explained(history, number, path):
                     write()
 
             if blocking:
@@ -289,7 +290,7 @@ def _tidy(
 
 
 @contextlib.contextmanager
-def _explained(history: History, step: int) -> Generator[None]:
+def _explained(history: History, step: int, path: pathlib.Path) -> Generator[None]:
     """Say of an error of the file system what it kept from being done, and what there still is."""
     try:
         yield
@@ -301,7 +302,7 @@ def _explained(history: History, step: int) -> Generator[None]:
             f"{os.strerror(error.errno)}: could not save step {step}; earlier checkpoints are "
             f"whole (steps present: {present})"
         )
-        raise OSError(error.errno, problem, str(history.path(step))) from error
+        raise OSError(error.errno, problem, str(path)) from error
 
 
 def _present(history: History) -> list[int]:

@@ -60,11 +60,19 @@ class EncodedLeaf:
 
 @dataclasses.dataclass(frozen=True)
 class Encoded:
-    """A pytree for Orbax, and what our description says of it."""
+    """A pytree for Orbax, and what our description says of it.
+
+    Attributes:
+        tree: what Orbax is given.
+        leaves: every leaf, in the order of the pytree.
+        structure: the pytree's shape.
+        spread: of each leaf that all processes write, what they have to agree on.
+    """
 
     tree: Any
     leaves: Mapping[Key, EncodedLeaf]
     structure: str
+    spread: Mapping[Key, str]
 
     def to_json(self) -> str:
         """Return the description as it stands in its file."""
@@ -186,7 +194,18 @@ def encode(target: Any) -> Encoded:
         tree: Any = {names[key]: value for key, value in kept.items()}
     else:
         tree = _keys.nest(json.loads(structure), [kept.get(key) for key in leaves])
-    return Encoded(tree, leaves, structure)
+    spread = {
+        key: _described_as_spread(value, names[key])
+        for key, value in kept.items()
+        if isinstance(value, jax.Array)
+    }
+    return Encoded(tree, leaves, structure, spread)
+
+
+def _described_as_spread(value: jax.Array, name: str) -> str:
+    part = value.sharding.shard_shape(value.shape)
+    called = f" as {name!r}" if "%" in name else ""
+    return f"{value.dtype}{list(value.shape)} spread in parts of {list(part)}{called}"
 
 
 def stored_names(keys: Sequence[Key]) -> dict[Key, str]:

@@ -10,13 +10,15 @@ with the rounds of `_processes`, so that a save is committed in all processes or
 import asyncio
 import concurrent.futures.thread
 import contextlib
+import errno
 import os
 import pathlib
+import re
 import threading
+import time
 import warnings
 import weakref
-import zlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 import jax
@@ -24,10 +26,19 @@ import jax
 from .. import _directory, _processes
 from .._errors import CheckpointError, MissingExtraError
 from . import _orbax_quiet
-from ._orbax_encoding import FILE, Encoded, encode
+from ._orbax_agreeing import agree
+from ._orbax_encoding import FILE, encode
 
 _INSIDE = "checkpoint"
 """What the directory is called inside the temporary one, until it has its place."""
+
+_OF_ARRAYS = "array_metadatas"
+"""The directory that Orbax has process 0 make, and waits for in the others."""
+
+_PAUSE_SECONDS = 1
+
+_OS_ERROR = re.compile(r"os[_ ]error(?:_code)?\W*(\d+)", re.IGNORECASE)
+"""How tensorstore's messages tell the number of an error of the file system."""
 
 
 class SpreadSave:
@@ -50,16 +61,18 @@ class SpreadSave:
         # Found missing before anything is made.
         _orbax()
         encoded = encode(target)
-        _compare(encoded)
+        agree(path, encoded)
         self._description = encoded.to_json()
         self._held = contextlib.ExitStack()
-        name = _processes.on_primary(lambda: self._make(check))
+        name = _processes.on_primary(lambda: self._make(check, bool(encoded.spread)))
         self._temporary = path.with_name(name)
         self._rounds = _processes.Rounds(name)
         self._held.enter_context(_orbax_quiet.quiet())
         self._done = threading.Event()
+        self._writing: list[Any] = []
         try:
-            with self._rounds.together("starting to save"):
+            with self._rounds.together("starting to save"), self._explaining():
+                self._identity = self._hold()
                 self._handler = _handler()
                 self._writing = _start(self._handler, self._inside, encoded.tree)
         except BaseException:
@@ -82,9 +95,15 @@ class SpreadSave:
         """
         try:
             with self._rounds.together("writing a checkpoint"):
-                before()
-                for writing in self._writing:
-                    writing.result()
+                try:
+                    before()
+                    with self._explaining():
+                        for writing in self._writing:
+                            self._wait_for(writing)
+                except BaseException:
+                    # Process 0 removes what has been written once all have come to this round.
+                    self._settle()
+                    raise
             self._rounds.on_primary(lambda: self._put_in_place(tidy))
         finally:
             self._drop()
@@ -97,43 +116,93 @@ class SpreadSave:
     def _inside(self) -> pathlib.Path:
         return self._temporary / _INSIDE
 
-    def _make(self, check: Callable[[], None]) -> str:
+    def _make(self, check: Callable[[], None], is_spread: bool) -> str:
         check()
         _directory.make_directory(self._path.parent)
         _directory.remove_leftovers(self._path.parent)
         temporary = _directory.temporary_beside(self._path)
         self._held.enter_context(_directory.locked_directory(temporary))
         (temporary / _INSIDE).mkdir()
+        if is_spread:
+            # Where process 0 fails before Orbax makes it, the others would wait for it.
+            (temporary / _INSIDE / _OF_ARRAYS).mkdir()
         return temporary.name
 
+    def _hold(self) -> os.stat_result:
+        """Keep the directory's number from being given to another one."""
+        descriptor = os.open(self._inside, os.O_RDONLY | os.O_CLOEXEC)
+        self._held.callback(os.close, descriptor)
+        return os.fstat(descriptor)
+
+    @contextlib.contextmanager
+    def _explaining(self) -> Generator[None]:
+        """Say of what Orbax raises what it is about: most often a file that cannot be written."""
+        try:
+            yield
+        except OSError:
+            raise
+        except Exception as error:
+            self._refuse_vanished()
+            found = _OS_ERROR.search(str(error))
+            if found is None:
+                # The rest of what it says stands in the traceback.
+                (problem, *_) = str(error).splitlines() or [type(error).__name__]
+                raise CheckpointError(
+                    f"{self._path}: Orbax could not write it ({problem}); earlier checkpoints are "
+                    "whole"
+                ) from error
+            number = int(found[1])
+            raise OSError(number, os.strerror(number), str(self._inside)) from error
+
+    def _wait_for(self, writing: Any) -> None:
+        """Wait until Orbax has written, or until there is nothing left to write to."""
+        while True:
+            end = time.monotonic() + _PAUSE_SECONDS
+            try:
+                writing.result(timeout=_PAUSE_SECONDS)
+                return
+            except TimeoutError:
+                # One that comes early is what the file system has answered.
+                if time.monotonic() < end - _PAUSE_SECONDS / 10:
+                    raise
+            self._refuse_vanished()
+
+    def _refuse_vanished(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            # Whoever writes may have made it anew, without what was in it.
+            if os.path.samestat(self._identity, self._inside.stat()):
+                return
+        # Orbax may be waiting for this one.
+        (self._inside / _OF_ARRAYS).mkdir(parents=True, exist_ok=True)
+        raise FileNotFoundError(
+            errno.ENOENT, "removed while it was being written", str(self._inside)
+        )
+
+    def _settle(self) -> None:
+        """Wait until Orbax writes no more, also where it has failed."""
+        for writing in self._writing:
+            # Its own waiting ends with the first of its parts that fails.
+            for part in getattr(writing, "_futures", [writing]):
+                with contextlib.suppress(Exception):
+                    self._wait_for(part)
+
     def _put_in_place(self, tidy: Callable[[], None]) -> None:
+        self._refuse_vanished()
         if self._writing:
-            self._handler.finalize(_orbax_path(self._inside))
+            with self._explaining():
+                self._handler.finalize(_orbax_path(self._inside))
         (self._inside / FILE).write_text(self._description)
         _sync_all(self._inside)
         _directory.replace_directory(self._inside, self._path)
         tidy()
 
     def _drop(self) -> None:
+        self._settle()
         self._held.close()
         if _processes.is_primary():
             _directory.remove(self._temporary)
         _committing.discard(self)
         self._done.set()
-
-
-def _compare(encoded: Encoded) -> None:
-    """Raise in all processes if they do not save the same pytree.
-
-    What only process 0 writes may differ, such as a number of its own.
-    """
-    names = repr([(key, leaf.stored) for key, leaf in encoded.leaves.items()])
-    brought = _processes.main.exchange("save_checkpoint", zlib.crc32(names.encode()))
-    if len(set(brought)) > 1:
-        raise CheckpointError(
-            "the processes save different pytrees: leaves that one has are missing in another; "
-            "save the same structure in all of them"
-        )
 
 
 def _start(handler: Any, path: pathlib.Path, tree: Any) -> list[Any]:

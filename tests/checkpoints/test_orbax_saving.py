@@ -1,0 +1,141 @@
+"""Saves by several real processes that cannot be done: every process is told, and none hangs."""
+
+import pathlib
+import sys
+import textwrap
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+import distributed_processes
+
+pytestmark = pytest.mark.slow
+
+COMMON = """
+from fifteen.experiments import Experiment
+from fifteen.experiments.checkpoints import _orbax_saving
+mesh = Mesh(np.array(jax.devices()), ("x",))
+
+def spread(array, spec=P("x"), mesh=mesh):
+    sharding = NamedSharding(mesh, spec)
+    return jax.make_array_from_callback(
+        array.shape, sharding, lambda index: array[index], dtype=array.dtype
+    )
+
+def outcome(action):
+    try:
+        return action()
+    except BaseException as error:
+        return f"{type(error).__name__}: {error}"
+"""
+
+
+@pytest.fixture(scope="module")
+def pools():
+    with distributed_processes.pool(2, 2, COMMON) as two:
+        yield two
+
+
+@pytest.fixture
+def run(pools, tmp_path):
+    """Run a script in two processes; none may wait for long."""
+
+    def run_in(script: str) -> list[str]:
+        code = "experiment = Experiment(directory, verbose=False)\n" + textwrap.dedent(script)
+        return pools.run(code, tmp_path, timeout=30)
+
+    return run_in
+
+
+def test_processes_that_save_different_things_are_told_which(run, tmp_path):
+    script = """
+    def save(tree, step=7):
+        print(outcome(lambda: experiment.save_checkpoint(tree, step)))
+    rows = np.arange(8, dtype=np.float32)
+    for one in (0, 1):
+        save({"w": spread(rows) if INDEX == one else rows, "n": INDEX})
+    save({"w": spread(rows, P("x") if INDEX else P()), "v": spread(rows if INDEX else rows > 1)})
+    save({"a": 1, f"only{INDEX}": 1})
+    save({f"{INDEX} {number}": 1 for number in range(100)})
+    save({"n": 1}, step=35 + INDEX)
+    save({"n": INDEX, "w": spread(rows)})
+    """
+    for output in run(script):
+        found = output.splitlines()
+        pytree = "CheckpointError: the processes save different pytrees:"
+        advice = "save the same structure in all of them, and what is spread over the processes "
+        assert [line for line in found if advice in line] == [
+            advice + "in one of them so in all"
+        ] * 5
+        spread = "float32[8] spread in parts of [2]"
+        assert found[:11] == [
+            pytree,
+            f"  w: {spread} in process 0, local in process 1",
+            found[2],
+            pytree,
+            f"  w: local in process 0, {spread} in process 1",
+            found[2],
+            pytree,
+            f"  v: bool[8] spread in parts of [2] in process 0, {spread} in process 1",
+            f"  w: float32[8] spread in parts of [8] in process 0, {spread} in process 1",
+            found[2],
+            pytree,
+        ]
+        assert found[11:13] == [
+            "  only0: missing in process 1, but not in process 0",
+            "  only1: missing in process 0, but not in process 1",
+        ]
+        assert found[-3] == found[2]
+        assert found[-4] == "  and 181 more of 200"
+        assert found[-2].startswith(
+            "CheckpointError: the processes save different checkpoints: process 0 checkpoint_35, "
+            "process 1 checkpoint_36; save the same step"
+        )
+        assert found[-1].endswith("checkpoint_7")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_7"]
+
+
+def test_nobody_waits_for_files_that_process_0_does_not_write(run, tmp_path):
+    script = """
+    started = _orbax_saving._start
+    def fail(handler, path, tree):
+        raise OSError(28, "No space left on device")
+    def remove(handler, path, tree):
+        directory.rename(directory.with_name("removed"))
+        return []
+    tree = {"w": spread(np.arange(8.0, dtype=np.float32))}
+    for step, start in enumerate([fail, remove]):
+        if INDEX == 0:
+            _orbax_saving._start = start
+        print(outcome(lambda: experiment.save_checkpoint(tree, step)))
+        _orbax_saving._start = started
+    print(outcome(lambda: experiment.save_checkpoint(tree, 3)))
+    """
+    for output in run(script):
+        full, removed, saved = output.splitlines()
+        assert full.startswith(
+            "OSError: [Errno 28] No space left on device: could not save step 0;"
+        )
+        assert full.endswith("checkpoint_0'")
+        assert removed.startswith("FileNotFoundError: [Errno 2] No such file or directory: could ")
+        assert saved.endswith("checkpoint_3")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_3"]
+
+
+def test_an_error_of_the_file_system_is_one_in_all(run, tmp_path):
+    script = """
+    import resource
+    tree = {"w": spread(np.ones((512, 512), np.float32))}
+    experiment.save_checkpoint(tree, 1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if INDEX == 0:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    print(outcome(lambda: experiment.save_checkpoint(tree, 2)))
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    """
+    for output in run(script):
+        assert output == (
+            "OSError: [Errno 27] File too large: could not save step 2; earlier checkpoints are "
+            f"whole (steps present: 1): '{tmp_path / 'checkpoint_2'}'\n"
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_1"]
