@@ -213,9 +213,10 @@ def test_equal_keys_keep_their_own_names(handle, one, other):
         assert handle.restore(None, step) == {expected: tree[key]}
 
 
-def test_a_target_that_is_nested_too_deeply_is_refused(handle):
+@pytest.mark.parametrize("depth", [900, 3000])
+def test_a_target_that_is_nested_too_deeply_is_refused(handle, depth):
     tree = 1.0
-    for _ in range(900):
+    for _ in range(depth):
         tree = [tree]
     with pytest.raises(CheckpointError, match="cannot save the target: it is nested too deeply"):
         handle.save(tree)

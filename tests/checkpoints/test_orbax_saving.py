@@ -139,3 +139,73 @@ def test_an_error_of_the_file_system_is_one_in_all(run, tmp_path):
             f"whole (steps present: 1): '{tmp_path / 'checkpoint_2'}'\n"
         )
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_1"]
+
+
+def test_what_a_subclass_is_and_what_no_file_can_hold_comes_back(run, tmp_path):
+    script = r"""
+    import enum
+    class Mode(str, enum.Enum):
+        TRAIN = "train"
+    class Size(enum.IntEnum):
+        SMALL = 3
+    class Rate(float, enum.Enum):
+        HALF = 0.5
+    tree = {
+        "mode": Mode.TRAIN, "size": Size.SMALL, "rate": Rate.HALF, "half": "\ud800", "\udfff": 1,
+        "words": np.zeros((0, 2), "U3"), "none": np.zeros(3, jax.dtypes.float0),
+        "w": spread(np.arange(4, dtype=np.int32)),
+    }
+    named = {"a/b": "one", "c~d": "two", "e": {"f": "three"}, "n": 4}
+    experiment.save_checkpoint(named, 0)
+    assert experiment.restore_checkpoint(named) == named
+    experiment.save_checkpoint(tree, 1)
+    found = experiment.restore_checkpoint(None)
+    assert str(found.pop("words").dtype) == "<U3"
+    assert found.pop("none").dtype == jax.dtypes.float0
+    assert found.pop("w").tolist() == [0, 1, 2, 3]
+    print(ascii(sorted(found.items())))
+    """
+    for output in run(script):
+        assert output == (
+            r"[('half', '\ud800'), ('mode', 'train'), ('rate', 0.5), ('size', 3), ('\udfff', 1)]"
+            "\n"
+        )
+
+
+def test_leaves_that_cannot_be_saved_are_named(run, tmp_path):
+    script = """
+    def save(tree):
+        print(outcome(lambda: experiment.save_checkpoint(tree, 1)))
+    rows = np.arange(8, dtype=np.float32)
+    local, whole = jnp.ones(3), spread(rows)
+    local.delete(), whole.delete()
+    elsewhere = Mesh(np.array([d for d in jax.devices() if d.process_index == 1]), ("x",))
+    save({
+        "local": local, "whole": whole, "masked": np.ma.masked_array([1, 2], [True, False]),
+        "object": np.zeros(0, object), "one": spread(rows, mesh=elsewhere),
+    })
+    save([object()] * 300)
+    jax.jit(lambda x: save({"x": x}))(1.0)
+    deep = 1
+    for _ in range(3000):
+        deep = [deep]
+    save(deep)
+    """
+    for output in run(script):
+        found = output.splitlines()
+        begins = "CheckpointError: cannot save the target:"
+        assert found[0] == begins
+        assert found[1].startswith("  local: it has been deleted")
+        assert found[2] == (
+            "  masked: cannot save a masked array; save its data and its mask as leaves"
+        )
+        assert found[3].startswith("  object: cannot save a NumPy array of dtype object")
+        if found[4].startswith("  one"):
+            assert "on devices of only some of the processes (1 of 2); spread it" in found.pop(4)
+        assert found[4].startswith("  whole: it has been deleted")
+        assert found[5] == begins
+        assert found[25] == "  and 281 more of 300"
+        assert found[26] == begins
+        assert found[27] == "  x: it is only traced, and has no value yet; save outside of jit"
+        assert found[28].startswith(f"{begins} it is nested too deeply")
+    assert list(tmp_path.iterdir()) == []

@@ -217,7 +217,8 @@ def _open(history: History, step: Any, is_asked: bool) -> tuple[pathlib.Path, St
 
 def _take(target: Any, own: bool) -> tuple[list[tuple[Key, Leaf]], str]:
     """Take all values of a pytree, and describe it."""
-    keys, values, definition = _keys.flatten(target)
+    with _keys.refusing_depth():
+        keys, values, definition = _keys.flatten(target)
     statics = tuple(_leaves.is_static(value) for value in values)
     taken: list[tuple[Key, Leaf]] = []
     problems: list[str] = []
@@ -231,12 +232,8 @@ def _take(target: Any, own: bool) -> tuple[list[tuple[Key, Leaf]], str]:
         raise CheckpointError(
             "\n".join(["cannot save the target:", *_matching.shortened(problems)])
         )
-    try:
+    with _keys.refusing_depth():
         return taken, _keys.structure(target, definition, statics, keys)
-    except RecursionError:
-        raise CheckpointError(
-            "cannot save the target: it is nested too deeply; save what is far below by itself"
-        ) from None
 
 
 def _checked_retention(keep: Any, keep_every_n_steps: Any) -> tuple[int, int | None]:

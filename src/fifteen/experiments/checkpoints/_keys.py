@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import jax
@@ -78,6 +78,20 @@ def flatten(tree: Any, by_fields: bool = True) -> tuple[list[Key], list[Any], An
             "keys are told apart by their text"
         )
     return keys, [leaf for _, leaf in pairs], definition
+
+
+@contextlib.contextmanager
+def refusing_depth() -> Generator[None]:
+    """Say of a pytree that is to be saved that its depth is what Python does not stand."""
+    try:
+        yield
+    except (RecursionError, SystemError) as error:
+        # JAX's own code tells of it in this way.
+        if isinstance(error, SystemError) and not isinstance(error.__cause__, RecursionError):
+            raise
+        raise CheckpointError(
+            "cannot save the target: it is nested too deeply; save what is far below by itself"
+        ) from None
 
 
 def _walk(node: Any, parents: Key) -> Iterator[Key]:

@@ -12,16 +12,17 @@ import functools
 import json
 import posixpath
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import google_crc32c
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
 from .._errors import CheckpointError
-from . import _keys, _leaves
+from . import _keys, _leaves, _matching
 from ._fitting import family, info_of_target
 from ._stored import Key, LeafInfo
 
@@ -41,6 +42,13 @@ _KNOWN = frozenset(
 
 _BITS = {2: "uint2", 4: "uint4", 8: "uint8"}
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
+
+_PLAIN: dict[str, Callable[[Any], Any]] = {
+    "bool": bool,
+    "int": int.__int__,
+    "float": float.__float__,
+}
+"""Python's numbers that Orbax keeps, of which it knows no subclasses."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,10 +174,11 @@ def encode(target: Any) -> Encoded:
     Raises:
         CheckpointError: lists each leaf that cannot be saved.
     """
-    # Under fields' names Orbax would not find the children of a dataclass without key paths.
-    keys, values, definition = _keys.flatten(target, by_fields=False)
-    statics = tuple(_leaves.is_static(value) for value in values)
-    structure = _keys.structure(target, definition, statics, keys, by_fields=False)
+    with _keys.refusing_depth():
+        # Under fields' names Orbax would not find the children of a dataclass without key paths.
+        keys, values, definition = _keys.flatten(target, by_fields=False)
+        statics = tuple(_leaves.is_static(value) for value in values)
+        structure = _keys.structure(target, definition, statics, keys, by_fields=False)
     dynamic = [
         (key, value)
         for key, value, is_static in zip(keys, values, statics, strict=True)
@@ -180,12 +189,19 @@ def encode(target: Any) -> Encoded:
     for key, value in dynamic:
         try:
             encoded[key] = _encode(value)
-        except CheckpointError as error:
+        except (CheckpointError, RuntimeError) as error:
             problems.append(f"{_keys.name_of(key)}: {error}")
     if problems:
-        raise CheckpointError("; ".join(problems))
+        raise CheckpointError(
+            "\n".join(["cannot save the target:", *_matching.shortened(problems)])
+        )
     kept = {key: value for key, (value, _) in encoded.items() if value is not None}
     names = stored_names(list(kept))
+    for key, name in list(names.items()):
+        # To Orbax the name of a text is a path in JSON.
+        if isinstance(kept[key], str) and ("/" in name or "~" in name):
+            encoded[key] = None, _leaves.take(kept.pop(key), own=False).description
+            del names[key]
     leaves = {
         key: EncodedLeaf(info_of_target(value), names.get(key), encoded[key][1])
         for key, value in dynamic
@@ -193,7 +209,8 @@ def encode(target: Any) -> Encoded:
     if any("%" in name for name in names.values()):
         tree: Any = {names[key]: value for key, value in kept.items()}
     else:
-        tree = _keys.nest(json.loads(structure), [kept.get(key) for key in leaves])
+        with _keys.refusing_depth():
+            tree = _keys.nest(json.loads(structure), [kept.get(key) for key in leaves])
     spread = {
         key: _described_as_spread(value, names[key])
         for key, value in kept.items()
@@ -218,7 +235,9 @@ def stored_names(keys: Sequence[Key]) -> dict[Key, str]:
     names = set(plain.values())
     ambiguous = len(names) < len(keys) or (len(keys) > 1 and "" in names)
     # Paths that a file system would change are changed on the way to the store as well.
-    changed = any(name != posixpath.normpath(f"/{name}")[1:] for name in names)
+    changed = any(
+        name != posixpath.normpath(f"/{name}")[1:] or not _is_utf_8(name) for name in names
+    )
     nested = any(
         name[:end] in names
         for name in names
@@ -233,31 +252,74 @@ def stored_names(keys: Sequence[Key]) -> dict[Key, str]:
 
 def _escape(part: str) -> str:
     # A lone percent sign stands for nothing, since a path has no empty parts.
-    return urllib.parse.quote(part, safe="").replace(".", "%2E") or "%"
+    quoted = urllib.parse.quote(part, safe="", errors="surrogatepass")
+    return quoted.replace(".", "%2E") or "%"
 
 
 def _encode(value: Any) -> tuple[Any, dict[str, Any] | None]:
     """Return what to give to Orbax, or None, and a description."""
-    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-        data, _ = _encode(jax.random.key_data(value))
-        return data, {"key": str(jax.random.key_impl(value))}
+    if isinstance(value, jax.core.Tracer | np.ma.MaskedArray):
+        # They pass for arrays; this says why they cannot be saved.
+        _leaves.take(value, own=False)
+    if isinstance(value, jax.Array):
+        _refuse_out_of_reach(value)
+        if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+            data, _ = _encode(jax.random.key_data(value))
+            return data, {"key": str(jax.random.key_impl(value))}
     if isinstance(value, jax.Array | np.ndarray | np.generic):
         return _encode_array(value)
-    if isinstance(value, str):
-        return str(value), None
+    if isinstance(value, str) and _is_utf_8(value):
+        # What a subclass says of itself, as an enumeration does, is not its text.
+        return str.__str__(value), None
     if isinstance(value, bool | float) or (
         isinstance(value, int) and _SMALLEST <= value <= _LARGEST
     ):
         # As an array without axes it would be NumPy's.
-        return value, {"scalar": info_of_target(value).dtype}
+        kind = info_of_target(value).dtype
+        return _PLAIN[kind](value), {"scalar": kind}
     # The kinds that are left are described in one way, here and in our files.
     return None, _leaves.take(value, own=False).description
 
 
+def _is_utf_8(text: str) -> bool:
+    """Tell whether Orbax can write a text, and not only Python hold it."""
+    try:
+        str.encode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _refuse_out_of_reach(value: jax.Array) -> None:
+    """Raise if not all processes can write their part of an array."""
+    if value.is_deleted():
+        raise CheckpointError(
+            "it has been deleted, as an array is that is donated to a jitted function; save it "
+            "before that"
+        )
+    if not value.is_fully_addressable:
+        processes = _processes_of(value.sharding)
+        if len(processes) < jax.process_count():
+            some = f"{', '.join(map(str, processes))} of {jax.process_count()}"
+            raise CheckpointError(
+                f"it is on devices of only some of the processes ({some}); spread it over devices "
+                "of all of them, or save its values after giving them to all, as "
+                "jax.experimental.multihost_utils.broadcast_one_to_all does"
+            )
+
+
+@functools.lru_cache(maxsize=256)
+def _processes_of(sharding: jax.sharding.Sharding) -> tuple[int, ...]:
+    return tuple(sorted({device.process_index for device in sharding.device_set}))
+
+
 def _encode_array(value: Any) -> tuple[Any, dict[str, Any] | None]:
     name = value.dtype.name
-    if not value.size:
-        return None, {"empty": name}
+    if isinstance(value, np.ndarray | np.generic) and not value.nbytes:
+        # An empty array of what cannot be saved is none the better for it.
+        _leaves.take(value, own=False)
+    if not value.size or not value.dtype.itemsize:
+        return None, {"empty": _leaves.name_of_dtype(value.dtype)}
     if isinstance(value, jax.Array) and not value.is_fully_addressable:
         return (value, None) if name in _KNOWN else (_bits(value), {"bits": name})
     # Orbax takes arrays of one process as NumPy's only, and has process 0 write them.

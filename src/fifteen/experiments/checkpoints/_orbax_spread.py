@@ -7,7 +7,7 @@ import functools
 import json
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -94,15 +94,18 @@ class SpreadDirectory:
             raise ValueError(f"{_TEXTS} cannot be read ({error})") from None
 
     def _text(self, leaf: EncodedLeaf) -> str:
-        texts = self._texts
-        text = texts.get(leaf.stored) if isinstance(texts, dict) else None
+        text = self._texts
+        # Orbax takes a name for a JSON pointer.
+        for part in str(leaf.stored).split("/"):
+            here = cast(dict[str, Any], text) if isinstance(text, dict) else {}
+            text = here.get(part.replace("~1", "/").replace("~0", "~"))
         if not isinstance(text, str):
             raise ValueError(f"expected a text in {_TEXTS}, found none")
         return text
 
 
 def _is_text(leaf: EncodedLeaf) -> bool:
-    return leaf.info.dtype == "str"
+    return leaf.info.dtype == "str" and leaf.stored is not None
 
 
 def _is_array(leaf: EncodedLeaf) -> bool:
@@ -142,16 +145,17 @@ def _value(leaf: EncodedLeaf, data: Any, target: Any) -> Any:
     return data
 
 
-def _empty(shape: tuple[int, ...], dtype: Any) -> HostArray:
-    if 0 not in shape:
+def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> HostArray:
+    if 0 not in shape and dtype.itemsize:
         raise ValueError(f"expected an empty array, found the shape {shape}")
-    return np.empty(shape, dtype)
+    # `empty` would give a text without letters room for one.
+    return np.ndarray(shape, dtype)
 
 
 def _data_of_no_keys(shape: tuple[int, ...], implementation: str, target: Any) -> Any:
     """Return the data of an empty array of typed PRNG keys, which Orbax does not keep."""
     one = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0, impl=implementation)))
-    data = _empty((*shape, *one.shape), one.dtype)
+    data = _empty((*shape, *one.shape), np.dtype(one.dtype))
     sharding = sharding_over_processes(target, shape)
     if sharding is None:
         return data
