@@ -195,3 +195,47 @@ def test_long_results_and_messages_pass(run):
     print(len(outcome(lambda: _processes.on_primary(fail))) > 10_000)
     """
     assert run(script) == [["300000", "True"]] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("who", [0, 1])
+def test_who_waits_can_be_interrupted_and_the_others_are_told(run, who):
+    script = f"""
+    import os, signal, threading, time
+    def late_or_interrupted():
+        # Process 0 has seen what the others brought before the last one comes.
+        if INDEX == 3:
+            time.sleep(2.5)
+        if INDEX == {who}:
+            threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT]).start()
+    def told(action):
+        _processes.barrier("all start")
+        start = time.monotonic()
+        try:
+            print(outcome(action))
+        except KeyboardInterrupt:
+            print("interrupted", time.monotonic() - start < 2)
+    def wait():
+        late_or_interrupted()
+        with _processes.together("saving"):
+            _processes.barrier("here")
+    def work():
+        with _processes.together("saving"):
+            late_or_interrupted()
+            if INDEX == {who}:
+                time.sleep(10)
+            _processes.barrier("here")
+    def act():
+        late_or_interrupted()
+        time.sleep(10)
+    told(wait)
+    told(work)
+    if {who} == 0:
+        told(lambda: _processes.on_primary(act))
+    print(_processes.on_primary(lambda: "goes on"))
+    """
+    times = 2 if who else 3
+    problem = f"RuntimeError: KeyboardInterrupt Raised in process {who} of 4, and so in all."
+    outputs = run(script, 4)
+    assert outputs.pop(who) == ["interrupted True"] * times + ["goes on"]
+    assert outputs == [[problem] * times + ["goes on"]] * 3

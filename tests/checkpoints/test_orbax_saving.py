@@ -209,3 +209,35 @@ def test_leaves_that_cannot_be_saved_are_named(run, tmp_path):
         assert found[27] == "  x: it is only traced, and has no value yet; save outside of jit"
         assert found[28].startswith(f"{begins} it is nested too deeply")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_ends_the_save_in_all(run, tmp_path):
+    script = """
+    import os, signal, threading, time
+    tree = {"w": spread(np.arange(8, dtype=np.float32))}
+    def interrupt(*rest):
+        raise KeyboardInterrupt
+    def save(blocking=True):
+        print(outcome(lambda: experiment.save_checkpoint(tree, 1, blocking=blocking)))
+    if INDEX == 0:
+        start = time.monotonic()
+        threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()
+    else:
+        time.sleep(3)
+    save()
+    print(INDEX or time.monotonic() - start < 2)
+    kept = {name: getattr(_orbax_saving, name) for name in ("_start", "_sync_all")}
+    for who, name, blocking in [(1, "_start", True), (1, "_start", False), (0, "_sync_all", True)]:
+        if INDEX == who:
+            setattr(_orbax_saving, name, interrupt)
+        save(blocking)
+        setattr(_orbax_saving, name, kept[name])
+    save()
+    """
+    told = ["KeyboardInterrupt: ", "RuntimeError: KeyboardInterrupt"]
+    for index, output in enumerate(run(script)):
+        mine, other = told[index], told[1 - index]
+        saved = str(tmp_path / "checkpoint_1")
+        timely = ("True", "1")[index]
+        assert output.splitlines() == [mine, timely, other, other, mine, saved]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_1"]

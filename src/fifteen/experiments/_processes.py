@@ -12,13 +12,15 @@ waited for without end.
 Every call that all processes make together is a round. In a round each process brings a value or
 an error; process 0 collects what was brought and publishes it; so all of them go on, or all of
 them raise. An error that one process meets before it comes to a round is brought to the next
-one, which `together` sees to, so that nobody waits for a process that has given up.
+one, which `together` sees to, so that nobody waits for a process that has given up. A process that
+is interrupted, as by Ctrl-C, brings that to its round and leaves without waiting for the others.
 """
 
 import contextlib
 import dataclasses
 import json
 import threading
+import time
 from collections.abc import Callable, Generator
 from typing import Any, Protocol, TypeVar, cast
 
@@ -31,6 +33,9 @@ T = TypeVar("T")
 TIMEOUT_SECONDS = 1800
 """How long a process waits for the others: some of them may be compiling or evaluating."""
 
+_LONGEST_WAIT_SECONDS = 1
+"""How long a process waits at a time: meanwhile Python cannot see to Ctrl-C."""
+
 _LONGEST_MESSAGE = 20_000
 _AGREED = "_fifteen_agreed"
 
@@ -38,7 +43,7 @@ _AGREED = "_fifteen_agreed"
 class _Client(Protocol):
     """What we use of JAX's coordination service (`jaxlib`'s `DistributedRuntimeClient`)."""
 
-    def key_value_set(self, key: str, value: str) -> None: ...
+    def key_value_set(self, key: str, value: str, allow_overwrite: bool = False) -> None: ...
     def key_value_delete(self, key: str) -> None: ...
     def blocking_key_value_get(self, key: str, timeout_in_ms: int) -> str: ...
 
@@ -120,7 +125,7 @@ class Rounds:
             if is_primary():
                 try:
                     result = action()
-                except Exception as raised:
+                except BaseException as raised:
                     error = raised
             results = self.exchange(name, result, error)
             return cast(T, results[0])
@@ -133,16 +138,16 @@ class Rounds:
             yield
             return
         with self._lock:
-            self._depth += 1
             error: BaseException | None = None
             try:
+                self._depth = 1
                 yield
-            except Exception as raised:
+            except BaseException as raised:
                 if _is_agreed(raised):
                     raise
                 error = raised
             finally:
-                self._depth -= 1
+                self._depth = 0
             self.exchange(name, error=error)
 
     def exchange(
@@ -170,9 +175,14 @@ class Rounds:
             number, self._number = self._number, self._number + 1
             brought = json.dumps([name, value, None if error is None else _describe(error)])
             try:
+                if error is not None and not isinstance(error, Exception):
+                    raise error
                 summary = self._round(number, brought, name)
             except BaseException as failure:
-                setattr(failure, _AGREED, True)
+                if isinstance(failure, Exception) or self._leave(number, brought, failure):
+                    setattr(failure, _AGREED, True)
+                if failure is error:
+                    raise
                 raise failure from error
         if summary.problem is None:
             return summary.values
@@ -182,19 +192,47 @@ class Rounds:
 
     def _round(self, number: int, brought: str, name: str) -> "_Summary":
         client = cast(_Client, _state().client)
-        directory = f"fifteen/{self._channel}/{number}/"
+        directory = self._directory(number)
         client.key_value_set(f"{directory}{index()}", brought)
-        if is_primary():
-            summary = _summarise([
-                _get(client, f"{directory}{process}", f"process {process}", name)
-                for process in range(count())
-            ])  # fmt: skip
-            if number:
-                # All have come to this round, so all have done with the one before.
-                client.key_value_delete(f"fifteen/{self._channel}/{number - 1}/")
-            client.key_value_set(f"{directory}all", json.dumps(dataclasses.astuple(summary)))
-            return summary
-        return _Summary(*json.loads(_get(client, f"{directory}all", "process 0", name)))
+        if not is_primary():
+            return _Summary(*json.loads(_get(client, f"{directory}all", "process 0", name)))
+        summary = _summarise([
+            _get(client, f"{directory}{process}", f"process {process}", name)
+            for process in range(count())
+        ])  # fmt: skip
+        if number:
+            # All have come to this round, so all have done with the one before.
+            client.key_value_delete(self._directory(number - 1))
+        return self._publish(number, summary)
+
+    def _publish(self, number: int, summary: "_Summary") -> "_Summary":
+        """Make a round's result known, and return the one that counts: the first."""
+        client = cast(_Client, _state().client)
+        key = f"{self._directory(number)}all"
+        try:
+            client.key_value_set(key, json.dumps(dataclasses.astuple(summary)))
+        except Exception:
+            # There is one already, or the service is gone, which this finds.
+            return _Summary(*json.loads(_get(client, key, "process 0", "the result of a round")))
+        return summary
+
+    def _leave(self, number: int, brought: str, error: BaseException) -> bool:
+        """Tell the others, without waiting for them, that this process has been interrupted.
+
+        Returns:
+            Whether they raise in this round; it may be over.
+        """
+        client = cast(_Client, _state().client)
+        with contextlib.suppress(Exception):
+            summary = _Summary([], {**_describe(error), "process": index()})
+            is_told = self._publish(number, summary).problem is not None
+            # Process 0 may be waiting for it.
+            client.key_value_set(f"{self._directory(number)}{index()}", brought, True)
+            return is_told
+        return True
+
+    def _directory(self, number: int) -> str:
+        return f"fifteen/{self._channel}/{number}/"
 
 
 main = Rounds("main")
@@ -210,14 +248,19 @@ class _Summary:
 
 
 def _get(client: _Client, key: str, who: str, name: str) -> str:
-    try:
-        return client.blocking_key_value_get(key, TIMEOUT_SECONDS * 1000)
-    except Exception as error:
-        raise RuntimeError(
-            f"{name}: process {index()} of {count()} waited for {who}, which did not answer "
-            f"within {TIMEOUT_SECONDS} s or has died; every process of the run must make the same "
-            "calls on an experiment, in the same order"
-        ) from error
+    end = time.monotonic() + TIMEOUT_SECONDS
+    while True:
+        rest = min(end - time.monotonic(), _LONGEST_WAIT_SECONDS)
+        try:
+            return client.blocking_key_value_get(key, max(1, int(rest * 1000)))
+        except Exception as error:
+            if "DEADLINE_EXCEEDED" in str(error) and time.monotonic() < end:
+                continue
+            raise RuntimeError(
+                f"{name}: process {index()} of {count()} waited for {who}, which did not answer "
+                f"within {TIMEOUT_SECONDS} s or has died; every process of the run must make the "
+                "same calls on an experiment, in the same order"
+            ) from error
 
 
 def _summarise(brought: list[str]) -> _Summary:
@@ -260,7 +303,8 @@ def _revive(problem: dict[str, Any]) -> Exception:
         # The constructor chooses the subclass, such as PermissionError, by the number.
         revived = OSError(problem["errno"], message, problem["filename"])
     else:
-        revived = RuntimeError(f"{kind}: {message}")
+        # An interrupt says no more than what it is.
+        revived = RuntimeError(f"{kind}: {message}" if message else kind)
     revived.add_note(f"Raised in process {problem['process']} of {count()}, and so in all.")
     return revived
 

@@ -18,7 +18,7 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import jax
@@ -34,6 +34,8 @@ _INSIDE = "checkpoint"
 
 _OF_ARRAYS = "array_metadatas"
 """The directory that Orbax has process 0 make, and waits for in the others."""
+
+_COMMITTING = "writing a checkpoint"
 
 _PAUSE_SECONDS = 1
 
@@ -64,18 +66,25 @@ class SpreadSave:
         agree(path, encoded)
         self._description = encoded.to_json()
         self._held = contextlib.ExitStack()
-        name = _processes.on_primary(lambda: self._make(check, bool(encoded.spread)))
+        try:
+            name = _processes.on_primary(lambda: self._make(check, bool(encoded.spread)))
+        except BaseException:
+            # What has been made is a leftover, which the next save removes.
+            self._held.close()
+            raise
         self._temporary = path.with_name(name)
         self._rounds = _processes.Rounds(name)
         self._held.enter_context(_orbax_quiet.quiet())
         self._done = threading.Event()
         self._writing: list[Any] = []
         try:
-            with self._rounds.together("starting to save"), self._explaining():
-                self._identity = self._hold()
-                self._handler = _handler()
-                self._writing = _start(self._handler, self._inside, encoded.tree)
-        except BaseException:
+            # The rounds of its own are for what may be done in the background.
+            _processes.main.exchange("starting to save", error=self._start(encoded.tree))
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                # The others may be on their way to the commit already.
+                with contextlib.suppress(BaseException):
+                    self._rounds.exchange(_COMMITTING, error=error)
             self._drop()
             raise
         _committing.add(self)
@@ -94,17 +103,13 @@ class SpreadSave:
                 whole.
         """
         try:
-            with self._rounds.together("writing a checkpoint"):
-                try:
+            with self._rounds.together(_COMMITTING):
+                with self._settling():
                     before()
                     with self._explaining():
-                        for writing in self._writing:
-                            self._wait_for(writing)
-                except BaseException:
-                    # Process 0 removes what has been written once all have come to this round.
-                    self._settle()
-                    raise
-            self._rounds.on_primary(lambda: self._put_in_place(tidy))
+                        # Python 3.11 takes a thread for dead where waiting for it is interrupted.
+                        _in_thread(self._wait_for_all)
+                self._rounds.on_primary(lambda: self._put_in_place(tidy))
         finally:
             self._drop()
 
@@ -135,6 +140,15 @@ class SpreadSave:
         return os.fstat(descriptor)
 
     @contextlib.contextmanager
+    def _settling(self) -> Generator[None]:
+        """Have Orbax write no more once an error is told, on which process 0 removes its files."""
+        try:
+            yield
+        except BaseException:
+            self._settle()
+            raise
+
+    @contextlib.contextmanager
     def _explaining(self) -> Generator[None]:
         """Say of what Orbax raises what it is about: most often a file that cannot be written."""
         try:
@@ -153,6 +167,22 @@ class SpreadSave:
                 ) from error
             number = int(found[1])
             raise OSError(number, os.strerror(number), str(self._inside)) from error
+
+    def _start(self, tree: Any) -> BaseException | None:
+        """Have Orbax take the values over; return the error that is to be told to all."""
+        try:
+            with self._settling(), self._explaining():
+                self._identity = self._hold()
+                self._handler = _handler()
+                # Kept also where this thread is interrupted while it waits for the other one.
+                _in_thread(lambda: self._writing.extend(_start(self._handler, self._inside, tree)))
+        except BaseException as error:
+            return error
+        return None
+
+    def _wait_for_all(self) -> None:
+        for writing in self._writing:
+            self._wait_for(writing)
 
     def _wait_for(self, writing: Any) -> None:
         """Wait until Orbax has written, or until there is nothing left to write to."""
@@ -210,7 +240,7 @@ def _start(handler: Any, path: pathlib.Path, tree: Any) -> list[Any]:
     if not jax.tree.leaves(tree):
         return []
     arguments = _orbax().args.PyTreeSave(tree)
-    return _run(handler.async_save(_orbax_path(path), args=arguments)) or []
+    return asyncio.run(handler.async_save(_orbax_path(path), args=arguments)) or []
 
 
 def _handler() -> Any:
@@ -237,10 +267,10 @@ def _orbax_path(path: pathlib.Path) -> Any:
     return epath.Path(path)
 
 
-def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    # In a thread, since the caller may be inside an event loop, as in a notebook.
+def _in_thread(action: Callable[[], None]) -> None:
+    """Run an action to its end, also where the caller is interrupted or inside an event loop."""
     with concurrent.futures.thread.ThreadPoolExecutor(1) as executor:
-        return executor.submit(asyncio.run, coroutine).result()
+        executor.submit(action).result()
 
 
 def _sync_all(directory: pathlib.Path) -> None:
