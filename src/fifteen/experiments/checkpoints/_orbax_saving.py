@@ -54,7 +54,8 @@ class SpreadSave:
         check: called in process 0 at first; what it raises is raised in all.
 
     Raises:
-        CheckpointError: lists each leaf that cannot be saved.
+        CheckpointError: lists each leaf that cannot be saved, or that the processes do not share.
+        OSError: what one process could not write, in all of them.
         MissingExtraError: Orbax is not installed.
     """
 
