@@ -74,7 +74,7 @@ class Checkpoints:
             if _processes.count() > 1:
                 path = history.spread_path(number)
                 with _explained(history, number, path):
-                    write = _spread_save(path, target, check, before_commit, tidy)
+                    write = _spread_save(path, history.prefix, target, check, before_commit, tidy)
             else:
                 check()
                 path = history.path(number)
@@ -173,6 +173,7 @@ def _local_save(
 
 def _spread_save(
     path: pathlib.Path,
+    prefix: str,
     target: Any,
     check: Callable[[], None],
     before_commit: Callable[[], None],
@@ -181,7 +182,7 @@ def _spread_save(
     """Take this process's values of a pytree that several hold, and return what writes them."""
     from ._orbax_saving import SpreadSave
 
-    saving = SpreadSave(path, target, check)
+    saving = SpreadSave(path, prefix, target, check)
     return lambda: saving.commit(before_commit, lambda: tidy(path))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import _directory, _freeing
 from .._errors import CheckpointError, CheckpointNotFoundError, UnsafePathError
-from ._header import prefix_in
+from . import _header, _orbax_description
 from ._stored import SUFFIX, names_in
 
 _NAME = re.compile(rf"(?P<prefix>.*?)(?P<step>\d+)(?P<suffix>{re.escape(SUFFIX)})?", re.DOTALL)
@@ -78,9 +78,9 @@ class History:
 
     def other_owner(self, step: int) -> str | None:
         """Return another prefix whose checkpoint lies where one of this step would; or None."""
-        path = self.path(step)
-        owner = _owner(path, self.prefix) if os.path.lexists(path) else self.prefix
-        return None if owner == self.prefix else owner
+        there = filter(os.path.lexists, (self.path(step), self.spread_path(step)))
+        owners = {_owner(path, self.prefix) for path in there} - {self.prefix}
+        return min(owners, default=None)
 
     def find(self, step: Any) -> pathlib.Path:
         """Return where the checkpoint of a step lies, or of the latest one.
@@ -113,10 +113,11 @@ class History:
 
     def places(self, step: int) -> list[pathlib.Path]:
         """Return where something of a step may lie that is a checkpoint's, in any format."""
-        foreign = self.spread_path(step)
+        ours, foreign = self.path(step), self.spread_path(step)
         # The last is what flax wrote beside its file for arrays of several processes.
         beside = foreign.with_name(f"{foreign.name}_gda")
-        return [self.path(step), *([foreign] if _may_be_checkpoint(foreign) else []), beside]
+        places = [ours, *([foreign] if _may_be_checkpoint(foreign) else [])]
+        return [*(path for path in places if _owner(path, self.prefix) == self.prefix), beside]
 
     def remove(self, step: int) -> None:
         """Remove what lies there for a step, in every format."""
@@ -132,9 +133,10 @@ def _owner(path: pathlib.Path, prefix: str) -> str:
     name = path.name.removesuffix(SUFFIX)
     shortest = name.rstrip("0123456789")
     is_certain = prefix == shortest and len(name) == len(prefix) + 1
-    if is_certain or not path.name.endswith(SUFFIX):
+    is_file, description = path.name.endswith(SUFFIX), path / _orbax_description.FILE
+    if is_certain or not (is_file or description.exists()):
         return prefix
-    told = prefix_in(path)
+    told = _header.prefix_in(path) if is_file else _orbax_description.prefix_in(description)
     # Somebody may have renamed the file.
     fits = told is not None and re.fullmatch(rf"{re.escape(told)}[0-9]+", name, re.DOTALL)
     return told if told is not None and fits else shortest

@@ -21,7 +21,7 @@ from ._keys import name_of
 from ._leaves import keys_from
 from ._matching import shortened
 from ._msgpack import flatten, is_leaf, load
-from ._orbax_encoding import FILE
+from ._orbax_description import FILE
 from ._orbax_spread import SpreadDirectory
 from ._spreading import sharding_over_processes
 from ._stored import Key, LeafInfo, StoredCheckpoint, damaged, making, too_deep

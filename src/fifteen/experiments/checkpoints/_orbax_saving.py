@@ -27,7 +27,8 @@ from .. import _directory, _processes
 from .._errors import CheckpointError, MissingExtraError
 from . import _orbax_quiet
 from ._orbax_agreeing import agree
-from ._orbax_encoding import FILE, encode
+from ._orbax_description import FILE, to_json
+from ._orbax_encoding import encode
 
 _INSIDE = "checkpoint"
 """What the directory is called inside the temporary one, until it has its place."""
@@ -50,6 +51,7 @@ class SpreadSave:
 
     Args:
         path: where the checkpoint goes.
+        prefix: what its name begins with.
         target: the pytree.
         check: called in process 0 at first; what it raises is raised in all.
 
@@ -59,13 +61,15 @@ class SpreadSave:
         MissingExtraError: Orbax is not installed.
     """
 
-    def __init__(self, path: pathlib.Path, target: Any, check: Callable[[], None]) -> None:
+    def __init__(
+        self, path: pathlib.Path, prefix: str, target: Any, check: Callable[[], None]
+    ) -> None:
         self._path = path
         # Found missing before anything is made.
         _orbax()
         encoded = encode(target)
         agree(path, encoded)
-        self._description = encoded.to_json()
+        self._description = to_json(encoded.leaves, encoded.structure, prefix)
         self._held = contextlib.ExitStack()
         try:
             name = _processes.on_primary(lambda: self._make(check, bool(encoded.spread)))

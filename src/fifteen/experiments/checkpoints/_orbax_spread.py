@@ -16,7 +16,8 @@ from . import _foreign_arrays, _keys
 from ._fitting import as_held
 from ._foreign_arrays import OpenArray, Request
 from ._leaves import HostArray, dtype_named, keys_from
-from ._orbax_encoding import FILE, EncodedLeaf, as_stored, decode, description_from
+from ._orbax_description import FILE, EncodedLeaf, as_stored, description_from
+from ._orbax_encoding import decode
 from ._spreading import sharding_of_key_data, sharding_over_processes, spread
 from ._stored import Key, LeafInfo, damaged, making, too_deep
 
