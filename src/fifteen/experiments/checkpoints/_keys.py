@@ -66,7 +66,7 @@ def flatten(tree: Any, by_fields: bool = True) -> tuple[list[Key], list[Any], An
     if by_fields and _NUMBER in {type(entry) for path, _ in pairs for entry in path}:
         keys = _remembering(
             lambda known: _fields_of_definition(known, tuple(keys)),
-            lambda stand_in: list(_walk(stand_in, ())),
+            lambda whole: list(_walk(whole, ())),
             tree,
             definition,
         )
@@ -125,7 +125,7 @@ def structure(
     """
     return _remembering(
         lambda known: _structure_of_definition(known, statics, tuple(keys), by_fields),
-        lambda stand_in: _structure(stand_in, statics, by_fields),
+        lambda whole: _structure(whole, statics, by_fields),
         tree,
         definition,
     )
@@ -141,8 +141,6 @@ def _remembering(
         raise
     except Exception:
         # The definition cannot be hashed, or a node refuses to hold anything but its own leaves.
-        with contextlib.suppress(Exception):
-            tree = _hollow(definition)
         return by_tree(tree)
 
 
@@ -229,18 +227,31 @@ def _children(node: Any, by_fields: bool) -> list[tuple[str, Any]] | None:
     pairs, _ = jax.tree.flatten_with_path(node, is_leaf=lambda other: other is not node)
     if len(pairs) == 1 and not pairs[0][0] and pairs[0][1] is node:
         return None
-    children = [(_part(path[0]), child) for path, child in pairs]
     is_numbered = bool(pairs) and type(pairs[0][0][0]) is _NUMBER
-    if not (by_fields and is_numbered and dataclasses.is_dataclass(node)):
-        return children
-    fields = {field.name: getattr(node, field.name, None) for field in dataclasses.fields(node)}
-    named: list[tuple[str, Any]] = []
-    for part, child in children:
-        name = next((name for name, value in fields.items() if value is child), part)
-        # The same array may stand in two fields, whose order is that of the children.
-        fields.pop(name, None)
-        named.append((name, child))
-    return named
+    names = _fields_of(node) if by_fields and is_numbered and dataclasses.is_dataclass(node) else {}
+    return [
+        (names.get(number, _part(path[0])), child) for number, (path, child) in enumerate(pairs)
+    ]
+
+
+def _fields_of(node: Any) -> dict[int, str]:
+    """Return the fields' names of a dataclass's children by their numbers, as far as they tell.
+
+    What stands in the fields does not count, since two of them may hold the same object.
+    """
+    definition = jax.tree.structure(node, is_leaf=lambda other: other is not node)
+    children = [_Placeholder() for _ in range(definition.num_leaves)]
+    numbers = {id(child): number for number, child in enumerate(children)}
+    names: dict[int, str] = {}
+    # It may refuse to hold anything but its own children, or a field may be none of the object's.
+    with contextlib.suppress(Exception):
+        stand_in = jax.tree.unflatten(definition, children)
+        for field in dataclasses.fields(stand_in):
+            number = numbers.get(id(getattr(stand_in, field.name)))
+            if number is not None:
+                names[number] = field.name
+    is_whole = len(names) == len(children) and len(set(names.values())) == len(children)
+    return names if is_whole else {}
 
 
 def nest(described: Any, leaves: Sequence[Any]) -> Any:
