@@ -241,3 +241,79 @@ def test_an_interrupt_ends_the_save_in_all(run, tmp_path):
         timely = ("True", "1")[index]
         assert output.splitlines() == [mine, timely, other, other, mine, saved]
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_1"]
+
+
+def test_an_error_is_told_also_while_another_one_is_handled(run, tmp_path):
+    script = """
+    tree = {"w": spread(np.arange(8, dtype=np.float32))}
+    try:
+        experiment.restore_checkpoint(tree)
+    except Exception:
+        bad = tree | {"n": object() if INDEX else 1}
+        print(outcome(lambda: experiment.save_checkpoint(bad, 1)).splitlines()[0])
+    print(outcome(lambda: experiment.save_checkpoint(tree, 1)))
+    """
+    saved = str(tmp_path / "checkpoint_1")
+    for output in run(script):
+        assert output.splitlines() == ["CheckpointError: cannot save the target:", saved]
+
+
+def test_an_error_of_the_background_that_one_process_has_been_told_of(run, tmp_path):
+    script = """
+    tree = {"w": spread(np.arange(8, dtype=np.float32))}
+    kept = _orbax_saving._sync_all
+    def full(*rest):
+        raise OSError(28, "No space left on device")
+    _orbax_saving._sync_all = full
+    experiment.save_checkpoint(tree, 1, blocking=False)
+    if INDEX == 0:
+        print(outcome(experiment.flush)[:24])
+    else:
+        while threading.active_count() > 1 and any(
+            "checkpoint" in thread.name for thread in threading.enumerate()
+        ):
+            time.sleep(0.01)
+    _orbax_saving._sync_all = kept
+    for step in (2, 3, 4):
+        print(outcome(lambda: experiment.save_checkpoint(tree, step))[:24])
+    print(experiment.checkpoint_steps())
+    """
+    first, second = run("import threading, time\n" + textwrap.dedent(script))
+    error, path = "OSError: [Errno 28] No s", str(tmp_path)[:24]
+    assert first.splitlines() == [error, error, path, path, "[4]"]
+    assert second.splitlines() == [error, path, path, "[4]"]
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_an_interrupt_after_a_round_is_told_in_the_next(run, tmp_path, blocking):
+    script = """
+    import os, signal, threading, time
+    tree = {"w": spread(np.arange(8, dtype=np.float32))}
+    kept = _orbax_saving._start
+    def slow(*rest):
+        started = kept(*rest)
+        if INDEX == 0:
+            time.sleep(0.5)
+        return started
+    _orbax_saving._start = slow
+    experiment.save_checkpoint(tree, 1)
+    def interrupt_while_waiting(action):
+        # A signal is seen to when the waiting is over, which may have been for the last process.
+        if INDEX == 1:
+            threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()
+        print(outcome(action))
+    interrupt_while_waiting(lambda: experiment.save_checkpoint(tree, 2, blocking=BLOCKING))
+    _orbax_saving._start = kept
+    print(outcome(experiment.flush))
+    def assert_exists():
+        time.sleep(0 if INDEX else 0.5)
+        experiment.assert_exists()
+    interrupt_while_waiting(assert_exists)
+    print(outcome(lambda: experiment.save_checkpoint(tree, 3)))
+    """
+    first, second = run(f"BLOCKING = {blocking}\n" + textwrap.dedent(script))
+    saved = str(tmp_path / "checkpoint_3")
+    flushed = "None" if blocking else "RuntimeError: KeyboardInterrupt"
+    told = "RuntimeError: KeyboardInterrupt"
+    assert first.splitlines() == [told, flushed, told, saved]
+    assert second.splitlines() == ["KeyboardInterrupt: ", "None", "KeyboardInterrupt: ", saved]

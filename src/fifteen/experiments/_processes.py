@@ -19,6 +19,7 @@ is interrupted, as by Ctrl-C, brings that to its round and leaves without waitin
 import contextlib
 import dataclasses
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -118,8 +119,15 @@ class Rounds:
             return action()
         with self._lock:
             name = getattr(action, "__qualname__", "action")
-            # Process 0 may not remove what another process is still at work on.
-            self.exchange(name)
+            handled = sys.exc_info()[1]
+            try:
+                # Process 0 may not remove what another process is still at work on.
+                self.exchange(name)
+            except BaseException as error:
+                if not (self._depth or is_agreed(error, handled)):
+                    # Interrupted after that round, with nobody around this one to tell it.
+                    self.exchange(name, error=error)
+                raise
             result: Any = None
             error: BaseException | None = None
             if is_primary():
@@ -138,12 +146,14 @@ class Rounds:
             yield
             return
         with self._lock:
+            # What the caller is handling meanwhile says nothing of this block.
+            handled = sys.exc_info()[1]
             error: BaseException | None = None
             try:
                 self._depth = 1
                 yield
             except BaseException as raised:
-                if _is_agreed(raised):
+                if is_agreed(raised, handled):
                     raise
                 error = raised
             finally:
@@ -309,9 +319,29 @@ def _revive(problem: dict[str, Any]) -> Exception:
     return revived
 
 
-def _is_agreed(error: BaseException | None) -> bool:
-    """Tell whether an error, or one that it was made of, has been raised in all processes."""
-    return error is not None and (hasattr(error, _AGREED) or _is_agreed(error.__context__))
+def disagree(error: BaseException) -> None:
+    """Have an error told to all in the next round, though it has been in rounds of others."""
+    for part in _made_of(error, None):
+        if hasattr(part, _AGREED):
+            delattr(part, _AGREED)
+
+
+def is_agreed(error: BaseException, handled: BaseException | None) -> bool:
+    """Tell whether an error, or one that it was made of, has been raised in all processes.
+
+    Args:
+        error: the error.
+        handled: what `sys.exc_info` told before, which the error has as its context.
+    """
+    return any(hasattr(part, _AGREED) for part in _made_of(error, handled))
+
+
+def _made_of(
+    error: BaseException | None, handled: BaseException | None
+) -> Generator[BaseException]:
+    while error is not None and error is not handled:
+        yield error
+        error = error.__context__
 
 
 def _kinds_of(error: type[Exception]) -> list[type[Exception]]:

@@ -61,6 +61,11 @@ class Background:
             if pending.error is not None:
                 raise pending.error
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether there is an action that `wait` has not seen through."""
+        return self._pending is not None
+
     def forget(self) -> None:
         """Forget an action whose thread a forked child does not have."""
         self._pending = None

@@ -1,11 +1,12 @@
 """Checkpoints: saving and restoring in one directory, also in the background."""
 
 import contextlib
+import functools
 import os
 import pathlib
 import threading
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -17,6 +18,9 @@ from ._background import Background
 from ._history import History, as_step, prefixes_in, superfluous
 from ._leaves import Leaf
 from ._stored import Key, LeafInfo, StoredCheckpoint, StreamedCheckpoint, open_stored
+
+if TYPE_CHECKING:
+    from ._orbax_saving import SpreadSave
 
 _TRIES = 5
 """How often the latest checkpoint is looked for again when another process has replaced it."""
@@ -74,20 +78,28 @@ class Checkpoints:
             if _processes.count() > 1:
                 path = history.spread_path(number)
                 with _explained(history, number, path):
-                    write = _spread_save(path, history.prefix, target, check, before_commit, tidy)
+                    saving = _spread_save(path, history.prefix, target, check, not blocking)
+                write = functools.partial(saving.commit, before_commit, lambda: tidy(path))
+                abandon = saving.abandon
             else:
                 check()
                 path = history.path(number)
                 write = _local_save(path, history.prefix, target, not blocking, before_commit, tidy)
+                abandon = _nothing
 
             def commit() -> None:
                 with _explained(history, number, path):
                     write()
 
-            if blocking:
-                commit()
-            else:
-                self._background.start(commit)
+            try:
+                if blocking:
+                    commit()
+                else:
+                    self._background.start(commit)
+            except BaseException as error:
+                if blocking or not self._background.is_pending:
+                    abandon(error)
+                raise
             return path
 
     def restore(
@@ -128,7 +140,12 @@ class Checkpoints:
     def wait(self) -> None:
         """See the save in the background through; raise its error, once."""
         with self._lock:
-            self._background.wait()
+            try:
+                self._background.wait()
+            except BaseException as error:
+                # Another process may have been told of it before.
+                _processes.disagree(error)
+                raise
 
     def begin_in_child(self) -> None:
         """Let go of a lock that a thread of the parent held when the process was forked."""
@@ -176,14 +193,17 @@ def _spread_save(
     prefix: str,
     target: Any,
     check: Callable[[], None],
-    before_commit: Callable[[], None],
-    tidy: Callable[[pathlib.Path], None],
-) -> Callable[[], None]:
+    in_background: bool,
+) -> "SpreadSave":
     """Take this process's values of a pytree that several hold, and return what writes them."""
+    # Imported where it is used, since Orbax is an extra.
     from ._orbax_saving import SpreadSave
 
-    saving = SpreadSave(path, prefix, target, check)
-    return lambda: saving.commit(before_commit, lambda: tidy(path))
+    return SpreadSave(path, prefix, target, check, in_background)
+
+
+def _nothing(error: BaseException) -> None:
+    """Tell nobody of an error, where there is nobody else."""
 
 
 def _agreed(history: History, step: Any) -> Any:

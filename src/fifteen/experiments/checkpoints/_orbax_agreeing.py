@@ -14,7 +14,7 @@ from .._errors import CheckpointError
 from . import _keys, _matching
 from ._orbax_encoding import Encoded
 
-_ROUND = "save_checkpoint"
+_ROUND = "comparing what is saved"
 
 
 def agree(path: pathlib.Path, encoded: Encoded) -> None:

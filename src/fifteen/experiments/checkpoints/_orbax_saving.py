@@ -14,6 +14,7 @@ import errno
 import os
 import pathlib
 import re
+import sys
 import threading
 import time
 import warnings
@@ -54,6 +55,7 @@ class SpreadSave:
         prefix: what its name begins with.
         target: the pytree.
         check: called in process 0 at first; what it raises is raised in all.
+        in_background: whether `commit` will be called in a thread of its own.
 
     Raises:
         CheckpointError: lists each leaf that cannot be saved, or that the processes do not share.
@@ -62,9 +64,17 @@ class SpreadSave:
     """
 
     def __init__(
-        self, path: pathlib.Path, prefix: str, target: Any, check: Callable[[], None]
+        self,
+        path: pathlib.Path,
+        prefix: str,
+        target: Any,
+        check: Callable[[], None],
+        in_background: bool,
     ) -> None:
+        handled = sys.exc_info()[1]
         self._path = path
+        self._in_background = in_background
+        self._has_begun = False
         # Found missing before anything is made.
         _orbax()
         encoded = encode(target)
@@ -86,11 +96,11 @@ class SpreadSave:
             # The rounds of its own are for what may be done in the background.
             _processes.main.exchange("starting to save", error=self._start(encoded.tree))
         except BaseException as error:
-            if not isinstance(error, Exception):
-                # The others may be on their way to the commit already.
-                with contextlib.suppress(BaseException):
-                    self._rounds.exchange(_COMMITTING, error=error)
-            self._drop()
+            # Interrupted after that round, the others are on their way to the commit already.
+            if not _processes.is_agreed(error, handled):
+                self.abandon(error)
+            else:
+                self._drop()
             raise
         _committing.add(self)
 
@@ -108,6 +118,7 @@ class SpreadSave:
                 whole.
         """
         try:
+            self._has_begun = True
             with self._rounds.together(_COMMITTING):
                 with self._settling():
                     before()
@@ -117,6 +128,17 @@ class SpreadSave:
                 self._rounds.on_primary(lambda: self._put_in_place(tidy))
         finally:
             self._drop()
+
+    def abandon(self, error: BaseException) -> None:
+        """Tell the others that this process will not commit; nothing once `commit` has begun."""
+        if self._has_begun:
+            return
+        with contextlib.suppress(BaseException):
+            self._rounds.exchange(_COMMITTING, error=error)
+        if self._in_background:
+            # Only their threads know of it.
+            _processes.disagree(error)
+        self._drop()
 
     def wait(self) -> None:
         """See `commit` through, which another thread has been told to call."""
