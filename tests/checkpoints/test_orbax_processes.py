@@ -270,6 +270,7 @@ def test_every_kind_of_leaf(run, tmp_path):
         "strided": np.arange(12).reshape(3, 4).T[::2],
         "date": np.array("2026-01-02", "M8[D]"),
         "words": np.array(["a", "bcd"]),
+        "letters": [np.array([b"a", b"b"]), np.bytes_(b"c")],
     }
     save(tree, 1)
     def blank(leaf):

@@ -183,6 +183,7 @@ def test_leaves_that_cannot_be_saved_are_named(run, tmp_path):
     save({
         "local": local, "whole": whole, "masked": np.ma.masked_array([1, 2], [True, False]),
         "object": np.zeros(0, object), "one": spread(rows, mesh=elsewhere),
+        "record": np.zeros(2, [("a", "u1")]), "void": np.array([b"a"], "V1"),
     })
     save([object()] * 300)
     jax.jit(lambda x: save({"x": x}))(1.0)
@@ -202,6 +203,8 @@ def test_leaves_that_cannot_be_saved_are_named(run, tmp_path):
         assert found[3].startswith("  object: cannot save a NumPy array of dtype object")
         if found[4].startswith("  one"):
             assert "on devices of only some of the processes (1 of 2); spread it" in found.pop(4)
+        assert found.pop(4).startswith("  record: cannot save a NumPy array of dtype [('a', 'u1')]")
+        assert found.pop(4).startswith("  void: cannot save a NumPy array of dtype |V1")
         assert found[4].startswith("  whole: it has been deleted")
         assert found[5] == begins
         assert found[25] == "  and 281 more of 300"

@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import jax.core
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 
 from .._errors import CheckpointError
@@ -223,7 +224,8 @@ def _encode_array(value: Any) -> tuple[Any, dict[str, Any] | None]:
     array = np.asarray(value)
     if name in _KNOWN:
         return array.astype(array.dtype.newbyteorder("<"), copy=False), None
-    if array.dtype.itemsize == 1:
+    # NumPy's own dtypes of one byte are texts and records, which have no name like these.
+    if array.dtype.itemsize == 1 and hasattr(ml_dtypes, name):
         return array.view(np.uint8), {"bits": name}
     described = _leaves.take(array, own=False).description
     little = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
