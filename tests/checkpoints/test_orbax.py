@@ -158,6 +158,19 @@ def test_leaves_of_which_orbax_kept_one_are_told(handle, ocdbt):
         np.testing.assert_array_equal(leaf, z)
 
 
+def test_texts_under_keys_that_are_paths_in_json(handle):
+    tree = {"a/b": "one", "a": {"x/": "two"}, "c~0d": "three", "e": ["four"], "w": np.arange(3)}
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        checkpointer.save(handle.directory / "checkpoint_3", tree)
+    found = handle.restore(None)
+    assert found.pop("w").tolist() == [0, 1, 2]
+    assert found == {"a/b": "one", "a": {"x/": "two"}, "c~0d": "three", "e": ["four"]}
+    (handle.directory / "checkpoint_3" / "_strings.json").write_text('{"a":{"b":"one"}}')
+    missing = r"checkpoint_3: .*expected a text in _strings\.json under 'a.x/', found none"
+    with pytest.raises(CheckpointDamagedError, match=missing):
+        handle.restore(None)
+
+
 def test_a_directory_of_somebody_else_is_told(handle):
     (handle.directory / "checkpoint_3" / "images").mkdir(parents=True)
     with pytest.raises(CheckpointDamagedError, match="Orbax has not written"):

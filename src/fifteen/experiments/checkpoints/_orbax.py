@@ -22,7 +22,7 @@ from ._leaves import keys_from
 from ._matching import shortened
 from ._msgpack import flatten, is_leaf, load
 from ._orbax_description import FILE
-from ._orbax_spread import SpreadDirectory
+from ._orbax_spread import TEXTS, SpreadDirectory, text_named
 from ._spreading import sharding_over_processes
 from ._stored import Key, LeafInfo, StoredCheckpoint, damaged, making, too_deep
 
@@ -221,7 +221,7 @@ def _merged(new: _Entry | None, old: _Entry | None) -> _Entry:
 
 def _new_entries(item: pathlib.Path) -> dict[Key, _Entry]:
     described = json.loads((item / _DESCRIPTION).read_text())
-    texts = _json_or_empty(item / "_strings.json")
+    texts = _json_or_empty(item / TEXTS)
     random_keys = _random_keys(item)
     entries: dict[Key, _Entry] = {}
     for stated in described["tree_metadata"].values():
@@ -229,7 +229,7 @@ def _new_entries(item: pathlib.Path) -> dict[Key, _Entry]:
         kinds = tuple(int(part["key_type"]) for part in stated["key_metadata"])
         kind, name = str(stated["value_metadata"]["value_type"]), ".".join(key)
         if kind == "string":
-            entries[key] = _Entry("value", name, kinds, texts[name])
+            entries[key] = _Entry("value", name, kinds, text_named(name, texts))
         elif kind in _ARRAYS:
             entries[key] = _Entry(
                 kind,

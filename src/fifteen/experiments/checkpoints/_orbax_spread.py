@@ -21,7 +21,9 @@ from ._orbax_encoding import decode
 from ._spreading import sharding_of_key_data, sharding_over_processes, spread
 from ._stored import Key, LeafInfo, damaged, making, too_deep
 
-_TEXTS = "_strings.json"
+TEXTS = "_strings.json"
+"""The file that holds all texts."""
+
 _PYTHON: dict[str, type] = {"bool": bool, "int": int, "float": float}
 
 
@@ -62,7 +64,9 @@ class SpreadDirectory:
         values: dict[Key, Any] = {}
         for key, leaf in leaves.items():
             with making(self.path, _keys.name_of(key)):
-                read = self._text(leaf) if _is_text(leaf) else data.get(key)
+                read = (
+                    text_named(str(leaf.stored), self._texts) if _is_text(leaf) else data.get(key)
+                )
                 values[key] = _value(leaf, read, wanted[key])
         return values
 
@@ -88,21 +92,30 @@ class SpreadDirectory:
     @functools.cached_property
     def _texts(self) -> Any:
         try:
-            return json.loads((self.path / _TEXTS).read_text())
+            return json.loads((self.path / TEXTS).read_text())
         except FileNotFoundError:
-            raise ValueError(f"{_TEXTS} is missing") from None
+            raise ValueError(f"{TEXTS} is missing") from None
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"{_TEXTS} cannot be read ({error})") from None
+            raise ValueError(f"{TEXTS} cannot be read ({error})") from None
 
-    def _text(self, leaf: EncodedLeaf) -> str:
-        text = self._texts
-        # Orbax takes a name for a JSON pointer.
-        for part in str(leaf.stored).split("/"):
-            here = cast(dict[str, Any], text) if isinstance(text, dict) else {}
-            text = here.get(part.replace("~1", "/").replace("~0", "~"))
-        if not isinstance(text, str):
-            raise ValueError(f"expected a text in {_TEXTS}, found none")
-        return text
+
+def text_named(name: str, texts: Any) -> str:
+    """Return the text that Orbax keeps under a name, which it takes for a JSON pointer.
+
+    Args:
+        name: the name.
+        texts: what stands in `TEXTS`.
+
+    Raises:
+        ValueError: there is none.
+    """
+    text = texts
+    for part in name.split("/"):
+        here = cast(dict[str, Any], text) if isinstance(text, dict) else {}
+        text = here.get(part.replace("~1", "/").replace("~0", "~"))
+    if not isinstance(text, str):
+        raise ValueError(f"expected a text in {TEXTS} under {name!r}, found none")
+    return text
 
 
 def _is_text(leaf: EncodedLeaf) -> bool:
