@@ -125,6 +125,7 @@ def test_a_python_value_of_a_subclass_is_one_of_its_base(handle):
         np.array([1, 2], "timedelta64[D]"),
         np.arange(3, dtype=np.longdouble),
         np.arange(3, dtype=np.clongdouble),
+        np.arange(6, dtype="<g").reshape(2, 3).T,
         np.zeros((2, 3), jax.dtypes.float0),
         np.datetime64("2020-01-01"),
     ],

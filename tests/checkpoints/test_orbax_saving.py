@@ -214,6 +214,25 @@ def test_leaves_that_cannot_be_saved_are_named(run, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_path_that_orbax_cannot_be_told_of_is_refused(run, tmp_path):
+    script = r"""
+    tree = {"w": spread(np.arange(8, dtype=np.int32))}
+    experiment.save_checkpoint(tree, 1, prefix="\u00e9_")
+    for blocking in (True, False):
+        print(outcome(lambda: experiment.save_checkpoint(tree, 2, "\udcff_", blocking=blocking)))
+    if INDEX == 0:
+        (directory / "\u00e9_1").rename(directory / "\udcff_1")
+    print(outcome(lambda: experiment.restore_checkpoint(tree, 1, "\udcff_")))
+    """
+    for output in run(script):
+        for step, line in zip((2, 2, 1), output.splitlines(), strict=True):
+            path = rf"{tmp_path}/\udcff_{step}"
+            assert line.startswith(
+                f"CheckpointError: {path}: Orbax writes and reads only what UTF-8"
+            )
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_an_interrupt_ends_the_save_in_all(run, tmp_path):
     script = """
     import os, signal, threading, time

@@ -44,6 +44,15 @@ def test_arrays_in_any_order_of_memory(shape, axes, dtype):
         assert content(turned) == expected
 
 
+@pytest.mark.parametrize("dtype", ["g", "G"])
+def test_numbers_that_show_their_memory_in_one_spelling_alone(dtype):
+    array = np.arange(6).reshape(2, 3).astype(dtype)
+    # The spelling that NumPy does not show is no other dtype to it, and found where one is cached.
+    for value in (array, array.T, array.astype(f"<{dtype}"), array.astype(f">{dtype}")):
+        found = np.frombuffer(content(value), dtype).reshape(value.shape)
+        np.testing.assert_array_equal(found, value)
+
+
 @pytest.mark.parametrize(
     "axes", [(), ("a",), ("b",), (None, "a"), (None, "b", "a"), (("a", "b"),), ("b", None, "a")]
 )

@@ -12,11 +12,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from .._errors import MissingExtraError
+from .._errors import CheckpointError, MissingExtraError
 from . import _keys
 from ._fitting import DoesNotFit, LeavesDoNotFit, as_held
 from ._leaves import HostArray
-from ._stored import Key, LeafInfo, damaged
+from ._stored import Key, LeafInfo, damaged, printable
 
 Spec = dict[str, Any]
 
@@ -29,6 +29,21 @@ class OpenArray:
 
     info: LeafInfo
     store: Any
+
+
+def refuse_undecodable(path: pathlib.Path) -> None:
+    """Refuse a path whose bytes are no UTF-8, of which tensorstore cannot be told.
+
+    Raises:
+        CheckpointError: it is such a path.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise CheckpointError(
+            f"{printable(str(path))}: Orbax writes and reads only what UTF-8 can name; choose "
+            "another prefix, or another name for the directory"
+        ) from None
 
 
 def plain(directory: pathlib.Path) -> Spec:
@@ -67,7 +82,9 @@ def open_all(path: pathlib.Path, specs: Mapping[Key, Spec]) -> dict[Key, OpenArr
 
     Raises:
         CheckpointDamagedError: an array is not there, or none that can be read.
+        CheckpointError: the path's bytes are no UTF-8.
     """
+    refuse_undecodable(path)
     tensorstore = _tensorstore(path)
     # The nodes of the tree in which OCDBT keeps names are shared by all arrays.
     context = tensorstore.Context({"cache_pool": {"total_bytes_limit": 100_000_000}})

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from .. import _processes
 from .._errors import CheckpointError
-from . import _keys, _matching
+from . import _foreign_arrays, _keys, _matching
 from ._orbax_encoding import Encoded
 
 _ROUND = "comparing what is saved"
@@ -20,12 +20,14 @@ _ROUND = "comparing what is saved"
 def agree(path: pathlib.Path, encoded: Encoded) -> None:
     """Raise in all processes if they do not save the same pytree as the same checkpoint.
 
-    What only process 0 writes may differ, such as a number of its own.
+    What only process 0 writes may differ, such as a number of its own. A path that Orbax
+    cannot be told of is refused as well.
 
     Args:
         path: where the checkpoint goes.
         encoded: this process's part of the pytree.
     """
+    _foreign_arrays.refuse_undecodable(path)
     leaves = {_keys.name_of(key): encoded.spread.get(key, "local") for key in encoded.leaves}
     text = json.dumps(list(leaves.items()))
     brought = _processes.main.exchange(_ROUND, [path.name, zlib.crc32(text.encode())])
