@@ -47,7 +47,7 @@ def test_arrays_in_any_order_of_memory(shape, axes, dtype):
 @pytest.mark.parametrize("dtype", ["g", "G"])
 def test_numbers_that_show_their_memory_in_one_spelling_alone(dtype):
     array = np.arange(6).reshape(2, 3).astype(dtype)
-    # The spelling that NumPy does not show is no other dtype to it, and found where one is cached.
+    # To NumPy both spellings are the same dtype, so what holds for one is cached for the other.
     for value in (array, array.T, array.astype(f"<{dtype}"), array.astype(f">{dtype}")):
         found = np.frombuffer(content(value), dtype).reshape(value.shape)
         np.testing.assert_array_equal(found, value)
