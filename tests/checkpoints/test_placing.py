@@ -284,6 +284,11 @@ def test_shapes_of_a_state_over_an_explicit_mesh(handle, assert_same):
         pytest.raises(CheckpointMismatchError, match=advice),
     ):
         handle.restore(target)
+    with (
+        jax.set_mesh(mesh),
+        pytest.raises(CheckpointMismatchError, match=f"{advice} and outside of jit, or give each"),
+    ):
+        jax.jit(lambda: handle.restore(target))()
 
 
 def test_a_traced_target_is_refused(handle):

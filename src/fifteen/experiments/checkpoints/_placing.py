@@ -29,14 +29,13 @@ def resolved(target: Any) -> Any:
         return target
     if not isinstance(sharding.mesh, jax.sharding.AbstractMesh):
         return target
-    # Older versions of JAX have no public way to ask for it.
-    find_mesh = getattr(jax.sharding, "get_mesh", None)
-    mesh = None if find_mesh is None else find_mesh()
+    mesh = _mesh_at_hand()
     if mesh is None or mesh.shape_tuple != sharding.mesh.shape_tuple:
         axes = ", ".join(f"{name!r}: {size}" for name, size in sharding.mesh.shape.items())
         raise DoesNotFit(
             f"is sharded over an abstract mesh ({axes}), which has no devices; restore inside of "
-            "`with jax.set_mesh(mesh):`, or give each jax.ShapeDtypeStruct a sharding over a mesh"
+            "`with jax.set_mesh(mesh):` and outside of jit, or give each jax.ShapeDtypeStruct a "
+            "sharding over a mesh"
         )
     return jax.ShapeDtypeStruct(
         target.shape,
@@ -44,6 +43,16 @@ def resolved(target: Any) -> Any:
         sharding=jax.sharding.NamedSharding(mesh, sharding.spec),
         weak_type=target.weak_type,
     )
+
+
+def _mesh_at_hand() -> jax.sharding.Mesh | None:
+    # Older versions of JAX have no public way to ask for it.
+    find_mesh = getattr(jax.sharding, "get_mesh", None)
+    try:
+        return None if find_mesh is None else find_mesh()
+    except ValueError:
+        # JAX does not tell it inside of jit.
+        return None
 
 
 def place(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
