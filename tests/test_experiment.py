@@ -13,6 +13,7 @@ import sys
 import textwrap
 import threading
 import time
+import types
 import warnings
 
 import jax.numpy as jnp
@@ -515,6 +516,19 @@ class TestVerbose:
             assert printed == f"[Experiment] Restored checkpoint from {shown}"
         with contextlib.suppress(OSError):
             stream.close()
+
+    @pytest.mark.parametrize("attributes", [{}, {"encoding": None}])
+    def test_an_output_that_does_not_tell_its_encoding(self, tmp_path, monkeypatch, attributes):
+        written = []
+
+        def write(text):
+            written.append(text.encode("ascii").decode())
+
+        output = types.SimpleNamespace(write=write, flush=lambda: None, **attributes)
+        monkeypatch.setattr("sys.stdout", output)
+        path = Experiment(tmp_path / "é").save_checkpoint({"w": 1}, step=3)
+        shown = path.replace("é", "\\xe9")
+        assert f"[Experiment] Saved checkpoint to {shown}" in written
 
     def test_prints_a_line_for_each_thing_done(self, tmp_path, capsys):
         run = tmp_path / "run"

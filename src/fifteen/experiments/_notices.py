@@ -43,5 +43,6 @@ def tell(line: str) -> None:
         try:
             print(line, flush=True)
         except UnicodeEncodeError:
-            encoding = sys.stdout.encoding
+            # What stands in for the output need not tell its encoding.
+            encoding = getattr(sys.stdout, "encoding", None) or "ascii"
             print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
