@@ -205,6 +205,7 @@ def nested(depth):
         lambda header, described: described["leaves"].append(["x", False, {"code": "1"}]),
         lambda header, described: described["leaves"].append(["x", False]),
         lambda header, described: described["leaves"].append(["x", False, {"float": "nan 00"}]),
+        lambda header, described: described["leaves"].append(["x", False, {"complex": ["0x1p99999", "0x0p+0"]}]),
         lambda header, described: described["leaves"].__setitem__(1, ["v", True, {"dtype": "object"}]),
         lambda header, described: described["leaves"].__setitem__(1, ["v", True, {"dtype": 3}]),
         lambda header, described: described["leaves"].__setitem__(1, ["v", True, [1]]),

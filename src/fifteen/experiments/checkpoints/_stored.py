@@ -166,5 +166,5 @@ def making(path: pathlib.Path, leaf: str) -> Generator[None]:
         yield
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {printable(leaf)}: {error}") from None
-    except (AttributeError, KeyError, TypeError, ValueError, struct.error) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError, struct.error) as error:
         raise damaged(path, f"{leaf}: {error}") from None
