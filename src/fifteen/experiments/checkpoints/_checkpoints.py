@@ -78,13 +78,13 @@ class Checkpoints:
             if _processes.count() > 1:
                 path = history.spread_path(number)
                 with _explained(history, number, path):
-                    saving = _spread_save(path, history.prefix, target, check, not blocking)
+                    saving = _spread_save(path, target, check, not blocking)
                 write = functools.partial(saving.commit, before_commit, lambda: tidy(path))
                 abandon = saving.abandon
             else:
                 check()
                 path = history.path(number)
-                write = _local_save(path, history.prefix, target, not blocking, before_commit, tidy)
+                write = _local_save(path, target, not blocking, before_commit, tidy)
                 abandon = _nothing
 
             def commit() -> None:
@@ -166,7 +166,6 @@ def _untraced() -> contextlib.AbstractContextManager[None]:
 
 def _local_save(
     path: pathlib.Path,
-    prefix: str,
     target: Any,
     own: bool,
     before_commit: Callable[[], None],
@@ -182,7 +181,7 @@ def _local_save(
         # The disk may have room for what is kept, and for no more than one beside it.
         _freeing.await_removals()
         with _directory.atomic_file(path) as file:
-            _safetensors.write(file, leaves, structure, prefix)
+            _safetensors.write(file, leaves, structure)
         tidy(path)
 
     return write
@@ -190,7 +189,6 @@ def _local_save(
 
 def _spread_save(
     path: pathlib.Path,
-    prefix: str,
     target: Any,
     check: Callable[[], None],
     in_background: bool,
@@ -199,7 +197,7 @@ def _spread_save(
     # Imported where it is used, since Orbax is an extra.
     from ._orbax_saving import SpreadSave
 
-    return SpreadSave(path, prefix, target, check, in_background)
+    return SpreadSave(path, target, check, in_background)
 
 
 def _nothing(error: BaseException) -> None:
@@ -268,13 +266,6 @@ def _checked_retention(keep: Any, keep_every_n_steps: Any) -> tuple[int, int | N
 
 
 def _refuse_earlier(history: History, step: int, overwrite: bool) -> None:
-    owner = history.other_owner(step)
-    if owner is not None:
-        raise CheckpointExistsError(
-            f"{history.path(step)}: a checkpoint of the prefix {owner!r}, which step {step} of "
-            f"{history.prefix!r} would replace; choose a prefix that does not differ from another "
-            "in its last digits, such as 'net1_'"
-        )
     steps = list(history.paths())
     if steps and step <= steps[-1] and not overwrite:
         raise CheckpointExistsError(

@@ -2,14 +2,11 @@
 
 The format is Hugging Face's (`safetensors/README.md`, "Format"): the length of the header as
 `uint64`, the header in JSON with a dtype, a shape and offsets for each tensor, and the tensors'
-bytes without gaps. Some entries of its metadata are ours:
+bytes without gaps. Two entries of its metadata are ours:
 
-- `fifteen.prefix`, which only a prefix has that ends with a digit: `net10` may be step 0 of `net1`,
-  and is step 10 of `net` if nothing is said.
 - `fifteen.crc32c`, eight hexadecimal digits for the CRC-32C of the header itself, taken with
   zeros in place of all of the entry, and eight for that of each tensor's bytes, in the order
-  of the leaves. It stands first but for the prefix and has a fixed length, so that it can be
-  filled in last.
+  of the leaves. It stands first and has a fixed length, so that it can be filled in last.
 - `fifteen.checkpoint`, JSON again: the leaves in the order of the pytree, each with its name,
   whether it has a tensor, and what a tensor cannot say of it; and the pytree's shape.
 """
@@ -20,7 +17,6 @@ import json
 import math
 import os
 import pathlib
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,16 +28,10 @@ from ._leaves import Leaf, Tensor
 from ._stored import Key, LeafInfo, damaged, too_deep
 
 _VERSION = 1
-_PREFIX = "fifteen.prefix"
 _CHECKSUMS = "fifteen.crc32c"
 _CHECKPOINT = "fifteen.checkpoint"
 _DIGITS = 8
-_BEGINNING = re.compile(
-    rb'\{"__metadata__":\{(?:"fifteen\.prefix":("(?:[^"\\]|\\.)*"),)?"fifteen\.crc32c":"'
-)
-_LONGEST_BEGINNING = 4096
-"""Bytes. A file's name has at most 255, each of which JSON may write with 6."""
-
+_BEGINNING = f'{{"__metadata__":{{"{_CHECKSUMS}":"'
 _LARGEST = 100_000_000
 """The format's own bound."""
 
@@ -88,14 +78,13 @@ class Header:
 
 
 def compose(
-    leaves: Sequence[tuple[Key, Leaf]], structure: str, prefix: str
+    leaves: Sequence[tuple[Key, Leaf]], structure: str
 ) -> tuple[bytes, list[Tensor], list[int]]:
     """Make a header whose checksums are still to be filled in.
 
     Args:
         leaves: in the order of the pytree.
         structure: the pytree's shape; see `_keys.structure`.
-        prefix: what the file's name begins with.
 
     Returns:
         The header, the tensors in the order in which they follow it, and for each of these its
@@ -121,11 +110,7 @@ def compose(
             )
     described = f'{{"version":{_VERSION},"leaves":[{",".join(listed)}],"structure":{structure}}}'
     blank = "0" * _DIGITS * (1 + len(tensors))
-    mark = f'"{_PREFIX}":{json.dumps(prefix)},' if prefix[-1:].isdigit() else ""
-    metadata = (
-        f'{{"__metadata__":{{{mark}"{_CHECKSUMS}":"{blank}","{_CHECKPOINT}":'
-        f"{json.dumps(described)}}}"
-    )
+    metadata = f'{_BEGINNING}{blank}","{_CHECKPOINT}":{json.dumps(described)}}}'
     text = f"{','.join([metadata, *entries])}}}".encode()
     if len(text) > _LARGEST:
         largest = max(leaves, key=lambda item: len(_dump(item[1].description or "")))
@@ -147,8 +132,7 @@ def seal(header: bytes, checksums: Sequence[int]) -> bytes:
     """
     own = google_crc32c.value(header[8:])
     digits = "".join(f"{checksum:08x}" for checksum in (own, *checksums)).encode()
-    beginning = _BEGINNING.match(header, 8)
-    at = 0 if beginning is None else beginning.end()
+    at = 8 + len(_BEGINNING)
     # The tensors' checksums need none of their own: one that is damaged fits no bytes.
     return header[:at] + digits + header[at + len(digits) :]
 
@@ -188,16 +172,6 @@ def read(descriptor: int, path: pathlib.Path) -> Header:
     return header
 
 
-def prefix_in(path: pathlib.Path) -> str | None:
-    """Return the prefix that a file tells, whatever else may be in it; None if it tells none."""
-    try:
-        with path.open("rb", buffering=0) as file:
-            beginning = _BEGINNING.match(file.read(_LONGEST_BEGINNING), 8)
-        return None if beginning is None or beginning[1] is None else json.loads(beginning[1])
-    except (OSError, ValueError):
-        return None
-
-
 def _parse(entries: Mapping[str, Any], digits: bytes, size: int) -> Header:
     described = json.loads(entries["__metadata__"][_CHECKPOINT])
     if described["version"] != _VERSION:
@@ -230,11 +204,9 @@ def _place(entry: Mapping[str, Any], digits: bytes) -> Place:
 
 def _digits(text: bytes) -> bytes | None:
     """Return the checksums of a header, or None where it has none."""
-    beginning = _BEGINNING.match(text)
-    if beginning is None:
-        return None
-    end = text.find(f'","{_CHECKPOINT}":'.encode(), beginning.end())
-    return text[beginning.end() : end] if end > 0 else None
+    before, after = _BEGINNING.encode(), f'","{_CHECKPOINT}":'.encode()
+    end = text.find(after)
+    return text[len(before) : end] if text.startswith(before) and end > 0 else None
 
 
 def _read_text(descriptor: int, length: int) -> bytes:

@@ -5,18 +5,21 @@ import operator
 import os
 import pathlib
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from .. import _directory, _freeing
 from .._errors import CheckpointError, CheckpointNotFoundError, UnsafePathError
-from . import _header, _orbax_description
-from ._stored import SUFFIX, names_in
+from ._stored import DESCRIPTION, SUFFIX, names_in
 
 _NAME = re.compile(rf"(?P<prefix>.*?)(?P<step>\d+)(?P<suffix>{re.escape(SUFFIX)})?", re.DOTALL)
 
-_MARKS = {"_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", "checkpoint", "fifteen.json"}
+_ENDS_WITH_DIGIT = re.compile(r"[0-9]@*\Z")
+"""A prefix after which a step would not be seen to begin: an `@` parts the two."""
+
+_MARKS = {"_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", "checkpoint", DESCRIPTION}
 """What the directories of Orbax, flax and ours have in them, or in an item inside of them."""
 
 
@@ -29,7 +32,8 @@ class History:
 
     Attributes:
         directory: where they lie.
-        prefix: what their names begin with, before the step.
+        prefix: what their names begin with, before the step. After a digit comes an `@`, so that
+            step 0 of `net1` is not step 10 of `net`.
     """
 
     directory: pathlib.Path
@@ -60,27 +64,16 @@ class History:
 
         Where a step has a file of ours and one of another format, ours counts.
         """
-        found: dict[int, pathlib.Path] = {}
-        for name in names_in(self.directory):
-            match = _NAME.fullmatch(name)
-            if match and name.startswith(self.prefix):
-                digits = name[len(self.prefix) :].removesuffix(SUFFIX)
-                # A longer prefix, as in `checkpoint_best_3`, is another history.
-                is_step = digits.isascii() and digits.isdecimal() and str(int(digits)) == digits
-                counts = is_step and (int(digits) not in found or match["suffix"])
-                if counts and _owner(self.directory / name, self.prefix) == self.prefix:
-                    found[int(digits)] = self.directory / name
-        return dict(sorted(found.items()))
+        names = names_in(self.directory)
+        found = _steps(names, self._beginning)
+        if not found and self._beginning != self.prefix:
+            # Others part nothing; what is ours by that name has a shorter prefix.
+            found = _steps(filter(self._is_foreign, names), self.prefix)
+        return {step: self.directory / name for step, name in sorted(found.items())}
 
     def path(self, step: int) -> pathlib.Path:
         """Return where our file of a step lies."""
-        return self.directory / f"{self.prefix}{step}{SUFFIX}"
-
-    def other_owner(self, step: int) -> str | None:
-        """Return another prefix whose checkpoint lies where one of this step would; or None."""
-        there = filter(os.path.lexists, (self.path(step), self.spread_path(step)))
-        owners = {_owner(path, self.prefix) for path in there} - {self.prefix}
-        return min(owners, default=None)
+        return self.directory / f"{self._beginning}{step}{SUFFIX}"
 
     def find(self, step: Any) -> pathlib.Path:
         """Return where the checkpoint of a step lies, or of the latest one.
@@ -105,41 +98,46 @@ class History:
 
         What flax and Orbax write lies there too.
         """
-        return self.directory / f"{self.prefix}{step}"
+        return self.directory / f"{self._beginning}{step}"
 
     def step_of(self, path: pathlib.Path) -> int:
         """Return the step of what `paths` has found."""
-        return int(path.name[len(self.prefix) :].removesuffix(SUFFIX))
+        is_parted = path.name.startswith(self._beginning)
+        beginning = self._beginning if is_parted else self.prefix
+        return int(path.name.removeprefix(beginning).removesuffix(SUFFIX))
 
     def places(self, step: int) -> list[pathlib.Path]:
         """Return where something of a step may lie that is a checkpoint's, in any format."""
-        ours, foreign = self.path(step), self.spread_path(step)
+        foreign = self.spread_path(step)
         # The last is what flax wrote beside its file for arrays of several processes.
         beside = foreign.with_name(f"{foreign.name}_gda")
-        places = [ours, *([foreign] if _may_be_checkpoint(foreign) else [])]
-        return [*(path for path in places if _owner(path, self.prefix) == self.prefix), beside]
+        return [self.path(step), *([foreign] if _may_be_checkpoint(foreign) else []), beside]
 
     def remove(self, step: int) -> None:
         """Remove what lies there for a step, in every format."""
         for place in self.places(step):
             _freeing.remove_soon(place)
 
+    def _is_foreign(self, name: str) -> bool:
+        return not (name.endswith(SUFFIX) or (self.directory / name / DESCRIPTION).exists())
 
-def _owner(path: pathlib.Path, prefix: str) -> str:
-    """Return the prefix of a checkpoint by whose name it may be another one than a given prefix.
+    @property
+    def _beginning(self) -> str:
+        return f"{self.prefix}@" if _ENDS_WITH_DIGIT.search(self.prefix) else self.prefix
 
-    Of what others have written, nobody can tell.
-    """
-    name = path.name.removesuffix(SUFFIX)
-    shortest = name.rstrip("0123456789")
-    is_certain = prefix == shortest and len(name) == len(prefix) + 1
-    is_file, description = path.name.endswith(SUFFIX), path / _orbax_description.FILE
-    if is_certain or not (is_file or description.exists()):
-        return prefix
-    told = _header.prefix_in(path) if is_file else _orbax_description.prefix_in(description)
-    # Somebody may have renamed the file.
-    fits = told is not None and re.fullmatch(rf"{re.escape(told)}[0-9]+", name, re.DOTALL)
-    return told if told is not None and fits else shortest
+
+def _steps(names: Iterable[str], beginning: str) -> dict[int, str]:
+    """Return the names of checkpoints that begin with a text, by their steps."""
+    found: dict[int, str] = {}
+    for name in names:
+        match = _NAME.fullmatch(name)
+        if match and name.startswith(beginning):
+            digits = name[len(beginning) :].removesuffix(SUFFIX)
+            # A longer prefix, as in `checkpoint_best_3`, is another history.
+            is_step = digits.isascii() and digits.isdecimal() and str(int(digits)) == digits
+            if is_step and (int(digits) not in found or match["suffix"]):
+                found[int(digits)] = name
+    return found
 
 
 def _may_be_checkpoint(path: pathlib.Path) -> bool:
@@ -161,7 +159,9 @@ def prefixes_in(directory: pathlib.Path) -> list[str]:
     for name in names_in(directory):
         match = _NAME.fullmatch(name)
         if match and (match["suffix"] or name.startswith("checkpoint")):
-            found.add(_owner(directory / name, match["prefix"]))
+            prefix = match["prefix"]
+            is_parted = prefix.endswith("@") and _ENDS_WITH_DIGIT.search(prefix)
+            found.add(prefix[:-1] if is_parted else prefix)
     return sorted(found)
 
 

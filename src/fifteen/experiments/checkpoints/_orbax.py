@@ -21,12 +21,11 @@ from ._keys import name_of
 from ._leaves import keys_from
 from ._matching import shortened
 from ._msgpack import flatten, is_leaf, load
-from ._orbax_description import FILE
 from ._orbax_spread import TEXTS, SpreadDirectory, text_named
 from ._spreading import sharding_over_processes
-from ._stored import Key, LeafInfo, StoredCheckpoint, damaged, making, too_deep
+from ._stored import DESCRIPTION, Key, LeafInfo, StoredCheckpoint, damaged, making, too_deep
 
-_DESCRIPTION, _OLD_DESCRIPTION, _STORE = "_METADATA", "checkpoint", "manifest.ocdbt"
+_METADATA, _OLD_METADATA, _STORE = "_METADATA", "checkpoint", "manifest.ocdbt"
 _PLACEHOLDER = "PLACEHOLDER://"
 _HAS_ALL_CHUNKS = "store_array_data_equal_to_fill_value"
 _ARRAYS = ("jax.Array", "np.ndarray", "scalar")
@@ -175,7 +174,7 @@ def _nest(ends: Mapping[Key, Any], kinds: Mapping[Key, tuple[int, ...]], depth: 
 
 def open_directory(path: pathlib.Path) -> StoredCheckpoint:
     """Open a directory: one that we had Orbax write, or one that others had."""
-    return SpreadDirectory(path) if (path / FILE).is_file() else OrbaxDirectory(path)
+    return SpreadDirectory(path) if (path / DESCRIPTION).is_file() else OrbaxDirectory(path)
 
 
 def _item_in(path: pathlib.Path) -> pathlib.Path:
@@ -196,13 +195,13 @@ def _item_in(path: pathlib.Path) -> pathlib.Path:
 
 
 def _is_item(path: pathlib.Path) -> bool:
-    return any((path / name).is_file() for name in (_DESCRIPTION, _OLD_DESCRIPTION, _STORE))
+    return any((path / name).is_file() for name in (_METADATA, _OLD_METADATA, _STORE))
 
 
 def _entries(path: pathlib.Path, item: pathlib.Path) -> dict[Key, _Entry]:
     try:
-        old = _old_entries(item) if (item / _OLD_DESCRIPTION).is_file() else {}
-        new = _new_entries(item) if (item / _DESCRIPTION).is_file() else {}
+        old = _old_entries(item) if (item / _OLD_METADATA).is_file() else {}
+        new = _new_entries(item) if (item / _METADATA).is_file() else {}
     except (KeyError, TypeError, ValueError, AttributeError, SyntaxError, RecursionError) as error:
         raise damaged(
             path, f"its description cannot be read ({type(error).__name__}: {error})"
@@ -220,7 +219,7 @@ def _merged(new: _Entry | None, old: _Entry | None) -> _Entry:
 
 
 def _new_entries(item: pathlib.Path) -> dict[Key, _Entry]:
-    described = json.loads((item / _DESCRIPTION).read_text())
+    described = json.loads((item / _METADATA).read_text())
     texts = _json_or_empty(item / TEXTS)
     random_keys = _random_keys(item)
     entries: dict[Key, _Entry] = {}
@@ -246,7 +245,7 @@ def _new_entries(item: pathlib.Path) -> dict[Key, _Entry]:
 
 def _old_entries(item: pathlib.Path) -> dict[Key, _Entry]:
     entries: dict[Key, _Entry] = {}
-    tree = load(item / _OLD_DESCRIPTION)
+    tree = load(item / _OLD_METADATA)
     for key, value in flatten(tree).items():
         kinds = _kinds_of(tree, key)
         if isinstance(value, str) and value.startswith(_PLACEHOLDER):

@@ -1,16 +1,13 @@
 """Our description of a pytree, beside what Orbax has written of it.
 
-A file in JSON: the version of the format; the CRC-32C of all that comes after it; the prefix, where
-it ends with a digit, as in the header of our files; the leaves in the order of the pytree, each
-with its name, the one that Orbax knows it by, dtype, shape, and what Orbax cannot say of it; and
-the pytree's shape.
+A file in JSON: the version of the format; the CRC-32C of all that comes after it; the leaves in the
+order of the pytree, each with its name, the one that Orbax knows it by, dtype, shape, and what
+Orbax cannot say of it; and the pytree's shape.
 """
 
 import dataclasses
 import functools
 import json
-import pathlib
-import re
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -20,15 +17,8 @@ from . import _keys, _leaves
 from ._fitting import family
 from ._stored import Key, LeafInfo
 
-FILE = "fifteen.json"
-"""The description's name, in the directory that Orbax writes."""
-
 _VERSION = 2
 _VERSION_WITHOUT_CHECKSUM = 1
-
-_PREFIX = re.compile(r'\{"version":\d+,"crc32c":"[0-9a-f]{8}","prefix":("(?:[^"\\]|\\.)*"),')
-_LONGEST_BEGINNING = 4096
-"""Bytes. A file's name has at most 255, each of which JSON may write with 6."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,32 +36,20 @@ class EncodedLeaf:
     description: dict[str, Any] | None
 
 
-def to_json(leaves: Mapping[Key, EncodedLeaf], structure: str, prefix: str) -> str:
+def to_json(leaves: Mapping[Key, EncodedLeaf], structure: str) -> str:
     """Return a description as it stands in its file.
 
     Args:
         leaves: in the order of the pytree.
         structure: the pytree's shape; see `_keys.structure`.
-        prefix: what the checkpoint's name begins with.
     """
     listed = [
         [_keys.name_of(key), leaf.stored, leaf.info.dtype, leaf.info.shape, leaf.description]
         for key, leaf in leaves.items()
     ]
-    mark = {"prefix": prefix} if prefix[-1:].isdigit() else {}
-    described = {**mark, "leaves": listed, "structure": structure}
+    described = {"leaves": listed, "structure": structure}
     rest = json.dumps(described, separators=(",", ":"))[1:]
     return _beginning(rest) + rest
-
-
-def prefix_in(path: pathlib.Path) -> str | None:
-    """Return the prefix that a description tells; None if it tells none."""
-    try:
-        with path.open("rb", buffering=0) as file:
-            found = _PREFIX.match(file.read(_LONGEST_BEGINNING).decode(errors="replace"))
-        return None if found is None else json.loads(found[1])
-    except (OSError, ValueError):
-        return None
 
 
 def description_from(text: str) -> tuple[dict[Key, EncodedLeaf], Any]:

@@ -28,8 +28,9 @@ from .. import _directory, _processes
 from .._errors import CheckpointError, MissingExtraError
 from . import _orbax_quiet
 from ._orbax_agreeing import agree
-from ._orbax_description import FILE, to_json
+from ._orbax_description import to_json
 from ._orbax_encoding import encode
+from ._stored import DESCRIPTION
 
 _INSIDE = "checkpoint"
 """What the directory is called inside the temporary one, until it has its place."""
@@ -52,7 +53,6 @@ class SpreadSave:
 
     Args:
         path: where the checkpoint goes.
-        prefix: what its name begins with.
         target: the pytree.
         check: called in process 0 at first; what it raises is raised in all.
         in_background: whether `commit` will be called in a thread of its own.
@@ -66,7 +66,6 @@ class SpreadSave:
     def __init__(
         self,
         path: pathlib.Path,
-        prefix: str,
         target: Any,
         check: Callable[[], None],
         in_background: bool,
@@ -79,7 +78,7 @@ class SpreadSave:
         _orbax()
         encoded = encode(target)
         agree(path, encoded)
-        self._description = to_json(encoded.leaves, encoded.structure, prefix)
+        self._description = to_json(encoded.leaves, encoded.structure)
         self._held = contextlib.ExitStack()
         try:
             name = _processes.on_primary(lambda: self._make(check, bool(encoded.spread)))
@@ -248,7 +247,7 @@ class SpreadSave:
         if self._writing:
             with self._explaining():
                 self._handler.finalize(_orbax_path(self._inside))
-        (self._inside / FILE).write_text(self._description)
+        (self._inside / DESCRIPTION).write_text(self._description)
         _sync_all(self._inside)
         _directory.replace_directory(self._inside, self._path)
         tidy()

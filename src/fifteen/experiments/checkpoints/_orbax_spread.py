@@ -16,10 +16,10 @@ from . import _foreign_arrays, _keys
 from ._fitting import as_held
 from ._foreign_arrays import OpenArray, Request
 from ._leaves import HostArray, dtype_named, keys_from
-from ._orbax_description import FILE, EncodedLeaf, as_stored, description_from
+from ._orbax_description import EncodedLeaf, as_stored, description_from
 from ._orbax_encoding import decode
 from ._spreading import sharding_of_key_data, sharding_over_processes, spread
-from ._stored import Key, LeafInfo, damaged, making, too_deep
+from ._stored import DESCRIPTION, Key, LeafInfo, damaged, making, too_deep
 
 TEXTS = "_strings.json"
 """The file that holds all texts."""
@@ -33,10 +33,10 @@ class SpreadDirectory:
     def __init__(self, path: pathlib.Path) -> None:
         self.path = path
         try:
-            self._leaves, self._structure = description_from((path / FILE).read_text())
+            self._leaves, self._structure = description_from((path / DESCRIPTION).read_text())
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise damaged(
-                path, f"{FILE} is no description of ours ({type(error).__name__}: {error})"
+                path, f"{DESCRIPTION} is no description of ours ({type(error).__name__}: {error})"
             ) from None
 
     @property
@@ -86,7 +86,7 @@ class SpreadDirectory:
             expected = as_stored(self._leaves[key], found)
         if found != expected:
             raise damaged(
-                self.path, f"{name}: expected {expected}, as {FILE} states, found {found}"
+                self.path, f"{name}: expected {expected}, as {DESCRIPTION} states, found {found}"
             )
 
     @functools.cached_property

@@ -26,7 +26,7 @@ _WRITE_AT_ONCE = 512
 """Buffers handed to the kernel in one call; it takes 1024 at most."""
 
 
-def write(file: io.FileIO, leaves: Sequence[tuple[Key, Leaf]], structure: str, prefix: str) -> None:
+def write(file: io.FileIO, leaves: Sequence[tuple[Key, Leaf]], structure: str) -> None:
     """Write a checkpoint.
 
     The arrays' own memory is handed to the kernel. The checksums of a block are computed while
@@ -36,9 +36,8 @@ def write(file: io.FileIO, leaves: Sequence[tuple[Key, Leaf]], structure: str, p
         file: an empty file.
         leaves: in the order of the pytree. Their values are let go of on the way.
         structure: the pytree's shape; see `_keys.structure`.
-        prefix: what the file's name will begin with.
     """
-    header, tensors, numbers = _header.compose(leaves, structure, prefix)
+    header, tensors, numbers = _header.compose(leaves, structure)
     checksums = [0] * len(tensors)
     batches = _batches(tensors, numbers)
     batch: list[tuple[int, memoryview]] | None = next(batches, [])

@@ -121,6 +121,9 @@ def _opener(path: pathlib.Path, mode: int) -> Callable[[pathlib.Path], StoredChe
     return MsgpackFile
 
 
+DESCRIPTION = "fifteen.json"
+"""What we write beside Orbax's files."""
+
 SUFFIX = ".safetensors"
 """What our own files' names end with, after the step."""
 
