@@ -235,7 +235,7 @@ def _children(node: Any, by_fields: bool) -> list[tuple[str, Any]] | None:
 
 
 def _fields_of(node: Any) -> dict[int, str]:
-    """Return the fields' names of a dataclass's children by their numbers; none if one has no field.
+    """Return the fields' names of a dataclass's children by their numbers, of all or of none.
 
     What stands in the fields does not count, since two of them may hold the same object.
     """
