@@ -199,8 +199,7 @@ def test_prefixes_that_end_with_digits(handle):
     for number, prefix in enumerate(prefixes):
         assert handle.steps(prefix) == [0, 3, 25]
         assert handle.restore(None, 25, prefix) == {"of": number}
-    listed = set(handle.checkpoints.prefixes())
-    assert listed == set(prefixes) - {"sub/7", "٣"} | {""}
+    assert set(handle.checkpoints.prefixes()) == set(prefixes) - {"sub/7"}
     path = handle.save({"of": 0}, 26, prefix="net1", keep=1)
     assert path.name == "net1@26.safetensors"
     for prefix in set(prefixes) - {"net1"}:

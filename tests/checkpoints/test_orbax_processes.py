@@ -1,6 +1,7 @@
 """A state that several real processes hold: saved, restored, and moved between one and many."""
 
 import contextlib
+import json
 import pathlib
 import sys
 import textwrap
@@ -414,6 +415,31 @@ def test_prefixes_that_end_with_digits(run, tmp_path):
     assert alone.restore(None, None, "net1", False, False)[0] == {"of": 1}
     assert alone.save({"of": 2}, 11, "net1", 9, True, None, True).name == "net1@11.safetensors"
     assert alone.steps("net1") == [0, 3, 10, 11]
+
+
+def test_the_fields_of_a_dataclass_without_key_paths(run, tmp_path):
+    pytest.importorskip("jax_dataclasses")
+    script = """
+    import jax_dataclasses
+    @jax_dataclasses.pytree_dataclass
+    class Before:
+        w: jax.Array
+        b: jax.Array
+    @jax_dataclasses.pytree_dataclass
+    class After:
+        b: jax.Array
+        w: jax.Array
+    w, b = spread(np.arange(8.0), P("x")), spread(np.arange(8.0) + 10, P("x"))
+    save({"model": Before(w, b)}, 1)
+    found = restore({"model": After(w * 0, b * 0)})
+    assert_same(found, {"model": After(b, w)})
+    print(list(checkpoints.leaves(1, "checkpoint_")))
+    """
+    for output in run(script):
+        assert output == "['model/w', 'model/b']\n"
+    # Orbax finds them by their numbers.
+    described = json.loads((tmp_path / "checkpoint_1" / "_METADATA").read_text())
+    assert list(described["tree_metadata"]) == ["('model', '0')", "('model', '1')"]
 
 
 def test_a_flipped_bit_in_the_description_is_found(run, tmp_path):

@@ -339,3 +339,32 @@ def test_an_interrupt_after_a_round_is_told_in_the_next(run, tmp_path, blocking)
     told = "RuntimeError: KeyboardInterrupt"
     assert first.splitlines() == [told, flushed, told, saved]
     assert second.splitlines() == ["KeyboardInterrupt: ", "None", "KeyboardInterrupt: ", saved]
+
+
+def test_sub_folders_that_differ_are_told(run):
+    script = """
+    print(outcome(lambda: experiment.save_checkpoint({"n": 1}, 0, prefix=f"d{INDEX}/c_")))
+    """
+    for output in run(script):
+        assert "save different checkpoints: process 0 d0/c_0, process 1 d1/c_0;" in output
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_temporary_that_cannot_be_removed_is_a_leftover(run, tmp_path, blocking):
+    script = f"""
+    from fifteen.experiments import _directory
+    kept = _directory.remove
+    def refuse(path):
+        if _directory.is_temporary(path.name):
+            raise OSError(39, "Directory not empty")
+        kept(path)
+    _directory.remove = refuse
+    print(outcome(lambda: experiment.save_checkpoint({{"n": 1}}, 1, blocking={blocking})))
+    print(outcome(experiment.flush))
+    _directory.remove = kept
+    print(outcome(lambda: experiment.save_checkpoint({{"n": 1}}, 2)))
+    """
+    for output in run(script):
+        saved = [str(tmp_path / f"checkpoint_{step}") for step in (1, 2)]
+        assert output.splitlines() == [saved[0], "None", saved[1]]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_2"]

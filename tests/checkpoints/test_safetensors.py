@@ -220,6 +220,7 @@ def nested(depth):
         lambda header, described: header["w"].update(shape=[True, 5]),
         lambda header, described: header["w"].update(shape=[0, 2**70], data_offsets=[0, 0]),
         lambda header, described: header["w"].update(data_offsets=[float(x) for x in header["w"]["data_offsets"]]),
+        lambda header, described: header["w"]["data_offsets"].__setitem__(1, float(header["w"]["data_offsets"][1])),
         lambda header, described: header.update(w=header["v"]),
         lambda header, described: described.update(structure={}),
         lambda header, described: described.update(structure=[0, 0, 1, 2]),
@@ -241,18 +242,19 @@ def test_a_description_that_makes_no_sense_is_damage(handle, file, change):
 
 
 @pytest.mark.parametrize("target", [None, np.zeros(2, np.float32), jnp.zeros(2)])
-def test_a_dtype_of_the_future_is_no_damage(handle, file, target):
+@pytest.mark.parametrize("dtype", ["float3_new", "i4,,"])
+def test_a_dtype_of_the_future_is_no_damage(handle, file, target, dtype):
     path, _ = file
     sealed(
         path,
         lambda header, described: (
-            described["leaves"].__setitem__(1, ["v", True, {"dtype": "float3_new"}]),
+            described["leaves"].__setitem__(1, ["v", True, {"dtype": dtype}]),
             header["v"].update(dtype="U8", shape=[2, 4]),
         ),
     )
-    assert str(handle.leaves()["v"]) == "float3_new[2]"
+    assert str(handle.leaves()["v"]) == f"{dtype}[2]"
     target = None if target is None else {"w": np.zeros(5, np.int16), "v": target, "n": 0}
-    with pytest.raises(CheckpointError, match="v: the dtype 'float3_new' is unknown here"):
+    with pytest.raises(CheckpointError, match=f"v: the dtype '{dtype}' is unknown here"):
         handle.restore(target)
 
 

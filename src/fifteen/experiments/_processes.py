@@ -141,11 +141,14 @@ class Rounds:
     @contextlib.contextmanager
     def together(self, name: str) -> Generator[None]:
         """Make a block fail everywhere if it fails anywhere; see the function of this name."""
-        if count() == 1 or self._depth:
-            # The outermost block sees to what is inside it.
+        if count() == 1:
             yield
             return
         with self._lock:
+            if self._depth:
+                # The outermost block sees to what is inside it.
+                yield
+                return
             # What the caller is handling meanwhile says nothing of this block.
             handled = sys.exc_info()[1]
             error: BaseException | None = None
@@ -191,7 +194,7 @@ class Rounds:
             except BaseException as failure:
                 if isinstance(failure, Exception) or self._leave(number, brought, failure):
                     setattr(failure, _AGREED, True)
-                if failure is error:
+                if error is None or failure is error:
                     raise
                 raise failure from error
         if summary.problem is None:

@@ -78,7 +78,8 @@ class Checkpoints:
             if _processes.count() > 1:
                 path = history.spread_path(number)
                 with _explained(history, number, path):
-                    saving = _spread_save(path, target, check, not blocking)
+                    name = str(path.relative_to(self._directory))
+                    saving = _spread_save(path, name, target, check, not blocking)
                 write = functools.partial(saving.commit, before_commit, lambda: tidy(path))
                 abandon = saving.abandon
             else:
@@ -189,6 +190,7 @@ def _local_save(
 
 def _spread_save(
     path: pathlib.Path,
+    name: str,
     target: Any,
     check: Callable[[], None],
     in_background: bool,
@@ -197,7 +199,7 @@ def _spread_save(
     # Imported where it is used, since Orbax is an extra.
     from ._orbax_saving import SpreadSave
 
-    return SpreadSave(path, target, check, in_background)
+    return SpreadSave(path, name, target, check, in_background)
 
 
 def _nothing(error: BaseException) -> None:

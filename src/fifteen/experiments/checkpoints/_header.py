@@ -192,7 +192,7 @@ def _parse(entries: Mapping[str, Any], digits: bytes, size: int) -> Header:
 def _place(entry: Mapping[str, Any], digits: bytes) -> Place:
     dtype, shape = entry["dtype"], tuple(entry["shape"])
     start, end = entry["data_offsets"]
-    if any(type(number) is not int or number < 0 for number in (*shape, start)):
+    if any(type(number) is not int or number < 0 for number in (*shape, start, end)):
         raise ValueError("a tensor's shape and offsets are no whole numbers")
     if end - start != _itemsize(dtype) * math.prod(shape):
         raise ValueError("a tensor's shape and offsets do not agree")

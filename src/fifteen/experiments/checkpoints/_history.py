@@ -14,7 +14,7 @@ from .. import _directory, _freeing
 from .._errors import CheckpointError, CheckpointNotFoundError, UnsafePathError
 from ._stored import DESCRIPTION, SUFFIX, names_in
 
-_NAME = re.compile(rf"(?P<prefix>.*?)(?P<step>\d+)(?P<suffix>{re.escape(SUFFIX)})?", re.DOTALL)
+_NAME = re.compile(rf"(?P<prefix>.*?)(?P<step>[0-9]+)(?P<suffix>{re.escape(SUFFIX)})?", re.DOTALL)
 
 _ENDS_WITH_DIGIT = re.compile(r"[0-9]@*\Z")
 """A prefix after which a step would not be seen to begin: an `@` parts the two."""
@@ -67,7 +67,7 @@ class History:
         names = names_in(self.directory)
         found = _steps(names, self._beginning)
         if not found and self._beginning != self.prefix:
-            # Others part nothing; what is ours by that name has a shorter prefix.
+            # Flax and Orbax write no `@`; what is ours without one belongs to a shorter prefix.
             found = _steps(filter(self._is_foreign, names), self.prefix)
         return {step: self.directory / name for step, name in sorted(found.items())}
 

@@ -13,13 +13,16 @@ import jax
 import numpy as np
 
 from .._errors import CheckpointError
-from ._stored import Key
+from ._stored import Key, printable
 
 T = TypeVar("T")
 
 _RESERVED = "__metadata__"
 """What no tensor of a safetensors file can be called. After a tilde, where an escaped name has a
 digit, it is free."""
+
+_SHOWN = 20
+"""How many names an error lists."""
 
 _DICT_KEY = jax.tree_util.DictKey
 _NUMBER = jax.tree_util.FlattenedIndexKey
@@ -65,17 +68,18 @@ def flatten(tree: Any, by_fields: bool = True) -> tuple[list[Key], list[Any], An
     ]
     if by_fields and _NUMBER in {type(entry) for path, _ in pairs for entry in path}:
         keys = _remembering(
-            lambda known: _fields_of_definition(known, tuple(keys)),
+            lambda known: list(_fields_of_definition(known, tuple(keys))),
             lambda whole: list(_walk(whole, ())),
             tree,
             definition,
         )
     if len(set(keys)) < len(keys):
         counts = collections.Counter(keys)
-        repeated = sorted(name_of(key) for key, count in counts.items() if count > 1)
+        repeated = sorted(printable(name_of(key)) for key, count in counts.items() if count > 1)
+        more = f" and {len(repeated) - _SHOWN} more" if len(repeated) > _SHOWN else ""
         raise CheckpointError(
-            f"leaves with the same name: {', '.join(repeated)}; rename one of each, since a dict's "
-            "keys are told apart by their text"
+            f"leaves with the same name: {', '.join(repeated[:_SHOWN])}{more}; rename one of each, "
+            "since a dict's keys are told apart by their text"
         )
     return keys, [leaf for _, leaf in pairs], definition
 
@@ -155,9 +159,9 @@ def _structure_of_definition(
 
 
 @functools.lru_cache(maxsize=2)
-def _fields_of_definition(definition: Any, names: tuple[Key, ...]) -> list[Key]:
+def _fields_of_definition(definition: Any, names: tuple[Key, ...]) -> tuple[Key, ...]:
     del names
-    return list(_walk(_hollow(definition), ()))
+    return tuple(_walk(_hollow(definition), ()))
 
 
 def forget() -> None:
@@ -278,18 +282,4 @@ def nest(described: Any, leaves: Sequence[Any]) -> Any:
     nested = put(described)
     if sorted(used) != list(range(len(leaves))):
         raise ValueError("it does not have each leaf once")
-    return nested
-
-
-def nest_by_keys(leaves: Mapping[Key, Any]) -> Any:
-    """Put leaves into nested dicts by their keys, where nothing else is known."""
-    if () in leaves:
-        return leaves[()]
-    nested: dict[str, Any] = {}
-    for key, leaf in leaves.items():
-        *parents, last = key
-        node = nested
-        for part in parents:
-            node = node.setdefault(part, {})
-        node[last] = leaf
     return nested

@@ -289,7 +289,11 @@ def dtype_named(name: str) -> np.dtype[Any]:
     if name == "float0":
         return jax.dtypes.float0
     custom = getattr(ml_dtypes, name, None)
-    dtype = np.dtype(custom if custom is not None else name)
+    try:
+        dtype = np.dtype(custom if custom is not None else name)
+    except SyntaxError:
+        # NumPy reads `i4,,` as a list of fields.
+        raise TypeError(f"data type {name!r} not understood") from None
     if dtype.hasobject:
         raise ValueError(f"an array of dtype {name} is no data")
     return dtype

@@ -17,7 +17,7 @@ from ._orbax_encoding import Encoded
 _ROUND = "comparing what is saved"
 
 
-def agree(path: pathlib.Path, encoded: Encoded) -> None:
+def agree(path: pathlib.Path, name: str, encoded: Encoded) -> None:
     """Raise in all processes if they do not save the same pytree as the same checkpoint.
 
     What only process 0 writes may differ, such as a number of its own. A path that Orbax
@@ -25,15 +25,16 @@ def agree(path: pathlib.Path, encoded: Encoded) -> None:
 
     Args:
         path: where the checkpoint goes.
+        name: what it is called in the experiment's directory.
         encoded: this process's part of the pytree.
     """
     _foreign_arrays.refuse_undecodable(path)
     leaves = {_keys.name_of(key): encoded.spread.get(key, "local") for key in encoded.leaves}
     text = json.dumps(list(leaves.items()))
-    brought = _processes.main.exchange(_ROUND, [path.name, zlib.crc32(text.encode())])
-    checkpoints = [name for name, _ in brought]
+    brought = _processes.main.exchange(_ROUND, [name, zlib.crc32(text.encode())])
+    checkpoints = [called for called, _ in brought]
     if len(set(checkpoints)) > 1:
-        found = ", ".join(f"process {process} {name}" for process, name in enumerate(checkpoints))
+        found = ", ".join(f"process {number} {called}" for number, called in enumerate(checkpoints))
         raise CheckpointError(
             f"the processes save different checkpoints: {found}; save the same step under the same "
             "prefix in all of them"

@@ -95,7 +95,7 @@ def _is_known(dtype: str) -> bool:
         return True
     try:
         _leaves.dtype_named(dtype)
-    except (TypeError, ValueError, SyntaxError):
+    except (TypeError, ValueError):
         return False
     return True
 

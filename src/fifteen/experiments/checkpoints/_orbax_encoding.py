@@ -2,9 +2,10 @@
 
 Orbax is given what it can keep exactly, under the names that it would use by itself, so that
 flax's and its own `restore` open the directory. What it refuses or would confuse stands in our
-description: empty arrays, Python's complex, bytes and large ints in the description alone; dtypes
-that tensorstore does not know as the bits of another one; typed PRNG keys as their data; and
-where two names would be the same to Orbax, all of them are escaped.
+description: empty arrays, Python's complex, bytes and large ints, and texts that are no UTF-8 or
+whose names would be paths in JSON, in the description alone; dtypes that tensorstore does not know
+as the bits of another one; typed PRNG keys as their data; and where two names would be the same to
+Orbax, all of them are escaped.
 """
 
 import dataclasses
@@ -73,10 +74,15 @@ def encode(target: Any) -> Encoded:
         CheckpointError: lists each leaf that cannot be saved.
     """
     with _keys.refusing_depth():
-        # Under fields' names Orbax would not find the children of a dataclass without key paths.
-        keys, values, definition = _keys.flatten(target, by_fields=False)
+        keys, values, definition = _keys.flatten(target)
         statics = tuple(_leaves.is_static(value) for value in values)
-        structure = _keys.structure(target, definition, statics, keys, by_fields=False)
+        structure = _keys.structure(target, definition, statics, keys)
+        # To Orbax the children of a dataclass without key paths are numbered.
+        numbered, _, _ = _keys.flatten(target, by_fields=False)
+        of_orbax = dict(zip(keys, numbered, strict=True))
+        structure_of_orbax = structure
+        if numbered != keys:
+            structure_of_orbax = _keys.structure(target, definition, statics, numbered, False)
     dynamic = [
         (key, value)
         for key, value, is_static in zip(keys, values, statics, strict=True)
@@ -94,7 +100,8 @@ def encode(target: Any) -> Encoded:
             "\n".join(["cannot save the target:", *_matching.shortened(problems)])
         )
     kept = {key: value for key, (value, _) in encoded.items() if value is not None}
-    names = stored_names(list(kept))
+    by_number = stored_names([of_orbax[key] for key in kept])
+    names = {key: by_number[of_orbax[key]] for key in kept}
     for key, name in list(names.items()):
         # To Orbax the name of a text is a path in JSON.
         if isinstance(kept[key], str) and ("/" in name or "~" in name):
@@ -108,7 +115,7 @@ def encode(target: Any) -> Encoded:
         tree: Any = {names[key]: value for key, value in kept.items()}
     else:
         with _keys.refusing_depth():
-            tree = _keys.nest(json.loads(structure), [kept.get(key) for key in leaves])
+            tree = _keys.nest(json.loads(structure_of_orbax), [kept.get(key) for key in leaves])
     spread = {
         key: _described_as_spread(value, names[key])
         for key, value in kept.items()

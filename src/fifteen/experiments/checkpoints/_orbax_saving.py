@@ -53,6 +53,7 @@ class SpreadSave:
 
     Args:
         path: where the checkpoint goes.
+        name: what it is called in the experiment's directory.
         target: the pytree.
         check: called in process 0 at first; what it raises is raised in all.
         in_background: whether `commit` will be called in a thread of its own.
@@ -66,6 +67,7 @@ class SpreadSave:
     def __init__(
         self,
         path: pathlib.Path,
+        name: str,
         target: Any,
         check: Callable[[], None],
         in_background: bool,
@@ -77,17 +79,17 @@ class SpreadSave:
         # Found missing before anything is made.
         _orbax()
         encoded = encode(target)
-        agree(path, encoded)
+        agree(path, name, encoded)
         self._description = to_json(encoded.leaves, encoded.structure)
         self._held = contextlib.ExitStack()
         try:
-            name = _processes.on_primary(lambda: self._make(check, bool(encoded.spread)))
+            temporary = _processes.on_primary(lambda: self._make(check, bool(encoded.spread)))
         except BaseException:
             # What has been made is a leftover, which the next save removes.
             self._held.close()
             raise
-        self._temporary = path.with_name(name)
-        self._rounds = _processes.Rounds(name)
+        self._temporary = path.with_name(temporary)
+        self._rounds = _processes.Rounds(temporary)
         self._held.enter_context(_orbax_quiet.quiet())
         self._done = threading.Event()
         self._writing: list[Any] = []
@@ -129,7 +131,7 @@ class SpreadSave:
             self._drop()
 
     def abandon(self, error: BaseException) -> None:
-        """Tell the others that this process will not commit; nothing once `commit` has begun."""
+        """Tell the others that this process will not commit; does nothing once it has begun to."""
         if self._has_begun:
             return
         with contextlib.suppress(BaseException):
@@ -253,12 +255,16 @@ class SpreadSave:
         tidy()
 
     def _drop(self) -> None:
-        self._settle()
-        self._held.close()
-        if _processes.is_primary():
-            _directory.remove(self._temporary)
-        _committing.discard(self)
-        self._done.set()
+        try:
+            self._settle()
+            self._held.close()
+            if _processes.is_primary():
+                # What cannot be removed is a leftover, which the next save tries again.
+                with contextlib.suppress(OSError):
+                    _directory.remove(self._temporary)
+        finally:
+            _committing.discard(self)
+            self._done.set()
 
 
 def _start(handler: Any, path: pathlib.Path, tree: Any) -> list[Any]:

@@ -45,6 +45,8 @@ class Pieces:
         pieces: where each lies in the whole, or None for all of it; and its values, on the host
             or on one device. Or, read-only, the memory of the whole, where it lies in order on
             the host.
+        is_shared: whether somebody else may change that memory while it is written, so that each
+            block of it is copied first.
     """
 
     shape: tuple[int, ...]

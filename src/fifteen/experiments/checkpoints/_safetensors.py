@@ -22,6 +22,9 @@ from ._stored import Key, LeafInfo, damaged, making, too_deep
 _READ_TOGETHER = 8 << 20
 """Bytes of small tensors that are read at once."""
 
+_SMALL_BYTES = 1 << 20
+"""What is written faster than a thread for its checksums has started."""
+
 _WRITE_AT_ONCE = 512
 """Buffers handed to the kernel in one call; it takes 1024 at most."""
 
@@ -42,7 +45,7 @@ def write(file: io.FileIO, leaves: Sequence[tuple[Key, Leaf]], structure: str) -
     batches = _batches(tensors, numbers)
     batch: list[tuple[int, memoryview]] | None = next(batches, [])
     following = next(batches, None)
-    if following is None:
+    if following is None and sum(block.nbytes for _, block in batch) < _SMALL_BYTES:
         _add_checksums(checksums, batch)
         _write_all(file, [_header.seal(header, checksums), *(block for _, block in batch)])
         return
