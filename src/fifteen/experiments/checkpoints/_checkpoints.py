@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from .. import _directory, _freeing, _processes
+from .._collecting import paused_collection
 from .._errors import CheckpointDamagedError, CheckpointError, CheckpointExistsError
 from . import _keys, _leaves, _matching, _safetensors
 from ._background import Background
@@ -173,7 +174,8 @@ def _local_save(
     tidy: Callable[[pathlib.Path], None],
 ) -> Callable[[], None]:
     """Take the values of a pytree that this process holds, and return what writes them."""
-    leaves, structure = _take(target, own)
+    with paused_collection():
+        leaves, structure = _take(target, own)
 
     def write() -> None:
         before_commit()

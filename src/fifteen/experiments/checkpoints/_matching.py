@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from .. import _notices
+from .._collecting import paused_collection
 from .._errors import CheckpointMismatchError
 from . import _keys
 from ._fitting import (
@@ -90,17 +91,18 @@ def _placed(stored: StoredCheckpoint, wanted: Mapping[Key, Any]) -> dict[Key, An
     problems: dict[Key, str] = {}
     try:
         for batch in _batches(stored, wanted):
-            fitting: dict[Key, Any] = {}
-            for key, value in batch.items():
-                try:
-                    fitting[key] = fit(value, wanted[key])
-                except DoesNotFit as error:
-                    problems[key] = str(error)
-            if not problems:
-                # What is on its way to a device holds on to what it was read into.
-                jax.block_until_ready(values)
-                values = place(list(fitting.values()), [wanted[key] for key in fitting])
-                placed.update(zip(fitting, values, strict=True))
+            # What is on its way to a device holds on to what it was read into.
+            jax.block_until_ready(values)
+            with paused_collection():
+                fitting: dict[Key, Any] = {}
+                for key, value in batch.items():
+                    try:
+                        fitting[key] = fit(value, wanted[key])
+                    except DoesNotFit as error:
+                        problems[key] = str(error)
+                if not problems:
+                    values = place(list(fitting.values()), [wanted[key] for key in fitting])
+                    placed.update(zip(fitting, values, strict=True))
     except LeavesDoNotFit as error:
         problems.update(error.problems)
     if problems:

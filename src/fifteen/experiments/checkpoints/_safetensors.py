@@ -12,6 +12,7 @@ from typing import Any, cast
 import google_crc32c
 import numpy as np
 
+from .._collecting import paused_collection
 from . import _header, _keys, _leaves
 from ._background import Background
 from ._header import Listed, Place
@@ -40,10 +41,11 @@ def write(file: io.FileIO, leaves: Sequence[tuple[Key, Leaf]], structure: str) -
         leaves: in the order of the pytree. Their values are let go of on the way.
         structure: the pytree's shape; see `_keys.structure`.
     """
-    header, tensors, numbers = _header.compose(leaves, structure)
+    with paused_collection():
+        header, tensors, numbers = _header.compose(leaves, structure)
+        batches = _batches(tensors, numbers)
+        batch: list[tuple[int, memoryview]] | None = next(batches, [])
     checksums = [0] * len(tensors)
-    batches = _batches(tensors, numbers)
-    batch: list[tuple[int, memoryview]] | None = next(batches, [])
     following = next(batches, None)
     if following is None and sum(block.nbytes for _, block in batch) < _SMALL_BYTES:
         _add_checksums(checksums, batch)
@@ -123,7 +125,8 @@ class SafetensorsFile:
         self.path = path
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self._descriptor)
-        self._header = _header.read(self._descriptor, path)
+        with paused_collection():
+            self._header = _header.read(self._descriptor, path)
         self._leaves = {key: listed.info for key, listed in self._header.leaves.items()}
 
     @property

@@ -6,13 +6,13 @@ No constructor is involved, so no tag can do anything here.
 
 import contextlib
 import dataclasses
-import gc
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any, cast
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from .._collecting import paused_collection
 from .._errors import MetadataError
 
 HEADER = b"# fifteen.experiments metadata"
@@ -104,7 +104,7 @@ def compose(data: bytes, where: str) -> Document:
     composer: Any = None
     try:
         composer = _Composer(data)
-        with paused_collection(len(data)):
+        with pausing_collection(len(data)):
             root: Node | None = composer.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -126,21 +126,9 @@ def compose(data: bytes, where: str) -> Document:
     return Document(root, modern, hint)
 
 
-@contextlib.contextmanager
-def paused_collection(size: int) -> Generator[None]:
-    """Keep the garbage collector from running while a large file is taken apart.
-
-    None of what is made is garbage, and to look through it again and again takes longer than to
-    make it.
-    """
-    pause = size > _LARGE_BYTES and gc.isenabled()
-    if pause:
-        gc.disable()
-    try:
-        yield
-    finally:
-        if pause:
-            gc.enable()
+def pausing_collection(size: int) -> contextlib.AbstractContextManager[None]:
+    """Keep the garbage collector from running while a large file is taken apart."""
+    return paused_collection() if size > _LARGE_BYTES else contextlib.nullcontext()
 
 
 def _check_whole(data: bytes, modern: bool, where: str) -> None:

@@ -18,7 +18,7 @@ from ._compose import (
     MAX_NODES,
     Document,
     compose,
-    paused_collection,
+    pausing_collection,
 )
 from ._makers import OPEN, codec_of
 from ._problems import MAX_SHOWN, Reading, Refusal, explain, explain_refusal
@@ -215,7 +215,7 @@ def decode(document: Document, expected_type: Any, where: str) -> tuple[Any, Rea
     # The outermost object has no field that declares it; its class stands in the first line.
     if document.hint and not root.tag and may_be(codec, document.hint):
         root.tag = document.hint
-    with paused_collection(root.end_mark.index):
+    with pausing_collection(root.end_mark.index):
         value = codec.read(root, reading)
     if reading.errors:
         raise MetadataError(explain(reading.errors, root, where))

@@ -1,0 +1,29 @@
+"""The pause of the garbage collector: it ends, whatever happens, and only where it began."""
+
+import gc
+
+import pytest
+
+from fifteen.experiments._collecting import paused_collection
+
+
+def test_the_collector_runs_again_also_after_an_error():
+    with paused_collection():
+        assert not gc.isenabled()
+        with paused_collection():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(ValueError, match="broken"), paused_collection():
+        raise ValueError("broken")
+    assert gc.isenabled()
+
+
+def test_a_collector_that_its_user_has_stopped_stays_so():
+    gc.disable()
+    try:
+        with paused_collection():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
