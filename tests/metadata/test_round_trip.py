@@ -234,6 +234,8 @@ CASES: list[tuple[Any, Any]] = [
     ((1.0, 2.0, 3.0), tuple[float, float] | tuple[float, float, float]),
     ([1], list[int] | list[str]), (["1"], list[int] | list[str]), ([1.0], list[int] | list[float]), ([1], list[int] | list[float]),
     (("1",), tuple[int, ...] | tuple[str, ...]), ((1,), tuple[int, ...] | tuple[str, ...]),
+    ((None,), tuple[None] | tuple[int, ...]), ((1,), tuple[None] | tuple[int, ...]),
+    ((1, 2), tuple[None] | tuple[int, ...]), (("a", 1), tuple[int, ...] | tuple[str, int]),
     (set(), set), ({1, 2}, set[int]), ({1, 2}, Any), ({(1, 2)}, set[tuple[int, int]]), (frozenset({"a"}), frozenset[str]), (frozenset(), Any),
     ({1.5, float("inf")}, set[float]), ({frozenset({1})}, set[frozenset[int]]), ({Color.RED}, set[Color]),
     ({}, dict), ({"b": 1, "a": 2}, dict[str, int]), ({1: 2, -3: 4}, dict[int, int]), ({1.5: 1, float("inf"): 2}, dict[float, int]),

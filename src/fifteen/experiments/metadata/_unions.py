@@ -9,6 +9,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 
 from ._classes import ambiguous, class_tag, family, namesakes
 from ._codec import Codec, Writing, codec_of, type_name, undeclared, without_tag
+from ._containers import SEQUENCES
 from ._problems import Reading
 from ._same import same
 from ._scalars import resolve_plain, shorten
@@ -78,6 +79,11 @@ def union_of(members: tuple[Codec, ...], name: str) -> Codec:
 
     def special(node: Node, reading: Reading) -> Any:
         named = [m for m in members if node.tag in m.tags]
+        if named and node.tag in SEQUENCES[tuple]:
+            # One with a type for each position takes the tag too, and goes by its length.
+            named += [
+                m for m in members if m.special and not m.tags and m.kinds == frozenset(["seq"])
+            ]
         if len(named) == 1:
             return named[0].read(node, reading)
         if named:
