@@ -27,7 +27,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from jax._src import distributed  # pyright: ignore[reportMissingTypeStubs] # no public way to it.
 
-from ._errors import FifteenError
+from ._told_errors import agree, describe, is_agreed, revive
 
 T = TypeVar("T")
 
@@ -36,9 +36,6 @@ TIMEOUT_SECONDS = 1800
 
 _LONGEST_WAIT_SECONDS = 1
 """How long a process waits at a time: meanwhile Python cannot see to Ctrl-C."""
-
-_LONGEST_MESSAGE = 20_000
-_AGREED = "_fifteen_agreed"
 
 
 class _Client(Protocol):
@@ -186,21 +183,21 @@ class Rounds:
             return [value]
         with self._lock:
             number, self._number = self._number, self._number + 1
-            brought = json.dumps([name, value, None if error is None else _describe(error)])
+            brought = json.dumps([name, value, None if error is None else describe(error)])
             try:
                 if error is not None and not isinstance(error, Exception):
                     raise error
                 summary = self._round(number, brought, name)
             except BaseException as failure:
                 if isinstance(failure, Exception) or self._leave(number, brought, failure):
-                    setattr(failure, _AGREED, True)
+                    agree(failure)
                 if error is None or failure is error:
                     raise
                 raise failure from error
         if summary.problem is None:
             return summary.values
-        raised = error if error is not None else _revive(summary.problem)
-        setattr(raised, _AGREED, True)
+        raised = error if error is not None else revive(summary.problem, count())
+        agree(raised)
         raise raised
 
     def _round(self, number: int, brought: str, name: str) -> "_Summary":
@@ -237,7 +234,7 @@ class Rounds:
         """
         client = cast(_Client, _state().client)
         with contextlib.suppress(Exception):
-            summary = _Summary([], {**_describe(error), "process": index()})
+            summary = _Summary([], {**describe(error), "process": index()})
             is_told = self._publish(number, summary).problem is not None
             # Process 0 may be waiting for it.
             client.key_value_set(f"{self._directory(number)}{index()}", brought, True)
@@ -295,60 +292,6 @@ def _summarise(brought: list[str]) -> _Summary:
             "process": 0,
         }
     return _Summary(values, problem)
-
-
-def _describe(error: BaseException) -> dict[str, Any]:
-    described: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
-    if isinstance(error, OSError) and error.errno is not None:
-        filename = None if error.filename is None else str(error.filename)
-        described |= {"message": error.strerror, "errno": error.errno, "filename": filename}
-    described["message"] = str(described["message"])[:_LONGEST_MESSAGE]
-    return described
-
-
-def _revive(problem: dict[str, Any]) -> Exception:
-    """Make an error of the kind that another process has met."""
-    kind, message = problem["type"], problem["message"]
-    known = {error.__name__: error for error in _kinds_of(FifteenError)}
-    if kind in known:
-        revived: Exception = known[kind](message)
-    elif "errno" in problem:
-        # The constructor chooses the subclass, such as PermissionError, by the number.
-        revived = OSError(problem["errno"], message, problem["filename"])
-    else:
-        # An interrupt says no more than what it is.
-        revived = RuntimeError(f"{kind}: {message}" if message else kind)
-    revived.add_note(f"Raised in process {problem['process']} of {count()}, and so in all.")
-    return revived
-
-
-def disagree(error: BaseException) -> None:
-    """Have an error told to all in the next round, though it has been in rounds of others."""
-    for part in _made_of(error, None):
-        if hasattr(part, _AGREED):
-            delattr(part, _AGREED)
-
-
-def is_agreed(error: BaseException, handled: BaseException | None) -> bool:
-    """Tell whether an error, or one that it was made of, has been raised in all processes.
-
-    Args:
-        error: the error.
-        handled: what `sys.exc_info` told before, which the error has as its context.
-    """
-    return any(hasattr(part, _AGREED) for part in _made_of(error, handled))
-
-
-def _made_of(
-    error: BaseException | None, handled: BaseException | None
-) -> Generator[BaseException]:
-    while error is not None and error is not handled:
-        yield error
-        error = error.__context__
-
-
-def _kinds_of(error: type[Exception]) -> list[type[Exception]]:
-    return [error, *(kind for child in error.__subclasses__() for kind in _kinds_of(child))]
 
 
 def _state() -> Any:

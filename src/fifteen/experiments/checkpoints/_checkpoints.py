@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from .. import _directory, _freeing, _processes
+from .. import _directory, _freeing, _processes, _told_errors
 from .._collecting import paused_collection
 from .._errors import CheckpointDamagedError, CheckpointError, CheckpointExistsError
 from . import _keys, _leaves, _matching, _safetensors
@@ -146,7 +146,7 @@ class Checkpoints:
                 self._background.wait()
             except BaseException as error:
                 # Another process may have been told of it before.
-                _processes.disagree(error)
+                _told_errors.disagree(error)
                 raise
 
     def begin_in_child(self) -> None:

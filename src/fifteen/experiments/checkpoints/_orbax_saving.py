@@ -24,7 +24,7 @@ from typing import Any
 
 import jax
 
-from .. import _directory, _processes
+from .. import _directory, _processes, _told_errors
 from .._errors import CheckpointError, MissingExtraError
 from . import _orbax_quiet
 from ._orbax_agreeing import agree
@@ -98,7 +98,7 @@ class SpreadSave:
             _processes.main.exchange("starting to save", error=self._start(encoded.tree))
         except BaseException as error:
             # Interrupted after that round, the others are on their way to the commit already.
-            if not _processes.is_agreed(error, handled):
+            if not _told_errors.is_agreed(error, handled):
                 self.abandon(error)
             else:
                 self._drop()
@@ -138,7 +138,7 @@ class SpreadSave:
             self._rounds.exchange(_COMMITTING, error=error)
         if self._in_background:
             # Only their threads know of it.
-            _processes.disagree(error)
+            _told_errors.disagree(error)
         self._drop()
 
     def wait(self) -> None:

@@ -1,0 +1,77 @@
+"""Errors that one process tells the others, so that all of them raise.
+
+An error that all of them have raised bears a mark. It need not be told once more on its way up.
+"""
+
+from collections.abc import Generator
+from typing import Any
+
+from ._errors import FifteenError
+
+_LONGEST_MESSAGE = 20_000
+_AGREED = "_fifteen_agreed"
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """Return what JSON keeps of an error."""
+    described: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
+    if isinstance(error, OSError) and error.errno is not None:
+        filename = None if error.filename is None else str(error.filename)
+        described |= {"message": error.strerror, "errno": error.errno, "filename": filename}
+    described["message"] = str(described["message"])[:_LONGEST_MESSAGE]
+    return described
+
+
+def revive(problem: dict[str, Any], count: int) -> Exception:
+    """Make an error of the kind that another process has met.
+
+    Args:
+        problem: from `describe`, with the number of the process.
+        count: how many processes there are.
+    """
+    kind, message = problem["type"], problem["message"]
+    known = {error.__name__: error for error in _kinds_of(FifteenError)}
+    if kind in known:
+        revived: Exception = known[kind](message)
+    elif "errno" in problem:
+        # The constructor chooses the subclass, such as PermissionError, by the number.
+        revived = OSError(problem["errno"], message, problem["filename"])
+    else:
+        # An interrupt says no more than what it is.
+        revived = RuntimeError(f"{kind}: {message}" if message else kind)
+    revived.add_note(f"Raised in process {problem['process']} of {count}, and so in all.")
+    return revived
+
+
+def agree(error: BaseException) -> None:
+    """Note that an error has been raised in all processes."""
+    setattr(error, _AGREED, True)
+
+
+def disagree(error: BaseException) -> None:
+    """Have an error told to all in the next round, though it has been in rounds of others."""
+    for part in _made_of(error, None):
+        if hasattr(part, _AGREED):
+            delattr(part, _AGREED)
+
+
+def is_agreed(error: BaseException, handled: BaseException | None) -> bool:
+    """Tell whether an error, or one that it was made of, has been raised in all processes.
+
+    Args:
+        error: the error.
+        handled: what `sys.exc_info` told before, which the error has as its context.
+    """
+    return any(hasattr(part, _AGREED) for part in _made_of(error, handled))
+
+
+def _made_of(
+    error: BaseException | None, handled: BaseException | None
+) -> Generator[BaseException]:
+    while error is not None and error is not handled:
+        yield error
+        error = error.__context__
+
+
+def _kinds_of(error: type[Exception]) -> list[type[Exception]]:
+    return [error, *(kind for child in error.__subclasses__() for kind in _kinds_of(child))]
