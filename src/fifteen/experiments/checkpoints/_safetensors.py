@@ -1,6 +1,7 @@
 """One checkpoint in one safetensors file; `_header` says what stands in it."""
 
 import concurrent.futures
+import errno
 import functools
 import io
 import os
@@ -49,22 +50,22 @@ def write(file: io.FileIO, leaves: Sequence[tuple[Key, Leaf]], structure: str) -
     following = next(batches, None)
     if following is None and sum(block.nbytes for _, block in batch) < _SMALL_BYTES:
         _add_checksums(checksums, batch)
-        _write_all(file, [_header.seal(header, checksums), *(block for _, block in batch)])
+        _write_all(file, 0, [_header.seal(header, checksums), *(block for _, block in batch)])
         return
-    file.seek(len(header))
+    at = len(header)
     # No pool of `concurrent.futures`, which is closed before the interpreter, as it exits, waits
     # for the thread that saves.
     beside = Background("checksums of a checkpoint")
     while batch is not None:
         beside.start(functools.partial(_add_checksums, checksums, batch))
         try:
-            _write_all(file, [block for _, block in batch])
+            at = _write_all(file, at, [block for _, block in batch])
         finally:
             beside.wait()
         # What has been written is let go of before more is taken.
         batch = following
         following = next(batches, None)
-    os.pwrite(file.fileno(), _header.seal(header, checksums), 0)
+    _write_all(file, 0, [_header.seal(header, checksums)])
 
 
 def _batches(
@@ -93,15 +94,22 @@ def _add_checksums(checksums: list[int], batch: Sequence[tuple[int, memoryview]]
         checksums[number] = google_crc32c.extend(checksums[number], readable)
 
 
-def _write_all(file: io.FileIO, buffers: Sequence[Any]) -> None:
+def _write_all(file: io.FileIO, at: int, buffers: Sequence[Any]) -> int:
+    """Write buffers from an offset on, and return the offset of their end.
+
+    The kernel may write less than it is given, as on a disk that fills; the next call then says why.
+    """
     for first in range(0, len(buffers), _WRITE_AT_ONCE):
         waiting = buffers[first : first + _WRITE_AT_ONCE]
-        left = sum(memoryview(buffer).nbytes for buffer in waiting)
-        while left:
-            written = os.writev(file.fileno(), waiting)
-            left -= written
-            if left:
+        end = at + sum(memoryview(buffer).nbytes for buffer in waiting)
+        while at < end:
+            written = os.pwritev(file.fileno(), waiting, at)
+            if not written:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            at += written
+            if at < end:
                 waiting = _unwritten(waiting, written)
+    return at
 
 
 def _unwritten(buffers: Sequence[Any], written: int) -> list[Any]:
