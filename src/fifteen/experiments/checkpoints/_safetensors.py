@@ -97,7 +97,7 @@ def _add_checksums(checksums: list[int], batch: Sequence[tuple[int, memoryview]]
 def _write_all(file: io.FileIO, at: int, buffers: Sequence[Any]) -> int:
     """Write buffers from an offset on, and return the offset of their end.
 
-    The kernel may write less than it is given, as on a disk that fills; the next call then says why.
+    The kernel may write less than it is given, as on a disk that fills; the next call says why.
     """
     for first in range(0, len(buffers), _WRITE_AT_ONCE):
         waiting = buffers[first : first + _WRITE_AT_ONCE]
