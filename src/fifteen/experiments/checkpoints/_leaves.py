@@ -4,7 +4,9 @@ import base64
 import dataclasses
 import functools
 import math
+import operator
 import struct
+import types
 from typing import Any
 
 import jax
@@ -31,6 +33,15 @@ _NUMPY: dict[str, str] = {stored: name for name, stored in _NATIVE.items()}
 _ARRAYS = (jax.Array, np.ndarray)
 SCALARS = (bool, int, float, complex, str, bytes)
 _NAMES_OF_SCALARS = frozenset(kind.__name__ for kind in SCALARS)
+
+_FUNCTIONS = (
+    type, types.FunctionType, types.MethodType, types.BuiltinFunctionType,
+    types.MethodDescriptorType, types.ClassMethodDescriptorType, types.WrapperDescriptorType,
+    types.MethodWrapperType, operator.attrgetter, operator.itemgetter, operator.methodcaller,
+    np.ufunc, jnp.ufunc, jax.stages.Compiled,
+)  # fmt: skip
+_WRAPPING_LIBRARIES = ("functools", "numpy", "jax", "jaxlib", "flax")
+"""Their wrappers, such as `jax.jit(f)`, hold the function in `__wrapped__` and no state."""
 
 _plain_types: set[type] = set()
 """Types of arrays that have been met and need no second look: there may be thousands of leaves."""
@@ -59,8 +70,22 @@ class Leaf:
 
 
 def is_static(value: Any) -> bool:
-    """Whether a leaf is a part of the program, such as an activation function, and no state."""
-    return callable(value) and not isinstance(value, jax.Array)
+    """Whether a leaf is a part of the program, such as an activation function, and no state.
+
+    That is a function, a class or a method, and what JAX or NumPy makes of a function. Any other
+    object that can be called may hold arrays.
+    """
+    return callable(value) and _is_function(value)
+
+
+def _is_function(value: Any) -> bool:
+    if isinstance(value, _FUNCTIONS):
+        return True
+    if isinstance(value, functools.partial):
+        parts = jax.tree.leaves((value.func, value.args, value.keywords))
+        return all(isinstance(part, SCALARS) or is_static(part) for part in parts)
+    library = type(value).__module__.partition(".")[0]
+    return library in _WRAPPING_LIBRARIES and is_static(getattr(value, "__wrapped__", None))
 
 
 def take(value: Any, own: bool) -> Leaf:
@@ -91,9 +116,40 @@ def take(value: Any, own: bool) -> Leaf:
         return take(np.asarray(value), own=False)
     if isinstance(value, SCALARS):
         return Leaf(None, _described(value))
-    raise CheckpointError(
-        f"expected an array, a number, a str, bytes or None, found {type(value).__name__}"
+    raise CheckpointError(refusal(value))
+
+
+def is_state(value: Any) -> bool:
+    """Whether a target's leaf is of a kind that a checkpoint may hold, or stands for one."""
+    return isinstance(value, (*_ARRAYS, jax.ShapeDtypeStruct, np.generic, *SCALARS))
+
+
+def refusal(value: Any) -> str:
+    """Return why an object cannot be a leaf, and what to do."""
+    kind = type(value)
+    return (
+        f"expected an array, a number, a str, bytes or None, found {kind.__name__}; "
+        f"{_remedy(value, [parent.__module__ for parent in kind.__mro__])}"
     )
+
+
+def _remedy(value: Any, modules: list[str]) -> str:
+    if any(name.startswith("flax.linen") for name in modules):
+        return "a linen module holds no state: use the variables that model.init(...) returns"
+    if any(name.startswith("flax.nnx") for name in modules):
+        return "use nnx.state(model), and nnx.update(model, state) after restoring"
+    if isinstance(value, getattr(jax, "Ref", ())):
+        return "use the array that it holds, ref[...]"
+    if isinstance(value, functools.partial):
+        return "use jax.tree_util.Partial, whose arguments are leaves"
+    if dataclasses.is_dataclass(value):
+        return "register its class with jax.tree_util.register_dataclass"
+    if isinstance(value, set | frozenset):
+        return "use a sorted list"
+    advice = "use the arrays that it holds, or register its class as a pytree node"
+    if callable(value):
+        advice += " (jax.tree_util.register_static if it has no state)"
+    return advice
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from ._fitting import (
     info_of_target,
     kind_of,
 )
-from ._leaves import is_static
+from ._leaves import is_state, is_static, refusal
 from ._placing import place, resolved
 from ._stored import Key, LeafInfo, StoredCheckpoint, StreamedCheckpoint, printable
 
@@ -72,11 +72,15 @@ def _resolved(stored: StoredCheckpoint, leaves: Mapping[Key, Any]) -> dict[Key, 
     wanted: dict[Key, Any] = {}
     problems: list[str] = []
     for key, leaf in leaves.items():
+        if is_static(leaf):
+            continue
         try:
-            if not is_static(leaf):
-                wanted[key] = resolved(leaf)
+            wanted[key] = resolved(leaf)
+            problem = None if is_state(leaf) else refusal(leaf)
         except DoesNotFit as error:
-            problems.append(f"{_keys.name_of(key)}: target's leaf {error}")
+            problem = f"target's leaf {error}"
+        if problem is not None:
+            problems.append(f"{_keys.name_of(key)}: {problem}")
     if problems:
         raise CheckpointMismatchError(
             "\n".join([f"cannot restore {stored.path} into the target:", *shortened(problems)])

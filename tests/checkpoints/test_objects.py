@@ -1,0 +1,158 @@
+"""Objects among the leaves: functions belong to the program, and all else is refused by name."""
+
+import dataclasses
+import functools
+import operator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fifteen.experiments import CheckpointError, CheckpointMismatchError
+
+
+class Net:
+    """A model as people write it by hand."""
+
+    def __init__(self):
+        self.w = np.ones(3)
+
+    def __call__(self, x):
+        return x @ self.w
+
+    def method(self, x):
+        return x
+
+    @classmethod
+    def made(cls):
+        return cls()
+
+
+@jax.custom_jvp
+def with_jvp(x):
+    return x
+
+
+@jax.custom_vjp
+def with_vjp(x):
+    return x
+
+
+FUNCTIONS = {
+    "function": lambda x: x,
+    "class": Net,
+    "method": Net().method,
+    "classmethod": Net.made,
+    "builtin function": len,
+    "builtin method": "".join,
+    "method of a builtin": str.join,
+    "special method": int.__add__,
+    "operator": operator.itemgetter(0),
+    "cached": functools.lru_cache(len),
+    "partial": functools.partial(jax.nn.leaky_relu, negative_slope=0.2),
+    "numpy": np.sum,
+    "ufunc": np.add,
+    "jnp.ufunc": jnp.add,
+    "jitted": jax.jit(lambda x: x),
+    "compiled": jax.jit(lambda x: x).lower(1.0).compile(),
+    "vmap": jax.vmap(lambda x: x),
+    "relu": jax.nn.relu,
+    "gelu": jax.nn.gelu,
+    "dtype": jnp.float32,
+    "jvp": with_jvp,
+    "vjp": with_vjp,
+    "initializer": jax.nn.initializers.lecun_normal(),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_belongs_to_the_program_comes_from_the_target(handle, name):
+    function = FUNCTIONS[name]
+    handle.save({"f": function, "w": 1})
+    assert list(handle.leaves()) == ["w"]
+    restored = handle.restore({"f": function, "w": 0})
+    assert restored["f"] is function
+    assert restored["w"] == 1
+
+
+OBJECTS = {
+    "callable": (Net(), "found Net; .*register its class as a pytree node"),
+    "partial": (functools.partial(np.add, np.ones(2)), "found partial; use jax.tree_util.Partial"),
+    "deep partial": (functools.partial(len, [np.ones(2)]), "use jax.tree_util.Partial"),
+    "partial of an object": (functools.partial(Net()), "use jax.tree_util.Partial"),
+    "jitted object": (jax.jit(Net()), "register its class as a pytree node"),
+    "polynomial": (np.poly1d([1, 2]), "found poly1d; use the arrays that it holds"),
+    "vectorize": (np.vectorize(len), "found vectorize"),
+}
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_an_object_is_refused_by_name(handle, name):
+    value, text = OBJECTS[name]
+    with pytest.raises(CheckpointError, match=f"deep/thing: expected an array.*{text}"):
+        handle.save({"deep": {"thing": value}, "w": 1})
+    assert not handle.directory.exists()
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+@pytest.mark.parametrize("partial", [False, True])
+def test_an_object_in_a_target_does_not_keep_its_fresh_value(handle, name, partial):
+    value, text = OBJECTS[name]
+    handle.save({"w": 1})
+    with pytest.raises(CheckpointMismatchError, match=f"thing: expected an array.*{text}"):
+        handle.restore({"thing": value, "w": 0}, partial=partial)
+
+
+def test_a_number_that_can_be_called_is_a_number(handle):
+    class Rate(float):
+        def __call__(self):
+            return self
+
+    handle.save({"rate": Rate(0.5)})
+    assert handle.restore({"rate": Rate(0.1)}) == {"rate": 0.5}
+
+
+def test_a_dataclass_that_is_no_pytree_is_to_be_registered(handle):
+    @dataclasses.dataclass
+    class State:
+        w: np.ndarray
+
+    with pytest.raises(
+        CheckpointError, match=r"state: .*State; .*jax.tree_util.register_dataclass"
+    ):
+        handle.save({"state": State(np.ones(2))})
+
+
+def test_a_linen_module_is_to_be_initialized(handle):
+    import flax.linen as nn
+
+    with pytest.raises(CheckpointError, match=r"model: .*found Dense; .*model.init\("):
+        handle.save({"model": nn.Dense(3)})
+
+
+def test_an_nnx_module_that_is_no_pytree_is_to_be_taken_apart(handle):
+    from flax import nnx
+
+    class Model(nnx.Module, pytree=False):
+        def __init__(self):
+            self.w = nnx.Param(jnp.ones(3))
+
+        def __call__(self, x):
+            return x @ self.w
+
+    model = Model()
+    with pytest.raises(CheckpointError, match=r"~: .*found Model; use nnx.state\(model\)"):
+        handle.save(model)
+    handle.save(nnx.state(model))
+    with pytest.raises(CheckpointMismatchError, match=r"~: .*use nnx.state\(model\).*nnx.update"):
+        handle.restore(model, strict=True)
+
+
+def test_an_activation_of_equinox_stays(handle, assert_same):
+    import equinox as eqx
+
+    model = eqx.nn.MLP(2, 2, 4, 1, activation=jax.nn.relu, key=jax.random.key(0))
+    other = eqx.nn.MLP(2, 2, 4, 1, activation=jax.nn.relu, key=jax.random.key(1))
+    handle.save(model)
+    assert_same(handle.restore(other), model)
