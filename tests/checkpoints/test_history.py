@@ -132,7 +132,7 @@ def test_retention_takes_numpy_integers(handle):
 def test_no_checkpoint_is_an_error_that_lists_those_present(handle):
     with pytest.raises(CheckpointNotFoundError, match="no checkpoint under the prefix 'check"):
         handle.restore({"w": 1})
-    with pytest.raises(FileNotFoundError, match="steps present: none"):
+    with pytest.raises(FileNotFoundError, match="since there is no such directory"):
         handle.restore({"w": 1})
     for step in (3, 20):
         handle.save({"w": step}, step, keep=2)
@@ -140,6 +140,16 @@ def test_no_checkpoint_is_an_error_that_lists_those_present(handle):
         handle.restore({"w": 1}, step=4)
     with pytest.raises(CheckpointNotFoundError):
         handle.leaves(4)
+    wrong = r"'best_'; steps present: none; prefixes present: 'checkpoint_'"
+    with pytest.raises(CheckpointNotFoundError, match=wrong):
+        handle.restore(None, prefix="best_")
+
+
+def test_the_path_of_a_checkpoint_is_no_directory(handle, new_handle):
+    handle.save({"w": 1})
+    (name,) = handle.names()
+    with pytest.raises(CheckpointNotFoundError, match=r"checkpoint_1.safetensors: a file; open"):
+        new_handle(handle.directory / name).restore(None)
 
 
 @pytest.mark.parametrize("prefix", ["../out_", "/abs_", "a/../../b_", "a\0b", 3, None, "./x_"])

@@ -213,6 +213,14 @@ def test_equal_keys_keep_their_own_names(handle, one, other):
         assert handle.restore(None, step) == {expected: tree[key]}
 
 
+def test_a_dict_whose_keys_cannot_be_sorted_is_named(handle):
+    handle.save({"layers": 1})
+    tree = {"layers": [1, {"a": 1, 3: 2}]}
+    for call in (lambda: handle.save(tree, 2), lambda: handle.restore(tree)):
+        with pytest.raises(CheckpointError, match=r"layers/1: JAX cannot sort .* int, str; use"):
+            call()
+
+
 @pytest.mark.parametrize("depth", [900, 3000])
 def test_a_target_that_is_nested_too_deeply_is_refused(handle, depth):
     tree = 1.0

@@ -97,30 +97,6 @@ def test_a_warning_is_told_where_restoring_was_called(tmp_path):
     assert caught[0].filename == __file__
 
 
-def test_partial_takes_what_both_have_and_says_what_it_left(handle):
-    handle.save({"w": ones(2), "old": ones(3), "n": 7})
-    target = {"w": np.zeros(2, np.float32), "new": np.zeros(1), "n": 0}
-    restored, text = warned(handle, target, partial=True)
-    np.testing.assert_array_equal(restored["w"], ones(2))
-    assert restored["new"] is target["new"]
-    assert restored["n"] == 7
-    assert "new: missing in checkpoint_1; the target has float64[1]" in text
-    assert "old: unexpected in checkpoint_1, as float32[3]" in text
-
-
-def test_partial_without_a_difference_says_nothing(handle):
-    handle.save({"w": 1})
-    assert handle.restore({"w": 0}, partial=True) == {"w": 1}
-
-
-def test_partial_and_strict_together(handle):
-    handle.save({"w": ones(2), "v": ones(2)})
-    text = failing(handle, {"w": ones(3), "u": 1}, partial=True, strict=True)
-    assert "w: target has shape (3,), checkpoint_1 has (2,); pass strict=False to take" in text
-    # It has been passed.
-    assert "partial=True" not in text
-
-
 def test_long_lists_are_cut_with_a_count(handle):
     handle.save({f"a{number:04}": number for number in range(1000)})
     lines = failing(handle, {f"b{number:04}": ones(2) for number in range(1000)}).splitlines()
@@ -135,6 +111,16 @@ def test_text_is_no_number_whatever_is_passed(handle):
     assert "b: target has dtype str, checkpoint_1 has int; change the target's leaf" in text
     assert "k: target has" in text
     assert "ok" not in text
+
+
+def test_keys_of_the_old_kind_and_typed_ones_are_told_apart(handle):
+    handle.save({"old": jax.random.PRNGKey(0), "typed": jax.random.key(0)})
+    text = failing(handle, {"old": jax.random.key(0), "typed": jax.random.PRNGKey(0)})
+    assert "old: target has key<fry>[], checkpoint_1 has uint32[2]; " in text
+    assert "jax.random.wrap_key_data" in text
+    assert "typed: target has uint32[2], checkpoint_1 has key<fry>[]; " in text
+    assert "jax.random.key_data" in text
+    assert "pass strict" not in text
 
 
 def test_another_kind_of_random_key_is_a_difference_of_dtype(handle):
@@ -215,9 +201,7 @@ def test_the_target_is_not_touched(handle):
 
 def test_names_that_would_change_a_terminal(handle):
     handle.save({"a\nb": 1, "c\x1b[2J": ones(2)})
-    lines = failing(
-        handle, {"a\rb": 1, "c\x1b[2J": ones(3)}, partial=True, strict=True
-    ).splitlines()
+    lines = failing(handle, {"a\nb": 1, "c\x1b[2J": ones(3)}, strict=True).splitlines()
     assert len(lines) == 2
     assert lines[1].startswith(r"  c\x1b[2J: target has shape (3,)")
     text = failing(handle, {"a\nb": 1})

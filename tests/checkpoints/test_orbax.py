@@ -1,7 +1,9 @@
 """Directories that Orbax writes today, in one process, and what becomes of damaged ones."""
 
 import json
+import re
 import shutil
+import subprocess
 import sys
 
 import jax
@@ -175,11 +177,18 @@ def test_a_directory_of_somebody_else_is_told(handle):
     (handle.directory / "checkpoint_3" / "images").mkdir(parents=True)
     with pytest.raises(CheckpointDamagedError, match="Orbax has not written"):
         handle.restore(None)
+
+
+def test_a_directory_of_several_items_tells_how_to_restore_one(handle):
     for item in ("one", "two"):
         with ocp.PyTreeCheckpointer() as checkpointer:
             checkpointer.save(handle.directory / "checkpoint_4" / item, {"a": np.ones(3)})
-    with pytest.raises(CheckpointDamagedError, match="several items: one, two"):
+    with pytest.raises(CheckpointError, match="several items in it: one, two; link") as caught:
         handle.restore(None)
+    assert not isinstance(caught.value, CheckpointDamagedError)
+    command = re.search(r"ln -s \S+ \S+", str(caught.value))
+    subprocess.run(command[0].split(), check=True)
+    np.testing.assert_array_equal(handle.restore(None, prefix="one_")["a"], np.ones(3))
 
 
 @pytest.mark.parametrize(

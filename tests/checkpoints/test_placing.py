@@ -349,3 +349,16 @@ def test_what_a_user_wants_to_be_told_of_his_own_computations(handle, assert_sam
         jax.config.update(f"jax_{option}", "allow" if option == "transfer_guard" else False)
     assert_same(restored, state)
     assert_same(loose["key"], state["key"])
+
+
+def test_a_shape_that_does_not_divide_among_its_devices_is_named(handle, mesh):
+    handle.save({"w": jnp.ones((3, 2)), "keys": jax.random.split(jax.random.key(0), 3)})
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    target = {
+        "w": jax.ShapeDtypeStruct((3, 2), jnp.float32, sharding=sharding),
+        "keys": jax.ShapeDtypeStruct((3,), jax.random.key(0).dtype, sharding=sharding),
+    }
+    with pytest.raises(CheckpointMismatchError) as caught:
+        handle.restore(target)
+    assert "w: target's leaf has shape (3, 2), which does not divide among" in str(caught.value)
+    assert "keys: target's leaf has shape (3,), which does not divide among" in str(caught.value)

@@ -180,7 +180,8 @@ class Experiment(Handle):
             prefix: what the file's name begins with.
             strict: make a shape or dtype that differs an error. Otherwise the checkpoint's is
                 taken, with one warning that lists each.
-            partial: take the leaves that both have, and leave the others as in the target.
+            partial: take the leaves that both have, and leave the others as in the target. With
+                `strict`, leaves whose shape or dtype differs stay as in the target as well.
 
         Returns:
             A pytree like the target.
@@ -188,6 +189,7 @@ class Experiment(Handle):
         Raises:
             CheckpointNotFoundError: there is no checkpoint, or not of that step.
             CheckpointMismatchError: the leaves do not fit the target's; lists all that differ.
+                With `partial`, there is none that both have.
             CheckpointDamagedError: the file's bytes are not those that were written.
 
         Examples:

@@ -14,7 +14,7 @@ import numpy as np
 from .. import _directory, _freeing, _processes, _told_errors
 from .._collecting import paused_collection
 from .._errors import CheckpointDamagedError, CheckpointError, CheckpointExistsError
-from . import _keys, _leaves, _matching, _safetensors
+from . import _keys, _leaves, _matching, _report, _safetensors
 from ._background import Background
 from ._history import History, as_step, prefixes_in, superfluous
 from ._leaves import Leaf
@@ -252,9 +252,7 @@ def _take(target: Any, own: bool) -> tuple[list[tuple[Key, Leaf]], str]:
             except (CheckpointError, RuntimeError) as error:
                 problems.append(f"{_keys.name_of(key)}: {error}")
     if problems:
-        raise CheckpointError(
-            "\n".join(["cannot save the target:", *_matching.shortened(problems)])
-        )
+        raise CheckpointError("\n".join(["cannot save the target:", *_report.shortened(problems)]))
     with _keys.refusing_depth():
         return taken, _keys.structure(target, definition, statics, keys)
 

@@ -88,10 +88,18 @@ class History:
         if asked in paths:
             return paths[asked]
         what = "no checkpoint" if asked is None else f"no checkpoint of step {asked}"
-        present = ", ".join(map(str, paths)) if paths else "none"
-        raise CheckpointNotFoundError(
-            f"{self.directory}: {what} under the prefix {self.prefix!r}; steps present: {present}"
-        )
+        what += f" under the prefix {self.prefix!r}"
+        if self.directory.is_file():
+            problem = "a file; open the experiment by the directory that the file is in"
+        elif not self.directory.is_dir():
+            problem = f"{what}, since there is no such directory"
+        else:
+            present = ", ".join(map(str, paths)) if paths else "none"
+            problem = f"{what}; steps present: {present}"
+            prefixes = [] if paths else prefixes_in(self.directory)
+            if prefixes:
+                problem += f"; prefixes present: {', '.join(map(repr, prefixes))}"
+        raise CheckpointNotFoundError(f"{self.directory}: {problem}")
 
     def spread_path(self, step: int) -> pathlib.Path:
         """Return where the directory of a step lies that several processes have written.

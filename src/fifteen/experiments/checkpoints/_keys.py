@@ -57,10 +57,15 @@ def flatten(tree: Any, by_fields: bool = True) -> tuple[list[Key], list[Any], An
             without key paths, as jax_dataclasses does it. To JAX and Orbax they are numbered.
 
     Raises:
-        CheckpointError: two leaves have the same key, as `{1: x, "1": y}` would.
+        CheckpointError: two leaves have the same key, as `OrderedDict({1: x, "1": y})` has, or the
+            keys of a dict cannot be sorted.
     """
     # Not remembered by the definition: keys such as 1 and 1.0 are equal, and not called alike.
-    pairs, definition = jax.tree.flatten_with_path(tree)
+    try:
+        pairs, definition = jax.tree.flatten_with_path(tree)
+    except (TypeError, ValueError):
+        _refuse_unordered_keys(tree)
+        raise
     # There may be many thousands, nearly all of them in dicts.
     keys = [
         tuple([str(entry.key) if type(entry) is _DICT_KEY else _part(entry) for entry in path])
@@ -82,6 +87,27 @@ def flatten(tree: Any, by_fields: bool = True) -> tuple[list[Key], list[Any], An
             "since a dict's keys are told apart by their text"
         )
     return keys, [leaf for _, leaf in pairs], definition
+
+
+def _refuse_unordered_keys(tree: Any) -> None:
+    """Name the first dict whose keys JAX cannot sort, if there is one."""
+    for path, node in jax.tree.flatten_with_path(tree, is_leaf=_has_unordered_keys)[0]:
+        if _has_unordered_keys(node):
+            kinds = ", ".join(sorted({type(key).__name__ for key in node}))
+            raise CheckpointError(
+                f"{printable(name_of(tuple(map(_part, path))))}: JAX cannot sort the keys of this "
+                f"dict, which are of the types {kinds}; use keys of one type"
+            ) from None
+
+
+def _has_unordered_keys(node: Any) -> bool:
+    if type(node) not in (dict, collections.defaultdict):
+        return False
+    try:
+        sorted(node)
+    except TypeError:
+        return True
+    return False
 
 
 @contextlib.contextmanager

@@ -15,15 +15,25 @@ from typing import Any, cast
 
 import jax
 
+from .._errors import CheckpointError
 from . import _foreign_arrays
 from ._fitting import info_of_target
 from ._keys import name_of
 from ._leaves import keys_from
-from ._matching import shortened
 from ._msgpack import flatten, is_leaf, load
 from ._orbax_spread import TEXTS, SpreadDirectory, text_named
+from ._report import shortened
 from ._spreading import sharding_over_processes
-from ._stored import DESCRIPTION, Key, LeafInfo, StoredCheckpoint, damaged, making, too_deep
+from ._stored import (
+    DESCRIPTION,
+    Key,
+    LeafInfo,
+    StoredCheckpoint,
+    damaged,
+    making,
+    printable,
+    too_deep,
+)
 
 _METADATA, _OLD_METADATA, _STORE = "_METADATA", "checkpoint", "manifest.ocdbt"
 _PLACEHOLDER = "PLACEHOLDER://"
@@ -189,8 +199,13 @@ def _item_in(path: pathlib.Path) -> pathlib.Path:
     if len(items) == 1:
         return items[0]
     if items:
-        names = ", ".join(item.name for item in items)
-        raise damaged(path, f"an Orbax directory that holds several items: {names}")
+        names = ", ".join(printable(item.name) for item in items)
+        raise CheckpointError(
+            f"{path}: Orbax has saved several items in it: {names}; link the one to restore as a "
+            "checkpoint of its own, and pass its prefix: "
+            f"ln -s {path.name}/{items[0].name} {path.parent}/{items[0].name}_0 and "
+            f'prefix="{items[0].name}_"'
+        )
     raise damaged(path, "a directory that Orbax has not written, or not to its end")
 
 

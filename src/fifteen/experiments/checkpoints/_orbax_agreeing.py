@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from .. import _processes
 from .._errors import CheckpointError
-from . import _foreign_arrays, _keys, _matching
+from . import _foreign_arrays, _keys, _report
 from ._orbax_encoding import Encoded
 
 _ROUND = "comparing what is saved"
@@ -49,7 +49,7 @@ def _raise_differences(leaves: Mapping[str, str]) -> None:
     differences = list(_differences(leaves, first))
     error = None
     if differences:
-        lines = "\n".join(_matching.shortened(differences))
+        lines = "\n".join(_report.shortened(differences))
         error = CheckpointError(
             f"the processes save different pytrees:\n{lines}\nsave the same structure in all of "
             "them, and what is spread over the processes in one of them so in all"

@@ -23,7 +23,7 @@ import ml_dtypes
 import numpy as np
 
 from .._errors import CheckpointError
-from . import _keys, _leaves, _matching
+from . import _keys, _leaves, _report
 from ._fitting import info_of_target
 from ._orbax_description import EncodedLeaf
 from ._stored import Key
@@ -96,9 +96,7 @@ def encode(target: Any) -> Encoded:
         except (CheckpointError, RuntimeError) as error:
             problems.append(f"{_keys.name_of(key)}: {error}")
     if problems:
-        raise CheckpointError(
-            "\n".join(["cannot save the target:", *_matching.shortened(problems)])
-        )
+        raise CheckpointError("\n".join(["cannot save the target:", *_report.shortened(problems)]))
     kept = {key: value for key, (value, _) in encoded.items() if value is not None}
     by_number = stored_names([of_orbax[key] for key in kept])
     names = {key: by_number[of_orbax[key]] for key in kept}

@@ -20,14 +20,19 @@ def resolved(target: Any) -> Any:
     `jax.eval_shape` of a state over a mesh with explicit axes tells of the mesh only its shape.
 
     Raises:
-        DoesNotFit: there is no mesh of that shape at hand, or the leaf is a traced one.
+        DoesNotFit: there is no mesh of that shape at hand, the shape does not divide among the
+            devices, or the leaf is a traced one.
     """
     if isinstance(target, jax.core.Tracer):
         raise DoesNotFit("is only traced, and is on no device; restore outside of jit")
     sharding = target.sharding if isinstance(target, jax.ShapeDtypeStruct) else None
-    if not isinstance(sharding, jax.sharding.NamedSharding):
-        return target
-    if not isinstance(sharding.mesh, jax.sharding.AbstractMesh):
+    is_named = isinstance(sharding, jax.sharding.NamedSharding)
+    if not is_named or not isinstance(sharding.mesh, jax.sharding.AbstractMesh):
+        if sharding is not None and not fits(sharding, target.shape):
+            raise DoesNotFit(
+                f"has shape {target.shape}, which does not divide among the devices of its "
+                f"sharding, {sharding}; give the jax.ShapeDtypeStruct another sharding"
+            )
         return target
     mesh = _mesh_at_hand()
     if mesh is None or mesh.shape_tuple != sharding.mesh.shape_tuple:

@@ -1,0 +1,206 @@
+"""Saying all that does not fit between a checkpoint and a target, at once."""
+
+import dataclasses
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from ._fitting import ON_DEVICES, held_as, info_of_target, kind_of
+from ._keys import name_of
+from ._stored import Key, LeafInfo, StoredCheckpoint, printable
+
+_LINES = 20
+_LONGEST_LINE = 400
+_LONGEST_ALIKE = 200
+"""Comparing names takes the square of their length."""
+_NAMES = 3
+"""How many leaves of an item a line names."""
+
+Outcome = Literal["refused", "taken", "kept"]
+"""What becomes of leaves that differ: an error, the checkpoint's or the target's."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What a checkpoint and the leaves of a target do not have in common."""
+
+    stored: StoredCheckpoint
+    wanted: Mapping[Key, Any]
+    missing: list[Key]
+    unexpected: list[Key]
+    different: list[Key]
+
+
+def is_other_kind(leaf: Any, saved: LeafInfo) -> bool:
+    """Whether nothing that was saved could stand where the leaf is, such as a text for a number."""
+    no_array = isinstance(leaf, ON_DEVICES) and held_as(saved.dtype) is None
+    return no_array or kind_of(info_of_target(leaf).dtype) != kind_of(saved.dtype)
+
+
+def report(
+    comparison: Comparison,
+    headline: str,
+    outcome: Outcome = "refused",
+    restored: Collection[Key] = (),
+) -> str:
+    """Return a headline, and a line for each difference.
+
+    Args:
+        comparison: the differences.
+        headline: goes on after the path.
+        outcome: what becomes of leaves of another shape or dtype.
+        restored: the leaves that were restored.
+    """
+    stored, wanted = comparison.stored, comparison.wanted
+    step, saved = _step(stored), stored.leaves
+    renames = _likely_renames(comparison)
+    lines = list(_moved(comparison, restored)) if restored else []
+    lines += [
+        f"{name_of(key)}: missing in {step}; the target has {info_of_target(wanted[key])}"
+        + (f"; did you mean its {name_of(renames[key])}?" if key in renames else "")
+        for key in comparison.missing
+    ]
+    lines += [
+        f"{name_of(key)}: unexpected in {step}, as {saved[key]}; the target has none"
+        for key in comparison.unexpected
+    ]
+    lines += [_difference(key, wanted[key], stored, outcome) for key in comparison.different]
+    return "\n".join([f"{stored.path} {headline}", *shortened(lines)])
+
+
+def report_of_misfits(
+    stored: StoredCheckpoint, wanted: Mapping[Key, Any], problems: Mapping[Key, str]
+) -> str:
+    """Return what is wrong with numbers that their targets cannot hold."""
+    lines = [
+        f"{name_of(key)}: target has dtype {info_of_target(wanted[key]).dtype}, "
+        f"{_step(stored)} has {problem}"
+        for key, problem in problems.items()
+    ]
+    return "\n".join([f"{stored.path} does not fit the target:", *shortened(lines)])
+
+
+def _step(stored: StoredCheckpoint) -> str:
+    """Return what to call a checkpoint in a line about one of its leaves."""
+    return stored.path.name.removesuffix(".safetensors")
+
+
+def _difference(key: Key, leaf: Any, stored: StoredCheckpoint, outcome: Outcome) -> str:
+    target, saved, step = info_of_target(leaf), stored.leaves[key], _step(stored)
+    held = held_as(saved.dtype) if isinstance(leaf, ON_DEVICES) else saved.dtype
+    if (kind_of(target.dtype) == "key") != (kind_of(saved.dtype) == "key"):
+        # Their shapes differ as well, which is not the point.
+        text = f"target has {target}, {step} has {saved}"
+    elif target.shape != saved.shape:
+        text = f"target has shape {target.shape}, {step} has {saved.shape}"
+    elif target.dtype != saved.dtype:
+        text = f"target has dtype {target.dtype}, {step} has {saved.dtype}"
+    else:
+        text = f"target and {step} have dtype {saved.dtype}"
+    narrowed = f" as {held}" if held not in (saved.dtype, None) else ""
+    if outcome == "kept":
+        advice = "kept the target's"
+    elif outcome == "taken":
+        reason = ", since jax_enable_x64 is off" if narrowed else ""
+        advice = f"took the checkpoint's{narrowed}{reason}; strict=True makes this an error"
+    elif held is None:
+        text += ", of which JAX has no arrays"
+        advice = "give a NumPy array as the target's leaf"
+    elif is_other_kind(leaf, saved):
+        advice = _advice_on_kinds(target, saved)
+    else:
+        setting = "set jax_enable_x64, or " if narrowed else ""
+        advice = f"{setting}pass strict=False to take the checkpoint's{narrowed}"
+    return f"{name_of(key)}: {text}; {advice}"
+
+
+def _advice_on_kinds(target: LeafInfo, saved: LeafInfo) -> str:
+    if kind_of(target.dtype) == "key" and saved.dtype == "uint32":
+        return (
+            "these are PRNG keys of the old kind: restore into an array of uint32, and make typed "
+            "ones with jax.random.wrap_key_data"
+        )
+    if kind_of(saved.dtype) == "key" and target.dtype == "uint32":
+        return (
+            "these are typed PRNG keys: restore into such keys, and take jax.random.key_data of "
+            "them where the old kind is needed"
+        )
+    return "change the target's leaf"
+
+
+def _moved(comparison: Comparison, restored: Iterable[Key]) -> Iterator[str]:
+    """Tell of numbered items, as those of a list, that may have got what was another item's."""
+    step = _step(comparison.stored)
+    in_target, in_saved = _items(comparison.wanted), _items(comparison.stored.leaves)
+    of_restored = _items(restored)
+    differing = [parent for parent in of_restored if in_target[parent] != in_saved[parent]]
+    for parent in differing:
+        # What is further up differs by this, and says less.
+        if any(other != parent and other[: len(parent)] == parent for other in differing):
+            continue
+        target, saved = in_target[parent], in_saved[parent]
+        items = [item for item in of_restored[parent] if target[item] != saved[item]]
+        for item in items:
+            yield (
+                f"{name_of((*parent, item))}: it holds {_few(saved[item])} in {step}, and "
+                f"{_few(target[item])} in the target; items are found by their number, so this one "
+                "may have got what was another's"
+            )
+        if not items:
+            yield (
+                f"{name_of(parent)}: {len(saved)} items in {step}, {len(target)} in the target; "
+                "items are found by their number, so some may have got what was another's"
+            )
+
+
+def _items(keys: Iterable[Key]) -> dict[Key, dict[str, set[Key]]]:
+    """Return by the parent and the number of each numbered item what it holds."""
+    items: dict[Key, dict[str, set[Key]]] = {}
+    for key in keys:
+        for depth, part in enumerate(key):
+            if part.isdecimal():
+                held = items.setdefault(key[:depth], {}).setdefault(part, set())
+                held.add(key[depth + 1 :])
+    return items
+
+
+def _few(keys: Collection[Key]) -> str:
+    names = sorted(name_of(key) if key else "a leaf" for key in keys)
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return ", ".join(names[:_NAMES]) + more
+
+
+def _likely_renames(comparison: Comparison) -> dict[Key, Key]:
+    """Pair what is missing with what is unexpected and alike."""
+    wanted, saved = comparison.wanted, comparison.stored.leaves
+    free = {name_of(key): key for key in comparison.unexpected}
+    renames: dict[Key, Key] = {}
+    # Comparing every pair takes long where everything is different, and helps nobody there.
+    for key in comparison.missing[:_LINES]:
+        info = info_of_target(wanted[key])
+        alike = [
+            name
+            for name, other in free.items()
+            if saved[other].shape == info.shape and len(name) <= _LONGEST_ALIKE
+        ]
+        name = name_of(key)[: _LONGEST_ALIKE + 1]
+        closest = difflib.get_close_matches(name, alike[:200], n=1, cutoff=0.6)
+        if closest:
+            renames[key] = free.pop(closest[0])
+    return renames
+
+
+def shortened(lines: Sequence[str]) -> list[str]:
+    """Indent lines, and count those beyond the first ones instead of showing them."""
+    shown = list(lines[:_LINES])
+    if len(lines) > _LINES:
+        shown[-1:] = [f"and {len(lines) - _LINES + 1} more of {len(lines)}"]
+    return ["  " + _cut(printable(line)) for line in shown]
+
+
+def _cut(line: str) -> str:
+    """Leave the middle of a long line out: it begins with a leaf's name, and ends with advice."""
+    if len(line) <= _LONGEST_LINE:
+        return line
+    kept = _LONGEST_LINE // 2
+    return f"{line[:kept]} … {line[-kept:]}"
