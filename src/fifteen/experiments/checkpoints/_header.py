@@ -9,6 +9,9 @@ bytes without gaps. Two entries of its metadata are ours:
   of the leaves. It stands first and has a fixed length, so that it can be filled in last.
 - `fifteen.checkpoint`, JSON again: the leaves in the order of the pytree, each with its name,
   whether it has a tensor, and what a tensor cannot say of it; and the pytree's shape.
+
+A file with neither is another library's. Its tensors are the leaves, which stand in nested dicts by
+the parts of their names between slashes, and have no checksums.
 """
 
 import dataclasses
@@ -25,7 +28,7 @@ import google_crc32c
 from .._errors import CheckpointError
 from . import _keys, _leaves
 from ._leaves import Leaf, Tensor
-from ._stored import Key, LeafInfo, damaged, too_deep
+from ._stored import Key, LeafInfo, damaged, printable, too_deep
 
 _VERSION = 1
 _CHECKSUMS = "fifteen.crc32c"
@@ -53,13 +56,16 @@ class Listed:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Place:
-    """Where a tensor stands in the file, counted from the end of the header."""
+    """Where a tensor stands in the file, counted from the end of the header.
+
+    A tensor of another library has no checksum.
+    """
 
     dtype: str
     shape: tuple[int, ...]
     start: int
     end: int
-    checksum: int
+    checksum: int | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -141,8 +147,8 @@ def read(descriptor: int, path: pathlib.Path) -> Header:
     """Read a file's header.
 
     Raises:
-        CheckpointDamagedError: it is damaged, the file has not the size that it tells, or it is
-            no checkpoint of ours.
+        CheckpointDamagedError: it is damaged, or the file has not the size that it tells.
+        CheckpointError: another library has saved a tensor of a dtype that NumPy does not have.
     """
     found = os.fstat(descriptor).st_size
     length = int.from_bytes(os.pread(descriptor, 8, 0), "little")
@@ -150,13 +156,18 @@ def read(descriptor: int, path: pathlib.Path) -> Header:
         raise damaged(path, f"a file of {found} bytes that is cut off, or no safetensors file")
     text = _read_text(descriptor, length)
     digits = _digits(text)
-    if digits is None:
-        raise damaged(path, "a safetensors file that is no checkpoint of ours")
-    blank = text.replace(digits, b"0" * len(digits), 1)
-    if digits[:_DIGITS] != f"{google_crc32c.value(blank):08x}".encode():
-        raise damaged(path, "its header's bytes are not those that were written")
+    blank = text
+    if digits is not None:
+        blank = text.replace(digits, b"0" * len(digits), 1)
+        if digits[:_DIGITS] != f"{google_crc32c.value(blank):08x}".encode():
+            raise damaged(path, "its header's bytes are not those that were written")
     try:
-        header = _parse(json.loads(blank), digits, 8 + length)
+        entries = json.loads(blank.decode())
+        header = _parse_foreign(entries, 8 + length)
+        if header is None:
+            header = _parse(entries, digits or b"", 8 + length)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
     except RecursionError:
         raise too_deep(path) from None
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -189,13 +200,53 @@ def _parse(entries: Mapping[str, Any], digits: bytes, size: int) -> Header:
     return Header(leaves, described["structure"], size)
 
 
-def _place(entry: Mapping[str, Any], digits: bytes) -> Place:
+def _parse_foreign(entries: Mapping[str, Any], size: int) -> Header | None:
+    """Read what another library has written; None for what is ours."""
+    if not {_CHECKSUMS, _CHECKPOINT}.isdisjoint(entries.get("__metadata__", {})):
+        return None
+    names = [name for name in entries if name != "__metadata__"]
+    keys = [_keys.key_of(name) for name in names]
+    structure = _nested(keys)
+    if structure is None:
+        keys = [(name,) for name in names]
+        structure = {name: number for number, name in enumerate(names)}
+    leaves: dict[Key, Listed] = {}
+    for name, key in zip(names, keys, strict=True):
+        dtype = entries[name]["dtype"]
+        if not _leaves.is_stored_dtype(dtype):
+            raise CheckpointError(
+                f"{printable(name)}: another library has saved it as {dtype!r}, a dtype that NumPy "
+                "and ml_dtypes do not have; read it with that library"
+            )
+        place = _place(entries[name], None)
+        leaves[key] = Listed(_leaves.info_of(dtype, place.shape, None), place, None)
+    return Header(leaves, structure, size)
+
+
+def _nested(keys: Sequence[Key]) -> dict[str, Any] | None:
+    """Return nested dicts of the keys' numbers; None if a key is the beginning of another."""
+    structure: dict[str, Any] = {}
+    for number, key in enumerate(keys):
+        node: Any = structure
+        for part in key[:-1]:
+            node = node.setdefault(part, {})
+            if not isinstance(node, dict):
+                return None
+        if not key or key[-1] in node:
+            return None
+        node[key[-1]] = number
+    return structure
+
+
+def _place(entry: Mapping[str, Any], digits: bytes | None) -> Place:
     dtype, shape = entry["dtype"], tuple(entry["shape"])
     start, end = entry["data_offsets"]
     if any(type(number) is not int or number < 0 for number in (*shape, start, end)):
         raise ValueError("a tensor's shape and offsets are no whole numbers")
     if end - start != _itemsize(dtype) * math.prod(shape):
         raise ValueError("a tensor's shape and offsets do not agree")
+    if digits is None:
+        return Place(dtype, shape, start, end, None)
     checksum = int(digits, 16)
     if digits != f"{checksum:08x}".encode():
         raise ValueError("a checksum is not written as it should be")

@@ -28,7 +28,13 @@ _NATIVE: dict[str, str] = {
 }  # fmt: skip
 """The dtypes that every reader of safetensors knows, and what the format calls them."""
 
-_NUMPY: dict[str, str] = {stored: name for name, stored in _NATIVE.items()}
+_FOREIGN: dict[str, str] = {
+    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz", "C64": "complex64",
+}  # fmt: skip
+"""What other libraries write as well, by the format's names."""
+
+_NUMPY: dict[str, str] = {stored: name for name, stored in _NATIVE.items()} | _FOREIGN
 
 _ARRAYS = (jax.Array, np.ndarray)
 SCALARS = (bool, int, float, complex, str, bytes)
@@ -355,10 +361,15 @@ def dtype_named(name: str) -> np.dtype[Any]:
     return dtype
 
 
+def is_stored_dtype(dtype: str) -> bool:
+    """Whether NumPy has a dtype that safetensors names; those of less than a byte it has not."""
+    return dtype in _NUMPY
+
+
 def stored_dtype(dtype: str) -> np.dtype[Any]:
     """Return NumPy's dtype for one that safetensors names.
 
     Raises:
-        KeyError: there is none, or it is not one that we write.
+        KeyError: there is none.
     """
     return dtype_named(_NUMPY[dtype])

@@ -123,7 +123,7 @@ def _unwritten(buffers: Sequence[Any], written: int) -> list[Any]:
 
 
 class SafetensorsFile:
-    """A checkpoint that `write` has written; only its header is read at first.
+    """A checkpoint that `write` or another library has written; only its header is read at first.
 
     The file stays open for as long as the object lives, so that what its header tells is found in
     it also when another process replaces or removes it meanwhile.
@@ -205,7 +205,8 @@ class SafetensorsFile:
         if data is not None and listed.tensor is not None:
             readonly = data.view()
             readonly.flags.writeable = False
-            if google_crc32c.value(cast(Any, readonly)) != listed.tensor.checksum:
+            checksum = listed.tensor.checksum
+            if checksum is not None and google_crc32c.value(cast(Any, readonly)) != checksum:
                 raise damaged(
                     self.path, f"{_keys.name_of(key)}: its bytes are not those that were written"
                 )
@@ -213,6 +214,8 @@ class SafetensorsFile:
             if data is not None and listed.tensor is not None:
                 dtype = _leaves.stored_dtype(listed.tensor.dtype)
                 array = data.view(dtype).reshape(listed.tensor.shape)
+                # Other libraries need not align what they write.
+                array = np.require(array, requirements="A")
             return _leaves.give(array, listed.description, target)
 
 
