@@ -1,8 +1,13 @@
 import dataclasses
 import enum
+import os
 import pathlib
+import subprocess
+import sys
 from typing import Any, NamedTuple
 
+import jax
+import numpy as np
 import pytest
 
 from fifteen.experiments import metadata
@@ -69,11 +74,11 @@ def test_two_configs_differ_in_what_was_added_removed_and_changed():
     difference = metadata.diff(Config(), Config(optimizer=Sgd(0.1), table={"a": {1: 2, 3: 4}}))
     assert difference.added == {"table.a.3": 4}
     assert difference.removed == {"optimizer.betas": (0.9, 0.999), "table.RED": []}
-    assert difference.changed == {"optimizer.rate": (1e-3, 0.1)}
+    assert difference.changed == {"optimizer": ("Adam", "Sgd"), "optimizer.rate": (1e-3, 0.1)}
     assert difference
     assert str(difference) == (
         "+ table.a.3: 4\n- optimizer.betas: (0.9, 0.999)\n- table.RED: []\n"
-        "~ optimizer.rate: 0.001 -> 0.1"
+        "~ optimizer: 'Adam' -> 'Sgd'\n~ optimizer.rate: 0.001 -> 0.1"
     )
 
 
@@ -89,7 +94,7 @@ def test_two_files_are_compared_without_their_types(tmp_path):
     second = metadata.write(tmp_path, "b", Config(optimizer=Sgd(), path=pathlib.Path("b")))
     difference = metadata.diff(first, second)
     assert difference.removed == {"optimizer.betas": [0.9, 0.999]}
-    assert difference.changed == {"path": ("a", "b")}
+    assert difference.changed == {"optimizer": ("Adam", "Sgd"), "path": ("a", "b")}
     assert not metadata.diff(first, Config())
     assert not metadata.diff(Config(), first)
 
@@ -101,7 +106,8 @@ def test_old_files_are_compared_too(tmp_path):
         "color: !enum:Color 'RED'\nmodel: !!python/object:nowhere.Model {width: 3}\n"
     )
     new = metadata.write(tmp_path, "new", {"optimizer": {"rate": 0.1}, "color": "RED"})
-    assert metadata.diff(old, new) == metadata.Difference({}, {"model.width": 3}, {})
+    removed = {"model": "nowhere.Model", "model.width": 3}
+    assert metadata.diff(old, new) == metadata.Difference({}, removed, {})
 
 
 def test_a_file_that_is_none_is_told(tmp_path):
@@ -127,3 +133,99 @@ def test_an_int_is_no_change_of_the_float_that_equals_it():
     assert not metadata.diff({"x": 1}, {"x": 1.0})
     assert not metadata.diff({"x": 1.0}, {"x": 1})
     assert metadata.diff({"x": True}, {"x": 1})
+
+
+def test_arrays_are_compared_by_all_of_their_values(tmp_path):
+    a, b = np.arange(1001.0), np.arange(1001.0)
+    b[500] += 1e-9
+    assert metadata.diff({"a": a}, {"a": b}).changed.keys() == {"a"}
+    assert "1 of 1,001 values differ" in str(metadata.diff({"a": a}, {"a": b}))
+    assert not metadata.diff({"a": a}, {"a": a.copy()})
+    first, second = metadata.write(tmp_path, "a", {"a": a}), metadata.write(tmp_path, "b", {"a": b})
+    assert metadata.diff(first, second).changed.keys() == {"a"}
+    assert metadata.diff({"x": 0.9999999991}, {"x": 0.9999999992})
+
+
+def test_numbers_and_sets_are_compared_by_value(tmp_path):
+    names = {f"name {i}" for i in range(100)}
+    other = {f"name {i}" for i in reversed(range(100))}
+    assert not metadata.diff({"a": [1, 2.0], "s": names}, {"a": [1.0, 2], "s": other})
+    assert metadata.diff({"a": [1]}, {"a": [True]})
+    assert not metadata.diff({"a": [{"x": 1, "y": 2}]}, {"a": [{"y": 2, "x": 1}]})
+    assert not metadata.diff({"k": np.float32(0.5)}, {"k": 0.5})
+    key = jax.random.key(0)
+    assert not metadata.diff({"k": key}, {"k": key})
+
+
+SET_OF_TEXTS = """
+import dataclasses, pathlib, sys
+from fifteen.experiments import metadata
+
+@dataclasses.dataclass
+class Config:
+    names: set[str]
+    anything: object
+
+names = {f"name {i}" for i in range(50)}
+path = metadata.write(pathlib.Path(sys.argv[1]), "x", Config(names, {1: frozenset(names)}))
+print(path.read_text())
+"""
+
+
+def test_a_set_is_written_alike_in_each_process(tmp_path):
+    texts = {
+        subprocess.run(
+            [sys.executable, "-c", SET_OF_TEXTS, str(tmp_path)],
+            env={**os.environ, "PYTHONHASHSEED": seed, "JAX_PLATFORMS": "cpu"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(texts) == 1
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "values"),
+    [
+        ("!!python/name:jax.nn.relu ''", "!!python/name:jax.nn.gelu ''", ("jax.nn.relu", "jax.nn.gelu")),
+        ("!!python/module:math ''", "!!python/module:cmath ''", ("math", "cmath")),
+        ("!!python/object:a.Adam {}", "!!python/object:a.Sgd {}", ("a.Adam", "a.Sgd")),
+        ("!dataclass:Adam {}", "!dataclass:Sgd {}", ("Adam", "Sgd")),
+        ("!!python/object/apply:f [1]", "!!python/object/apply:g [1]", ("f", "g")),
+        ("!ours 1", "!theirs 1", ("!ours 1", "!theirs 1")),
+    ],
+)  # fmt: skip
+def test_code_in_a_file_is_its_name(tmp_path, a, b, values):
+    for name, text in (("a", a), ("b", b)):
+        (tmp_path / f"{name}.yaml").write_text(f"act: {text}\nrest: 1\nlist: [{text}]\n")
+    difference = metadata.diff(tmp_path / "a.yaml", tmp_path / "b.yaml")
+    assert difference.changed["act"] == values
+    assert difference.changed.keys() == {"act", "list"}
+    assert metadata.flatten(tmp_path / "a.yaml")["act"] == values[0]
+
+
+def test_the_function_of_a_partial_is_compared(tmp_path):
+    text = (
+        "f: !!python/object/apply:functools.partial\n"
+        "  args: [!!python/name:jax.nn.NAME '']\n"
+        "  state: !!python/tuple [!!python/name:jax.nn.NAME '', !!python/tuple [], {}, null]\n"
+    )
+    for name in ("relu", "gelu"):
+        (tmp_path / f"{name}.yaml").write_text(text.replace("NAME", name))
+    difference = metadata.diff(tmp_path / "relu.yaml", tmp_path / "gelu.yaml")
+    assert difference.changed["f.args"] == (["jax.nn.relu"], ["jax.nn.gelu"])
+    assert metadata.flatten(tmp_path / "relu.yaml")["f"] == "functools.partial"
+
+
+def test_a_class_counts_if_both_sides_say_it(tmp_path):
+    plain, tagged, other = (tmp_path / f"{n}.yaml" for n in ("plain", "tagged", "other"))
+    plain.write_text("o: {rate: 1}\n")
+    tagged.write_text("!dataclass:Config\no: !dataclass:Adam {rate: 1.0}\n")
+    other.write_text("!!python/object:cfg.Config\no: !!python/object:cfg.Adam {rate: 1.0}\n")
+    assert not metadata.diff(plain, tagged)
+    assert not metadata.diff(tagged, plain)
+    assert not metadata.diff(tagged, other)
+    assert metadata.flatten(tagged) == {"o": "Adam", "o.rate": 1.0}
+    assert metadata.diff({}, tagged).added == {"o": "Adam", "o.rate": 1.0}

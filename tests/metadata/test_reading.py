@@ -7,6 +7,7 @@ import pathlib
 import warnings
 from typing import Any, Literal, Optional
 
+import optax
 import pytest
 
 from fifteen.experiments import metadata
@@ -233,3 +234,51 @@ def test_a_type_by_its_name_is_refused(tmp_path):
     assert errors(tmp_path, "3", "int") == (
         "'int' stands for a type by its name; give the type itself"
     )
+
+
+AUTO = float | Literal["auto"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "expected"),
+    [
+        ("1e-3", float | None, 1e-3),
+        ("1e-3", int | float, 1e-3),
+        ("[1e-3, null]", list[float | None], [1e-3, None]),
+        ("1e-3", optax.ScalarOrSchedule, 1e-3),
+        ("1e-3", float | str, 1e-3),
+        ("'1e-3'", float | str, "1e-3"),
+        ("0o17", int | None, 15),
+        ("inf", float | None, float("inf")),
+        ("1e-3", AUTO, 1e-3),
+        ("inf", AUTO, float("inf")),
+        ("auto", AUTO, "auto"),
+        ("inf", float | str, "inf"),
+    ],
+)
+@pytest.mark.parametrize("header", ["", "# fifteen.experiments metadata\n"])
+def test_a_number_in_a_union_is_read_as_it_is_alone(tmp_path, text, kind, expected, header):
+    result = read(tmp_path, f"{header}{text}\n...\n", kind)
+    assert result == expected
+    assert type(result) is type(expected)
+
+
+@pytest.mark.parametrize("writer", ["dcargs", "tyro"])
+def test_a_str_that_pyyaml_left_without_quotes_stays_one(tmp_path, writer):
+    assert read(tmp_path, f"# {writer} YAML.\n1e-3\n", float | str) == "1e-3"
+    assert read(tmp_path, f"# {writer} YAML.\n1e-3\n", float | None) == 1e-3
+
+
+@pytest.mark.parametrize("kind", [AUTO, Literal["auto"] | float])
+def test_an_error_of_a_union_names_all_of_it(tmp_path, kind):
+    name = "float | Literal['auto']" if kind is AUTO else "Literal['auto'] | float"
+    message = f"config.yaml:1:1: expected {name}, got str 'aut'; did you mean 'auto'?"
+    assert errors(tmp_path, "aut", kind) == message
+
+
+@pytest.mark.parametrize("text", ["null", "~", ""])
+def test_null_is_no_path_and_no_date(tmp_path, text):
+    for kind in (pathlib.Path, pathlib.PurePath, pathlib.PureWindowsPath, complex):
+        message = errors(tmp_path, f"a: {text}", dict[str, kind])
+        assert "got null; quote it if the text is meant" in message
+    assert read(tmp_path, f"a: {text}", dict[str, pathlib.Path | None]) == {"a": None}

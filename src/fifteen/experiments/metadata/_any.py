@@ -220,13 +220,29 @@ def _decode(node: Node, reading: Reading) -> Any:
     if cls is not None:
         return decode_as(codec_of(cls), cls, node, reading)
     if reading.bare and tag.startswith(CLASS_TAGS):
-        return _decode_untagged(node, reading)
+        return _decode_named(node, reading)
     value = decode_legacy(node, reading)
     if value is not NotImplemented:
         return value
-    if reading.bare:
-        return _decode_untagged(node, reading)
-    return _unknown_tag(node, reading)
+    return _decode_named(node, reading) if reading.bare else _unknown_tag(node, reading)
+
+
+CLASS_KEY = "!class"
+
+
+def _decode_named(node: Node, reading: Reading) -> Any:
+    """Read what a tag names as plain data: code as its name, an object as a mapping."""
+    tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+    kind, _, name = tag.partition(":")
+    if kind in ("!!python/name", "!!python/module"):
+        return name
+    value = _decode_untagged(node, reading)
+    if kind == "!enum":
+        return value
+    if type(node) is ScalarNode:
+        return f"{name or tag} {value}".strip()
+    parts = value if type(node) is MappingNode else {"args": value}
+    return {CLASS_KEY: name or tag, **parts}
 
 
 def _decode_tagged_array(node: Node, reading: Reading) -> Any:

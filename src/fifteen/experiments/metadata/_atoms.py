@@ -19,7 +19,7 @@ from yaml.nodes import Node, ScalarNode
 
 from ._codec import Codec, Writing, undeclared
 from ._problems import Reading, Refusal
-from ._scalars import ScalarError, parse_datetime, parse_timedelta, quote, shorten
+from ._scalars import NULLS, ScalarError, parse_datetime, parse_timedelta, quote, shorten
 from ._tree import Tree
 from ._types import UNSET
 
@@ -141,6 +141,8 @@ def read_atom(atom: Atom, node: Node, reading: Reading) -> Any:
     """Return the value of a node's text, whatever its quotes."""
     if type(node) is not ScalarNode:
         return reading.expected(node, f"{atom.cls.__name__} as {atom.example}")
+    if not node.style and node.value in NULLS:
+        return reading.expected(node, atom.cls.__name__, "; quote it if the text is meant")
     try:
         return atom.parse(node.value)
     except (ValueError, OverflowError):

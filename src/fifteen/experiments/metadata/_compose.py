@@ -18,6 +18,7 @@ from .._errors import MetadataError
 HEADER = b"# fifteen.experiments metadata"
 """How each file that we write begins; such a file must end with `END`."""
 END = b"\n...\n"
+_PYYAML_HEADERS = (b"# dcargs YAML", b"# tyro YAML")
 
 MAX_BYTES = 32 * 2**20
 MAX_NODES = 300_000
@@ -33,11 +34,13 @@ class Document:
         root: the outermost node.
         modern: whether we wrote it.
         hint: the tag of the class that was written, or an empty string.
+        pyyaml: whether dcargs or tyro wrote it through PyYAML.
     """
 
     root: Node
     modern: bool
     hint: str
+    pyyaml: bool = False
 
 
 class _ResolverMixin:
@@ -123,7 +126,7 @@ def compose(data: bytes, where: str) -> Document:
     if b"&" in data:
         _check_aliases(root, where)
     hint = data[len(HEADER) : data.index(b"\n")].decode().strip() if modern else ""
-    return Document(root, modern, hint)
+    return Document(root, modern, hint, pyyaml=data.startswith(_PYYAML_HEADERS))
 
 
 def pausing_collection(size: int) -> contextlib.AbstractContextManager[None]:

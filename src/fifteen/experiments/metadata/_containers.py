@@ -19,7 +19,7 @@ from ._codec import (
 from ._hashes import MAX_ALIKE, TOO_ALIKE, Hashes, any_alike
 from ._problems import Reading, Refusal, step
 from ._scalars import shorten
-from ._tree import Mapping, Sequence, Tree
+from ._tree import Mapping, Sequence, Tree, render
 
 _PREFIX = "tag:yaml.org,2002:"
 
@@ -60,6 +60,9 @@ def encode_items(
             refused = refusal.under(f"[{index}]", refused)
     if refused:
         raise refused
+    if isinstance(items, set | frozenset):
+        # The order of a set differs between runs; that of its file must not.
+        trees.sort(key=render)
     return trees
 
 
@@ -167,10 +170,9 @@ def make_sequence(expression: Any, origin: Any, arguments: tuple[Any, ...]) -> C
     tags = frozenset(tag for tag in SEQUENCES[main])
 
     def encode(value: Any, writing: Writing) -> Tree:
-        if type(value) is main:
-            return Sequence(encode_items(value, item.encode, writing))
         if type(value) in classes:
-            return Sequence(encode_items(value, item.encode, writing), SEQUENCES[type(value)][0])
+            trees = encode_items(value, item.encode, writing)
+            return Sequence(trees, "" if type(value) is main else SEQUENCES[type(value)][0])
         return undeclared.encode_off_type(value, writing, codec)
 
     def decode(node: Node, reading: Reading) -> Any:

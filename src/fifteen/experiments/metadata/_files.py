@@ -211,6 +211,7 @@ def decode(document: Document, expected_type: Any, where: str) -> tuple[Any, Rea
     """
     codec = codec_of(expected_type)
     reading = Reading(document.modern)
+    reading.pyyaml = document.pyyaml
     root = document.root
     # The outermost object has no field that declares it; its class stands in the first line.
     if document.hint and not root.tag and may_be(codec, document.hint):

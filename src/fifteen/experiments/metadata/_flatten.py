@@ -1,5 +1,6 @@
 """Configs as flat tables of names and values, and what sets two of them apart."""
 
+import collections
 import dataclasses
 import enum
 import os
@@ -7,11 +8,14 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from .._errors import MetadataError
-from ._any import ANY
+from ._any import ANY, CLASS_KEY
+from ._arrays import as_plain_number, is_array
 from ._compose import compose
 from ._files import dump, read_bytes
-from ._problems import Reading, explain
+from ._problems import Reading, Refusal, explain
 from ._same import same
 from ._types import form_kind, form_of
 
@@ -20,47 +24,78 @@ def flatten(config: Any) -> dict[str, Any]:
     """Return the values of a config under their dotted names.
 
     Classes with fields and mappings are taken apart; lists, tuples, arrays and all else are
-    values. An empty mapping stays, as a value.
+    values. An empty mapping is a value.
 
     Args:
-        config: an object of a class with fields, or a mapping.
+        config: an object of a class with fields, a mapping, or the path of a metadata file. A
+            file is read without its types: a class that it names is a value too, under the name
+            of its object, and code is its name.
 
     Returns:
         The values in order of declaration. A value that is no config has the name "".
+
+    Raises:
+        FileNotFoundError: the path has no file.
+        MetadataError: the file cannot be read, or two values have one name.
 
     Examples:
         >>> flatten({"optimizer": {"name": "adam", "betas": (0.9, 0.99)}, "steps": 10})
         {'optimizer.name': 'adam', 'optimizer.betas': (0.9, 0.99), 'steps': 10}
     """
+    if not isinstance(config, os.PathLike):
+        return _flatten(config, with_classes=False)
+    flat = _flatten(_load(config, bare=True), with_classes=True)
+    if isinstance(flat.get(""), _ClassName):
+        del flat[""]
+    return {name: str(v) if isinstance(v, _ClassName) else v for name, v in flat.items()}
+
+
+class _ClassName(str):
+    """The class of an object, as a value of a config beside the object's fields."""
+
+    def is_same(self, other: Any) -> bool:
+        """Tell whether two names may be of one class; one of them may lack its module."""
+        return self == other or self.endswith(f".{other}") or str(other).endswith(f".{self}")
+
+
+def _flatten(config: Any, with_classes: bool) -> dict[str, Any]:
     flat: dict[str, Any] = {}
-    if not (isinstance(config, Mapping) and not config):
-        _flatten(config, "", flat, ())
-    return flat
 
-
-def _flatten(value: Any, name: str, flat: dict[str, Any], parents: tuple[int, ...]) -> None:
-    parts = _parts(value)
-    if not parts:
+    def add(name: str, value: Any) -> None:
         if name in flat:
             raise MetadataError(
                 f"{name}: two values of the config have this name, one of them by a key that "
                 "holds a dot or is no str; rename a key"
             )
         flat[name] = value
-        return
-    if id(value) in parents:
-        raise MetadataError(f"{name}: the config holds itself")
-    for key, part in parts:
-        _flatten(part, f"{name}.{key}" if name else str(key), flat, (*parents, id(value)))
+
+    def walk(value: Any, name: str, parents: tuple[int, ...]) -> None:
+        class_name, parts = _parts(value)
+        if not parts and not class_name:
+            add(name, value)
+            return
+        if id(value) in parents:
+            raise MetadataError(f"{name}: the config holds itself")
+        if class_name and with_classes:
+            add(name, class_name)
+        for key, part in parts:
+            walk(part, f"{name}.{key}" if name else str(key), (*parents, id(value)))
+
+    if not (isinstance(config, Mapping) and not config):
+        walk(config, "", ())
+    return flat
 
 
-def _parts(value: Any) -> list[tuple[str, Any]]:
+def _parts(value: Any) -> tuple[_ClassName | None, list[tuple[str, Any]]]:
     if isinstance(value, Mapping):
-        return [(_key(key), part) for key, part in value.items()]
+        class_name = value.get(CLASS_KEY)
+        parts = [(_key(key), part) for key, part in value.items() if key != CLASS_KEY]
+        return class_name and _ClassName(class_name), parts
     if form_kind(type(value)):
         fields = form_of(type(value)).fields
-        return [(f.name, getattr(value, f.name)) for f in fields if hasattr(value, f.name)]
-    return []
+        parts = [(f.name, getattr(value, f.name)) for f in fields if hasattr(value, f.name)]
+        return _ClassName(type(value).__name__) if parts else None, parts
+    return None, []
 
 
 def _key(key: Any) -> str:
@@ -89,8 +124,17 @@ class Difference:
     def __str__(self) -> str:
         lines = [f"+ {name}: {value!r}" for name, value in self.added.items()]
         lines += [f"- {name}: {value!r}" for name, value in self.removed.items()]
-        lines += [f"~ {name}: {a!r} -> {b!r}" for name, (a, b) in self.changed.items()]
+        lines += [f"~ {name}: {_show_change(a, b)}" for name, (a, b) in self.changed.items()]
         return "\n".join(lines)
+
+
+def _show_change(a: Any, b: Any) -> str:
+    texts = repr(a), repr(b)
+    # NumPy shortens long arrays.
+    if texts[0] == texts[1] and is_array(a) and is_array(b) and a.shape == b.shape:
+        count = np.count_nonzero(np.asarray(a) != np.asarray(b))
+        return f"{texts[0]}, {count:,} of {a.size:,} values differ"
+    return " -> ".join(texts)
 
 
 def diff(a: Any, b: Any) -> Difference:
@@ -115,17 +159,50 @@ def diff(a: Any, b: Any) -> Difference:
     """
     # A file knows no classes; beside one, a config is taken as it would be in a file.
     bare = isinstance(a, os.PathLike) or isinstance(b, os.PathLike)
-    first, second = (flatten(_load(side, bare)) for side in (a, b))
+    first, second = (_flatten(_load(side, bare), with_classes=True) for side in (a, b))
+    for flat, other in ((first, second), (second, first)):
+        _drop_unknown_classes(flat, other)
     return Difference(
-        added={name: value for name, value in second.items() if name not in first},
-        removed={name: value for name, value in first.items() if name not in second},
+        added={name: _plain(value) for name, value in second.items() if name not in first},
+        removed={name: _plain(value) for name, value in first.items() if name not in second},
         changed={
-            name: (value, second[name])
+            name: (_plain(value), _plain(second[name]))
             for name, value in first.items()
-            # An integer is the same as the float that a field makes of it, on whichever side it is.
-            if name in second and not (same(value, second[name]) or same(second[name], value))
+            if name in second and not _is_equal(value, second[name])
         },
     )
+
+
+def _drop_unknown_classes(flat: dict[str, Any], other: dict[str, Any]) -> None:
+    """Drop the classes of objects that the other side has without saying their class."""
+    for name in [name for name, value in flat.items() if isinstance(value, _ClassName)]:
+        if name not in other and (not name or any(o.startswith(f"{name}.") for o in other)):
+            del flat[name]
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, _ClassName) else value
+
+
+def _is_equal(a: Any, b: Any) -> bool:
+    """Tell whether two values are equal; numbers by value, sets and mappings in any order."""
+    if isinstance(a, _ClassName) and isinstance(b, _ClassName):
+        return a.is_same(b)
+    try:
+        a, b = as_plain_number(a), as_plain_number(b)
+    except Refusal:
+        return a is b
+    if type(a) in (int, float) and type(b) in (int, float):
+        return a == b or (a != a and b != b)
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, list | tuple | collections.deque):
+        return len(a) == len(b) and all(map(_is_equal, a, b))
+    if isinstance(a, Mapping):
+        return a.keys() == b.keys() and all(_is_equal(a[key], b[key]) for key in a)
+    if isinstance(a, set | frozenset):
+        return a == b or same(a, b)
+    return same(a, b)
 
 
 def _load(side: Any, bare: bool) -> Any:
@@ -138,6 +215,8 @@ def _load(side: Any, bare: bool) -> Any:
 
 def _read_bare(data: bytes, where: str) -> Any:
     document = compose(data, where)
+    if document.hint and not document.root.tag:
+        document.root.tag = document.hint
     reading = Reading(document.modern, bare=True)
     value = ANY.read(document.root, reading)
     if reading.errors:

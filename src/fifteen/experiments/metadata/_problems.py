@@ -41,17 +41,21 @@ class Reading:
         modern: whether we wrote the file; decides what undeclared plain text means.
         classes: what tags of classes stand for where no type is declared. Empty but for the
             check of what is about to be written.
+        pyyaml: whether dcargs or tyro wrote the file; YAML 1.1 then decides what is a string.
         errors: where something is wrong, and what.
         unknown: keys that no field takes, and what to say of them.
     """
 
-    __slots__ = ("bare", "classes", "errors", "inexact", "modern", "trial", "tried", "unknown")
+    __slots__ = (
+        "bare", "classes", "errors", "inexact", "modern", "pyyaml", "trial", "tried", "unknown"
+    )  # fmt: skip
 
     def __init__(
         self, modern: bool, classes: dict[str, type] | None = None, bare: bool = False
     ) -> None:
         self.modern = modern
         self.bare = bare
+        self.pyyaml = False
         self.classes = classes or {}
         self.errors: list[tuple[Node, str]] = []
         self.unknown: list[tuple[Node, str]] = []
@@ -66,6 +70,7 @@ class Reading:
         """Return a state in which another type may be tried, without a trace in this one."""
         trial = Reading(self.modern, self.classes, self.bare)
         trial.trial = True
+        trial.pyyaml = self.pyyaml
         trial.tried = self.tried
         return trial
 

@@ -12,7 +12,7 @@ from ._codec import Codec, Writing, codec_of, type_name, undeclared, without_tag
 from ._containers import SEQUENCES
 from ._problems import Reading
 from ._same import same
-from ._scalars import resolve_plain, shorten
+from ._scalars import ScalarError, parse_float, resolve_plain, shorten
 from ._tree import Mapping, Tree
 from ._types import UNSET, form_kind
 
@@ -37,6 +37,14 @@ def make_union(expression: Any, origin: Any, arguments: tuple[Any, ...]) -> Code
     members = sorted(map(codec_of, arguments), key=lambda m: _LAST.get(m.name, 0))
     flat = [m for member in members for m in (member.members or (member,))]
     return union_of(tuple(flat), type_name(expression))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        parse_float(text)
+    except ScalarError:
+        return False
+    return True
 
 
 def make_type_variable(expression: Any, origin: Any, arguments: tuple[Any, ...]) -> Codec | None:
@@ -69,13 +77,26 @@ def union_of(members: tuple[Codec, ...], name: str) -> Codec:
     def decode(node: Node, reading: Reading) -> Any:
         kind = kind_of(node, reading.modern)
         meant = [m for m in members if kind in m.kinds]
+        if kind == "str" and type(node) is ScalarNode and not node.style:
+            # A declared number decides what text means, unless PyYAML wrote a str without quotes.
+            number = kind_of(node, modern=True)
+            if number != "str" and not reading.pyyaml:
+                meant = [m for m in members if number in m.kinds]
+                kind = number
+            elif _is_number(node.value):
+                meant += [m for m in members if "float" in m.kinds and m not in meant]
         meant = meant or [m for m in members if kind in m.lenient and not m.owner]
         meant = meant or [m for m in members if kind in m.lenient]
-        if len(meant) == 1:
-            return meant[0].decode(node, reading)
         if not meant:
             return reading.expected(node, name)
-        return _decode_best(meant, node, reading)
+        if len(meant) > 1:
+            return _decode_best(meant, node, reading)
+        before = len(reading.errors)
+        value = meant[0].decode(node, reading)
+        if type(node) is ScalarNode and len(reading.errors) > before:
+            _, _, hint = reading.errors.pop()[1].partition("; ")
+            return reading.expected(node, name, f"; {hint}" if hint else "")
+        return value
 
     def special(node: Node, reading: Reading) -> Any:
         named = [m for m in members if node.tag in m.tags]
