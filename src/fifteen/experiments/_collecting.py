@@ -13,9 +13,9 @@ def paused_collection() -> Generator[None]:
     takes longer than to make it.
     """
     pause = gc.isenabled()
-    if pause:
-        gc.disable()
     try:
+        if pause:
+            gc.disable()
         yield
     finally:
         if pause:

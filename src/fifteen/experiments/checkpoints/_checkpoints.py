@@ -13,12 +13,17 @@ import numpy as np
 
 from .. import _directory, _freeing, _processes, _told_errors
 from .._collecting import paused_collection
-from .._errors import CheckpointDamagedError, CheckpointError, CheckpointExistsError
+from .._errors import (
+    CheckpointDamagedError,
+    CheckpointError,
+    CheckpointExistsError,
+    MissingExtraError,
+)
 from . import _keys, _leaves, _matching, _report, _safetensors
 from ._background import Background
 from ._history import History, as_step, prefixes_in, superfluous
 from ._leaves import Leaf
-from ._stored import Key, LeafInfo, StoredCheckpoint, StreamedCheckpoint, open_stored
+from ._stored import Key, LeafInfo, StoredCheckpoint, StreamedCheckpoint, closing, open_stored
 
 if TYPE_CHECKING:
     from ._orbax_saving import SpreadSave
@@ -113,7 +118,8 @@ class Checkpoints:
             history = History.of(self._directory, prefix)
             path, stored = _open(history, _agreed(history, step), is_asked=step is not None)
             try:
-                return _matching.restore(target, stored, strict, partial), path
+                with closing(stored):
+                    return _matching.restore(target, stored, strict, partial), path
             except CheckpointDamagedError as error:
                 if step is None:
                     raise _with_advice(error, history, path) from None
@@ -137,7 +143,8 @@ class Checkpoints:
             self.wait()
             history = History.of(self._directory, prefix)
             _, stored = _open(history, step, is_asked=step is not None)
-            return {_keys.name_of(key): info for key, info in stored.leaves.items()}
+            with closing(stored):
+                return {_keys.name_of(key): info for key, info in stored.leaves.items()}
 
     def wait(self) -> None:
         """See the save in the background through; raise its error, once."""
@@ -154,11 +161,8 @@ class Checkpoints:
         self._lock = threading.RLock()
 
     def close(self) -> None:
-        """See the save in the background through, and let go of what is remembered of states."""
-        try:
-            self.wait()
-        finally:
-            _keys.forget()
+        """See the save in the background through."""
+        self.wait()
 
 
 def _untraced() -> contextlib.AbstractContextManager[None]:
@@ -241,7 +245,7 @@ def _open(history: History, step: Any, is_asked: bool) -> tuple[pathlib.Path, St
 def _take(target: Any, own: bool) -> tuple[list[tuple[Key, Leaf]], str]:
     """Take all values of a pytree, and describe it."""
     with _keys.refusing_depth():
-        keys, values, definition = _keys.flatten(target)
+        keys, values, _ = _keys.flatten(target)
     statics = tuple(_leaves.is_static(value) for value in values)
     taken: list[tuple[Key, Leaf]] = []
     problems: list[str] = []
@@ -254,7 +258,7 @@ def _take(target: Any, own: bool) -> tuple[list[tuple[Key, Leaf]], str]:
     if problems:
         raise CheckpointError("\n".join(["cannot save the target:", *_report.shortened(problems)]))
     with _keys.refusing_depth():
-        return taken, _keys.structure(target, definition, statics, keys)
+        return taken, _keys.structure(target, statics)
 
 
 def _checked_retention(keep: Any, keep_every_n_steps: Any) -> tuple[int, int | None]:
@@ -331,14 +335,26 @@ def _with_advice(
 
 def _latest_whole(history: History, before: pathlib.Path) -> str:
     for step, path in reversed(history.paths().items()):
-        if path != before:
-            with contextlib.suppress(Exception):
-                stored = open_stored(path)
-                wanted = dict.fromkeys(stored.leaves)
-                if isinstance(stored, StreamedCheckpoint):
-                    for _ in stored.stream(wanted):
-                        pass
-                else:
-                    stored.read(wanted)
-                return f"the latest whole one is step {step}: restore_checkpoint(..., step={step})"
+        if path != before and _is_whole(path):
+            return f"the latest whole one is step {step}: restore_checkpoint(..., step={step})"
     return "there is no earlier whole one"
+
+
+def _is_whole(path: pathlib.Path) -> bool:
+    try:
+        stored = open_stored(path)
+        wanted = dict.fromkeys(stored.leaves)
+        with closing(stored):
+            if isinstance(stored, StreamedCheckpoint):
+                for _ in stored.stream(wanted):
+                    pass
+            else:
+                stored.read(wanted)
+    except (CheckpointError, MissingExtraError):
+        return False
+    except OSError as error:
+        # One without a number is not the file system's, but a signal handler's.
+        if error.errno is None:
+            raise
+        return False
+    return True

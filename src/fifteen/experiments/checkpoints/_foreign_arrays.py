@@ -16,7 +16,7 @@ from .._errors import CheckpointError, MissingExtraError
 from . import _keys
 from ._fitting import DoesNotFit, LeavesDoNotFit, as_held
 from ._leaves import HostArray
-from ._stored import Key, LeafInfo, damaged, printable
+from ._stored import Key, LeafInfo, damaged, making, printable
 
 Spec = dict[str, Any]
 
@@ -94,10 +94,7 @@ def open_all(path: pathlib.Path, specs: Mapping[Key, Spec]) -> dict[Key, OpenArr
     }
     opened: dict[Key, OpenArray] = {}
     for key, future in futures.items():
-        try:
-            store = future.result()
-        except Exception as error:
-            raise damaged(path, _problem(key, error)) from None
+        store = _result(path, key, future)
         info = LeafInfo(tuple(store.shape), np.dtype(store.dtype.numpy_dtype).name)
         opened[key] = OpenArray(info, store)
     return opened
@@ -137,13 +134,10 @@ def read(path: pathlib.Path, requests: Mapping[Key, Request]) -> dict[Key, Any]:
     started = {key: _start(request) for key, request in requests.items()}
     values: dict[Key, Any] = {}
     for key, request in requests.items():
-        try:
-            parts = {
-                name: request.decode(np.asarray(future.result()))
-                for name, future in started.pop(key).items()
-            }
-        except Exception as error:
-            raise damaged(path, _problem(key, error)) from None
+        read_parts = {name: _result(path, key, future) for name, future in started.pop(key).items()}
+        with making(path, _keys.name_of(key)):
+            parts = {name: request.decode(np.asarray(part)) for name, part in read_parts.items()}
+        del read_parts
         if request.sharding is None:
             values[key] = parts[""]
             continue
@@ -180,9 +174,18 @@ def _assembled(
     return jax.make_array_from_callback(shape, sharding, lambda index: parts[str(index)])
 
 
-def _problem(key: Key, error: Exception) -> str:
-    # Tensorstore's texts go on with the whole specification.
-    return f"{_keys.name_of(key)}: {str(error).split(' [')[0][:500]}"
+def _result(path: pathlib.Path, key: Key, future: Any) -> Any:
+    """Wait for tensorstore.
+
+    Its errors are asked for and not caught, since what a signal handler raises meanwhile is none of
+    them.
+    """
+    error = future.exception()
+    if error is not None:
+        # Tensorstore's texts go on with the whole specification.
+        problem = str(error).split(" [")[0][:500]
+        raise damaged(path, f"{_keys.name_of(key)}: {problem}")
+    return future.result()
 
 
 def _tensorstore(path: pathlib.Path) -> Any:

@@ -3,19 +3,16 @@
 import collections
 import contextlib
 import dataclasses
-import functools
 import itertools
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import jax
 import numpy as np
 
 from .._errors import CheckpointError
 from ._stored import Key, printable
-
-T = TypeVar("T")
 
 _RESERVED = "__metadata__"
 """What no tensor of a safetensors file can be called. After a tilde, where an escaped name has a
@@ -26,6 +23,9 @@ _SHOWN = 20
 
 _DICT_KEY = jax.tree_util.DictKey
 _NUMBER = jax.tree_util.FlattenedIndexKey
+
+_leaf_types: set[type] = {bool, int, float, complex, str, bytes, np.ndarray}
+"""Types of leaves that JAX need not be asked about."""
 
 _ROOT = "~"
 """The name of a pytree that is a single leaf. No escaped key is a lone tilde."""
@@ -72,12 +72,7 @@ def flatten(tree: Any, by_fields: bool = True) -> tuple[list[Key], list[Any], An
         for path, _ in pairs
     ]
     if by_fields and _NUMBER in {type(entry) for path, _ in pairs for entry in path}:
-        keys = _remembering(
-            lambda known: list(_fields_of_definition(known, tuple(keys))),
-            lambda whole: list(_walk(whole, ())),
-            tree,
-            definition,
-        )
+        keys = list(_walk(tree, ()))
     if len(set(keys)) < len(keys):
         counts = collections.Counter(keys)
         repeated = sorted(printable(name_of(key)) for key, count in counts.items() if count > 1)
@@ -133,13 +128,7 @@ def _walk(node: Any, parents: Key) -> Iterator[Key]:
         yield from _walk(child, (*parents, part))
 
 
-def structure(
-    tree: Any,
-    definition: Any,
-    statics: tuple[bool, ...],
-    keys: Sequence[Key],
-    by_fields: bool = True,
-) -> str:
+def structure(tree: Any, statics: Iterable[bool], by_fields: bool = True) -> str:
     """Describe a pytree in JSON: a dict, a list, a null, or the number of a leaf.
 
     Lists and tuples are lists; everything else with children is a dict by the names of `Key`. A
@@ -147,79 +136,10 @@ def structure(
 
     Args:
         tree: the pytree.
-        definition: its definition.
         statics: for each leaf whether it is a part of the program, which stands as a null and
             has no number.
-        keys: its leaves' keys.
         by_fields: as `flatten` was told.
     """
-    return _remembering(
-        lambda known: _structure_of_definition(known, statics, tuple(keys), by_fields),
-        lambda whole: _structure(whole, statics, by_fields),
-        tree,
-        definition,
-    )
-
-
-def _remembering(
-    by_definition: Callable[[Any], T], by_tree: Callable[[Any], T], tree: Any, definition: Any
-) -> T:
-    """Answer from a pytree's definition, which a loop saves again and again, if possible."""
-    try:
-        return by_definition(definition)
-    except CheckpointError:
-        raise
-    except Exception:
-        # The definition cannot be hashed, or a node refuses to hold anything but its own leaves.
-        return by_tree(tree)
-
-
-# A definition holds what is static in a pytree, such as a whole model, so that few are kept.
-@functools.lru_cache(maxsize=2)
-def _structure_of_definition(
-    definition: Any, statics: tuple[bool, ...], names: tuple[Key, ...], by_fields: bool
-) -> str:
-    # Definitions are equal where keys are, which need not be called alike.
-    del names
-    return _structure(_hollow(definition), statics, by_fields)
-
-
-@functools.lru_cache(maxsize=2)
-def _fields_of_definition(definition: Any, names: tuple[Key, ...]) -> tuple[Key, ...]:
-    del names
-    return tuple(_walk(_hollow(definition), ()))
-
-
-def forget() -> None:
-    """Let go of the definitions that are remembered."""
-    _structure_of_definition.cache_clear()
-    _fields_of_definition.cache_clear()
-
-
-def _hollow(definition: Any) -> Any:
-    """Return a pytree of a definition.
-
-    Raises:
-        ValueError: its nodes make something else of what they do not know.
-    """
-    hollow = jax.tree.unflatten(definition, [_Placeholder() for _ in range(definition.num_leaves)])
-    if jax.tree.structure(hollow) != definition:
-        raise ValueError("a node changes its leaves")
-    return hollow
-
-
-class _Placeholder:
-    """A leaf that stands for another one."""
-
-
-def _part(entry: Any) -> str:
-    for attribute in ("key", "idx", "name"):
-        if hasattr(entry, attribute):
-            return str(getattr(entry, attribute))
-    return str(entry)
-
-
-def _structure(tree: Any, statics: tuple[bool, ...], by_fields: bool) -> str:
     is_static = iter(statics)
     number = itertools.count()
 
@@ -229,12 +149,19 @@ def _structure(tree: Any, statics: tuple[bool, ...], by_fields: bool) -> str:
         children = _children(node, by_fields)
         if children is None:
             return None if next(is_static) else next(number)
-        described = [(part, describe(child)) for part, child in children]
         if isinstance(node, list | tuple) and not hasattr(node, "_fields"):
-            return [child for _, child in described]
-        return _dump(dict(described)) if _is_by_integers(node, children) else dict(described)
+            return [describe(child) for _, child in children]
+        described = {part: describe(child) for part, child in children}
+        return _dump(described) if _is_by_integers(node, children) else described
 
     return _dump(describe(tree))
+
+
+def _part(entry: Any) -> str:
+    for attribute in ("key", "idx", "name"):
+        if hasattr(entry, attribute):
+            return str(getattr(entry, attribute))
+    return str(entry)
 
 
 def _is_by_integers(node: Any, children: Sequence[tuple[str, Any]]) -> bool:
@@ -242,8 +169,9 @@ def _is_by_integers(node: Any, children: Sequence[tuple[str, Any]]) -> bool:
     if not isinstance(node, Mapping) or not node:
         return False
     keys = list(cast(Mapping[Any, Any], node))
-    if not all(isinstance(key, int | np.integer) and not isinstance(key, bool) for key in keys):
-        return False
+    for key in keys:
+        if not isinstance(key, int | np.integer) or isinstance(key, bool):
+            return False
     # A node of one's own may call its children otherwise.
     return {str(int(key)) for key in keys} == {part for part, _ in children}
 
@@ -254,6 +182,17 @@ def _dump(described: Any) -> str:
 
 def _children(node: Any, by_fields: bool) -> list[tuple[str, Any]] | None:
     """Return a node's children by name, or None for a leaf."""
+    # Nearly all nodes are of these types, and there may be many thousands.
+    kind = type(node)
+    if kind in _leaf_types:
+        return None
+    if kind is dict:
+        return [(str(key), node[key]) for key in sorted(node)]
+    if kind is list or kind is tuple:
+        return [(str(number), child) for number, child in enumerate(node)]
+    if isinstance(node, jax.Array):
+        _leaf_types.add(kind)
+        return None
     pairs, _ = jax.tree.flatten_with_path(node, is_leaf=lambda other: other is not node)
     if len(pairs) == 1 and not pairs[0][0] and pairs[0][1] is node:
         return None
@@ -265,23 +204,38 @@ def _children(node: Any, by_fields: bool) -> list[tuple[str, Any]] | None:
 
 
 def _fields_of(node: Any) -> dict[int, str]:
-    """Return the fields' names of a dataclass's children by their numbers, of all or of none.
+    """Return the fields' names of a dataclass's children by their numbers, of all or of none."""
+    try:
+        return _fields_of_stand_in(node)
+    except Exception as error:
+        first = error
+    # The node may refuse to hold anything but its own children, and does so each time. What does
+    # not come again is a signal handler's.
+    try:
+        _fields_of_stand_in(node)
+    except type(first):
+        return {}
+    raise first
 
-    What stands in the fields does not count, since two of them may hold the same object.
-    """
+
+def _fields_of_stand_in(node: Any) -> dict[int, str]:
+    # What stands in the fields does not count, since two of them may hold the same object.
     definition = jax.tree.structure(node, is_leaf=lambda other: other is not node)
     children = [_Placeholder() for _ in range(definition.num_leaves)]
     numbers = {id(child): number for number, child in enumerate(children)}
+    stand_in = jax.tree.unflatten(definition, children)
     names: dict[int, str] = {}
-    # It may refuse to hold anything but its own children, or a field may be none of the object's.
-    with contextlib.suppress(Exception):
-        stand_in = jax.tree.unflatten(definition, children)
-        for field in dataclasses.fields(stand_in):
-            number = numbers.get(id(getattr(stand_in, field.name)))
-            if number is not None:
-                names[number] = field.name
+    for field in dataclasses.fields(stand_in):
+        # A field may be none of the object's.
+        number = numbers.get(id(getattr(stand_in, field.name, None)))
+        if number is not None:
+            names[number] = field.name
     is_whole = len(names) == len(children) and len(set(names.values())) == len(children)
     return names if is_whole else {}
+
+
+class _Placeholder:
+    """A leaf that stands for another one."""
 
 
 def nest(described: Any, leaves: Sequence[Any]) -> Any:

@@ -1,7 +1,8 @@
 """Finding a target's leaves in a checkpoint."""
 
+import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import jax
@@ -101,19 +102,21 @@ def _placed(stored: StoredCheckpoint, wanted: Mapping[Key, Any]) -> dict[Key, An
     values: list[Any] = []
     problems: dict[Key, str] = {}
     try:
-        for batch in _batches(stored, wanted):
-            # What is on its way to a device holds on to what it was read into.
-            jax.block_until_ready(values)
-            with paused_collection():
-                fitting: dict[Key, Any] = {}
-                for key, value in batch.items():
-                    try:
-                        fitting[key] = fit(value, wanted[key])
-                    except DoesNotFit as error:
-                        problems[key] = str(error)
-                if not problems:
-                    values = place(list(fitting.values()), [wanted[key] for key in fitting])
-                    placed.update(zip(fitting, values, strict=True))
+        # Closed in so many words: what a signal handler raises in a finalizer is lost.
+        with contextlib.closing(_batches(stored, wanted)) as batches:
+            for batch in batches:
+                # What is on its way to a device holds on to what it was read into.
+                jax.block_until_ready(values)
+                with paused_collection():
+                    fitting: dict[Key, Any] = {}
+                    for key, value in batch.items():
+                        try:
+                            fitting[key] = fit(value, wanted[key])
+                        except DoesNotFit as error:
+                            problems[key] = str(error)
+                    if not problems:
+                        values = place(list(fitting.values()), [wanted[key] for key in fitting])
+                        placed.update(zip(fitting, values, strict=True))
     except LeavesDoNotFit as error:
         problems.update(error.problems)
     if problems:
@@ -123,10 +126,10 @@ def _placed(stored: StoredCheckpoint, wanted: Mapping[Key, Any]) -> dict[Key, An
     return placed
 
 
-def _batches(stored: StoredCheckpoint, wanted: Mapping[Key, Any]) -> Iterator[Mapping[Key, Any]]:
+def _batches(stored: StoredCheckpoint, wanted: Mapping[Key, Any]) -> Generator[Mapping[Key, Any]]:
     if isinstance(stored, StreamedCheckpoint):
         return stored.stream(wanted)
-    return iter([stored.read(wanted)])
+    return (batch for batch in [stored.read(wanted)])
 
 
 def _compare(stored: StoredCheckpoint, wanted: Mapping[Key, Any]) -> Comparison:

@@ -105,8 +105,16 @@ def load(path: pathlib.Path) -> Any:
         try:
             unpacked = msgpack.unpackb(data, ext_hook=_extension, raw=False, strict_map_key=False)
             return _normal(unpacked)
-        except Exception as error:
-            # msgpack has a dozen kinds of errors for bytes that are none of its own.
+        except (
+            msgpack.UnpackException,
+            AttributeError,
+            LookupError,
+            OverflowError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
+            # What msgpack and NumPy make of bytes that are none of theirs.
             raise damaged(
                 path,
                 "neither a checkpoint of ours nor a whole file that flax has written "

@@ -74,15 +74,15 @@ def encode(target: Any) -> Encoded:
         CheckpointError: lists each leaf that cannot be saved.
     """
     with _keys.refusing_depth():
-        keys, values, definition = _keys.flatten(target)
+        keys, values, _ = _keys.flatten(target)
         statics = tuple(_leaves.is_static(value) for value in values)
-        structure = _keys.structure(target, definition, statics, keys)
+        structure = _keys.structure(target, statics)
         # To Orbax the children of a dataclass without key paths are numbered.
         numbered, _, _ = _keys.flatten(target, by_fields=False)
         of_orbax = dict(zip(keys, numbered, strict=True))
         structure_of_orbax = structure
         if numbered != keys:
-            structure_of_orbax = _keys.structure(target, definition, statics, numbered, False)
+            structure_of_orbax = _keys.structure(target, statics, by_fields=False)
     dynamic = [
         (key, value)
         for key, value, is_static in zip(keys, values, statics, strict=True)

@@ -1,13 +1,14 @@
 """One checkpoint in one safetensors file; `_header` says what stands in it."""
 
 import concurrent.futures
+import contextlib
 import errno
 import functools
 import io
 import os
 import pathlib
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import google_crc32c
@@ -132,7 +133,7 @@ class SafetensorsFile:
     def __init__(self, path: pathlib.Path) -> None:
         self.path = path
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        weakref.finalize(self, os.close, self._descriptor)
+        self.close = weakref.finalize(self, os.close, self._descriptor)
         with paused_collection():
             self._header = _header.read(self._descriptor, path)
         self._leaves = {key: listed.info for key, listed in self._header.leaves.items()}
@@ -145,11 +146,12 @@ class SafetensorsFile:
     def read(self, wanted: Mapping[Key, Any]) -> dict[Key, Any]:
         """Read some leaves, and verify them; see `StoredCheckpoint.read`."""
         values: dict[Key, Any] = {}
-        for batch in self.stream(wanted):
-            values.update(batch)
+        with contextlib.closing(self.stream(wanted)) as batches:
+            for batch in batches:
+                values.update(batch)
         return {key: values[key] for key in wanted}
 
-    def stream(self, wanted: Mapping[Key, Any]) -> Iterator[Mapping[Key, Any]]:
+    def stream(self, wanted: Mapping[Key, Any]) -> Generator[Mapping[Key, Any]]:
         """Read some leaves, and verify them; see `StreamedCheckpoint.stream`."""
         listed = {key: self._header.leaves[key] for key in wanted}
         yield {key: self._value(key, leaf, None) for key, leaf in listed.items() if not leaf.tensor}

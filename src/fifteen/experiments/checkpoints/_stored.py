@@ -13,7 +13,7 @@ import dataclasses
 import pathlib
 import stat
 import struct
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from .. import _directory
@@ -76,8 +76,12 @@ class StoredCheckpoint(Protocol):
 class StreamedCheckpoint(StoredCheckpoint, Protocol):
     """A checkpoint that need not be held in memory twice while its leaves find their places."""
 
-    def stream(self, wanted: Mapping[Key, Any]) -> Iterator[Mapping[Key, Any]]:
+    def stream(self, wanted: Mapping[Key, Any]) -> Generator[Mapping[Key, Any]]:
         """Read some leaves, a few at a time, in the order that suits the file; see `read`."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the file."""
         ...
 
 
@@ -155,6 +159,19 @@ def too_deep(path: pathlib.Path) -> CheckpointError:
         f"{path}: nested too deeply to be read from here; restore with fewer calls on the stack, "
         "or after sys.setrecursionlimit"
     )
+
+
+@contextlib.contextmanager
+def closing(stored: StoredCheckpoint) -> Generator[None]:
+    """Let go of a checkpoint's file at the end of a block.
+
+    That is not left to a finalizer, since what a signal handler raises there is lost.
+    """
+    try:
+        yield
+    finally:
+        if isinstance(stored, StreamedCheckpoint):
+            stored.close()
 
 
 @contextlib.contextmanager
