@@ -171,7 +171,7 @@ def test_a_file_cut_short_is_damaged(tmp_path, length):
 def test_what_flax_did_not_write_is_damaged(tmp_path, content):
     (tmp_path / "checkpoint_3").write_bytes(content)
     with pytest.raises(CheckpointDamagedError, match="checkpoint_3: "):
-        restore(tmp_path, None)
+        restore(tmp_path, None, 3)
 
 
 def test_without_msgpack_the_extra_is_named(tmp_path, monkeypatch):

@@ -174,11 +174,13 @@ def test_what_only_looks_like_a_checkpoint_is_none(handle):
 
 def test_checkpoints_of_every_format_are_steps_and_are_retired(handle):
     handle.directory.mkdir()
-    (handle.directory / "checkpoint_1").write_bytes(b"msgpack")
-    (handle.directory / "checkpoint_1_gda").mkdir()
+    flax = serialization.msgpack_serialize({"w": np.ones(2)})
+    (handle.directory / "checkpoint_1").write_bytes(flax)
+    (handle.directory / "checkpoint_1_gda" / "w").mkdir(parents=True)
+    (handle.directory / "checkpoint_1_gda" / "w" / ".zarray").touch()
     (handle.directory / "checkpoint_2").mkdir()
     (handle.directory / "checkpoint_2" / "_METADATA").touch()
-    (handle.directory / "checkpoint_3").write_bytes(b"msgpack")
+    (handle.directory / "checkpoint_3").write_bytes(flax)
     assert handle.steps() == [1, 2, 3]
     with pytest.raises(CheckpointExistsError):
         handle.save({"w": 1}, 3)

@@ -175,8 +175,9 @@ def test_texts_under_keys_that_are_paths_in_json(handle):
 
 def test_a_directory_of_somebody_else_is_told(handle):
     (handle.directory / "checkpoint_3" / "images").mkdir(parents=True)
+    assert handle.steps() == []
     with pytest.raises(CheckpointDamagedError, match="Orbax has not written"):
-        handle.restore(None)
+        handle.restore(None, 3)
 
 
 def test_a_directory_of_several_items_tells_how_to_restore_one(handle):

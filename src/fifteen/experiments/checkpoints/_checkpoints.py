@@ -23,6 +23,7 @@ from . import _keys, _leaves, _matching, _report, _safetensors
 from ._background import Background
 from ._history import History, as_step, prefixes_in, superfluous
 from ._leaves import Leaf
+from ._ownership import is_checkpoint
 from ._stored import Key, LeafInfo, StoredCheckpoint, StreamedCheckpoint, closing, open_stored
 
 if TYPE_CHECKING:
@@ -75,14 +76,16 @@ class Checkpoints:
             # Not those that somebody saves meanwhile, as a signal handler may.
             replaced = [other for other in history.paths() if overwrite and other > number]
 
+            is_alone = _processes.count() == 1
+            path = history.path(number) if is_alone else history.spread_path(number)
+
             def check() -> None:
-                _refuse_earlier(history, number, overwrite)
+                _refuse_taken(history, number, path, overwrite)
 
             def tidy(path: pathlib.Path) -> None:
                 _tidy(history, number, path, keep, keep_every_n_steps, replaced)
 
-            if _processes.count() > 1:
-                path = history.spread_path(number)
+            if not is_alone:
                 with _explained(history, number, path):
                     name = str(path.relative_to(self._directory))
                     saving = _spread_save(path, name, target, check, not blocking)
@@ -90,7 +93,6 @@ class Checkpoints:
                 abandon = saving.abandon
             else:
                 check()
-                path = history.path(number)
                 write = _local_save(path, target, not blocking, before_commit, tidy)
                 abandon = _nothing
 
@@ -271,13 +273,26 @@ def _checked_retention(keep: Any, keep_every_n_steps: Any) -> tuple[int, int | N
     return int(keep), None if keep_every_n_steps is None else int(keep_every_n_steps)
 
 
-def _refuse_earlier(history: History, step: int, overwrite: bool) -> None:
-    steps = list(history.paths())
-    if steps and step <= steps[-1] and not overwrite:
+def _refuse_taken(history: History, step: int, path: pathlib.Path, overwrite: bool) -> None:
+    """Raise if a step may not be saved, since there is a later one, or something not ours."""
+    found = history.paths()
+    cannot = (
+        f"{history.directory}: cannot save step {step} under the prefix {history.prefix!r}, since"
+    )
+    latest = max(found, default=-1)
+    if step <= latest and not overwrite:
         raise CheckpointExistsError(
-            f"{history.directory}: cannot save step {step} under the prefix {history.prefix!r}, "
-            f"since there is a checkpoint of step {steps[-1]}; pass overwrite=True to replace the "
+            f"{cannot} there is a checkpoint of step {latest}; pass overwrite=True to replace the "
             "steps from there on"
+        )
+    in_the_way = [path, *(other for number, other in found.items() if number >= step)]
+    strange = dict.fromkeys(
+        other.name for other in in_the_way if os.path.lexists(other) and not is_checkpoint(other)
+    )
+    if strange:
+        raise CheckpointExistsError(
+            f"{cannot} it would replace {', '.join(strange)}, which is not known to be a "
+            "checkpoint of fifteen, flax or Orbax; move it away, or choose another prefix"
         )
 
 
@@ -291,13 +306,12 @@ def _tidy(
 ) -> None:
     """Remove what a committed checkpoint replaces: later steps, and the superfluous ones."""
     try:
-        for place in history.places(step):
-            if place != saved:
-                _directory.remove(place)
+        history.remove(step, but=saved)
         for later in replaced:
             history.remove(later)
-        steps = list(history.paths())
-        remaining = [other for other in steps if other <= step]
+        # What somebody else has put there counts for nothing.
+        ours = [other for other, path in history.paths().items() if is_checkpoint(path)]
+        remaining = [other for other in ours if other <= step]
         for old in superfluous(remaining, keep, keep_every_n_steps):
             history.remove(old)
     except OSError as error:

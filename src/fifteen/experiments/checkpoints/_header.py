@@ -183,6 +183,11 @@ def read(descriptor: int, path: pathlib.Path) -> Header:
     return header
 
 
+def is_ours(head: bytes) -> bool:
+    """Whether a file's first 64 bytes are those of a file of ours."""
+    return head[8:].startswith(_BEGINNING.encode())
+
+
 def _parse(entries: Mapping[str, Any], digits: bytes, size: int) -> Header:
     described = json.loads(entries["__metadata__"][_CHECKPOINT])
     if described["version"] != _VERSION:

@@ -12,16 +12,13 @@ import numpy as np
 
 from .. import _directory, _freeing
 from .._errors import CheckpointError, CheckpointNotFoundError, UnsafePathError
+from ._ownership import is_beside_flax, is_checkpoint, may_be_checkpoint
 from ._stored import DESCRIPTION, SUFFIX, names_in
 
 _NAME = re.compile(rf"(?P<prefix>.*?)(?P<step>[0-9]+)(?P<suffix>{re.escape(SUFFIX)})?", re.DOTALL)
 
 _ENDS_WITH_DIGIT = re.compile(r"[0-9]@*\Z")
 """A prefix after which a step would not be seen to begin: an `@` parts the two."""
-
-_MARKS = {"_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", "checkpoint", DESCRIPTION}
-"""What the directories of Orbax, flax and ours have in them, or in an item inside of them."""
-
 
 _LAST_STEP = 10**100
 
@@ -64,12 +61,12 @@ class History:
 
         Where a step has a file of ours and one of another format, ours counts.
         """
-        names = names_in(self.directory)
-        found = _steps(names, self._beginning)
+        paths = [self.directory / name for name in names_in(self.directory)]
+        found = _steps(paths, self._beginning)
         if not found and self._beginning != self.prefix:
             # Flax and Orbax write no `@`; what is ours without one belongs to a shorter prefix.
-            found = _steps(filter(self._is_foreign, names), self.prefix)
-        return {step: self.directory / name for step, name in sorted(found.items())}
+            found = _steps(filter(_is_foreign, paths), self.prefix)
+        return dict(sorted(found.items()))
 
     def path(self, step: int) -> pathlib.Path:
         """Return where our file of a step lies."""
@@ -87,6 +84,9 @@ class History:
             return list(paths.values())[-1]
         if asked in paths:
             return paths[asked]
+        if asked is not None and os.path.lexists(self.spread_path(asked)):
+            # Who reads it says what is wrong with it.
+            return self.spread_path(asked)
         what = "no checkpoint" if asked is None else f"no checkpoint of step {asked}"
         what += f" under the prefix {self.prefix!r}"
         if self.directory.is_file():
@@ -114,47 +114,44 @@ class History:
         beginning = self._beginning if is_parted else self.prefix
         return int(path.name.removeprefix(beginning).removesuffix(SUFFIX))
 
-    def places(self, step: int) -> list[pathlib.Path]:
-        """Return where something of a step may lie that is a checkpoint's, in any format."""
+    def remove(self, step: int, but: pathlib.Path | None = None) -> None:
+        """Remove what is known to be a checkpoint of a step, in every format.
+
+        Args:
+            step: its step.
+            but: what stays.
+        """
         foreign = self.spread_path(step)
         # The last is what flax wrote beside its file for arrays of several processes.
         beside = foreign.with_name(f"{foreign.name}_gda")
-        return [self.path(step), *([foreign] if _may_be_checkpoint(foreign) else []), beside]
-
-    def remove(self, step: int) -> None:
-        """Remove what lies there for a step, in every format."""
-        for place in self.places(step):
-            _freeing.remove_soon(place)
-
-    def _is_foreign(self, name: str) -> bool:
-        return not (name.endswith(SUFFIX) or (self.directory / name / DESCRIPTION).exists())
+        for place in (self.path(step), foreign):
+            if place != but and is_checkpoint(place):
+                _freeing.remove_soon(place)
+        if not os.path.lexists(foreign) and is_beside_flax(beside):
+            _freeing.remove_soon(beside)
 
     @property
     def _beginning(self) -> str:
         return f"{self.prefix}@" if _ENDS_WITH_DIGIT.search(self.prefix) else self.prefix
 
 
-def _steps(names: Iterable[str], beginning: str) -> dict[int, str]:
-    """Return the names of checkpoints that begin with a text, by their steps."""
-    found: dict[int, str] = {}
-    for name in names:
-        match = _NAME.fullmatch(name)
-        if match and name.startswith(beginning):
-            digits = name[len(beginning) :].removesuffix(SUFFIX)
+def _is_foreign(path: pathlib.Path) -> bool:
+    return not (path.name.endswith(SUFFIX) or (path / DESCRIPTION).exists())
+
+
+def _steps(paths: Iterable[pathlib.Path], beginning: str) -> dict[int, pathlib.Path]:
+    """Return what may be checkpoints whose names begin with a text, by their steps."""
+    found: dict[int, pathlib.Path] = {}
+    for path in paths:
+        match = _NAME.fullmatch(path.name)
+        if match and path.name.startswith(beginning):
+            digits = path.name[len(beginning) :].removesuffix(SUFFIX)
             # A longer prefix, as in `checkpoint_best_3`, is another history.
             is_step = digits.isascii() and digits.isdecimal() and str(int(digits)) == digits
-            if is_step and (int(digits) not in found or match["suffix"]):
-                found[int(digits)] = name
+            is_first = is_step and (int(digits) not in found or match["suffix"])
+            if is_first and may_be_checkpoint(path):
+                found[int(digits)] = path
     return found
-
-
-def _may_be_checkpoint(path: pathlib.Path) -> bool:
-    """Whether what lies there may be removed as a checkpoint: somebody's own folder may not."""
-    if path.is_symlink() or not path.is_dir():
-        return True
-    children = list(path.iterdir())
-    items = [path, *(child for child in children if child.is_dir())]
-    return not children or any((item / mark).exists() for item in items for mark in _MARKS)
 
 
 def prefixes_in(directory: pathlib.Path) -> list[str]:
@@ -166,7 +163,8 @@ def prefixes_in(directory: pathlib.Path) -> list[str]:
     found: set[str] = set()
     for name in names_in(directory):
         match = _NAME.fullmatch(name)
-        if match and (match["suffix"] or name.startswith("checkpoint")):
+        is_called_so = match and (match["suffix"] or name.startswith("checkpoint"))
+        if match and is_called_so and may_be_checkpoint(directory / name):
             prefix = match["prefix"]
             is_parted = prefix.endswith("@") and _ENDS_WITH_DIGIT.search(prefix)
             found.add(prefix[:-1] if is_parted else prefix)
