@@ -283,7 +283,8 @@ def test_what_is_no_file_by_the_name_of_a_checkpoint(handle, name, make, problem
     assert "the latest whole one is step 1: restore_checkpoint(..., step=1)" in text
     handle.save({"w": 3}, 3)
     assert handle.restore({"w": 0}) == {"w": 3}
-    assert handle.names() == ["checkpoint_3.safetensors"]
+    # It may be somebody's; what a link leads to may be on a disk that is not mounted.
+    assert handle.names() == [name, "checkpoint_3.safetensors"]
 
 
 def test_none_being_whole_is_said(handle):
