@@ -1,5 +1,7 @@
 """Placing: a restored leaf is what the target's was, so that nothing is compiled again."""
 
+import logging
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -362,3 +364,44 @@ def test_a_shape_that_does_not_divide_among_its_devices_is_named(handle, mesh):
         handle.restore(target)
     assert "w: target's leaf has shape (3, 2), which does not divide among" in str(caught.value)
     assert "keys: target's leaf has shape (3,), which does not divide among" in str(caught.value)
+
+
+def test_many_weakly_typed_leaves_need_one_compilation_per_shape(handle, assert_same, caplog):
+    def make():
+        return {
+            "vectors": [jnp.full(7, number + 0.5) for number in range(200)],
+            "whole": [jnp.full((2, 3), number) for number in range(200)],
+            "numbers": [jnp.asarray(number + 0.5) for number in range(200)],
+        }
+
+    tree = make()
+    assert all(leaf.weak_type for leaf in jax.tree.leaves(tree))
+    handle.save(tree)
+    with jax.log_compiles(True), caplog.at_level(logging.WARNING):
+        restored = handle.restore(tree)
+    assert_same(restored, tree)
+    compiled = [record for record in caplog.records if record.message.startswith("Compiling")]
+    assert 1 <= len(compiled) <= 2
+
+
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+def test_weakly_typed_leaves_over_a_mesh(handle, assert_same, axis_type):
+    mesh = Mesh(np.array(jax.devices()), ("x",), axis_types=(axis_type,))
+    rows, copies = (NamedSharding(mesh, PartitionSpec(name)) for name in ("x", None))
+    tree = {
+        "rows": jax.device_put(jnp.full((8, 2), 0.5), rows),
+        "copies": jax.device_put(jnp.full((8, 2), 3), copies),
+        "number": jax.device_put(jnp.asarray(0.5), NamedSharding(mesh, PartitionSpec())),
+        "nan": jax.device_put(jnp.asarray(float("nan")), jax.devices()[2]),
+    }
+    assert all(leaf.weak_type for leaf in jax.tree.leaves(tree))
+    handle.save(tree)
+    assert_same(handle.restore(tree), tree)
+
+
+def test_the_bits_of_a_weakly_typed_nan(handle, assert_same):
+    bits = np.array(0x7F800001, np.uint32)
+    number = jax.jit(lambda x: jnp.broadcast_to(0.0, ()).at[...].set(x))(bits.view(np.float32))
+    assert number.weak_type
+    handle.save([number])
+    assert_same(handle.restore([number]), [number])

@@ -202,10 +202,14 @@ def _shown(value: Any) -> str:
     return f"the {type(value).__name__} {value}"
 
 
-def _held_as(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
+def settings() -> tuple[Any, ...]:
+    """Return the settings on which it depends what dtypes JAX's arrays have."""
     # Its types do not name them, and older versions do not have the second one.
-    settings = tuple(getattr(jax.config, name, None) for name in _SETTINGS)
-    return _held_under(dtype, settings)
+    return tuple(getattr(jax.config, name, None) for name in _SETTINGS)
+
+
+def _held_as(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
+    return _held_under(dtype, settings())
 
 
 @functools.lru_cache(maxsize=256)

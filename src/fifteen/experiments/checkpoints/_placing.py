@@ -1,6 +1,7 @@
 """Putting a restored value where the target's leaf was."""
 
 import contextlib
+import functools
 from collections import defaultdict
 from collections.abc import Generator, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from ._fitting import ON_DEVICES, PYTHON_NUMBERS, DoesNotFit
+from ._fitting import ON_DEVICES, PYTHON_NUMBERS, DoesNotFit, settings
 from ._spreading import fits, sharding_of_key_data, sharding_over_processes, spread
 
 
@@ -85,10 +86,15 @@ def place(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
                     groups[destination].append(index)
         for destination, indices in groups.items():
             with _on(destination) as sharding:
-                arrays = _put([placed[index] for index in indices], sharding)
-                for index, array in zip(indices, arrays, strict=True):
-                    is_weak = getattr(targets[index], "weak_type", False)
-                    placed[index] = _weakly_typed(array, sharding) if is_weak else array
+                weak = [getattr(targets[index], "weak_type", False) for index in indices]
+                values = [
+                    _as_number(placed[index]) if is_weak else placed[index]
+                    for index, is_weak in zip(indices, weak, strict=True)
+                ]
+                arrays = _put(values, sharding)
+                for index, array, is_weak in zip(indices, arrays, weak, strict=True):
+                    needs_type = is_weak and not array.weak_type
+                    placed[index] = _weakly_typed(array, sharding) if needs_type else array
     return placed
 
 
@@ -145,26 +151,61 @@ def _put_keys(keys: jax.Array, target: Any, destination: jax.sharding.Sharding |
     return jax.random.wrap_key_data(placed, impl=jax.random.key_impl(keys))
 
 
-def _weakly_typed(array: jax.Array, destination: Any) -> jax.Array:
-    kind = next(kind for kind in PYTHON_NUMBERS if _is_kind(array.dtype, kind))
-    # Only the dtype that a Python number gets by itself can be weakly typed.
-    if kind is bool or jnp.result_type(kind) != array.dtype:
+def _as_number(value: Any) -> Any:
+    """Return an array without axes as a number, of which JAX makes a weakly typed array."""
+    if not isinstance(value, np.ndarray) or value.ndim or _kind_of_number(value.dtype) is None:
+        return value
+    number = value.item()
+    # Some bits of a NaN do not survive as a Python number.
+    return number if np.asarray(number, value.dtype).tobytes() == value.tobytes() else value
+
+
+def _kind_of_number(dtype: Any) -> Any:
+    """Return the type of the Python numbers that get a dtype by themselves; None if none do.
+
+    Only such a dtype can be weakly typed.
+    """
+    return _kind_under(dtype, settings())
+
+
+@functools.lru_cache(maxsize=256)
+def _kind_under(dtype: Any, settings: tuple[Any, ...]) -> Any:
+    del settings
+    kind = next(kind for kind in PYTHON_NUMBERS if _is_kind(dtype, kind))
+    return None if kind is bool or jnp.result_type(kind) != dtype else kind
+
+
+def _weakly_typed(array: jax.Array, destination: jax.sharding.Sharding | None) -> jax.Array:
+    kind = _kind_of_number(array.dtype)
+    if kind is None:
         return array
-    if array.shape == () and array.is_fully_addressable:
-        weak = jax.device_put(jnp.asarray(array.item()), destination)
-        # Some bits of a NaN do not survive as a Python number.
-        if np.asarray(weak).tobytes() == np.asarray(array).tobytes():
-            return weak
-    # A vector that is broadcast from a Python number is weakly typed, and stays so when its
-    # elements are set. There is no other public way.
-    if array.is_fully_addressable:
-        weak = jax.device_put(jnp.broadcast_to(jnp.asarray(kind(0)), array.shape), destination)
+    if _is_explicit(array.sharding):
+        # Inside of a compiled function JAX would ask for the sharding of each operation.
+        if array.is_fully_addressable:
+            zeros = jax.device_put(jnp.broadcast_to(jnp.asarray(kind(0)), array.shape), destination)
+        else:
+            # Onto devices of other processes only a computation puts what is no NumPy array.
+            zeros = jax.jit(
+                lambda: jnp.broadcast_to(kind(0), array.shape), out_shardings=destination
+            )()
+        weak = zeros.at[...].set(array)
     else:
-        # Onto devices of other processes only a computation puts what is no NumPy array.
-        make = jax.jit(lambda: jnp.broadcast_to(kind(0), array.shape), out_shardings=destination)
-        weak = make()
-    # Over a mesh with explicit axes the result's sharding is the same, but written otherwise.
-    return jax.device_put(weak.at[...].set(array), destination)
+        weak = _with_weak_type(array, kind(0))
+    # The result's sharding is the same, but may be written otherwise.
+    return weak if destination is None else jax.device_put(weak, destination)
+
+
+def _is_explicit(sharding: jax.sharding.Sharding) -> bool:
+    is_named = isinstance(sharding, jax.sharding.NamedSharding)
+    return is_named and jax.sharding.AxisType.Explicit in sharding.mesh.axis_types
+
+
+@jax.jit
+def _with_weak_type(array: jax.Array, number: Any) -> jax.Array:
+    # What is broadcast from a Python number is weakly typed, and stays so when its elements are
+    # set. There is no other public way. It is compiled once for each shape, since there may be
+    # many. The number is an argument: a constant would be broadcast while this is traced.
+    return jnp.broadcast_to(number, array.shape).at[...].set(array)
 
 
 def _is_kind(dtype: Any, kind: type) -> bool:
