@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from .. import _processes
+from .. import _processes, _shutdown
 from .._errors import ExperimentWarning, LogDataError, LogWriteError
 from .._log_data import TensorboardLogData
-from . import _ending, _hparams, _problems, _protobuf, _tracing
+from . import _hparams, _problems, _protobuf, _tracing
 from ._entries import Encoded, Histograms, StackedScalars, encode
 from ._last_step import last_wall_time
 from ._packing import pack, pack_arrays
@@ -61,7 +61,7 @@ class EventLog:
         self._summary_writer: tensorboardX.SummaryWriter | None = None
         self._writes = _processes.is_primary()
         self._has_callbacks = False
-        _ending.prepare()
+        _shutdown.handle_signals()
 
     def log(
         self,

@@ -1,0 +1,73 @@
+"""What runs when a process exits, or is told to end by a signal."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+PREPARED = """
+import os, signal, sys, threading, time
+from fifteen.experiments import _shutdown
+
+_shutdown.register(lambda: print("exit", flush=True), lambda: print("signal", flush=True))
+_shutdown.handle_signals()
+"""
+
+
+def run(script):
+    return subprocess.run(
+        [sys.executable, "-c", PREPARED + script],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_work_is_finished_before_a_signal_ends_the_process(number):
+    outcome = run(f"os.kill(os.getpid(), {number:d}); time.sleep(60)")
+    assert (outcome.stdout, outcome.returncode) == ("signal\n", -number), outcome.stderr
+
+
+def test_one_failure_keeps_nothing_else_from_being_finished():
+    outcome = run(
+        "_shutdown.register(lambda: 1 / 0)\n"
+        "_shutdown.register(lambda: None, lambda: print('last', flush=True))\n"
+        "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"
+    )
+    assert (outcome.stdout, outcome.returncode) == ("signal\nlast\n", -signal.SIGTERM)
+
+
+@pytest.mark.slow
+def test_a_lock_that_the_main_thread_holds_stops_nothing():
+    outcome = run(
+        "lock = threading.Lock()\n"
+        "def finish():\n    with lock: print('finished', flush=True)\n"
+        "_shutdown.register(lambda: None, finish)\n"
+        "with lock:\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print('went on', flush=True)\n"
+        "time.sleep(60)"
+    )
+    assert outcome.stdout == "signal\nwent on\nfinished\n", outcome.stderr
+    assert outcome.returncode == -signal.SIGTERM
+
+
+@pytest.mark.slow
+def test_a_process_that_exits_meanwhile_ends_by_the_signal():
+    outcome = run(
+        "_shutdown.register(lambda: None, lambda: time.sleep(7))\n"
+        "os.kill(os.getpid(), signal.SIGTERM)"
+    )
+    assert (outcome.stdout, outcome.returncode) == ("signal\nexit\n", -signal.SIGTERM)
+
+
+def test_handlers_of_the_user_stay():
+    outcome = run(
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
+        "_shutdown.handle_signals()\n"
+        "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"
+    )
+    assert (outcome.stdout, outcome.returncode) == ("exit\n", 7), outcome.stderr
