@@ -1,4 +1,5 @@
 import os
+import pathlib
 import time
 
 import numpy as np
@@ -9,6 +10,7 @@ from fifteen.experiments import (
     ExperimentNotFoundError,
     ExperimentWarning,
     TensorboardLogData,
+    UnsafePathError,
 )
 from fifteen.experiments._discovery import find_experiments, find_paths, summarize
 from fifteen.experiments.events import _last_step, _records
@@ -152,6 +154,41 @@ def test_nothing_there(tmp_path):
     with pytest.raises(NotADirectoryError, match="file: expected a directory, found a file"):
         find_paths(tmp_path / "file")
     assert find_paths(tmp_path) == []
+
+
+@pytest.mark.parametrize("function", [Experiment, find_experiments, summarize])
+def test_an_address_is_refused(tmp_path, monkeypatch, function):
+    monkeypatch.chdir(tmp_path)
+    for address in ("gs://bucket/run", "s3://bucket", "file:///runs", "https://x/y?z=1\n"):
+        for path in (address, pathlib.Path(address)):
+            with pytest.raises(UnsafePathError, match="remote directories are not supported yet"):
+                function(path)
+    assert os.listdir() == []
+
+
+def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    touch(tmp_path, "runs/a/config.yaml")
+    for path in ("~/runs/a", pathlib.Path("~/runs/a")):
+        assert Experiment(path).data_dir == tmp_path / "runs" / "a"
+        assert summarize(path).metadata == ["config"]
+    assert [found.data_dir.name for found in find_experiments("~/runs")] == ["a"]
+
+
+def test_all_ways_to_the_last_step_agree_on_a_copy(tmp_path):
+    """A copy may have its files in any order of time."""
+    for number, steps in enumerate((range(100), range(50, 71))):
+        with Experiment(tmp_path / "run", verbose=False) as experiment:
+            if number:
+                experiment.rewind_logs(49)
+            log(experiment, steps)
+    events = sorted(experiment.data_dir.glob("*tfevents*"))
+    assert len(events) == 2
+    for times in ((1, 2), (2, 1)):
+        for path, seconds in zip(events, times, strict=True):
+            os.utime(path, (seconds, seconds))
+        last = int(experiment.read_scalars()["loss"].step[-1])
+        assert summarize(experiment.data_dir).last_step == last == 70
 
 
 def test_unreadable_directory_is_told_of(tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ from importlib.metadata import entry_points
 import flax.serialization
 import numpy as np
 import pytest
+import yaml
 
 from fifteen.cli import main
 from fifteen.experiments import Experiment, TensorboardLogData
@@ -407,6 +408,82 @@ def test_compare_for_programs(run, root):
     assert rows[1]["name"] == "test/accuracy last"
 
 
+def make_metadata(root, **texts):
+    """Write a `config.yaml` by hand for each experiment."""
+    for name, text in texts.items():
+        (root / name).mkdir()
+        (root / name / "config.yaml").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "cells"),
+    [
+        ("0.9999999991", "0.9999999992", ["0.9999999991", "0.9999999992"]),
+        ("'1'", "1", ["'1'", "1"]),
+        ("!!python/name:jax.nn.relu ''", "!!python/name:jax.nn.gelu ''", ["jax.nn.relu", "jax.nn.gelu"]),
+        ("!!python/module:math ''", "!!python/module:cmath ''", ["math", "cmath"]),
+        ("!!python/object:a.Adam {}", "!!python/object:a.Sgd {}", ["a.Adam", "a.Sgd"]),
+        ("!!set {a, b}", "!!set {b, c}", ["['a', 'b']", "['b', 'c']"]),
+    ],
+)  # fmt: skip
+def test_compare_and_list_tell_values_apart(run, tmp_path, a, b, cells):
+    make_metadata(tmp_path, a=f"x: {a}\n", b=f"x: {b}\n")
+    rows = table(run("compare", "a", "b", cwd=tmp_path).stdout)
+    assert rows == [["metadata", "a", "b"], ["config.x", *cells]]
+    listed = json.loads(run("list", "--columns", "x", "--format", "json", cwd=tmp_path).stdout)
+    assert listed[0]["x"] != listed[1]["x"]
+    assert "" not in (listed[0]["x"], listed[1]["x"])
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [("1", "1.0"), ("!!set {a, b}", "!!set {b, a}"), ("{a: 1, b: 2}", "{b: 2, a: 1}")]
+)
+def test_compare_takes_equal_values_for_equal(run, tmp_path, a, b):
+    make_metadata(tmp_path, a=f"x: [{a}]\ny: {a}\n", b=f"x: [{b}]\ny: {b}\n")
+    assert run("compare", "a", "b", cwd=tmp_path).stdout == "No difference in metadata.\n"
+
+
+def test_compare_looks_at_all_of_a_long_array(run, tmp_path):
+    a, b = np.arange(1001.0), np.arange(1001.0)
+    b[500] += 1e-9
+    for name, value in (("a", a), ("b", b), ("c", a.astype(np.float32))):
+        Experiment(tmp_path / name, verbose=False).write_metadata("config", {"x": value})
+    rows = table(run("compare", "a", "b", cwd=tmp_path).stdout)
+    assert rows[1] == ["config.x", "[500]: 500.0", "[500]: 500.000000001"]
+    rows = json.loads(run("compare", "a", "b", "--format", "json", cwd=tmp_path).stdout)
+    assert rows == [{"kind": "metadata", "name": "config.x", "a": a.tolist(), "b": b.tolist()}]
+    assert "float32" in run("compare", "a", "c", cwd=tmp_path).stdout
+    rows = csv.DictReader(
+        io.StringIO(run("compare", "a", "b", "--format", "csv", cwd=tmp_path).stdout)
+    )
+    assert [json.loads(row["b"]) for row in rows] == [b.tolist()]
+
+
+def test_compare_tells_the_class_of_a_whole_config(run, tmp_path):
+    for name, config in (("a", Adam(0.1)), ("b", Adam(0.1)), ("c", Sgd(0.1))):
+        Experiment(tmp_path / name, verbose=False).write_metadata("config", config)
+    rows = table(run("compare", "a", "b", "c", cwd=tmp_path).stdout)
+    assert rows == [["metadata", "a", "b", "c"], ["config", "Adam", "Adam", "Sgd"]]
+
+
+def test_nothing_that_a_file_names_is_imported(run, tmp_path):
+    make_metadata(tmp_path, a="x: !!python/name:this.s ''\n", b="x: !!python/module:this ''\n")
+    assert "this.s" in run("compare", "a", "b", cwd=tmp_path).stdout
+    assert "this.s" in run("list", "--columns", "x", cwd=tmp_path).stdout
+    assert "this.s" in run("show", "a", cwd=tmp_path).stdout
+    assert "this" not in sys.modules
+
+
+def test_list_sorts_numbers_of_numpy_by_value(run, tmp_path):
+    for number in (3, 20, 100):
+        scalar = yaml.dump({"x": np.float32(number), "y": np.int64(number)})
+        make_metadata(tmp_path, **{f"run_{number}": scalar})
+    for column in ("x", "y"):
+        options = ("--columns", column, "--sort", column, "--reverse", "--format", "json")
+        listed = json.loads(run("list", *options, cwd=tmp_path).stdout)
+        assert [row[column] for row in listed] == [100, 20, 3]
+
+
 # scalars
 
 
@@ -497,6 +574,10 @@ def test_names_that_the_encoding_does_not_have(tmp_path):
         (["move", "absent", "b"], "absent: expected an experiment, found nothing"),
         (["move", "runs/run_1", "runs/run_2"], "exists already and is not an empty directory"),
         (["move", "runs/run_1", "runs/run_1/a"], "into itself"),
+        (["list", "gs://bucket/runs"], "gs://bucket/runs: remote directories are not supported"),
+        (["show", "s3://bucket/run"], "s3://bucket/run: remote directories are not supported"),
+        (["compare", "runs/run_1", "gs://b/run"], "gs://b/run: remote directories are not"),
+        (["move", "runs/run_1", "gs://bucket/run"], "gs://bucket/run: remote directories are not"),
     ],
 )
 def test_errors_are_one_line(run, root, arguments, message):

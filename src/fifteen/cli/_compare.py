@@ -8,7 +8,7 @@ from tyro.conf import Positional, arg
 
 from ._arguments import Directory, Flag, Names
 from ._fields import PROVENANCE, STATISTICS, Fields, matching, statistic
-from ._table import ABSENT, Column, Format, print_table
+from ._table import ABSENT, UNREADABLE, Column, Format, print_table, show_apart
 
 _KEYS = ("kind", "name")
 """What stands before the experiments' values, for other programs."""
@@ -46,7 +46,8 @@ def compare(
         print_table([*map(Column, _KEYS), *labels], kinds, format)
         return
     if found:
-        print_table([Column("metadata", is_number=False), *labels], found, format)
+        shown = [[key, *show_apart(values)] for key, *values in found]
+        print_table([Column("metadata", is_number=False), *labels], shown, format)
     else:
         print("No difference in metadata.")
     if scalars:
@@ -57,21 +58,54 @@ def compare(
 def _compare_metadata(
     fields: list[Fields], names: tuple[str, ...], equal_ones: bool
 ) -> list[list[Any]]:
-    there = list(
-        dict.fromkeys(name for field in fields for name in field.experiment.metadata_names())
-    )
+    there = list(dict.fromkeys(name for field in fields for name in field.metadata_names))
     if names:
         wanted = matching(names, there, "metadata")
     else:
         wanted = [name for name in there if name != PROVENANCE]
-    flat = [field.metadata(wanted) for field in fields]
+    return [row for name in wanted for row in _compare_file(fields, name, equal_ones)]
+
+
+def _compare_file(fields: list[Fields], name: str, equal_ones: bool) -> list[list[Any]]:
+    """Compare the metadata of one name: the values themselves, not what is shown of them."""
+    flat = [dict(field.metadata([name])) for field in fields]
+    readable = [index for index, field in enumerate(fields) if name not in field.unreadable]
     rows: list[list[Any]] = []
+    if len(readable) < len(fields):
+        cells = ["not compared" if i in readable else UNREADABLE for i in range(len(fields))]
+        rows.append([name, *cells])
+    differences = {
+        index: _differences(name, fields[readable[0]], fields[index]) for index in readable[1:]
+    }
+    for index, pairs in differences.items():
+        # The class of a whole config is known to `diff` alone.
+        for key, (first, other) in pairs.items():
+            if first is not ABSENT and other is not ABSENT:
+                flat[readable[0]].setdefault(key, first)
+                flat[index].setdefault(key, other)
     for key in dict.fromkeys(key for values in flat for key in values):
-        values = [values.get(key, ABSENT) for values in flat]
-        is_equal = all(key in values for values in flat) and len(set(map(repr, values))) == 1
-        if equal_ones or not is_equal:
-            rows.append([key, *values])
+        if not equal_ones and not any(key in pairs for pairs in differences.values()):
+            continue
+        row: list[Any] = [UNREADABLE] * len(fields)
+        for index in readable:
+            same = flat[readable[0]] if key not in differences.get(index, {}) else {}
+            row[index] = flat[index].get(key, same.get(key, ABSENT))
+        rows.append([key, *row])
     return rows
+
+
+def _differences(name: str, first: Fields, other: Fields) -> dict[str, tuple[Any, Any]]:
+    """Return the values that are not the same in the metadata of two experiments."""
+    from fifteen.experiments import diff
+
+    sides: list[Any] = [
+        field.path_of(name) if name in field.metadata_names else {} for field in (first, other)
+    ]
+    found = diff(*sides)
+    pairs = {key: (value, ABSENT) for key, value in found.removed.items()}
+    pairs |= {key: (ABSENT, value) for key, value in found.added.items()}
+    pairs |= found.changed
+    return {f"{name}.{key}" if key else name: pair for key, pair in pairs.items()}
 
 
 def _compare_scalars(fields: list[Fields], patterns: tuple[str, ...]) -> list[list[Any]]:

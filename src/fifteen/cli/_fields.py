@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from ._errors import CommandError
-from ._table import ABSENT
+from ._table import ABSENT, to_plain
 
 if TYPE_CHECKING:
     from fifteen.experiments import ScalarSeries
@@ -35,6 +35,9 @@ class Fields:
         from fifteen.experiments import Experiment
 
         self.experiment = Experiment(directory).assert_exists()
+        self.metadata_names = self.experiment.metadata_names()
+        self.unreadable: set[str] = set()
+        """Metadata that could not be read."""
         self._metadata: dict[str, dict[str, Any]] = {}
 
     def metadata(self, names: Iterable[str]) -> dict[str, Any]:
@@ -71,19 +74,39 @@ class Fields:
                 return statistic(self.scalars[tag], known)
         if name in self.scalars:
             return statistic(self.scalars[name], "last")
-        if PROVENANCE in self.experiment.metadata_names():
+        if PROVENANCE in self.metadata_names:
             values = self.metadata([PROVENANCE])
             key = _ending_in(name, values)
         return ABSENT if key is None else values[key]
 
+    def path_of(self, name: str) -> pathlib.Path:
+        """Return the file of metadata."""
+        return self.experiment.data_dir / f"{name}.yaml"
+
     def _own_metadata(self) -> list[str]:
-        return [name for name in self.experiment.metadata_names() if name != PROVENANCE]
+        return [name for name in self.metadata_names if name != PROVENANCE]
 
     def _metadata_of(self, name: str) -> dict[str, Any]:
-        if name not in self._metadata:
-            values = _read_metadata(self.experiment.data_dir / f"{name}.yaml")
-            self._metadata[name] = {f"{name}.{key}" if key else name: values[key] for key in values}
-        return self._metadata[name]
+        """Read a file as plain data, whatever classes it was written from.
+
+        What cannot be read is told of, and the rest goes on.
+        """
+        from fifteen.experiments import ExperimentWarning, MetadataError, flatten
+
+        if name in self.metadata_names and name not in self._metadata:
+            values: dict[str, Any] = {}
+            try:
+                values = flatten(self.path_of(name))
+            except (MetadataError, OSError) as error:
+                self.unreadable.add(name)
+                warnings.warn(str(error), ExperimentWarning, stacklevel=2)
+            self._metadata[name] = {
+                f"{name}.{key}" if key else name: value
+                if getattr(value, "ndim", 0)
+                else to_plain(value)
+                for key, value in values.items()
+            }
+        return self._metadata.get(name, {})
 
 
 def _ending_in(name: str, names: Iterable[str]) -> str | None:
@@ -129,23 +152,6 @@ def enumerate_names(names: Sequence[str]) -> str:
     if not names:
         return "none at all"
     return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-
-
-def _read_metadata(path: pathlib.Path) -> dict[str, Any]:
-    """Read a file as plain data, whatever classes it was written from, by dotted names.
-
-    What cannot be read is told of, and the rest goes on.
-    """
-    from fifteen.experiments import ExperimentWarning, MetadataError, diff
-
-    try:
-        difference = diff({}, path)
-    except MetadataError as error:
-        warnings.warn(str(error), ExperimentWarning, stacklevel=2)
-        return {}
-    # A file that holds a single value has one without a name.
-    alone = {name: value for name, (_, value) in difference.changed.items()}
-    return difference.added | alone
 
 
 @contextlib.contextmanager

@@ -10,23 +10,29 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 Format = Literal["table", "csv", "json"]
 
 
-class Absent(enum.Enum):
-    """What a table holds where there is nothing: not even None, which a config may well hold."""
+class Missing(enum.Enum):
+    """What a table holds instead of a value."""
 
     ABSENT = ""
+    """Nothing: not even None, which a config may hold."""
+
+    UNREADABLE = "unreadable"
+    """There is a file, and it cannot be read."""
 
     def __str__(self) -> str:
         return self.value
 
 
-ABSENT = Absent.ABSENT
-_SHOWN_ABSENT = "-"
+ABSENT, UNREADABLE = Missing
+
+_MAX_ITEMS = 16
+"""How many items of a list or an array a table shows."""
 
 _GAP = 2
 """How many spaces stand between columns."""
@@ -41,7 +47,49 @@ def show_value(value: Any) -> str:
     """Write a value for people, in one line and numbers to six digits."""
     if isinstance(value, float):
         return f"{value:.6g}"
+    if value is ABSENT:
+        return "-"
+    value = to_plain(value)
+    if isinstance(value, list | tuple) and len(value) > _MAX_ITEMS:
+        first = ", ".join(str(item) for item in value[:3])
+        return printable(f"[{first}, … {len(value):,} values]")
     return printable(str(value))
+
+
+def show_apart(values: Sequence[Any]) -> list[str]:
+    """Write values as `show_value` does, but such that those that differ look different."""
+    shown = list(map(show_value, values))
+    for text in set(shown):
+        alike = [index for index, other in enumerate(shown) if other == text]
+        exact = _show_exactly([values[index] for index in alike])
+        if len(set(exact)) > 1:
+            for index, text in zip(alike, exact, strict=True):
+                shown[index] = printable(text)
+    return shown
+
+
+def _show_exactly(values: list[Any]) -> list[str]:
+    """Write values with all their digits; of lists, the first item that differs."""
+    plain = list(map(to_plain, values))
+    lengths = {len(value) if isinstance(value, list | tuple) else -1 for value in plain}
+    if lengths.isdisjoint({-1}) and len(lengths) == 1:
+        for index, items in enumerate(zip(*plain, strict=True)):
+            if len(set(map(repr, items))) > 1:
+                return [f"[{index}]: {text}" for text in _show_exactly(list(items))]
+    texts = list(map(repr, plain))
+    if len(set(texts)) > 1:
+        return texts
+    return [
+        f"{text} ({getattr(v, 'dtype', type(v).__name__)})"
+        for text, v in zip(texts, values, strict=True)
+    ]
+
+
+def to_plain(value: Any) -> Any:
+    """Return what NumPy has as numbers and lists of Python, and a set as a sorted list."""
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=repr)
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def show_bytes(value: Any) -> str:
@@ -103,7 +151,7 @@ def print_table(columns: list[Column], rows: Iterable[list[Any]], format: Format
     if format == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow([column.name for column in columns])
-        writer.writerows(rows)
+        writer.writerows(map(to_plain, row) for row in rows)
     elif format == "json":
         names = [column.name for column in columns]
         # An object in a line, as easy to read as to take apart.
@@ -112,7 +160,7 @@ def print_table(columns: list[Column], rows: Iterable[list[Any]], format: Format
     else:
         cells = [
             [
-                _SHOWN_ABSENT if value is ABSENT else column.show(value)
+                show_value(value) if isinstance(value, Missing) else column.show(value)
                 for column, value in zip(columns, row, strict=True)
             ]
             for row in rows
@@ -130,6 +178,7 @@ def _to_json(value: Any) -> str:
 
 
 def _for_json(value: Any) -> Any:
+    value = to_plain(value)
     if isinstance(value, dict):
         return {str(key): _for_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from . import metadata
 from ._errors import ExperimentNotFoundError, ExperimentWarning
 from ._experiment import Experiment
+from ._local_path import local_path
 from .checkpoints import Checkpoints
 from .events import last_step
 
@@ -85,7 +86,7 @@ def find_experiments(root: pathlib.Path | str) -> list[Experiment]:
         assert [found.data_dir.name for found in find_experiments(root)] == ["run_2", "run_10"]
         ```
     """
-    return [Experiment(path, verbose=False) for path in find_paths(pathlib.Path(root))]
+    return [Experiment(path, verbose=False) for path in find_paths(local_path(root, "root"))]
 
 
 def find_paths(root: pathlib.Path) -> list[pathlib.Path]:
@@ -113,7 +114,7 @@ def summarize(path: pathlib.Path | str) -> Summary:
         >>> summarize(experiment.data_dir).checkpoints
         {'checkpoint_': [100]}
     """
-    path = pathlib.Path(path)
+    path = local_path(path, "path")
     if not path.is_dir():
         raise ExperimentNotFoundError(f"{path}: expected an experiment, found no directory")
     checkpoints = Checkpoints(path)

@@ -27,8 +27,8 @@ class Experiment(Handle):
     process share what is open there.
 
     Attributes:
-        data_dir: the directory, a path or a `str`. A relative one is resolved at once, so that a
-            later `os.chdir` does not change where the experiment is.
+        data_dir: the directory, a path or a `str`. A leading `~` is the home directory. A relative
+            path is made absolute, so a later `os.chdir` does not change where the experiment is.
         verbose: print one line, beginning with `[Experiment]`, for each thing done. Without it
             nothing is printed at all, and no warning is shown.
 

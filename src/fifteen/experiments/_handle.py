@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from . import _directory, _move, _notices, _processes
 from ._errors import ExperimentExistsError, ExperimentNotFoundError
+from ._local_path import local_path
 from ._session import session_of
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Handle:
         def _session(self) -> Session: ...
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "data_dir", _absolute(self.data_dir))
+        object.__setattr__(self, "data_dir", local_path(self.data_dir))
         self._join_session()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -228,13 +229,6 @@ class Handle:
     def _print(self, *parts: object) -> None:
         if self.verbose and _processes.is_primary():
             _notices.tell(" ".join([f"[{type(self).__name__}]", *map(str, parts)]))
-
-
-def _absolute(data_dir: Any) -> pathlib.Path:
-    path = os.fspath(data_dir) if isinstance(data_dir, str | os.PathLike) else None
-    if not isinstance(path, str) or not path or "\0" in path:
-        raise TypeError(f"data_dir: expected a path or a str that names one, found {data_dir!r}")
-    return pathlib.Path(os.path.abspath(path))
 
 
 def _found_at(path: pathlib.Path) -> str:

@@ -23,7 +23,7 @@ def last_step(paths: list[pathlib.Path]) -> int | None:
         16 MiB of other events.
     """
     limit: int | None = None
-    for path in sorted(paths, key=_modified, reverse=True):
+    for path in sorted(paths, reverse=True):
         step, limit = _last_of_file(path, limit)
         if step is not None:
             return step
@@ -94,10 +94,3 @@ def _backwards(frames: _reading_frames.Frames) -> Iterable[tuple[int, int]]:
 
 def _smaller(limit: int | None, step: int) -> int:
     return step if limit is None else min(limit, step)
-
-
-def _modified(path: pathlib.Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
