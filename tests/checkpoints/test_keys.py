@@ -1,5 +1,6 @@
 """Keys: every leaf has a name, and no two the same."""
 
+import collections
 import enum
 import gc
 import inspect
@@ -51,6 +52,14 @@ def test_keys_that_read_the_same_are_refused():
 
     with pytest.raises(CheckpointError, match="leaves with the same name: a/twin; rename one"):
         _keys.flatten({"a": Twins()})
+
+
+@pytest.mark.parametrize("other", [{}, [], None, {"w": 2}, 3])
+def test_nodes_that_read_the_same_are_refused(handle, other):
+    twins = collections.OrderedDict([("1", {"v": 1}), (1, other)])
+    with pytest.raises(CheckpointError, match="leaves with the same name: a/0/1; rename one"):
+        handle.save({"a": [twins]})
+    assert handle.steps() == []
 
 
 def test_the_structure_is_dicts_and_lists_with_the_numbers_of_the_leaves():

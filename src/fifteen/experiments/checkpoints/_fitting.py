@@ -205,7 +205,7 @@ def _shown(value: Any) -> str:
 def settings() -> tuple[Any, ...]:
     """Return the settings on which it depends what dtypes JAX's arrays have."""
     # Its types do not name them, and older versions do not have the second one.
-    return tuple(getattr(jax.config, name, None) for name in _SETTINGS)
+    return getattr(jax.config, _SETTINGS[0], None), getattr(jax.config, _SETTINGS[1], None)
 
 
 def _held_as(dtype: np.dtype[Any]) -> np.dtype[Any] | None:

@@ -75,13 +75,17 @@ def flatten(tree: Any, by_fields: bool = True) -> tuple[list[Key], list[Any], An
         keys = list(_walk(tree, ()))
     if len(set(keys)) < len(keys):
         counts = collections.Counter(keys)
-        repeated = sorted(printable(name_of(key)) for key, count in counts.items() if count > 1)
-        more = f" and {len(repeated) - _SHOWN} more" if len(repeated) > _SHOWN else ""
-        raise CheckpointError(
-            f"leaves with the same name: {', '.join(repeated[:_SHOWN])}{more}; rename one of each, "
-            "since a dict's keys are told apart by their text"
-        )
+        raise CheckpointError(_said_of_twins([key for key, count in counts.items() if count > 1]))
     return keys, [leaf for _, leaf in pairs], definition
+
+
+def _said_of_twins(keys: Iterable[Key]) -> str:
+    names = sorted(printable(name_of(key)) for key in keys)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return (
+        f"leaves with the same name: {', '.join(names[:_SHOWN])}{more}; rename one of each, since "
+        "a dict's keys are told apart by their text"
+    )
 
 
 def _refuse_unordered_keys(tree: Any) -> None:
@@ -139,9 +143,13 @@ def structure(tree: Any, statics: Iterable[bool], by_fields: bool = True) -> str
         statics: for each leaf whether it is a part of the program, which stands as a null and
             has no number.
         by_fields: as `flatten` was told.
+
+    Raises:
+        CheckpointError: two children of a node have the same name.
     """
     is_static = iter(statics)
     number = itertools.count()
+    path: list[str] = []
 
     def describe(node: Any) -> Any:
         if node is None:
@@ -149,9 +157,15 @@ def structure(tree: Any, statics: Iterable[bool], by_fields: bool = True) -> str
         children = _children(node, by_fields)
         if children is None:
             return None if next(is_static) else next(number)
+        described: dict[str, Any] = {}
+        for part, child in children:
+            path.append(part)
+            if part in described:
+                raise CheckpointError(_said_of_twins([tuple(path)]))
+            described[part] = describe(child)
+            path.pop()
         if isinstance(node, list | tuple) and not hasattr(node, "_fields"):
-            return [describe(child) for _, child in children]
-        described = {part: describe(child) for part, child in children}
+            return list(described.values())
         return _dump(described) if _is_by_integers(node, children) else described
 
     return _dump(describe(tree))

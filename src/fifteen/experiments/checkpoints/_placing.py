@@ -179,7 +179,7 @@ def _weakly_typed(array: jax.Array, destination: jax.sharding.Sharding | None) -
     kind = _kind_of_number(array.dtype)
     if kind is None:
         return array
-    if _is_explicit(array.sharding):
+    if destination is not None and _is_explicit(destination):
         # Inside of a compiled function JAX would ask for the sharding of each operation.
         if array.is_fully_addressable:
             zeros = jax.device_put(jnp.broadcast_to(jnp.asarray(kind(0)), array.shape), destination)
