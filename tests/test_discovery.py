@@ -4,6 +4,9 @@ import time
 
 import numpy as np
 import pytest
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
 
 from fifteen.experiments import (
     Experiment,
@@ -13,7 +16,7 @@ from fifteen.experiments import (
     UnsafePathError,
 )
 from fifteen.experiments._discovery import find_experiments, find_paths, summarize
-from fifteen.experiments.events import _last_step, _records
+from fifteen.experiments.events import _last_step, _records, read_scalars
 
 
 def touch(root, *names):
@@ -272,6 +275,33 @@ def test_last_step_over_several_files(tmp_path):
             experiment.log_hparams({"x": 1})
     assert len(list(tmp_path.glob("*tfevents*"))) == 3
     assert summarize(tmp_path).last_step == 70
+
+
+def test_last_step_is_the_same_whatever_the_times_of_the_files(tmp_path):
+    for step in (99, 70):
+        with Experiment(tmp_path, verbose=False) as experiment:
+            experiment.log(TensorboardLogData(scalars={"x": 1.0}), step)
+    paths = sorted(tmp_path.iterdir())
+    for now, path in enumerate(reversed(paths)):
+        os.utime(path, (now, now))
+    assert summarize(tmp_path).last_step == 70
+
+
+def test_last_step_where_only_the_first_event_names_the_plugin(tmp_path):
+    def event(step, plugin):
+        value = Summary.Value(
+            tag="x",
+            tensor=TensorProto(dtype="DT_FLOAT", float_val=[0.5]),
+            metadata=SummaryMetadata(plugin_data={"plugin_name": plugin}) if plugin else None,
+        )
+        return _records.frame(
+            Event(step=step, wall_time=1.0, summary=Summary(value=[value])).SerializeToString()
+        )
+
+    records = [event(0, "scalars"), *(event(step, "") for step in range(1, 300))]
+    (tmp_path / "events.out.tfevents.1.host").write_bytes(b"".join(records))
+    assert read_scalars(tmp_path)["x"].step[-1] == 299
+    assert summarize(tmp_path).last_step == 299
 
 
 def test_last_step_needs_the_end_of_a_long_file_only(tmp_path, monkeypatch):

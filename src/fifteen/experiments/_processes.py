@@ -26,6 +26,7 @@ from collections.abc import Callable, Generator
 from typing import Any, Protocol, TypeVar, cast
 
 from jax._src import distributed  # pyright: ignore[reportMissingTypeStubs] # no public way to it.
+from jax.errors import JaxRuntimeError
 
 from ._told_errors import agree, describe, is_agreed, revive
 
@@ -221,7 +222,7 @@ class Rounds:
         key = f"{self._directory(number)}all"
         try:
             client.key_value_set(key, json.dumps(dataclasses.astuple(summary)))
-        except Exception:
+        except JaxRuntimeError:
             # There is one already, or the service is gone, which this finds.
             return _Summary(*json.loads(_get(client, key, "process 0", "the result of a round")))
         return summary
@@ -233,7 +234,7 @@ class Rounds:
             Whether they raise in this round; it may be over.
         """
         client = cast(_Client, _state().client)
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(JaxRuntimeError):
             summary = _Summary([], {**describe(error), "process": index()})
             is_told = self._publish(number, summary).problem is not None
             # Process 0 may be waiting for it.
@@ -263,7 +264,7 @@ def _get(client: _Client, key: str, who: str, name: str) -> str:
         rest = min(end - time.monotonic(), _LONGEST_WAIT_SECONDS)
         try:
             return client.blocking_key_value_get(key, max(1, int(rest * 1000)))
-        except Exception as error:
+        except JaxRuntimeError as error:
             if "DEADLINE_EXCEEDED" in str(error) and time.monotonic() < end:
                 continue
             raise RuntimeError(

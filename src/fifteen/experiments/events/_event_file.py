@@ -1,6 +1,7 @@
 """EventFile: one event file, which no other process or writer shares."""
 
 import contextlib
+import errno
 import itertools
 import os
 import pathlib
@@ -46,7 +47,7 @@ class EventFile:
         head = _records.frame(_protobuf.event(now, 0, _protobuf.file_version()))
         try:
             if self._file.write(head) != len(head):
-                raise OSError("no space is left for the head of an event file")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         except OSError:
             # Without its head it is no event file, and another one is made the next time.
             self.close()

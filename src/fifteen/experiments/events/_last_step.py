@@ -23,7 +23,8 @@ def last_step(paths: list[pathlib.Path]) -> int | None:
         16 MiB of other events.
     """
     limit: int | None = None
-    for path in sorted(paths, reverse=True):
+    # The order of their names, in which they are read, whatever their times are after a copy.
+    for path in sorted(paths, key=lambda path: path.name, reverse=True):
         step, limit = _last_of_file(path, limit)
         if step is not None:
             return step
@@ -65,7 +66,12 @@ def _last_of_file(path: pathlib.Path, limit: int | None) -> tuple[int | None, in
             while True:
                 start = max(0, size - window)
                 file.seek(start)
-                step, lowest = _last_of_records(file.read(size - start), limit)
+                try:
+                    step, lowest = _last_of_records(file.read(size - start), limit, {})
+                except _UnclearError:
+                    file.seek(0)
+                    data = file.read(size)
+                    return _last_of_records(data, limit, _plugins_of(data))
                 if step is not None or start == 0 or window >= _LARGEST_WINDOW:
                     return step, lowest
                 window *= 8
@@ -73,19 +79,37 @@ def _last_of_file(path: pathlib.Path, limit: int | None) -> tuple[int | None, in
         return None, limit
 
 
-def _last_of_records(data: bytes, limit: int | None) -> tuple[int | None, int | None]:
+class _UnclearError(Exception):
+    """What a tensor is for was said before the bytes that were looked at."""
+
+
+def _last_of_records(
+    data: bytes, limit: int | None, plugins: dict[str, str]
+) -> tuple[int | None, int | None]:
     # The data may begin in the middle of a record, and its last one may be torn.
     frames = _reading_frames.find_frames(data, len(data))
     for start, end in _backwards(frames):
         try:
-            event = _parsing.parse_event(data[start:end])
+            event = _parsing.parse_event(data[start:end], plugins)
         except ValueError:
             continue
+        if event.is_unclear and not plugins:
+            raise _UnclearError
         if event.is_session_start:
             limit = _smaller(limit, event.step - 1)
         elif event.scalars or event.histograms:
             return _smaller(limit, event.step), limit
     return None, limit
+
+
+def _plugins_of(data: bytes) -> dict[str, str]:
+    """Return which of TensorBoard's plugins the tensors of each tag are for, in a whole file."""
+    plugins = {"": ""}
+    frames = _reading_frames.find_frames(data, len(data))
+    for start, end in zip(frames.starts.tolist(), frames.ends.tolist(), strict=True):
+        with contextlib.suppress(ValueError):
+            _parsing.parse_event(data[start:end], plugins)
+    return plugins
 
 
 def _backwards(frames: _reading_frames.Frames) -> Iterable[tuple[int, int]]:
