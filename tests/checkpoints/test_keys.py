@@ -185,7 +185,7 @@ def test_what_is_static_is_let_go_of(handle):
 
 def test_what_is_too_deep_to_be_read_from_here_is_no_damage(handle):
     tree = 1.0
-    for _ in range(280):
+    for _ in range(450):
         tree = {"a": tree}
     handle.save(tree)
     assert handle.restore(None) == tree
@@ -225,7 +225,21 @@ def test_a_dict_whose_keys_cannot_be_sorted_is_named(handle):
             call()
 
 
-@pytest.mark.parametrize("depth", [900, 3000])
+@pytest.mark.parametrize("depth", [450, 600, 850])
+def test_what_is_deep_is_restored_as_well_as_it_is_saved(handle, depth):
+    tree = 1.0
+    for level in range(depth):
+        tree = [tree] if level % 2 else {"a": tree}
+    try:
+        handle.save(tree)
+    except CheckpointError as error:
+        assert "nested too deeply" in str(error)  # noqa: PT017 - either may be, by the stack.
+    else:
+        assert handle.restore(tree) == tree
+        assert handle.restore(None) == tree
+
+
+@pytest.mark.parametrize("depth", [1200, 3000])
 def test_a_target_that_is_nested_too_deeply_is_refused(handle, depth):
     tree = 1.0
     for _ in range(depth):

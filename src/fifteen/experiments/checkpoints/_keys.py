@@ -260,14 +260,22 @@ def nest(described: Any, leaves: Sequence[Any]) -> Any:
     """
     used: list[int] = []
 
+    # In loops, since a comprehension would take a second call per level: what `structure` went down
+    # can then be gone down here.
     def put(described: Any) -> Any:
-        if isinstance(described, Mapping):
-            children = cast(Mapping[str, Any], described)
-            return {part: put(child) for part, child in children.items()}
-        if isinstance(described, list):
-            return [put(child) for child in cast(list[Any], described)]
+        name_of_part: Any = int if isinstance(described, str) else str
         if isinstance(described, str):
-            return {int(part): put(child) for part, child in json.loads(described).items()}
+            described = json.loads(described)
+        if isinstance(described, Mapping):
+            children: dict[Any, Any] = {}
+            for part, child in cast(Mapping[str, Any], described).items():
+                children[name_of_part(part)] = put(child)
+            return children
+        if isinstance(described, list):
+            items: list[Any] = []
+            for child in cast(list[Any], described):
+                items.append(put(child))  # noqa: PERF401
+            return items
         if described is None:
             return None
         used.append(described)
