@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from fifteen.experiments.metadata import _compose, _files
+from fifteen.experiments.metadata import _files
 
 ROUNDS = 31
 
@@ -53,12 +53,12 @@ globals().update({part.__name__: part for part in PARTS})
 
 def ours_write(value: Any) -> bytes:
     """Return a file's bytes, checked, without the disk."""
-    return _files.dump(value, "config")
+    return _files.dumps(value, "config")
 
 
 def ours_read(data: bytes, kind: Any) -> Any:
     """Return the value of a file's bytes."""
-    return _files.decode(_compose.compose(data, "config"), kind, "config")[0]
+    return _files.loads(data, kind, "config")[0]
 
 
 def peers() -> dict[str, tuple[Callable[[Any], Any], Callable[[Any, Any], Any]]]:
@@ -145,7 +145,7 @@ def main() -> None:
     table("read a nested config of 200 fields", times, base)
 
     numbers = {f"key_{i}": i for i in range(100_000)}
-    text = _files.dump(numbers, "numbers")
+    text = _files.dumps(numbers, "numbers")
     kind = dict[str, int]
     actions: dict[str, Callable[[], Any]] = {
         "ours": lambda: ours_read(text, kind),

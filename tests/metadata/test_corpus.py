@@ -9,9 +9,9 @@ import sys
 from typing import Any
 
 import pytest
+from strictly import same
 
 from fifteen.experiments import metadata
-from fifteen.experiments.metadata._same import same
 
 CORPUS = pathlib.Path(__file__).parent / "corpus"
 CASES: list[dict[str, Any]] = json.loads((CORPUS / "manifest.json").read_text())["cases"]

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
+from strictly import dump, load, same
 
 from fifteen.experiments._errors import MetadataError
-from fifteen.experiments.metadata import _compose, _files
-from fifteen.experiments.metadata._same import same
+from fifteen.experiments.metadata import _yaml
 
 
 class Color(enum.Enum):
@@ -31,10 +31,6 @@ class Point(NamedTuple):
 
 zone = datetime.timezone(datetime.timedelta(hours=2))
 PY = "!!python/"
-
-
-def read(text: str, kind: Any = Any) -> Any:
-    return _files.decode(_compose.compose(text.encode(), "x"), kind, "x")[0]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +58,7 @@ def read(text: str, kind: Any = Any) -> Any:
 def test_values_of_yaml_dump(value, kind, style):
     text = yaml.dump(value, default_flow_style=style)
     expected = yaml.unsafe_load(text)
-    result = read(text, kind)
+    result = load(text, kind)
     if isinstance(expected, np.ndarray) != isinstance(result, np.ndarray):
         assert np.array_equal(np.asarray(expected), np.asarray(result))
     else:
@@ -86,7 +82,7 @@ def test_values_of_yaml_dump(value, kind, style):
 def test_other_tags_of_pyyaml(text, expected):
     if "none" in text or "null" in text:
         text = text.replace(" ''", " ~")
-    assert same(read(text), expected)
+    assert same(load(text), expected)
 
 
 DTYPE = f"{PY}object/apply:numpy.dtype {{args: [f4, false, true], state: !!python/tuple [3, <]}}"
@@ -109,7 +105,7 @@ DTYPE = f"{PY}object/apply:numpy.dtype {{args: [f4, false, true], state: !!pytho
 )  # fmt: skip
 def test_damaged_and_unknown_tags_are_refused(text):
     with pytest.raises(MetadataError, match=r"^x:1:\d+: "):
-        read(PY + text)
+        load(PY + text)
 
 
 @pytest.mark.parametrize(
@@ -117,31 +113,32 @@ def test_damaged_and_unknown_tags_are_refused(text):
 )
 def test_damaged_collections_are_refused(text):
     with pytest.raises(MetadataError, match="expected"):
-        read(text)
+        load(text)
 
 
 def test_a_wide_array_is_not_cut_in_silence():
     text = yaml.dump(np.arange(3.0))
     with pytest.raises(MetadataError, match="which JAX would cut to float32"):
-        read(_files.dump({"a": np.arange(3.0)}, "x").decode().replace("!array", "!jax_array"))
+        load(dump({"a": np.arange(3.0)}).decode().replace("!array", "!jax_array"))
     with pytest.raises(MetadataError, match=r"expected jax\.Array"):
-        read(text, jnp.ndarray)
+        load(text, jnp.ndarray)
 
 
 def test_all_is_the_same_without_libyaml(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "yaml.cyaml", None)
-    monkeypatch.setattr(_compose, "_Composer", _compose._composer())
+    monkeypatch.setattr(_yaml, "_Loader", _yaml._loader())
+    monkeypatch.setattr(_yaml, "_Dumper", _yaml._dumper())
     value = {"a": [1, (2, "no")], "b": "x\ny\n", "c": {"d": None}}
-    assert same(read(_files.dump(value, "x").decode()), value)
+    assert same(load(dump(value).decode()), value)
     for text, message in (
         ("a: [1", "x:1:6: not valid YAML"),
         ("a: \x07", "x: not valid YAML: unacceptable character"),
         ("[" * 101 + "]" * 101, "x: more than 100 levels"),
-        ("&a [*a]", "x:1:1: a value that holds itself"),
+        ("&a [*a]", "x:1:1: a value that contains itself"),
         ("1\n---\n2\n", "x:2:1: not valid YAML: but found another document"),
     ):
         with pytest.raises(MetadataError) as caught:
-            read(text)
+            load(text)
         assert str(caught.value).startswith(message), text
 
 
@@ -159,4 +156,4 @@ def test_all_is_the_same_without_libyaml(monkeypatch, tmp_path):
 )  # fmt: skip
 def test_what_is_not_of_its_type_is_refused_with_its_place(text, kind):
     with pytest.raises(MetadataError, match=r"^x:1:\d+: "):
-        read(text, kind)
+        load(text, kind)

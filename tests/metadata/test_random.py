@@ -12,10 +12,9 @@ from typing import Any
 import hypothesis
 import hypothesis.strategies as st
 import pytest
+from strictly import dump, load, same, there_and_back
 
 from fifteen.experiments._errors import MetadataError
-from fifteen.experiments.metadata import _compose, _files
-from fifteen.experiments.metadata._same import same
 
 
 class Color(enum.Enum):
@@ -161,11 +160,6 @@ def anything(depth: int) -> st.SearchStrategy[Any]:
     return st.one_of(leaf, st.lists(inner, max_size=3), st.lists(inner, max_size=3).map(tuple), st.dictionaries(keys, inner, max_size=3), st.frozensets(keys, max_size=3))  # fmt: skip
 
 
-def there_and_back(value: Any, kind: Any) -> Any:
-    document = _compose.compose(_files.dump(value, "x"), "x")
-    return _files.decode(document, kind, "x")[0]
-
-
 def check(data: st.DataObject, holder: bool) -> None:
     kind, values = data.draw(_types(2))
     value = data.draw(values)
@@ -223,13 +217,13 @@ def test_three_thousand_random_types(data):
 )
 def test_random_bytes_are_read_or_refused(data, kind):
     with contextlib.suppress(MetadataError):
-        _files.decode(_compose.compose(data, "x"), kind, "x")
+        load(data, kind)
 
 
 @hypothesis.given(st.data())
 def test_a_changed_byte_is_read_or_refused(data):
     kind, values = data.draw(_types(2))
-    text = bytearray(_files.dump(data.draw(values), "x"))
+    text = bytearray(dump(data.draw(values)))
     text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(MetadataError):
-        _files.decode(_compose.compose(bytes(text), "x"), kind, "x")
+        load(bytes(text), kind)

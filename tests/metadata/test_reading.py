@@ -79,7 +79,7 @@ def test_what_is_declared_decides(tmp_path, text, kind, expected):
         ('"3"', int, "config.yaml:1:1: expected int, got str '3'"),
         ("3.0", int, "config.yaml:1:1: expected int, got float 3.0"),
         ("true", int, "config.yaml:1:1: expected int, got bool true"),
-        ("", int, "config.yaml: the file holds nothing; it is empty or torn"),
+        ("", int, "config.yaml: the file is empty, or torn"),
         ("~", int, "config.yaml:1:1: expected int, got null"),
         ("017", int, "config.yaml:1:1: expected int, got 017, which is octal to some readers of YAML and decimal to others; leave out the leading zero, or write 0o"),
         ("wide", float, "config.yaml:1:1: expected float, got str 'wide'"),
@@ -139,7 +139,11 @@ def test_a_union_says_why_each_alternative_does_not_fit(tmp_path):
         height: int
 
     message = errors(tmp_path, "width: x", Layer | Other)
-    assert message.startswith("config.yaml:1:1: expected Layer | Other, and it is none (as Layer: ")
+    assert (
+        message.splitlines()[0] == "config.yaml:1:1: expected Layer | Other, and it is none of them"
+    )
+    assert "config.yaml:1:8: width: as Layer: expected int, got str 'x'" in message.splitlines()
+    assert "config.yaml:1:1: as Other: Other has no field 'width'" in message
 
 
 def test_what_fits_two_classes_alike_is_not_guessed(tmp_path):
@@ -231,9 +235,7 @@ def test_a_missing_file_names_those_that_are_there(tmp_path):
 
 
 def test_a_type_by_its_name_is_refused(tmp_path):
-    assert errors(tmp_path, "3", "int") == (
-        "'int' stands for a type by its name; give the type itself"
-    )
+    assert errors(tmp_path, "3", "int") == ("'int' is the name of a type; give the type itself")
 
 
 AUTO = float | Literal["auto"]
@@ -269,16 +271,15 @@ def test_a_str_that_pyyaml_left_without_quotes_stays_one(tmp_path, writer):
     assert read(tmp_path, f"# {writer} YAML.\n1e-3\n", float | None) == 1e-3
 
 
-@pytest.mark.parametrize("kind", [AUTO, Literal["auto"] | float])
-def test_an_error_of_a_union_names_all_of_it(tmp_path, kind):
-    name = "float | Literal['auto']" if kind is AUTO else "Literal['auto'] | float"
-    message = f"config.yaml:1:1: expected {name}, got str 'aut'; did you mean 'auto'?"
-    assert errors(tmp_path, "aut", kind) == message
+def test_an_error_of_a_union_names_all_of_it(tmp_path):
+    assert errors(tmp_path, "aut", AUTO) == (
+        "config.yaml:1:1: expected float | Literal['auto'], got str 'aut'; did you mean 'auto'?"
+    )
 
 
 @pytest.mark.parametrize("text", ["null", "~", ""])
 def test_null_is_no_path_and_no_date(tmp_path, text):
     for kind in (pathlib.Path, pathlib.PurePath, pathlib.PureWindowsPath, complex):
         message = errors(tmp_path, f"a: {text}", dict[str, kind])
-        assert "got null; quote it if the text is meant" in message
+        assert "got null" in message
     assert read(tmp_path, f"a: {text}", dict[str, pathlib.Path | None]) == {"a": None}

@@ -33,11 +33,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
+from strictly import same, there_and_back
 
 from fifteen.experiments import metadata
 from fifteen.experiments._errors import MetadataError
-from fifteen.experiments.metadata import _compose, _files
-from fifteen.experiments.metadata._same import same
 
 T = TypeVar("T")
 B = TypeVar("B", bound="Optimizer")
@@ -279,14 +278,6 @@ CASES: list[tuple[Any, Any]] = [
 ]  # fmt: skip
 
 
-def there_and_back(value: Any, kind: Any) -> Any:
-    """Write and read without the disk, whose fsync takes most of the time."""
-    document = _compose.compose(_files.dump(value, "x"), "x")
-    result, reading = _files.decode(document, kind, "x")
-    assert not reading.unknown
-    return result
-
-
 @pytest.mark.parametrize(("value", "kind"), CASES, ids=map(str, range(len(CASES))))
 def test_what_is_written_is_read(value, kind):
     result = there_and_back(value, kind)
@@ -369,16 +360,34 @@ def make_local():
     return Shown
 
 
-def test_classes_of_a_function_that_has_returned(tmp_path):
-    shown = make_local()
-    metadata.write(tmp_path, "x", shown())
-    assert metadata.read(tmp_path, "x", shown) == shown()
+def test_classes_of_a_function_that_has_returned_are_refused(tmp_path):
+    with pytest.raises(MetadataError, match=r"'Hidden' is not defined.* top of the module"):
+        metadata.write(tmp_path, "x", make_local()())
+
+
+def test_a_local_of_a_caller_is_not_taken_for_one_of_the_defining_function(tmp_path):
+    Hidden = int  # noqa: F841  # what must not be found
+    with pytest.raises(MetadataError, match="'Hidden' is not defined"):
+        metadata.write(tmp_path, "x", make_local()())
+
+
+def make_flat(name="Flat"):
+    return dataclasses.make_dataclass(name, [("width", int, 3)], bases=(Optimizer,), frozen=True)
 
 
 def test_a_class_defined_twice_as_in_a_notebook(tmp_path):
-    first, second = make_local(), make_local()
+    first, second = make_flat(), make_flat()
     metadata.write(tmp_path, "x", first())
     assert type(metadata.read(tmp_path, "x", second)) is second
+    path = metadata.write(tmp_path, "x", [second()])
+    assert "!dataclass:Flat\n" in path.read_text()
+    assert type(metadata.read(tmp_path, "x", list[Optimizer])[0]) is second
+
+
+def test_a_class_of_a_script_is_found_where_it_is_imported(tmp_path):
+    path = metadata.write(tmp_path, "x", [Adam()])
+    path.write_text(path.read_text().replace(":Adam", ":__main__.Adam"))
+    assert metadata.read(tmp_path, "x", list[Optimizer]) == [Adam()]
 
 
 def test_an_annotation_that_cannot_be_resolved_is_named(tmp_path):
@@ -428,15 +437,11 @@ def test_a_file_is_readable(tmp_path):
     assert path.read_text().endswith("w: [1, 2, 3]\nx: 3\n...\n")
 
 
-def test_two_classes_of_one_name_in_one_object(tmp_path):
+def test_two_classes_of_one_name_in_one_object_are_refused(tmp_path):
     other = dataclasses.make_dataclass("Optimizer", [("learning_rate", float)])
     other.__module__ = "somewhere.else_"
-    value = {"a": Optimizer(), "b": other(0.5)}
-    path = metadata.write(tmp_path, "x", value)
-    assert "b: !dataclass:somewhere.else_.Optimizer\n" in path.read_text()
-    for kind in (Optimizer | other, other | Optimizer):
-        result = metadata.read(tmp_path, "x", dict[str, kind])
-        assert same(result, value)
+    with pytest.raises(MetadataError, match="b: another class is named Optimizer too"):
+        metadata.write(tmp_path, "x", {"a": Optimizer(), "b": other(0.5)})
 
 
 def test_two_classes_of_one_name_in_a_union_are_told_apart(tmp_path):

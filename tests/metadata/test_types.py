@@ -13,11 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from strictly import dump, load, same, there_and_back
 
 from fifteen.experiments import metadata
 from fifteen.experiments._errors import MetadataError, UnsafePathError
-from fifteen.experiments.metadata import _compose, _files
-from fifteen.experiments.metadata._same import same
 
 
 class Schedule(abc.ABC):
@@ -50,14 +49,6 @@ class Config:
     schedule: Schedule = dataclasses.field(default_factory=Constant)
 
 
-def there_and_back(value: Any, kind: Any) -> Any:
-    return _files.decode(_compose.compose(_files.dump(value, "x"), "x"), kind, "x")[0]
-
-
-def read(text: str, kind: Any) -> Any:
-    return _files.decode(_compose.compose(text.encode(), "x"), kind, "x")[0]
-
-
 def test_a_field_declared_as_an_abstract_base():
     assert there_and_back(Config(Linear(0.5)), Config) == Config(Linear(0.5))
     assert there_and_back([Linear(), Constant()], list[Schedule]) == [Linear(), Constant()]
@@ -65,9 +56,9 @@ def test_a_field_declared_as_an_abstract_base():
     with pytest.raises(
         MetadataError, match=r"x:1:11: schedule: expected Schedule; say which with a tag"
     ):
-        read("schedule: {start: 1}", Config)
+        load("schedule: {start: 1}", Config)
     with pytest.raises(MetadataError, match=r"got the class 'Linea'; did you mean 'Linear'\?"):
-        read("schedule: !dataclass:Linea {}", Config)
+        load("schedule: !dataclass:Linea {}", Config)
 
 
 KINDS: list[Any] = [
@@ -92,13 +83,13 @@ def test_a_value_off_its_type_comes_back(kind):
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_a_tag_of_another_type_is_refused(kind):
     with pytest.raises(MetadataError, match=r"^x:1:\d+: "):
-        read("!dataclass:Nothing {a: 1}", kind)
+        load("!dataclass:Nothing {a: 1}", kind)
 
 
 @jax.jit
 def write_inside_jit(x):
     with pytest.raises(MetadataError, match="a value inside jit, which has no number yet"):
-        _files.dump({"loss": x}, "x")
+        dump({"loss": x})
     return x
 
 
@@ -107,14 +98,14 @@ def test_arrays_without_values_are_refused():
     gone = jnp.ones(3)
     gone.delete()
     with pytest.raises(MetadataError, match="an array that has been deleted or donated"):
-        _files.dump({"w": gone}, "x")
+        dump({"w": gone})
 
 
 def test_a_class_that_lost_a_field_is_refused():
     config = Config()
     del config.schedule
     with pytest.raises(MetadataError, match=r"a field has no value: .*schedule"):
-        _files.dump(config, "x")
+        dump(config)
 
 
 @dataclasses.dataclass
@@ -214,7 +205,7 @@ def test_keys_made_to_collide_are_refused(tmp_path, line):
     # Multiples of this prime have the hash 0, whatever the seed of the process.
     keys = (index * (2**61 - 1) for index in range(40_000))
     (tmp_path / "x.yaml").write_text("".join(line.format(key) for key in keys))
-    with pytest.raises(MetadataError, match="more than 100 keys of one hash"):
+    with pytest.raises(MetadataError, match="more than 100 keys with the same hash"):
         metadata.read(tmp_path, "x", set[int] if line[0] == "-" else dict[int, int])
 
 
@@ -224,7 +215,7 @@ def test_keys_made_to_collide_in_an_old_file_are_refused(tmp_path, name):
     first, rest = item, item.replace("- - ", "  - ", 1)
     lines = [(rest if i else first).format(i * (2**61 - 1)) for i in range(30_000)]
     (tmp_path / "x.yaml").write_text(f"!!python/object/apply:{name}\n" + "".join(lines))
-    with pytest.raises(MetadataError, match="more than 100 keys of one hash"):
+    with pytest.raises(MetadataError, match="more than 100 keys with the same hash"):
         metadata.read(tmp_path, "x", Any)
 
 

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import ruamel.yaml
 import yaml
+from strictly import dump
 
 from fifteen.experiments import metadata
 from fifteen.experiments._errors import MetadataError, UnsafePathError
-from fifteen.experiments.metadata import _files
 
 
 class Color(enum.Enum):
@@ -120,7 +120,7 @@ def test_an_object_that_its_class_would_change_is_refused(tmp_path):
 def test_a_value_that_holds_itself_is_refused(tmp_path):
     value: list[Any] = []
     value.append(value)
-    with pytest.raises(MetadataError, match="it holds itself, or is nested too deep"):
+    with pytest.raises(MetadataError, match="it contains itself, or is nested too deep"):
         metadata.write(tmp_path, "x", value)
     deep: Any = 1
     for _ in range(150):
@@ -182,7 +182,7 @@ def test_what_is_no_file_is_not_read(tmp_path):
     os.mkfifo(tmp_path / "x.yaml")
     (tmp_path / "y.yaml").mkdir()
     for name in ("x", "y"):
-        with pytest.raises(MetadataError, match="not a file"):
+        with pytest.raises(MetadataError, match="not a regular file"):
             metadata.read(tmp_path, name, int)
 
 
@@ -197,7 +197,7 @@ def test_other_readers_take_strings_for_strings(version):
         "flow": [TEXTS[:3]],
         "long": ["a\nb: 1\n", " x ", "#", "'", ""],
     }
-    text = _files.dump(value, "x").decode()
+    text = dump(value).decode()
     assert yaml.safe_load(text) == value
     for kind in ("safe", "rt"):
         reader = ruamel.yaml.YAML(typ=kind, pure=True)
@@ -221,7 +221,7 @@ def test_other_readers_take_numbers_for_numbers():
         None,
         datetime.date(2026, 1, 31),
     ]
-    text = _files.dump(value, "x").decode()
+    text = dump(value).decode()
     for result in (yaml.safe_load(text), ruamel.yaml.YAML(typ="safe", pure=True).load(text)):
         assert [repr(x) for x in result] == [repr(x) for x in value]
 

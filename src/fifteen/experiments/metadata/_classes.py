@@ -1,347 +1,289 @@
-"""The codec of classes with fields: dataclasses, attrs classes, NamedTuples, TypedDicts."""
+"""The schemas of classes with fields, and of classes of which nothing is known."""
 
-import operator
-from collections.abc import Callable
 from typing import Any
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from ._codec import (
-    Codec,
-    Writing,
-    codec_of,
-    read_tagged,
-    refuse_type,
+from ._collections import MERGE_REFUSED
+from ._fields import UNSET, Fields, fields_of, full_name, kind_of_class, subclasses
+from ._problems import Problem, did_you_mean, each, expected
+from ._scalars import shorten
+from ._schema import (
+    YAML,
+    Context,
+    Declared,
+    Schema,
+    Schemas,
+    class_tag,
+    load_untagged,
+    tagged,
     type_name,
-    undeclared,
-    without_tag,
 )
-from ._containers import MERGE_REFUSED
-from ._problems import Reading, Refusal, did_you_mean
-from ._scalars import quote, shorten
-from ._tree import Mapping, Tree
-from ._types import Field, Form, form_kind, form_of, subclasses
+from ._yaml import mapping, pyyaml_mapping, quoted
 
-_PREFIX = "tag:yaml.org,2002:python/object"
+_OBJECT = f"{YAML}python/object"
 
 
-def make_class(expression: Any, origin: Any, arguments: tuple[Any, ...]) -> Codec | None:
-    """Make the codec of a class with fields, or of a base of such classes."""
-    kind = form_kind(origin)
-    if kind == "typeddict":
-        return _ClassCodec(form_of(expression), type_name(expression)).typed_dict()
-    if kind:
-        return _ClassCodec(form_of(expression), type_name(expression)).codec()
-    return None
+def make_class(schemas: Schemas, declared: Declared) -> Schema | None:
+    """Make the schema of a class with fields, or of a base of such classes."""
+    expression, origin = declared.expression, declared.origin
+    if not kind_of_class(origin):
+        return None
+    return _ClassSchema(schemas, fields_of(expression), type_name(expression)).schema()
 
 
-def class_tag(cls: Any, candidates: list[type]) -> str:
-    """Return the tag of a class, with its module where another candidate has the same name."""
-    prefix = "!namedtuple:" if form_kind(cls) == "namedtuple" else "!dataclass:"
-    if sum(c.__name__ == cls.__name__ for c in candidates) > 1:
-        return prefix + _full_name(cls)
-    return prefix + cls.__name__
+def family(cls: Any) -> list[type]:
+    """Return a class and all that inherit from it, if they have fields."""
+    return [c for c in (cls, *subclasses(cls)) if kind_of_class(c)] if cls else []
 
 
-def _full_name(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}".replace("<locals>.", "")
+def class_named(node: Node, candidates: list[type]) -> type | None:
+    """Return the candidate that a tag names: ours, PyYAML's, or that of dcargs and tyro.
 
-
-def class_named(tag: str, candidates: list[type]) -> type | None:
-    """Return the candidate that a tag names: ours, PyYAML's, or that of dcargs and tyro."""
-    for prefix in ("!dataclass:", "!namedtuple:"):
-        if tag.startswith(prefix):
-            name = tag.removeprefix(prefix)
-            return next((c for c in candidates if name in (c.__name__, _full_name(c))), None)
-    if tag.startswith(_PREFIX):
-        name = tag.rpartition(":")[2]
-        short = name.rpartition(".")[2]
-        exact = [c for c in candidates if _full_name(c) == name]
-        return next(iter(exact + [c for c in candidates if c.__name__ == short]), None)
-    return None
-
-
-def namesakes(tag: str, candidates: list[type]) -> list[str]:
-    """Return the full names of the candidates that a tag without a module may mean."""
-    name = tag.rpartition(":")[2]
-    return sorted({_full_name(c) for c in candidates if c.__name__ == name})
-
-
-def ambiguous(node: Node, others: list[str], reading: Reading) -> None:
-    """Record that a tag names several classes."""
+    Raises:
+        Problem: it names several of them.
+    """
     prefix, _, name = node.tag.rpartition(":")
-    reading.error(
-        node,
-        f"{len(others)} classes are named {name!r}; say which, as "
-        f"{' or '.join(f'{prefix}:{other}' for other in others)}",
-    )
+    if prefix not in ("!dataclass", "!namedtuple") and not node.tag.startswith(_OBJECT):
+        return None
+    named = [c for c in candidates if full_name(c) == name]
+    # What was a script's own class may be imported today.
+    short = name.removeprefix("__main__.") if prefix[0] == "!" else name.rpartition(".")[2]
+    named = named or [c for c in candidates if c.__name__ == short]
+    names = {full_name(c) for c in named}
+    if len(names) > 1:
+        ways = " or ".join(f"{prefix}:{n}" for n in sorted(names))
+        raise Problem(f"{len(names)} classes are named {name!r}; say which, as {ways}", node)
+    return named[0] if named else None
 
 
-def may_be(codec: Codec, tag: str) -> bool:
-    """Tell whether a tag names what a type takes for one of its own."""
-    return any(
-        tag in member.tags or (member.base and class_named(tag, family(member.base)))
-        for member in (codec.members or (codec,))
-    )
+def load_class(node: Node, context: Context, candidates: list[type], own: Schema | None) -> Any:
+    """Load a node whose tag may name one of some classes; NotImplemented if it names none."""
+    cls = class_named(node, candidates)
+    if cls is None:
+        name = node.tag.rpartition(":")[2]
+        is_object = node.tag.startswith((f"{_OBJECT}:", f"{_OBJECT}/new:"))
+        is_known = node.tag in context.schemas.tags or name == "uuid.UUID"
+        if not node.tag.startswith(("!dataclass:", "!namedtuple:")) and (is_known or not is_object):
+            return NotImplemented
+        names = [c.__name__ for c in candidates]
+        raise Problem(
+            f"expected {' or '.join(names[:10])}, got the class {shorten(repr(name))}"
+            f"{did_you_mean(name.rpartition('.')[2], names)}; a class must be imported before it "
+            "is read; if it has another name today, write that in the tag: !dataclass:NAME",
+            node,
+        )
+    schema = own if own and own.classes()[0] is cls else context.schemas.of(cls)
+    if node.tag.startswith(_OBJECT):
+        node = _untangle(node, cls)
+    return schema.loader(node, context)
 
 
-def family(cls: type) -> list[type]:
-    """Return a class and all that inherit from it, as far as they have fields."""
-    return [c for c in (cls, *subclasses(cls)) if form_kind(c)]
+def _untangle(node: Node, cls: type) -> Node:
+    """Return the mapping of fields in a node as PyYAML writes an object."""
+    if type(node) is SequenceNode and kind_of_class(cls) == "namedtuple":
+        keys = [ScalarNode("", f.name, n.start_mark, n.end_mark)
+                for f, n in zip(fields_of(cls).all, node.value, strict=False)]  # fmt: skip
+        pairs = list(zip(keys, node.value, strict=False))
+        return MappingNode("", pairs, node.start_mark, node.end_mark)
+    return pyyaml_mapping(node)
 
 
-def decode_subclass(base: type, node: Node, reading: Reading) -> Any:
-    """Read a node whose tag may name a class of a family; NotImplemented if it names none."""
-    candidates = family(base)
-    cls = class_named(node.tag, candidates)
-    others = namesakes(node.tag, candidates)
-    if cls is not base and len(others) > 1:
-        return ambiguous(node, others, reading)
-    if cls is not None:
-        return decode_as(codec_of(cls), cls, node, reading)
-    if not node.tag.startswith(("!dataclass:", "!namedtuple:")):
-        return NotImplemented
-    names = [c.__name__ for c in candidates]
-    name = node.tag.partition(":")[2]
-    return reading.error(
-        node,
-        f"expected {' or '.join(names[:10])}, got the class {shorten(repr(name))}"
-        f"{did_you_mean(name, names)}; a class must be imported before it is read",
-    )
+class _ClassSchema:
+    """The schema of a class with fields, and what is computed once for it."""
 
-
-def decode_as(codec: Codec, cls: type, node: Node, reading: Reading) -> Any:
-    """Read a node as a class that its tag names, in the way that the tag calls for."""
-    if not node.tag.startswith(_PREFIX):
-        return without_tag(node, reading, codec.decode)
-    if type(node) is SequenceNode and form_kind(cls) == "namedtuple":
-        # PyYAML wrote a NamedTuple as the arguments of its class.
-        fields = form_of(cls).fields
-        pairs = [
-            (ScalarNode("", f.name, item.start_mark, item.end_mark), item)
-            for f, item in zip(fields, node.value, strict=False)
-        ]
-        return codec.decode(MappingNode("", pairs, node.start_mark, node.end_mark), reading)
-    if type(node) is MappingNode and node.tag.startswith(_PREFIX + "/new:"):
-        state = [v for k, v in node.value if k.value == "state"]
-        return codec.read(state[0], reading) if state else reading.expected(node, codec.name)
-    return without_tag(node, reading, codec.decode)
-
-
-class _ClassCodec:
-    """What is known beforehand of a class with fields."""
-
-    def __init__(self, form: Form, name: str) -> None:
-        self.form = form
+    def __init__(self, schemas: Schemas, fields: Fields, name: str) -> None:
+        self.fields = fields
+        self.cls: Any = fields.cls
         self.name = name
-        self.codecs = {field.name: codec_of(field.type, form.cls) for field in form.fields}
-        self.fields = {field.name: field for field in form.fields}
-        self.keys: dict[str, tuple[str, Codec]] = {}
-        for field in form.fields:
-            for alias in field.aliases:
-                self.keys[alias] = (field.name, self.codecs[field.name])
-        for field in form.fields:
-            self.keys[field.name] = (field.name, self.codecs[field.name])
+        self.names = [field.name for field in fields.all]
+        self.styles = {name: quoted(name).style for name in self.names}
+        self.schemas = {f.name: schemas.of(f.type, fields.cls) for f in fields.all}
+        self.by_key = {alias: f.name for f in fields.all for alias in f.aliases}
+        self.by_key.update({name: name for name in self.names})
 
-    def codec(self) -> Codec:
-        """Return the codec of a class whose objects have attributes."""
-        cls = self.form.cls
-
-        def encode(value: Any, writing: Writing) -> Tree:
-            if type(value) is cls:
-                return Mapping(encode_fields(value, writing))
-            if isinstance(value, cls) and form_kind(type(value)):
-                return _encode_subclass(value, cls, writing)
-            return undeclared.encode_off_type(value, writing, codec)
-
-        def tagged(value: Any, writing: Writing) -> Tree:
-            if type(value) is not cls:
-                return _encode_subclass(value, cls, writing)
-            tag = class_tag(cls, family(cls))
-            writing.classes[tag] = cls
-            return Mapping(encode_fields(value, writing), tag)
-
-        def special(node: Node, reading: Reading) -> Any:
-            # The class itself is read with its parameters, which its tag does not name.
-            if class_named(node.tag, family(cls)) is cls:
-                return decode_as(codec, cls, node, reading)
-            return decode_subclass(cls, node, reading)
-
-        encode_fields = self._field_encoder()
-        codec = Codec(
+    def schema(self) -> Schema:
+        cls, is_dict = self.cls, self.fields.kind == "typeddict"
+        tags = [f"!dataclass:{cls.__name__}", "!dict"] if is_dict else []
+        schema = Schema(
             name=self.name,
-            kinds=frozenset(["map"]),
-            accepts=lambda value: isinstance(value, cls),
-            encode=encode,
-            decode=self.decode,
-            special=special,
-            tagged=tagged,
-            base=cls,
+            ranks={"map": 1},
+            accept=self.accept_dict if is_dict else lambda v: v if isinstance(v, cls) else UNSET,
+            dumper=self.dump,
+            loader=self.load,
+            tag="!dict" if is_dict else "",
+            tags=frozenset(tags),
+            load_tagged=None if is_dict else lambda n, c: load_class(n, c, family(cls), schema),
+            classes=list if is_dict else lambda: family(cls),
         )
-        return codec
+        return schema
 
-    def typed_dict(self) -> Codec:
-        """Return the codec of a TypedDict, whose objects are dicts."""
-        required = {field.name for field in self.form.fields if field.required}
-        encoders = {name: codec.encode for name, codec in self.codecs.items()}
+    def accept_dict(self, value: Any) -> Any:
+        if type(value) is not dict or not value.keys() <= self.schemas.keys():
+            return UNSET
+        lacks = any(f.required and f.name not in value for f in self.fields.all)
+        return UNSET if lacks else value
 
-        def accepts(value: Any) -> bool:
-            return (
-                type(value) is dict and value.keys() >= required and value.keys() <= encoders.keys()
-            )
-
-        def encode(value: Any, writing: Writing) -> Tree:
-            if not accepts(value):
-                return undeclared.encode_off_type(value, writing, codec)
-            pairs: list[tuple[Tree, Tree]] = []
-            refused: Refusal | None = None
-            for name, part in value.items():
-                try:
-                    pairs.append((quote(name), encoders[name](part, writing)))
-                except Refusal as refusal:
-                    refused = refusal.under(f".{name}", refused)
-            if refused:
-                raise refused
-            return Mapping(pairs)
-
-        codec = Codec(
-            name=self.name,
-            kinds=frozenset(["map"]),
-            tags=frozenset([f"!dataclass:{self.form.cls.__name__}", "!dict"]),
-            accepts=accepts,
-            encode=encode,
-            decode=self.decode,
-            tagged=lambda value, writing: undeclared.encode(value, writing),
-        )
-        return codec
-
-    def _field_encoder(self) -> Callable[[Any, Writing], list[tuple[Tree, Tree]]]:
-        names = [field.name for field in self.form.fields]
-        keys = [quote(name) for name in names]
-        if len(names) == 1:
-            first = operator.attrgetter(names[0])
-            getter: Callable[[Any], Any] = lambda value: (first(value),)  # noqa: E731  # a pair of the next
+    def dump(self, value: Any, context: Context) -> Node:
+        if self.fields.kind == "typeddict":
+            names, parts = list(value), list(value.values())
+        elif type(value) is not self.cls:
+            return _dump_subclass(value, self.cls, context)
         else:
-            getter = operator.attrgetter(*names) if names else lambda value: ()
-        codecs = [self.codecs[name] for name in names]
-
-        def encode_fields(value: Any, writing: Writing) -> list[tuple[Tree, Tree]]:
+            names = self.names
             try:
-                parts = getter(value)
+                parts = [getattr(value, name) for name in names]
             except AttributeError as error:
-                raise Refusal.because(f"a field has no value: {error}") from None
-            pairs: list[tuple[Tree, Tree]] = []
-            refused: Refusal | None = None
-            for name, key, codec, part in zip(names, keys, codecs, parts, strict=True):
-                try:
-                    pairs.append((key, codec.encode(part, writing)))
-                except Refusal as refusal:
-                    refused = refusal.under(f".{name}", refused)
-            if refused:
-                raise refused
-            return pairs
+                raise Problem(f"a field has no value: {error}") from None
+            if getattr(value, "model_extra", None) and self.fields.kind == "pydantic":
+                raise Problem(f"values that are no fields: {_some(list(value.model_extra))}")
+        dumps = [self.schemas[name].dump for name in names]
+        nodes = each(zip(names, dumps, parts, strict=True), context)
+        keys = (ScalarNode("", name, style=self.styles[name]) for name in names)
+        return mapping(zip(keys, nodes, strict=True))
 
-        return encode_fields
-
-    def decode(self, node: Node, reading: Reading) -> Any:
-        """Read the fields of a mapping, and make the object that has them."""
+    def load(self, node: Node, context: Context) -> Any:
         if type(node) is not MappingNode:
-            return reading.expected(node, self.name, f", a mapping of {_some(list(self.fields))}")
-        errors = len(reading.errors)
-        values: dict[str, Any] = {}
-        unknown: list[ScalarNode] = []
-        keys = self.keys
-        for key_node, value_node in node.value:
-            known = keys.get(key_node.value) if type(key_node) is ScalarNode else None
-            if known is None:
-                unknown.append(key_node)
-                continue
-            name, codec = known
-            if name in values:
-                reading.error(key_node, f"the field {name!r} is there twice")
-            if not value_node.tag:
-                values[name] = codec.decode(value_node, reading)
+            expected(self.name, node, f", a mapping of {_some(self.names)}")
+        known: dict[str, Node] = {}
+        problem: Problem | None = None
+        unknown: list[Node] = []
+        for key, value in node.value:
+            name = self.by_key.get(key.value) if type(key) is ScalarNode else None
+            if name is None:
+                unknown.append(key)
+            elif name in known:
+                problem = Problem(f"the field {name!r} is there twice", key).under(None, problem)
             else:
-                values[name] = read_tagged(codec, value_node, reading)
-        if unknown or len(values) != len(self.fields):
-            self._complete(node, values, unknown, reading)
-        if len(reading.errors) > errors:
-            return None
+                known[name] = value
+        if unknown or len(known) < len(self.names):
+            problem = self.check_keys(node, known, unknown, context, problem)
         try:
-            return self._construct(values)
+            loads = [self.schemas[name].load for name in known]
+            values = each(zip(known, loads, known.values(), strict=True), context)
+        except Problem as found:
+            raise found.under(None, problem) from None
+        if problem:
+            raise problem
+        try:
+            return self.make(dict(zip(known, values, strict=True)))
         except Exception as error:
-            return reading.error(
-                node, f"{self.name} does not take these values: {type(error).__name__}: {error}"
-            )
+            text = " ".join(str(error).split())
+            reason = f"{self.name} does not take these values: {type(error).__name__}: {text}"
+            raise Problem(reason, node) from error
 
-    def _complete(
-        self, node: Node, values: dict[str, Any], unknown: list[ScalarNode], reading: Reading
-    ) -> None:
-        """Say what is wrong with the keys of a mapping."""
-        missing = [
-            f for f in self.form.fields if f.name not in values and f.argument and f.required
-        ]
-        names = list(self.fields)
-        gap = f"{_some([f.name for f in missing])} {'is' if len(missing) == 1 else 'are'} missing"
+    def check_keys(
+        self,
+        node: Node,
+        known: dict[str, Node],
+        unknown: list[Node],
+        context: Context,
+        problem: Problem | None,
+    ) -> Problem | None:
+        """Return what is wrong with the keys of a mapping, and note what is only suspicious."""
+        missing = [f for f in self.fields.all if f.name not in known and f.argument and f.required]
+        lacking = [f.name for f in missing]
         for key in unknown:
-            if type(key) is ScalarNode and key.value == "<<" and not key.style:
-                reading.error(key, MERGE_REFUSED)
+            is_text = type(key) is ScalarNode
+            if is_text and key.value == "<<" and not key.style:
+                problem = Problem(MERGE_REFUSED, key).under(None, problem)
                 continue
-            text = str(key.value) if type(key) is ScalarNode else "that is no text"
-            hint = did_you_mean(text, [f.name for f in missing] or names)
+            text = str(key.value) if is_text else "that is no text"
+            hint = did_you_mean(text, lacking or self.names)
             what = f"{self.name} has no field {shorten(repr(text))}"
-            if missing:
-                reading.error(
-                    key,
-                    f"{what}, and {gap}{hint} (if it was renamed, declare "
-                    'field(metadata={"aliases": (...)}); if it is gone, delete the line)',
-                )
-            else:
-                reading.unknown.append((key, f"{what}, which is ignored{hint}"))
-        if unknown:
-            return
-        for field in missing:
+            if not missing:
+                context.warnings.append(("", key, f"{what}, which is ignored{hint}"))
+                continue
+            gap = f"{_some(lacking)} {'is' if len(missing) == 1 else 'are'} missing"
+            reason = (
+                f"{what}, and {gap}{hint} (if it was renamed, declare "
+                'field(metadata={"aliases": (...)}); if it is gone, delete the line)'
+            )
+            problem = Problem(reason, key).under(None, problem)
+        for field in missing if not unknown else ():
             if not field.has_default:
-                reading.error(
-                    node, f"{self.name} needs {field.name!r}, which has no default and is missing"
-                )
+                reason = f"{self.name} needs {field.name!r}, which has no default and is missing"
+                problem = Problem(reason, node).under(None, problem)
+        return problem
 
-    def _construct(self, values: dict[str, Any]) -> Any:
-        form = self.form
-        if form.kind == "typeddict":
+    def make(self, values: dict[str, Any]) -> Any:
+        if self.fields.kind == "typeddict":
             return values
-        if form.init and not form.reset and form.kind == "dataclass":
-            return form.cls(**values)
-        if form.init:
-            made = form.cls(**{f.argument: values[f.name] for f in form.fields
+        if self.fields.callable:
+            made = self.cls(**{f.argument: values[f.name] for f in self.fields.all
                                if f.argument and f.name in values})  # fmt: skip
-            if not form.reset:
-                return made
         else:
-            made = object.__new__(form.cls)
-            for field in form.fields:
-                if field.name not in values and field.has_default:
-                    values[field.name] = _default(field)
-        # As pickle does: what was stored is what the fields held, whatever the class made of it.
+            made = object.__new__(self.cls)
+            for f in self.fields.all:
+                if f.name not in values and f.has_default:
+                    values[f.name] = f.factory() if f.factory else f.default
+        # As pickle does: a field gets what was stored, whatever the class computed for it.
         for name, value in values.items():
-            object.__setattr__(made, name, value)
+            if getattr(made, name, UNSET) is not value:
+                object.__setattr__(made, name, value)
         return made
 
 
-def _default(field: Field) -> Any:
-    return field.factory() if field.factory else field.default
-
-
-def _encode_subclass(value: Any, base: type, writing: Writing) -> Tree:
-    cls = type(value)
-    tag = class_tag(cls, family(base))
-    writing.classes[tag] = cls
-    tree = codec_of(cls).encode(value, writing)
-    if type(tree) is not Mapping:
-        raise refuse_type(value, base.__name__)
-    return Mapping(tree.pairs, tag)
-
-
 def _some(names: list[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:8])
-    return shown + (", ..." if len(names) > 8 else "")
+    return ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "")
+
+
+def _dump_subclass(value: Any, base: Any, context: Context) -> Node:
+    cls: Any = type(value)
+    node = context.schemas.of(cls).dumper(value, context)
+    tag = class_tag(cls, family(base))
+    context.classes[tag] = cls
+    return tagged(node, tag)
+
+
+def make_opaque(schemas: Schemas, declared: Declared) -> Schema:
+    """Make the schema of a class of which nothing is known, or of a base of classes with fields."""
+    expression, origin = declared.expression, declared.origin
+    # What implements a protocol need not inherit from it, so that its name could not be found.
+    is_base = isinstance(origin, type) and not getattr(origin, "_is_protocol", False)
+    cls: Any = origin if is_base else None
+    name = type_name(expression)
+
+    def dump(value: Any, context: Context) -> Node:
+        if not kind_of_class(type(value)):
+            raise Problem(_why_not(value))
+        return _dump_subclass(value, cls, context)
+
+    def load(node: Node, context: Context) -> Any:
+        names = ", ".join(f"!dataclass:{c.__name__}" for c in family(cls)[:8])
+        if names:
+            raise Problem(f"expected {name}; say which with a tag, one of {names}", node)
+        value = load_untagged(node, context)
+        return value if cls and isinstance(value, cls) else expected(name, node)
+
+    def load_tagged(node: Node, context: Context) -> Any:
+        candidates = family(cls)
+        return load_class(node, context, candidates, None) if candidates else NotImplemented
+
+    return Schema(
+        name=name,
+        ranks={"map": 1},
+        accept=lambda value: value if cls and isinstance(value, cls) else UNSET,
+        dumper=dump,
+        loader=load,
+        load_tagged=load_tagged,
+        classes=lambda: family(cls),
+    )
+
+
+def _why_not(value: Any) -> str:
+    cls = type(value)
+    name = type_name(cls)
+    if callable(value) and hasattr(value, "__qualname__"):
+        is_lambda = "<lambda>" in value.__qualname__
+        what = "a lambda" if is_lambda else f"the {name} {value.__qualname__}"
+        return f"{what}: code is not written; write its name, and look the name up"
+    if hasattr(value, "read") and hasattr(value, "close"):
+        return "an open file; write its path"
+    for base in (str, int, float, complex, bytes, dict, list, tuple, set):
+        if issubclass(cls, base):
+            return f"a {name}, which would come back as a plain {base.__name__}; convert it to one"
+    return (
+        f"a {cls.__module__}.{name} is not written; make it a dataclass, or write what it is made "
+        "from"
+    )

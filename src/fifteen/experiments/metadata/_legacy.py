@@ -1,8 +1,8 @@
 """The tags that PyYAML writes for Python objects, read as data by a fixed table.
 
-`yaml.dump`, and with it dcargs and tyro, describes an object by what `copyreg` says of it: a
-function to call, its arguments, and a state. Nothing is called here but what this table holds,
-and each entry makes a plain value out of plain values. A tag that is not in it is refused.
+`yaml.dump`, which dcargs and tyro use, describes an object as `copyreg` does: a function to call,
+its arguments, and a state. Nothing is called here but the functions in this table, each of which
+makes a plain value of plain values. Other tags are refused.
 """
 
 import collections
@@ -10,17 +10,18 @@ import datetime
 import decimal
 import fractions
 import pathlib
+import sys
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from ._codec import undeclared
-from ._hashes import TOO_ALIKE, any_alike
-from ._legacy_arrays import NAMES, decode_blob
-from ._problems import Reading
+from ._collections import check_hashes
+from ._legacy_arrays import load_blob, named
+from ._problems import Problem, expected
 from ._scalars import ScalarError, resolve_plain, shorten
+from ._schema import Context, load_untagged
 
 _PYTHON = "tag:yaml.org,2002:python/"
 
@@ -41,41 +42,20 @@ def _collection(cls: Any) -> Callable[[list[Any]], Any]:
             raise ScalarError(f"a {cls.__name__} is made of a list")
         if arguments and cls is not collections.deque and isinstance(arguments[0], list):
             of_pairs = cls is collections.OrderedDict
-            if any_alike([item[0] for item in arguments[0]] if of_pairs else arguments[0]):
-                raise ScalarError(TOO_ALIKE)
+            check_hashes([item[0] for item in arguments[0]] if of_pairs else arguments[0])
         return cls(*arguments)
 
     return make
 
 
-def _datetime(arguments: list[Any]) -> Any:
-    packed = arguments[0]
-    if type(packed) is not bytes or len(packed) != 10:
-        raise ScalarError("a datetime is made of 10 bytes")
-    zone = arguments[1] if len(arguments) > 1 else None
-    year = packed[0] * 256 + packed[1]
-    micro = int.from_bytes(packed[7:10], "big")
-    fold, month = packed[2] >> 7, packed[2] & 0x7F
-    return datetime.datetime(
-        year, month, packed[3], packed[4], packed[5], packed[6], micro, zone, fold=fold
-    )
+def _packed(cls: Any) -> Callable[[list[Any]], Any]:
+    def make(arguments: list[Any]) -> Any:
+        if not arguments or type(arguments[0]) is not bytes:
+            raise ScalarError(f"a {cls.__name__} is made of bytes")
+        # The class takes its own bytes unseen; replace looks at each part.
+        return cls(*arguments).replace()
 
-
-def _date(arguments: list[Any]) -> Any:
-    packed = arguments[0]
-    if type(packed) is not bytes or len(packed) != 4:
-        raise ScalarError("a date is made of 4 bytes")
-    return datetime.date(packed[0] * 256 + packed[1], packed[2], packed[3])
-
-
-def _time(arguments: list[Any]) -> Any:
-    packed = arguments[0]
-    if type(packed) is not bytes or len(packed) != 6:
-        raise ScalarError("a time is made of 6 bytes")
-    zone = arguments[1] if len(arguments) > 1 else None
-    micro = int.from_bytes(packed[3:6], "big")
-    fold, hour = packed[0] >> 7, packed[0] & 0x7F
-    return datetime.time(hour, packed[1], packed[2], micro, zone, fold=fold)
+    return make
 
 
 def _timezone(arguments: list[Any]) -> Any:
@@ -106,9 +86,10 @@ _CALLS: dict[str, Callable[[list[Any]], Any]] = {
     "collections.OrderedDict": _collection(collections.OrderedDict),
     "collections.deque": _collection(collections.deque),
     "collections.Counter": _collection(collections.Counter),
-    "datetime.date": _date,
-    "datetime.datetime": _datetime,
-    "datetime.time": _time,
+    "collections.defaultdict": lambda a: dict(a[0]) if type(a[0]) is dict else {},
+    "datetime.date": _packed(datetime.date),
+    "datetime.datetime": _packed(datetime.datetime),
+    "datetime.time": _packed(datetime.time),
     "datetime.timedelta": lambda a: datetime.timedelta(*a),
     "datetime.timezone": _timezone,
     "decimal.Decimal": lambda a: decimal.Decimal(*a),
@@ -117,14 +98,16 @@ _CALLS: dict[str, Callable[[list[Any]], Any]] = {
 }
 
 
-def decode_legacy(node: Node, reading: Reading) -> Any:
+def load_legacy(node: Node, context: Context) -> Any:
     """Return the value of a node that PyYAML wrote; NotImplemented if its tag is not known."""
     tag: str = node.tag
+    if tag == "!missing":
+        return _missing()
     if tag == "tag:yaml.org,2002:timestamp" and type(node) is ScalarNode:
         value = resolve_plain(node.value, modern=False)
-        return reading.expected(node, "a date or a time") if type(value) is str else value
+        return expected("a date or a time", node) if type(value) is str else value
     if tag in ("tag:yaml.org,2002:omap", "tag:yaml.org,2002:pairs"):
-        return _decode_pairs(node, reading)
+        return _load_pairs(node, context)
     if not tag.startswith(_PYTHON):
         return NotImplemented
     kind, _, name = tag[len(_PYTHON) :].partition(":")
@@ -133,14 +116,11 @@ def decode_legacy(node: Node, reading: Reading) -> Any:
         if kind == "complex" and type(node) is ScalarNode:
             return complex(node.value)
         if kind == "bytes" and type(node) is ScalarNode:
-            return undeclared.decode(
-                ScalarNode("tag:yaml.org,2002:binary", node.value, node.start_mark, node.end_mark),
-                reading,
-            )
+            return context.schemas.of(bytes).loader(node, context)
         if kind == "name":
-            return _named(name)
+            return named(name)
         if kind in ("object", "object/apply", "object/new"):
-            return _decode_object(name, node, reading)
+            return _load_object(name, node, context)
     except (
         ScalarError,
         TypeError,
@@ -151,34 +131,28 @@ def decode_legacy(node: Node, reading: Reading) -> Any:
         AttributeError,
         KeyError,
     ) as error:
-        return reading.error(node, f"damaged {tag[len(_PYTHON) :]}: {shorten(str(error), 120)}")
+        raise Problem(f"damaged {tag[len(_PYTHON) :]}: {shorten(str(error), 120)}", node) from None
     return NotImplemented
 
 
-def _named(name: str) -> Any:
-    return NAMES.get(name, NotImplemented)
-
-
-def _decode_object(name: str, node: Node, reading: Reading) -> Any:
+def _load_object(name: str, node: Node, context: Context) -> Any:
     if name == "uuid.UUID" and type(node) is MappingNode:
-        state = undeclared.decode_untagged(node, reading)
+        state = load_untagged(node, context)
         return uuid.UUID(int=state["int"])
-    blob = decode_blob(name, node, reading)
+    blob = load_blob(name, node, context)
     if blob is not NotImplemented:
         return blob
     make = _CALLS.get(name)
     if make is None:
         return NotImplemented
-    before = len(reading.errors)
-    arguments = _arguments(node, reading)
-    return None if len(reading.errors) > before else make(arguments)
+    return make(_arguments(node, context))
 
 
-def _arguments(node: Node, reading: Reading) -> list[Any]:
+def _arguments(node: Node, context: Context) -> list[Any]:
     if type(node) is SequenceNode:
-        return undeclared.decode_untagged(node, reading)
+        return load_untagged(node, context)
     if type(node) is MappingNode:
-        parts = undeclared.decode_untagged(node, reading)
+        parts = load_untagged(node, context)
         if parts.get("kwds"):
             raise ScalarError("arguments by name are not read")
         if "listitems" in parts:
@@ -191,10 +165,20 @@ def _arguments(node: Node, reading: Reading) -> list[Any]:
     return []
 
 
-def _decode_pairs(node: Node, reading: Reading) -> Any:
+def _load_pairs(node: Node, context: Context) -> Any:
     if type(node) is not SequenceNode:
-        return reading.expected(node, "a sequence of pairs")
-    pairs = undeclared.decode_untagged(node, reading)
+        expected("a sequence of pairs", node)
+    pairs = load_untagged(node, context)
     if not all(type(pair) is dict and len(pair) == 1 for pair in pairs):
-        return reading.error(node, "expected a sequence of mappings with one key each")
+        raise Problem("expected a sequence of mappings with one key each", node)
     return [next(iter(pair.items())) for pair in pairs]
+
+
+def _missing() -> Any:
+    """Return what tyro or dcargs put where the command line must give a value."""
+    dcargs = sys.modules.get("dcargs")
+    if dcargs is not None:
+        return dcargs.MISSING
+    import tyro
+
+    return tyro.MISSING

@@ -8,46 +8,41 @@ have had several names and places over the years.
 
 from typing import Any
 
-import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from ._arrays import finish
-from ._codec import undeclared
-from ._problems import Reading
+from ._numbers import as_jax, jax_scalar_type, numpy_scalar_type
 from ._scalars import ScalarError
+from ._schema import Context, load_any
 
 _NAME = "tag:yaml.org,2002:python/name:"
 _NUMPY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
 _JAX_FUNCTIONS = ("_reconstruct_array", "reconstruct_device_array", "_reconstruct_device_array")
 
 
-def _names() -> dict[str, Any]:
-    """Return the dtypes that a file may name, by the names that PyYAML gives them."""
-    names: dict[str, Any] = {"numpy.ndarray": np.ndarray}
-    # Not `dir`, whose names include sub-packages that would then be imported.
-    for name, value in list(vars(np).items()):
-        if isinstance(value, type) and issubclass(value, np.generic):
-            names[f"numpy.{value.__name__}"] = value
-            names[f"numpy.{name}"] = value
-    names["numpy.bool_"] = names["numpy.bool"] = np.bool_
-    scalar: Any = type(jnp.float32)
-    for name, value in list(vars(jnp).items()):
-        if isinstance(value, scalar):
-            for module in ("jax.numpy", "jax._src.numpy.lax_numpy", "jax._src.numpy.scalar_types"):
-                names[f"{module}.{name}"] = value
-                names[f"{module}.{value.dtype.name}"] = value
-            if value.dtype.kind == "V" or value.dtype.name not in dir(np):
-                names[f"ml_dtypes.{name}"] = value.dtype.type
-                names[f"jaxlib.xla_extension.{name}"] = value.dtype.type
-                names[f"jax._src.dtypes.{name}"] = value
-    return names
+def named(name: str) -> Any:
+    """Return the dtype or array class that PyYAML names, or NotImplemented."""
+    if name == "numpy.ndarray":
+        return np.ndarray
+    module, _, short = name.rpartition(".")
+    if module == "numpy":
+        found = numpy_scalar_type(short)
+    elif module in _JAX_SCALARS:
+        found = jax_scalar_type(short)
+    elif module in _JAX_DTYPES:
+        found = vars(ml_dtypes).get(short)
+        found = found if isinstance(found, type) and issubclass(found, np.generic) else None
+    else:
+        found = None
+    return NotImplemented if found is None else found
 
 
-NAMES = _names()
+_JAX_SCALARS = ("jax.numpy", "jax._src.numpy.lax_numpy", "jax._src.numpy.scalar_types")
+_JAX_DTYPES = ("ml_dtypes", "jaxlib.xla_extension", "jax._src.dtypes")
 
 
-def decode_blob(name: str, node: Node, reading: Reading) -> Any:
+def load_blob(name: str, node: Node, context: Context) -> Any:
     """Return the dtype, array or scalar of a node; NotImplemented if its tag names none.
 
     Raises:
@@ -55,43 +50,43 @@ def decode_blob(name: str, node: Node, reading: Reading) -> Any:
     """
     module, _, function = name.rpartition(".")
     if name == "numpy.dtype":
-        return _dtype(node, reading)
+        return _dtype(node, context)
     if module in _NUMPY_MODULES and function == "scalar":
         dtype_node, data = _items(node, 2)
-        dtype = _dtype_of(dtype_node, reading)
-        return np.frombuffer(_bytes(data, reading), dtype, count=1)[0]
+        dtype = _dtype_of(dtype_node, context)
+        return np.frombuffer(_bytes(data, context), dtype, count=1)[0]
     if module in _NUMPY_MODULES and function == "_reconstruct":
-        return _array(_part(node, "state"), reading)
+        return _array(_part(node, "state"), context)
     if module.startswith("jax") and function in _JAX_FUNCTIONS:
-        array = _array(_items(node, 3)[2], reading)
-        return finish(array, is_jax=True)
+        array = _array(_items(node, 3)[2], context)
+        return array if context.bare else as_jax(array)
     return NotImplemented
 
 
-def _array(state: Node, reading: Reading) -> Any:
+def _array(state: Node, context: Context) -> Any:
     _, shape_node, dtype_node, order_node, data = _items(state, 5)
-    dtype = _dtype_of(dtype_node, reading)
-    shape = undeclared.decode(shape_node, reading)
-    fortran = undeclared.decode(order_node, reading) is True
-    flat = np.frombuffer(_bytes(data, reading), dtype)
+    dtype = _dtype_of(dtype_node, context)
+    shape = load_any(shape_node, context)
+    fortran = load_any(order_node, context) is True
+    flat = np.frombuffer(_bytes(data, context), dtype)
     return flat.reshape(shape, order="F" if fortran else "C").copy()
 
 
-def _dtype_of(node: Node, reading: Reading) -> Any:
+def _dtype_of(node: Node, context: Context) -> Any:
     if node.tag != "tag:yaml.org,2002:python/object/apply:numpy.dtype":
         raise ScalarError("a dtype is missing")
-    return _dtype(node, reading)
+    return _dtype(node, context)
 
 
-def _dtype(node: Node, reading: Reading) -> Any:
+def _dtype(node: Node, context: Context) -> Any:
     code = _items(_part(node, "args") if type(node) is MappingNode else node, 1)[0]
     if type(code) is not ScalarNode:
         raise ScalarError("a dtype is made of its code")
     if code.tag and code.tag.startswith(_NAME):
-        named = NAMES.get(code.tag[len(_NAME) :])
-        if named is None:
+        found = named(code.tag[len(_NAME) :])
+        if found is NotImplemented:
             raise ScalarError(f"no dtype {code.tag[len(_NAME) :]}")
-        return np.dtype(named)
+        return np.dtype(found)
     dtype = np.dtype(code.value)
     if dtype.hasobject or dtype.names or dtype.kind == "V":
         raise ScalarError(f"the dtype {code.value!r} is not read")
@@ -116,8 +111,8 @@ def _items(node: Node, count: int) -> list[Node]:
     return list(node.value)
 
 
-def _bytes(node: Node, reading: Reading) -> bytes:
-    data = undeclared.decode(node, reading)
+def _bytes(node: Node, context: Context) -> bytes:
+    data = load_any(node, context)
     if type(data) is str:
         # Python 2 and NumPy's own scalars of text leave bytes as a string.
         data = data.encode("latin1")

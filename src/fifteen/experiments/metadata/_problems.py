@@ -1,120 +1,91 @@
-"""What is wrong with a file or an object, collected, so that one error tells all of it."""
+"""What is wrong with a value or a file: all problems, each with its place, in one error."""
 
 import difflib
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from ._scalars import resolve_plain, shorten
+from ._scalars import describe_plain, shorten
 
 MAX_SHOWN = 10
 
-
-class Refusal(Exception):
-    """Parts of an object that cannot be written.
-
-    Attributes:
-        problems: a path inside the object and the reason, for each.
-    """
-
-    def __init__(self, problems: list[tuple[str, str]]) -> None:
-        super().__init__(problems)
-        self.problems = problems
-
-    @classmethod
-    def because(cls, reason: str) -> "Refusal":
-        """Refuse the value at hand."""
-        return cls([("", reason)])
-
-    def under(self, step: str, others: "Refusal | None" = None) -> "Refusal":
-        """Return the same problems seen from the value that holds this one at `step`."""
-        mine = [(step + path, reason) for path, reason in self.problems]
-        return Refusal((others.problems if others else []) + mine)
+Part: TypeAlias = tuple[str, Node | None, str]
+"""The path, the node (None when dumping) and the reason of one problem or warning."""
 
 
-class Reading:
-    """The state of reading one file.
+class Problem(Exception):
+    """One or more reasons why a value cannot be dumped or a node cannot be loaded.
 
     Attributes:
-        bare: whether tags of classes are left out of account, to look at a file without its types.
-        modern: whether we wrote the file; decides what undeclared plain text means.
-        classes: what tags of classes stand for where no type is declared. Empty but for the
-            check of what is about to be written.
-        pyyaml: whether dcargs or tyro wrote the file; YAML 1.1 then decides what is a string.
-        errors: where something is wrong, and what.
-        unknown: keys that no field takes, and what to say of them.
+        parts: each reason with its place.
+        hint: what to do; set if the only problem is that a node is of another type.
     """
 
-    __slots__ = (
-        "bare", "classes", "errors", "inexact", "modern", "pyyaml", "trial", "tried", "unknown"
-    )  # fmt: skip
+    def __init__(self, reason: str, node: Node | None = None, hint: str | None = None) -> None:
+        super().__init__(reason)
+        self.parts: list[Part] = [("", node, reason)]
+        self.hint = hint
 
-    def __init__(
-        self, modern: bool, classes: dict[str, type] | None = None, bare: bool = False
-    ) -> None:
-        self.modern = modern
-        self.bare = bare
-        self.pyyaml = False
-        self.classes = classes or {}
-        self.errors: list[tuple[Node, str]] = []
-        self.unknown: list[tuple[Node, str]] = []
-        self.tried: dict[Any, tuple[Any, Reading]] = {}
-        self.trial = False
-        """Whether other types are tried as well, so that it matters how well this one fits."""
-        self.inexact = 0
-        """How many integers were taken for floats, and words of other types for strings; of two
-        readings the one with fewer is meant."""
+    def under(self, key: Any, others: "Problem | None" = None) -> "Problem":
+        """Return the problem as seen from the parent, joined with those of its other children."""
+        self.parts = (others.parts if others else []) + [_under(key, part) for part in self.parts]
+        self.hint = None
+        return self
 
-    def attempt(self) -> "Reading":
-        """Return a state in which another type may be tried, without a trace in this one."""
-        trial = Reading(self.modern, self.classes, self.bare)
-        trial.trial = True
-        trial.pyyaml = self.pyyaml
-        trial.tried = self.tried
-        return trial
 
-    def once(
-        self, node: Node, kind: object, read: "Callable[[Node, Reading], Any]"
-    ) -> "tuple[Any, Reading]":
-        """Try a type on a node, and remember what came of it.
+class Warnings(Protocol):
+    """Has the warnings of a load."""
 
-        Where unions lie in one another, each alternative reads all that lies below it; without a
-        memory that would take time exponential in how deep they lie.
-        """
-        key = (id(node), id(kind), node.tag)
-        if key not in self.tried:
-            trial = self.attempt()
-            self.tried[key] = (read(node, trial), trial)
-        return self.tried[key]
+    warnings: list[Part]
 
-    def error(self, node: Node, message: str) -> None:
-        """Record a problem; reading goes on, and its result is not used."""
-        self.errors.append((node, message))
 
-    def expected(self, node: Node, what: str, hint: str = "") -> None:
-        """Record that a node is something else than what is declared."""
-        self.error(node, f"expected {what}, got {describe(node)}{hint}")
+def _under(key: Any, part: Part) -> Part:
+    path, node, reason = part
+    return (path if key is None else step_of(key) + path, node, reason)
+
+
+def each(
+    parts: Iterable[tuple[Any, Callable[[Any, Any], Any], Any]], context: Warnings
+) -> list[Any]:
+    """Apply a function to each part; if some fail, raise all of their problems together.
+
+    Args:
+        parts: key, function and part.
+        context: the function's second argument.
+    """
+    done: list[Any] = []
+    problem: Problem | None = None
+    warnings = context.warnings
+    known = len(warnings)
+    for key, function, part in parts:
+        try:
+            done.append(function(part, context))
+        except Problem as found:
+            problem = found.under(key, problem)
+        if len(warnings) != known:
+            warnings[known:] = [_under(key, warning) for warning in warnings[known:]]
+            known = len(warnings)
+    if problem:
+        raise problem
+    return done
+
+
+def expected(what: str, node: Node, hint: str = "") -> NoReturn:
+    """Raise the problem that a node is of another type."""
+    raise Problem(f"expected {what}, got {describe(node)}{hint}", node, hint)
 
 
 def describe(node: Node) -> str:
-    """Say what a node is, in the words of Python."""
-    tag = ""
-    if node.tag:
-        tag = node.tag.replace("tag:yaml.org,2002:", "!!") + " "
+    """Describe a node in Python's terms."""
+    tag = node.tag.replace("tag:yaml.org,2002:", "!!") + " " if node.tag else ""
     if type(node) is MappingNode:
         return f"{tag}a mapping with {_count(len(node.value), 'key')}"
     if type(node) is SequenceNode:
         return f"{tag}a sequence of {_count(len(node.value), 'value')}"
     if type(node) is not ScalarNode or node.style:
         return f"{tag}str {shorten(repr(node.value))}"
-    value = resolve_plain(node.value, modern=True)
-    if tag:
-        return tag + shorten(repr(node.value))
-    if value is None:
-        return "null"
-    name = type(value).__name__
-    return f"{name} {shorten(repr(value) if name == 'str' else node.value)}"
+    return tag + shorten(repr(node.value)) if tag else describe_plain(node.value)
 
 
 def _count(number: int, what: str) -> str:
@@ -122,66 +93,30 @@ def _count(number: int, what: str) -> str:
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?", or nothing where no choice is close."""
-    known = list(choices)
-    close = difflib.get_close_matches(word[:200], known, n=1, cutoff=0.6)
-    if not close:
-        folded = {choice.lower(): choice for choice in known}
-        close = [folded[word.lower()]] if word.lower() in folded else []
-    return f"; did you mean {close[0]!r}?" if close else ""
+    """Return "; did you mean 'x'?", or nothing if no choice is close."""
+    folded = {choice.lower(): choice for choice in choices}
+    close = difflib.get_close_matches(word[:200].lower(), folded, n=1)
+    return f"; did you mean {folded[close[0]]!r}?" if close else ""
 
 
-def explain(problems: list[tuple[Node, str]], root: Node, where: str) -> str:
-    """Return the message for problems of one file: line, column, path and text of each."""
-    paths = paths_of({id(node) for node, _ in problems}, root)
-    lines: list[str] = []
-    seen: set[str] = set()
-    for node, message in sorted(problems, key=lambda problem: problem[0].start_mark.index):
-        mark = node.start_mark
-        path = paths.get(id(node), "")
-        line = f"{where}:{mark.line + 1}:{mark.column + 1}: {path + ': ' if path else ''}{message}"
-        if line not in seen:
-            seen.add(line)
-            lines.append(line)
-    return _join(lines)
+def explain(parts: Iterable[Part], where: str, whole: str = "") -> str:
+    """Return the message of what is wrong: a line per part, in the order of the file."""
+    lines: dict[str, None] = {}
+    for path, node, reason in sorted(parts, key=_position):
+        mark = node.start_mark if node else None
+        place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
+        lines[": ".join(filter(None, (place, path.lstrip(".") or whole, reason)))] = None
+    shown = list(lines)[:MAX_SHOWN]
+    rest = len(lines) - len(shown)
+    return "\n".join(shown + ([f"and {rest} more, {len(lines)} problems in all"] if rest else []))
 
 
-def explain_refusal(refusal: Refusal, where: str, kind: str) -> str:
-    """Return the message for parts of an object that cannot be written."""
-    lines = [f"{where}: {path.lstrip('.') or kind}: {why}" for path, why in refusal.problems]
-    return _join(lines)
+def _position(part: Part) -> int:
+    return part[1].start_mark.index if part[1] and part[1].start_mark else 0
 
 
-def _join(lines: list[str]) -> str:
-    if len(lines) > MAX_SHOWN:
-        rest = len(lines) - MAX_SHOWN
-        return "\n".join([*lines[:MAX_SHOWN], f"and {rest} more, {len(lines)} problems in all"])
-    return "\n".join(lines)
-
-
-def paths_of(wanted: set[int], root: Node) -> dict[int, str]:
-    """Return the path of each node whose id is wanted; of a key, the path of its mapping."""
-    found: dict[int, str] = {}
-    seen: set[int] = set()
-    stack: list[tuple[Node, str]] = [(root, "")]
-    while stack and len(found) < len(wanted):
-        node, path = stack.pop()
-        if id(node) in wanted:
-            found.setdefault(id(node), path.lstrip("."))
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        if type(node) is MappingNode:
-            for key, value in node.value:
-                stack.append((key, path))
-                stack.append((value, path + step(key.value) if type(key) is ScalarNode else path))
-        elif type(node) is SequenceNode:
-            stack.extend((item, f"{path}[{i}]") for i, item in enumerate(node.value))
-    return found
-
-
-def step(key: Any) -> str:
-    """Return how a path goes on at a key: `.name`, or `['any other']`."""
+def step_of(key: Any) -> str:
+    """Return the step of a path to a key or an index: `.name`, `[3]`, `['any other']`."""
     if type(key) is str and key.isidentifier():
         return f".{key}"
     return f"[{shorten(repr(key))}]"

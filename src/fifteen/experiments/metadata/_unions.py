@@ -1,209 +1,233 @@
-"""The codec of a union: which alternative a value is, and which a node is meant for."""
+"""The schemas of unions, literals and type variables: which alternative is meant."""
 
+import enum
 import sys
 import types
 import typing
-from typing import Any, TypeVar, Union
+from typing import Any, Union
 
-from yaml.nodes import MappingNode, Node, ScalarNode
+from yaml.nodes import Node, ScalarNode
 
-from ._classes import ambiguous, class_tag, family, namesakes
-from ._codec import Codec, Writing, codec_of, type_name, undeclared, without_tag
-from ._containers import SEQUENCES
-from ._problems import Reading
-from ._same import same
-from ._scalars import ScalarError, parse_float, resolve_plain, shorten
-from ._tree import Mapping, Tree
-from ._types import UNSET, form_kind
+from ._basic import OPEN
+from ._classes import class_named, load_class
+from ._compare import same
+from ._fields import UNSET, is_mapping_class, kind_of_class
+from ._problems import Part, Problem, did_you_mean, expected
+from ._scalars import ScalarError, parse_float
+from ._schema import (
+    OPEN_ITEM,
+    Context,
+    Declared,
+    Schema,
+    Schemas,
+    class_tag,
+    dump_any,
+    kind_of,
+    type_name,
+)
 
-_LAST = {"float": 1, "any value": 2}
+_NONE = 9
+"""More than any rank."""
+_MAX_REASONS = 3
 
 
-def kind_of(node: Node, modern: bool) -> str:
-    """Return what an untagged node looks like."""
-    if type(node) is not ScalarNode:
-        return "map" if type(node) is MappingNode else "seq"
-    if node.style:
-        return "str"
-    value = resolve_plain(node.value, modern)
-    return "null" if value is None else type(value).__name__
-
-
-def make_union(expression: Any, origin: Any, arguments: tuple[Any, ...]) -> Codec | None:
-    """Make the codec of a union."""
+def make_union(schemas: Schemas, declared: Declared) -> Schema | None:
+    """Make the schema of a union."""
+    expression, origin, arguments = declared.expression, declared.origin, declared.arguments
     if origin not in (Union, types.UnionType):
         return None
-    # Any takes all that the others take, and float takes integers only for want of an int.
-    members = sorted(map(codec_of, arguments), key=lambda m: _LAST.get(m.name, 0))
-    flat = [m for member in members for m in (member.members or (member,))]
-    return union_of(tuple(flat), type_name(expression))
+    # A float accepts integers and Any accepts everything, so they are asked last.
+    last = (float, object, Any)
+    ordered = sorted(arguments, key=lambda a: last.index(a) if a in last else -1)
+    return _Union([schemas.of(a) for a in ordered], type_name(expression)).schema
 
 
-def _is_number(text: str) -> bool:
-    try:
-        parse_float(text)
-    except ScalarError:
-        return False
-    return True
+class _Union:
+    def __init__(self, members: list[Schema], name: str) -> None:
+        # The alternatives of an inner union count as this one's.
+        self.members = tuple(m for member in members for m in (member.members or [member]))
+        self.schema = Schema(
+            name=name,
+            ranks={},
+            accept=self.accept,
+            dumper=self.dump,
+            loader=self.load,
+            load_tagged=self.load_tagged,
+            classes=self.classes,
+            members=self.members,
+        )
 
+    def classes(self) -> list[type]:
+        return list(dict.fromkeys(cls for member in self.members for cls in member.classes()))
 
-def make_type_variable(expression: Any, origin: Any, arguments: tuple[Any, ...]) -> Codec | None:
-    """Make the codec of a type variable that no type was given for: its bound or constraints."""
-    if not isinstance(expression, TypeVar):
-        return None
-    if expression.__constraints__:
-        return codec_of(Union[expression.__constraints__])  # noqa: UP007  # known at run time only
-    bound: Any = expression.__bound__
-    if isinstance(bound, typing.ForwardRef):
-        # Where the name of the bound cannot be found, nothing is known of the variable.
-        names = vars(sys.modules.get(expression.__module__, typing))
-        bound = names.get(bound.__forward_arg__)
-    return None if bound is None else codec_of(bound)
+    def accept(self, value: Any) -> Any:
+        accepted = (member.accept(value) for member in self.members)
+        return next((a for a in accepted if a is not UNSET), UNSET)
 
+    def dump(self, value: Any, context: Context) -> Node:
+        member = next(m for m in self.members if m.accept(value) is not UNSET)
+        cls: Any = type(value)
+        is_container = cls in (list, set, frozenset, tuple) or is_mapping_class(cls)
+        if is_container and not self.is_meant(member, next(iter(member.ranks))):
+            # Only the items may tell a list[A] from a list[B], so they get tags too.
+            return dump_any(value, context, OPEN_ITEM)
+        node = member.dump(value, context)
+        if not self.is_meant(member, kind_of(node)) and not node.tag:
+            candidates = self.classes() if kind_of_class(cls) and member.classes() else []
+            own = context.schemas.own(cls)
+            node.tag = class_tag(cls, candidates) if candidates else own.tag
+            if candidates or isinstance(value, enum.Enum):
+                context.classes[node.tag] = cls
+        return node
 
-def union_of(members: tuple[Codec, ...], name: str) -> Codec:
-    """Return the codec of what may be any of some types."""
+    def is_meant(self, member: Schema, kind: str) -> bool:
+        """Tell whether an untagged node of a kind is read as one alternative and no other."""
+        rank = member.ranks.get(kind, _NONE)
+        rivals = (m.ranks.get(kind, _NONE) for m in self.members if m is not member)
+        return all(rank < rival for rival in rivals)
 
-    def encode(value: Any, writing: Writing) -> Tree:
-        for member in members:
-            if member.accepts(value):
-                rivals = [m for m in members if m is not member and m.kinds & member.kinds]
-                if not rivals or (member.owner and not any(m.owner for m in rivals)):
-                    return member.encode(value, writing)
-                tree = (member.tagged or member.encode)(value, writing)
-                return _told_apart(tree, value, rivals, writing)
-        return undeclared.encode_off_type(value, writing, codec)
-
-    def decode(node: Node, reading: Reading) -> Any:
-        kind = kind_of(node, reading.modern)
-        meant = [m for m in members if kind in m.kinds]
-        if kind == "str" and type(node) is ScalarNode and not node.style:
-            # A declared number decides what text means, unless PyYAML wrote a str without quotes.
-            number = kind_of(node, modern=True)
-            if number != "str" and not reading.pyyaml:
-                meant = [m for m in members if number in m.kinds]
-                kind = number
-            elif _is_number(node.value):
-                meant += [m for m in members if "float" in m.kinds and m not in meant]
-        meant = meant or [m for m in members if kind in m.lenient and not m.owner]
-        meant = meant or [m for m in members if kind in m.lenient]
+    def load(self, node: Node, context: Context) -> Any:
+        ranks = {m: min(m.ranks.get(k, _NONE) for k in _kinds(node, context)) for m in self.members}
+        best = min(ranks.values())
+        # The natural form and a type's own form are both possible; any other is a last resort.
+        limit = max(best, 1) if best < _NONE else -1
+        meant = {m: rank for m, rank in ranks.items() if rank <= limit}
         if not meant:
-            return reading.expected(node, name)
+            expected(self.schema.name, node)
         if len(meant) > 1:
-            return _decode_best(meant, node, reading)
-        before = len(reading.errors)
-        value = meant[0].decode(node, reading)
-        if type(node) is ScalarNode and len(reading.errors) > before:
-            _, _, hint = reading.errors.pop()[1].partition("; ")
-            return reading.expected(node, name, f"; {hint}" if hint else "")
-        return value
+            return self.load_best(meant, node, context)
+        try:
+            return next(iter(meant)).loader(node, context)
+        except Problem as problem:
+            if type(node) is not ScalarNode or problem.hint is None:
+                raise
+            return expected(self.schema.name, node, problem.hint)
 
-    def special(node: Node, reading: Reading) -> Any:
-        named = [m for m in members if node.tag in m.tags]
-        if named and node.tag in SEQUENCES[tuple]:
-            # One with a type for each position takes the tag too, and goes by its length.
-            named += [
-                m for m in members if m.special and not m.tags and m.kinds == frozenset(["seq"])
-            ]
+    def load_best(self, meant: dict[Schema, float], node: Node, context: Context) -> Any:
+        """Try several alternatives, and take the one that fits best."""
+        fits: list[tuple[tuple[float, ...], Schema, Any, Context]] = []
+        reasons: list[Part] = []
+        for member, rank in meant.items():
+            result, trial = context.trial(member, member.loader, node)
+            if isinstance(result, Problem):
+                shown = result.parts[:_MAX_REASONS]
+                reasons += [(path, at, f"as {member.name}: {why}") for path, at, why in shown]
+            else:
+                score = (len(trial.warnings), trial.misfits, rank)
+                fits.append((score, member, result, trial))
+        if not fits:
+            names = " | ".join(m.name for m in meant)
+            problem = Problem(f"expected {names}, and it is none of them", node)
+            problem.parts += reasons
+            raise problem
+        first = min(fits, key=lambda fit: fit[0])
+        best = [fit for fit in fits if fit[0] == first[0]]
+        if any(not same(first[2], other[2], context.schemas) for other in best):
+            names = " and ".join(fit[1].name for fit in best)
+            tag = first[1].tag or f"!dataclass:{first[1].name}"
+            raise Problem(f"fits {names} alike; say which with a tag, such as {tag}", node)
+        context.adopt(first[3])
+        return first[2]
+
+    def load_tagged(self, node: Node, context: Context) -> Any:
+        named = [m for m in self.members if node.tag in (m.tag, *m.tags)]
         if len(named) == 1:
-            return named[0].read(node, reading)
+            return named[0].load(node, context)
         if named:
-            return without_tag(node, reading, lambda n, r: _decode_best(named, n, r))
-        bases = [m.base for m in members if m.base]
-        if len(bases) > 1:
-            others = namesakes(node.tag, [c for base in bases for c in family(base)])
-            if len(others) > 1:
-                return ambiguous(node, others, reading)
-        failed: Reading | None = None
-        for member in members:
-            if member.special:
-                value, trial = reading.once(node, member, member.special)
-                if value is not NotImplemented and not trial.errors and member.accepts(value):
-                    reading.unknown.extend(trial.unknown)
-                    reading.inexact += trial.inexact
-                    return value
-                if value is not NotImplemented and not _names_other(trial, node):
-                    failed = trial
+            return self.load_best(dict.fromkeys(named, 0), node, context)
+        class_named(node, self.classes())
+        failed: Problem | None = None
+        for member in self.members:
+            if not member.load_tagged:
+                continue
+            result, trial = context.trial((member, "tagged"), member.load_tagged, node)
+            if isinstance(result, Problem):
+                # That the tag names a class of another alternative is no reason.
+                if len(result.parts) > 1 or result.parts[0][1] is not node:
+                    failed = result
+            elif result is not NotImplemented and member.accept(result) is not UNSET:
+                context.adopt(trial)
+                return result
         if failed:
-            reading.errors.extend(failed.errors)
-            return None
-        if node.tag.startswith(("!dataclass:", "!namedtuple:")) and not reading.classes:
-            return reading.expected(node, name)
+            raise failed
+        if self.classes() and not context.classes:
+            return load_class(node, context, self.classes(), None)
         return NotImplemented
 
-    codec = Codec(
+
+def _kinds(node: Node, context: Context) -> tuple[str, ...]:
+    """Return what a node looks like. Declared numbers may look like a str to YAML 1.1."""
+    kind = kind_of(node, context.modern)
+    if kind != "str" or type(node) is not ScalarNode or node.style:
+        return (kind,)
+    number = kind_of(node)
+    if number != "str" and not context.pyyaml:
+        return (number,)
+    try:
+        parse_float(node.value)
+    except ScalarError:
+        return (kind,)
+    return kind, "float"
+
+
+def make_type_variable(schemas: Schemas, declared: Declared) -> Schema | None:
+    """Make the schema of a type variable without a type: that of its bound or constraints."""
+    expression = declared.expression
+    if not isinstance(expression, typing.TypeVar):
+        return None
+    if expression.__constraints__:
+        return schemas.of(Union[expression.__constraints__])  # noqa: UP007  # known at run time only
+    bound: Any = expression.__bound__
+    if isinstance(bound, typing.ForwardRef):
+        # If the name of the bound cannot be found, nothing is known of the variable.
+        names = vars(sys.modules.get(expression.__module__, typing))
+        bound = names.get(bound.__forward_arg__)
+    return OPEN if bound is None else schemas.of(bound)
+
+
+def make_literal(schemas: Schemas, declared: Declared) -> Schema | None:
+    """Make the schema of a Literal: its values, each read as its own type."""
+    origin, arguments = declared.origin, declared.arguments
+    if origin is not typing.Literal:
+        return None
+    values = [v for a in arguments for v in (typing.get_args(a) or [a])]
+    types_ = {type(value): schemas.of(type(value)) for value in values}
+    name = f"one of {', '.join(map(repr, values))}"
+
+    def accept(value: Any) -> Any:
+        return next((v for v in values if type(v) is type(value) and v == value), UNSET)
+
+    def load(node: Node, context: Context) -> Any:
+        found: list[tuple[int, Any]] = []
+        for schema in types_.values():
+            result, trial = context.trial((schema, "literal"), schema.load, node)
+            value = UNSET if isinstance(result, Problem) else accept(result)
+            if value is not UNSET:
+                found.append((trial.misfits, value))
+        if found:
+            return min(found, key=lambda fit: fit[0])[1]
+        text = node.value if type(node) is ScalarNode else ""
+        hint = did_you_mean(text, map(str, values))
+        if type(node) is ScalarNode and node.style and text in map(str, values):
+            hint = "; remove the quotes"
+        return expected(name, node, hint)
+
+    def load_tagged(node: Node, context: Context) -> Any:
+        # PyYAML tags the members of enums.
+        loads = [schema.load_tagged for schema in types_.values() if schema.load_tagged]
+        loaded = (load(node, context) for load in loads)
+        return next((value for value in loaded if accept(value) is not UNSET), NotImplemented)
+
+    ranks: dict[str, float] = {}
+    for schema in types_.values():
+        ranks = {k: min(ranks.get(k, _NONE), schema.ranks.get(k, _NONE))
+                 for k in {*ranks, *schema.ranks}}  # fmt: skip
+    return Schema(
         name=name,
-        kinds=frozenset().union(*(m.kinds for m in members)),
-        lenient=frozenset().union(*(m.lenient for m in members)),
-        accepts=lambda value: any(m.accepts(value) for m in members),
-        encode=encode,
-        decode=decode,
-        special=special,
-        tagged=encode,
-        adopt=lambda value: _adopt(members, value),
-        members=members,
+        ranks=ranks,
+        accept=accept,
+        dumper=lambda value, context: types_[type(value)].dumper(value, context),
+        loader=load,
+        tags=frozenset().union(*(s.tags for s in types_.values())),
+        load_tagged=load_tagged,
     )
-    return codec
-
-
-def _told_apart(tree: Tree, value: Any, rivals: list[Codec], writing: Writing) -> Tree:
-    """Name the class by its module too, if another alternative has a class of that name."""
-    cls: Any = type(value)
-    bases = [m.base for m in rivals if m.base]
-    if type(tree) is not Mapping or not bases or not form_kind(cls):
-        return tree
-    candidates = dict.fromkeys([cls, *(c for base in bases for c in family(base))])
-    tag = class_tag(cls, list(candidates))
-    if len(tag) <= len(tree.tag):
-        return tree
-    writing.classes[tag] = cls
-    return Mapping(tree.pairs, tag)
-
-
-def _names_other(trial: Reading, node: Node) -> bool:
-    """Tell whether what failed is only that the tag names a class of another alternative."""
-    return len(trial.errors) == 1 and trial.errors[0][0] is node
-
-
-def _adopt(members: tuple[Codec, ...], value: Any) -> Any:
-    for member in members:
-        adopted = member.adopt(value) if member.adopt else UNSET
-        if adopted is not UNSET:
-            return adopted
-    return UNSET
-
-
-def _decode_best(meant: list[Codec], node: Node, reading: Reading) -> Any:
-    """Try several alternatives, and take the one that fits best."""
-    fits: list[tuple[tuple[int, int, bool], Codec, Any, Reading]] = []
-    failed: list[tuple[Codec, Reading]] = []
-    for member in meant:
-        value, trial = reading.once(node, member, member.decode)
-        if trial.errors:
-            failed.append((member, trial))
-        else:
-            score = (len(trial.unknown), trial.inexact, not member.owner)
-            fits.append((score, member, value, trial))
-    if not fits:
-        # Each reason may be one of these in turn, so that unshortened they would double each time.
-        reasons = "; ".join(
-            f"as {m.name}: {shorten(trial.errors[0][1], 300)}" for m, trial in failed
-        )
-        names = " | ".join(m.name for m in meant)
-        return reading.error(node, f"expected {names}, and it is none ({reasons})")
-    best_score = min(score for score, *_ in fits)
-    best = [fit for fit in fits if fit[0] == best_score]
-    _, _, value, trial = best[0]
-    if any(not same(value, other) for _, _, other, _ in best[1:]):
-        names = " and ".join(member.name for _, member, _, _ in best)
-        return reading.error(
-            node, f"fits {names} alike; say which with a tag, such as {_tag_of(best[0][1])}"
-        )
-    reading.unknown.extend(trial.unknown)
-    reading.inexact += trial.inexact
-    return value
-
-
-def _tag_of(codec: Codec) -> str:
-    own = sorted(tag for tag in codec.tags if tag.startswith("!"))
-    return own[0] if own else f"!dataclass:{codec.name}"

@@ -1,14 +1,32 @@
-"""Whether what was read back is what was written, more strictly than `==` tells."""
+"""What the tests of metadata share: a strict comparison of their own, and files as bytes."""
 
 import enum
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
+import jax
 import numpy as np
 
-from ._arrays import as_plain_number, is_array
-from ._problems import step
-from ._types import form_kind, form_of
+from fifteen.experiments.metadata import _files
+
+ABSENT: Any = object()
+
+
+def dump(value: Any) -> bytes:
+    return _files.dumps(value, "metadata 'x'")
+
+
+def load(data: bytes | str, kind: Any = Any) -> Any:
+    data = data if isinstance(data, bytes) else data.encode()
+    return _files.loads(data, kind, "x")[0]
+
+
+def there_and_back(value: Any, kind: Any) -> Any:
+    """Write and read without the disk, whose fsync takes most of the time."""
+    result, context = _files.loads(dump(value), kind, "x")
+    assert not context.warnings
+    return result
 
 
 def same(a: Any, b: Any) -> bool:
@@ -30,11 +48,9 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, enum.Enum):
         # Members of a Flag that have no name are made anew each time.
         return isinstance(a, enum.Flag) and bool(a == b)
-    if form_kind(kind):
-        return all(
-            same(getattr(a, f.name, _ABSENT), getattr(b, f.name, _ABSENT))
-            for f in form_of(kind).fields
-        )
+    names = field_names(kind)
+    if names:
+        return all(same(getattr(a, n, ABSENT), getattr(b, n, ABSENT)) for n in names)
     if isinstance(a, Mapping):
         return len(a) == len(b) and all(
             same(k, other_k) and same(v, other_v)
@@ -50,9 +66,6 @@ def same(a: Any, b: Any) -> bool:
         return same(vars(a), vars(b))
     # Decimals show by their text what they are: 1.0 is no 1.00, and NaN is not even NaN.
     return repr(a) == repr(b) if _is_value(a) else bool(a == b)
-
-
-_ABSENT: Any = object()
 
 
 def _is_value(value: Any) -> bool:
@@ -105,24 +118,15 @@ def _same_floats(first: Any, second: Any) -> bool:
     return bool(np.all(((first == second) & signs) | (missing & (second != second))))
 
 
-def difference(a: Any, b: Any, path: str = "") -> str | None:
-    """Return the path of the first part in which two values are not the same; None if in none."""
-    if same(a, b):
-        return None
-    if type(a) is type(b):
-        for name, part, other in _parts(a, b):
-            found = difference(part, other, path + name)
-            if found is not None:
-                return found
-    return path.lstrip(".")
+def field_names(cls: Any) -> list[str]:
+    if attrs.has(cls):
+        return [field.name for field in attrs.fields(cls)]
+    return list(getattr(cls, "__dataclass_fields__", getattr(cls, "_fields", ())))
 
 
-def _parts(a: Any, b: Any) -> list[tuple[str, Any, Any]]:
-    if form_kind(type(a)):
-        names = [f.name for f in form_of(type(a)).fields]
-        return [(f".{n}", getattr(a, n, _ABSENT), getattr(b, n, _ABSENT)) for n in names]
-    if isinstance(a, Mapping):
-        return [(step(key), a[key], b.get(key, _ABSENT)) for key in a]
-    if isinstance(a, list | tuple):
-        return [(f"[{i}]", x, y) for i, (x, y) in enumerate(zip(a, b, strict=False))]
-    return []
+def is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray | np.generic | jax.Array)
+
+
+def as_plain_number(value: Any) -> Any:
+    return value.item() if is_array(value) and value.ndim == 0 else value

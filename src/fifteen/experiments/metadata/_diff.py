@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from .._errors import MetadataError
-from ._any import ANY, CLASS_KEY
-from ._arrays import as_plain_number, is_array
-from ._compose import compose
-from ._files import dump, read_bytes
-from ._problems import Reading, Refusal, explain
-from ._same import same
-from ._types import form_kind, form_of
+from ._compare import same
+from ._fields import fields_of, kind_of_class
+from ._files import PLAIN, dumps, loads, read_bytes
+from ._numbers import as_plain_number, is_array
+from ._problems import Problem
+from ._registry import SCHEMAS
+from ._schema import CLASS_KEY
 
 
 def flatten(config: Any) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def flatten(config: Any) -> dict[str, Any]:
         >>> flatten({"optimizer": {"name": "adam", "betas": (0.9, 0.99)}, "steps": 10})
         {'optimizer.name': 'adam', 'optimizer.betas': (0.9, 0.99), 'steps': 10}
     """
-    if not isinstance(config, os.PathLike):
+    if not isinstance(config, str | os.PathLike):
         return _flatten(config, with_classes=False)
     flat = _flatten(_load(config, bare=True), with_classes=True)
     if isinstance(flat.get(""), _ClassName):
@@ -91,8 +91,8 @@ def _parts(value: Any) -> tuple[_ClassName | None, list[tuple[str, Any]]]:
         class_name = value.get(CLASS_KEY)
         parts = [(_key(key), part) for key, part in value.items() if key != CLASS_KEY]
         return class_name and _ClassName(class_name), parts
-    if form_kind(type(value)):
-        fields = form_of(type(value)).fields
+    if kind_of_class(type(value)):
+        fields = fields_of(type(value)).all
         parts = [(f.name, getattr(value, f.name)) for f in fields if hasattr(value, f.name)]
         return _ClassName(type(value).__name__) if parts else None, parts
     return None, []
@@ -158,7 +158,7 @@ def diff(a: Any, b: Any) -> Difference:
         ~ lr: 0.1 -> 0.2
     """
     # A file knows no classes; beside one, a config is taken as it would be in a file.
-    bare = isinstance(a, os.PathLike) or isinstance(b, os.PathLike)
+    bare = isinstance(a, str | os.PathLike) or isinstance(b, str | os.PathLike)
     first, second = (_flatten(_load(side, bare), with_classes=True) for side in (a, b))
     for flat, other in ((first, second), (second, first)):
         _drop_unknown_classes(flat, other)
@@ -190,7 +190,7 @@ def _is_equal(a: Any, b: Any) -> bool:
         return a.is_same(b)
     try:
         a, b = as_plain_number(a), as_plain_number(b)
-    except Refusal:
+    except Problem:
         return a is b
     if type(a) in (int, float) and type(b) in (int, float):
         return a == b or (a != a and b != b)
@@ -201,24 +201,11 @@ def _is_equal(a: Any, b: Any) -> bool:
     if isinstance(a, Mapping):
         return a.keys() == b.keys() and all(_is_equal(a[key], b[key]) for key in a)
     if isinstance(a, set | frozenset):
-        return a == b or same(a, b)
-    return same(a, b)
+        return a == b or same(a, b, SCHEMAS)
+    return same(a, b, SCHEMAS)
 
 
 def _load(side: Any, bare: bool) -> Any:
-    if isinstance(side, os.PathLike):
-        return _read_bare(read_bytes(pathlib.Path(side)), str(side))
-    if not bare:
-        return side
-    return _read_bare(dump(side, "config"), "config")
-
-
-def _read_bare(data: bytes, where: str) -> Any:
-    document = compose(data, where)
-    if document.hint and not document.root.tag:
-        document.root.tag = document.hint
-    reading = Reading(document.modern, bare=True)
-    value = ANY.read(document.root, reading)
-    if reading.errors:
-        raise MetadataError(explain(reading.errors, document.root, where))
-    return value
+    if isinstance(side, str | os.PathLike):
+        return loads(read_bytes(pathlib.Path(side)), PLAIN, str(side))[0]
+    return loads(dumps(side, "config"), PLAIN, "config")[0] if bare else side

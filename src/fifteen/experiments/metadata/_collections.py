@@ -1,0 +1,261 @@
+"""The schemas of list, tuple, set, mappings and the abstract classes over them."""
+
+import collections
+import collections.abc
+import itertools
+import types
+from collections.abc import Callable, Sequence
+from typing import Any, Union
+
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from ._fields import UNSET, is_mapping_class
+from ._problems import Problem, each, expected
+from ._scalars import shorten
+from ._schema import YAML, Context, Declared, Schema, Schemas, load_any, type_name
+from ._yaml import mapping, pyyaml_mapping, sequence, text_of
+
+_TAGS: dict[type, tuple[str, ...]] = {
+    list: ("!list", f"{YAML}seq", f"{YAML}python/list"),
+    tuple: ("!tuple", f"{YAML}python/tuple"),
+    set: ("!set", f"{YAML}set"),
+    frozenset: ("!frozenset",),
+    dict: ("!dict", f"{YAML}map", f"{YAML}python/dict"),
+    collections.OrderedDict: ("!ordered_dict",),
+}
+TAGS = {tag: cls for cls, tags in _TAGS.items() for tag in tags}
+
+_ABSTRACT: dict[Any, tuple[type, ...]] = {
+    collections.abc.Sequence: (list, tuple),
+    collections.abc.MutableSequence: (list,),
+    collections.abc.Collection: (list, tuple, set, frozenset),
+    collections.abc.Iterable: (list, tuple, set, frozenset),
+    collections.abc.Set: (set, frozenset),
+    collections.abc.MutableSet: (set,),
+    collections.abc.Mapping: (dict, collections.OrderedDict),
+    collections.abc.MutableMapping: (dict, collections.OrderedDict),
+}
+MERGE_REFUSED = "merge keys (<<) are not read; write the keys out, or quote '<<' if it is a name"
+_MAX_ALIKE = 100
+
+
+def check_hashes(keys: Sequence[Any], node: Node | None = None) -> None:
+    """Refuse keys that were made to collide: a dict or a set of them would take hours to make."""
+    if len(keys) > _MAX_ALIKE:
+        counts = collections.Counter(hash(key) for key in keys if type(key) is not str)
+        if counts and max(counts.values()) > _MAX_ALIKE:
+            raise Problem(f"more than {_MAX_ALIKE} keys with the same hash", node)
+
+
+def make_abstract(schemas: Schemas, declared: Declared) -> Schema | None:
+    """Make the schema of an abstract class: its first concrete one, or another with a tag."""
+    origin, arguments = declared.origin, declared.arguments
+    classes = _ABSTRACT.get(origin)
+    if classes is None:
+        return None
+    arguments = arguments or ((Any, Any) if classes[0] is dict else (Any,))
+    concrete = [
+        types.GenericAlias(c, (*arguments, ...) if c is tuple else arguments) for c in classes
+    ]
+    return schemas.of(Union[tuple(concrete)])  # noqa: UP007  # known at run time only
+
+
+def make_sequence(schemas: Schemas, declared: Declared) -> Schema | None:
+    """Make the schema of a list, a set, or a tuple of any length."""
+    expression, origin, arguments = declared.expression, declared.origin, declared.arguments
+    if origin not in (list, set, frozenset, tuple) or _is_fixed(origin, arguments):
+        return None
+    item = schemas.of(arguments[0] if arguments else Any)
+    name = type_name(expression)
+    is_set = origin in (set, frozenset)
+
+    def dump(value: Any, context: Context) -> Node:
+        nodes = each(zip(itertools.count(), itertools.repeat(item.dump), value), context)
+        # The order of a set differs between processes; that of its file must not.
+        return sequence(sorted(nodes, key=text_of) if is_set else nodes)
+
+    def load(node: Node, context: Context) -> Any:
+        if type(node) is MappingNode and is_set:
+            # A set of YAML 1.1 is a mapping without values.
+            nodes = [key for key, _ in node.value]
+        elif type(node) is SequenceNode:
+            nodes = node.value
+        else:
+            expected(name, node)
+        values = each(zip(itertools.count(), itertools.repeat(item.load), nodes), context)
+        if not is_set:
+            return values if origin is list else tuple(values)
+        try:
+            check_hashes(values, node)
+            result = origin(values)
+        except TypeError as error:
+            raise Problem(f"{error}; tag lists in it !tuple", node) from None
+        if len(result) != len(values):
+            raise Problem("a value is in the set twice", node)
+        return result
+
+    return Schema(
+        name=name,
+        ranks={"seq": 0 if origin is list else 1},
+        accept=_exactly(origin),
+        dumper=dump,
+        loader=load,
+        tag=_TAGS[origin][0],
+        tags=frozenset(_TAGS[origin]),
+    )
+
+
+def _exactly(cls: type) -> Callable[[Any], Any]:
+    return lambda value: value if type(value) is cls else UNSET
+
+
+def _is_fixed(origin: Any, arguments: tuple[Any, ...]) -> bool:
+    return origin is tuple and bool(arguments) and arguments[-1] is not Ellipsis
+
+
+def make_fixed_tuple(schemas: Schemas, declared: Declared) -> Schema | None:
+    """Make the schema of a tuple with a type for each position."""
+    expression, origin, arguments = declared.expression, declared.origin, declared.arguments
+    if not _is_fixed(origin, arguments) and expression != tuple[()]:
+        return None
+    items = [schemas.of(argument) for argument in arguments]
+    name = type_name(expression)
+
+    def dump(value: Any, context: Context) -> Node:
+        dumps = [item.dump for item in items]
+        return sequence(each(zip(itertools.count(), dumps, value, strict=False), context))
+
+    def load(node: Node, context: Context) -> Any:
+        if type(node) is not SequenceNode:
+            expected(name, node)
+        if len(node.value) != len(items):
+            expected(f"{name}, {len(items)} values", node)
+        loads = [item.load for item in items]
+        return tuple(each(zip(itertools.count(), loads, node.value, strict=False), context))
+
+    def load_tagged(node: Node, context: Context) -> Any:
+        if node.tag not in _TAGS[tuple]:
+            return NotImplemented
+        fits = type(node) is SequenceNode and len(node.value) == len(items)
+        # A tuple of another length was written as such.
+        return load(node, context) if fits else load_any(node, context)
+
+    return Schema(
+        name=name,
+        ranks={"seq": 1},
+        accept=lambda v: v if type(v) is tuple and len(v) == len(items) else UNSET,
+        dumper=dump,
+        loader=load,
+        tag="!tuple",
+        load_tagged=load_tagged,
+    )
+
+
+_FACTORIES = (bool, int, float, str, list, dict, set)
+"""What a defaultdict makes its values with, if its type says so; others are code."""
+
+
+def make_mapping(schemas: Schemas, declared: Declared) -> Schema | None:
+    """Make the schema of a dict or another mapping, with any types of keys and values."""
+    expression, origin, arguments = declared.expression, declared.origin, declared.arguments
+    if not is_mapping_class(origin) or origin in _ABSTRACT:
+        return None
+    if issubclass(origin, collections.Counter):
+        arguments = (*arguments[:1], int) if arguments else ()
+    key, item = (schemas.of(a) for a in (arguments if len(arguments) == 2 else (Any, Any)))
+    name = type_name(expression)
+
+    def accept(value: Any) -> Any:
+        if type(value) is origin:
+            return value
+        # An OrderedDict has a tag of its own. Of others a reader needs no more than their items.
+        is_other = type(value) is not collections.OrderedDict and is_mapping_class(type(value))
+        return dict(value.items()) if origin is dict and is_other else UNSET
+
+    def dump(value: Any, context: Context) -> Node:
+        pairs = dict(value.items())
+        keys = each(zip(pairs, itertools.repeat(key.dump), pairs), context)
+        items = each(zip(pairs, itertools.repeat(item.dump), pairs.values()), context)
+        return mapping(zip(keys, items, strict=True))
+
+    def load(node: Node, context: Context) -> Any:
+        if type(node) is not MappingNode:
+            expected(name, node)
+        values = _load_pairs(node, key, item, context)
+        if origin is dict:
+            return values
+        try:
+            if issubclass(origin, collections.defaultdict):
+                made = getattr(arguments[-1], "__origin__", arguments[-1]) if arguments else None
+                return origin(made if made in _FACTORIES else None, values)
+            return origin(values)
+        except Exception as error:
+            reason = f"{name} does not take these values: {type(error).__name__}: {error}"
+            raise Problem(reason, node) from error
+
+    def load_tagged(node: Node, context: Context) -> Any:
+        name = node.tag.rpartition(":")[2].rpartition(".")[2]
+        known = ("OrderedDict", "Counter", "defaultdict", origin.__name__)
+        if not node.tag.startswith(f"{YAML}python/object") or name not in known:
+            return NotImplemented
+        return load(pyyaml_mapping(node), context)
+
+    tags = _TAGS.get(origin, ())
+    return Schema(
+        name=name,
+        ranks={"map": 0 if origin is dict else 1},
+        accept=accept,
+        dumper=dump,
+        loader=load,
+        tag=tags[0] if tags else "",
+        tags=frozenset(tags),
+        load_tagged=load_tagged,
+    )
+
+
+def _load_pairs(node: Node, key: Schema, item: Schema, context: Context) -> dict[Any, Any]:
+    nodes = [key_node for key_node, _ in node.value]
+    problem: Problem | None = None
+    # The bad keys are reported along with the bad values.
+    names = [n.value if type(n) is ScalarNode else None for n in nodes]
+    try:
+        keys = each(zip(itertools.repeat(None), itertools.repeat(key.load), nodes), context)
+        names = keys
+        _check_keys(keys, nodes, node)
+    except Problem as found:
+        problem = found
+    value_nodes = [value for _, value in node.value]
+    try:
+        values = each(zip(names, itertools.repeat(item.load), value_nodes), context)
+    except Problem as found:
+        raise found.under(None, problem) from None
+    if problem:
+        raise problem
+    return dict(zip(names, values, strict=True))
+
+
+def _check_keys(keys: list[Any], nodes: list[Node], node: Node) -> None:
+    """Raise all that is wrong with the keys of a mapping."""
+    try:
+        check_hashes(keys, node)
+        unique = dict.fromkeys(keys)
+        if len(unique) == len(keys) and "<<" not in unique:
+            return
+    except TypeError:
+        pass
+    problem: Problem | None = None
+    first: dict[Any, Node] = {}
+    for key, key_node in zip(keys, nodes, strict=True):
+        reason = ""
+        try:
+            if first.setdefault(key, key_node) is not key_node:
+                line = first[key].start_mark.line + 1
+                reason = f"the key {shorten(repr(key))} is there twice, first in line {line}"
+        except TypeError:
+            reason = f"a {type(key).__name__} cannot be a key; tag it !tuple"
+        if key == "<<" and type(key_node) is ScalarNode and not key_node.style:
+            reason = MERGE_REFUSED
+        if reason:
+            problem = Problem(reason, key_node).under(None, problem)
+    if problem:
+        raise problem

@@ -1,0 +1,52 @@
+"""Whether two values are the same: whether they are dumped alike, with all tags."""
+
+from typing import Any
+
+from yaml.nodes import MappingNode, Node, ScalarNode
+
+from ._basic import OPEN
+from ._problems import Problem, step_of
+from ._scalars import resolve_plain
+from ._schema import Context, Schemas
+
+
+def same(a: Any, b: Any, schemas: Schemas) -> bool:
+    """Tell whether two values have one class and one content, in one order.
+
+    NaN is the same as NaN, and 0.0 is not -0.0. A NumPy or JAX scalar is the same as the plain
+    number that is written for it, and an integer the same as the float that equals it.
+    """
+    if a is b:
+        return True
+    try:
+        one, other = (OPEN.dump(value, Context(schemas)) for value in (a, b))
+        return difference(one, other) is None
+    except Problem:
+        return type(a) is type(b) and bool(a == b)
+
+
+def difference(a: Node, b: Node, path: str = "") -> str | None:
+    """Return the path of the first part in which two nodes differ; None if they do not."""
+    if type(a) is not type(b) or a.tag != b.tag:
+        return path
+    if isinstance(a, ScalarNode) and isinstance(b, ScalarNode):
+        return None if _same_text(a, b) else path
+    for index, (part, other) in enumerate(zip(a.value, b.value, strict=False)):
+        if type(a) is not MappingNode:
+            found = difference(part, other, path + step_of(index))
+        elif difference(part[0], other[0]) is not None:
+            found = path
+        else:
+            found = difference(part[1], other[1], path + step_of(part[0].value))
+        if found is not None:
+            return found
+    return path if len(a.value) != len(b.value) else None
+
+
+def _same_text(a: ScalarNode, b: ScalarNode) -> bool:
+    if a.value == b.value and bool(a.style) == bool(b.style):
+        return True
+    if a.style or b.style:
+        return False
+    values = resolve_plain(a.value), resolve_plain(b.value)
+    return {type(value) for value in values} == {int, float} and values[0] == values[1]

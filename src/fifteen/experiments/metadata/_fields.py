@@ -1,0 +1,194 @@
+"""Classes with fields: dataclasses, attrs and pydantic classes, NamedTuples, TypedDicts."""
+
+import dataclasses
+import functools
+import sys
+import typing
+from collections.abc import Mapping
+from typing import Any, Union, get_origin
+
+import typing_extensions
+
+from ._hints import hints_of
+
+UNSET: Any = object()
+"""Stands for an absent value."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """A field of a class.
+
+    Attributes:
+        name: the name in the class and in the file.
+        type: its resolved type.
+        argument: its name as a parameter of the class, or None if it has none.
+        default: its default, or UNSET.
+        factory: makes its default, or None.
+        aliases: its names in older files.
+        required: whether every object has it; not so in a TypedDict.
+    """
+
+    name: str
+    type: Any
+    argument: str | None
+    default: Any = UNSET
+    factory: Any = None
+    aliases: tuple[str, ...] = ()
+    required: bool = True
+
+    @property
+    def has_default(self) -> bool:
+        return self.default is not UNSET or self.factory is not None
+
+
+@dataclasses.dataclass(frozen=True)
+class Fields:
+    """The fields of a class.
+
+    Attributes:
+        cls: the class.
+        kind: "dataclass", "attrs", "pydantic", "namedtuple" or "typeddict".
+        all: the fields in order.
+        callable: whether calling the class with its stored fields makes an object.
+    """
+
+    cls: type
+    kind: str
+    all: tuple[Field, ...]
+    callable: bool = True
+
+
+def kind_of_class(cls: Any) -> str:
+    """Return the kind of a class with fields, or an empty string for any other."""
+    if not isinstance(cls, type):
+        return ""
+    if dataclasses.is_dataclass(cls):
+        return "dataclass"
+    if "__attrs_attrs__" in cls.__dict__:
+        return "attrs"
+    if "__pydantic_validator__" in cls.__dict__:
+        return "pydantic"
+    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
+        return "namedtuple"
+    if typing.is_typeddict(cls) or typing_extensions.is_typeddict(cls):
+        return "typeddict"
+    return ""
+
+
+@functools.lru_cache(maxsize=1024)
+def fields_of(expression: Any) -> Fields:
+    """Describe a class with fields, or a generic one with its arguments.
+
+    Raises:
+        MetadataError: an annotation cannot be resolved.
+    """
+    cls: Any = get_origin(expression) or expression
+    kind = kind_of_class(cls)
+    if kind == "pydantic":
+        return _of_pydantic(cls)
+    hints = hints_of(cls, expression)
+    if kind == "dataclass":
+        return _of_dataclass(cls, hints)
+    if kind == "attrs":
+        return _of_attrs(cls, hints)
+    if kind == "namedtuple":
+        defaults: dict[str, Any] = cls._field_defaults
+        fields = [Field(n, hints.get(n, Any), n, defaults.get(n, UNSET)) for n in cls._fields]
+    else:
+        fields = [Field(n, h, n, required=n in cls.__required_keys__) for n, h in hints.items()]
+    return Fields(cls, kind, tuple(fields))
+
+
+def _of_dataclass(cls: Any, hints: dict[str, Any]) -> Fields:
+    fields: list[Field] = []
+    for field in dataclasses.fields(cls):
+        factory: Any = field.default_factory
+        declared = hints[field.name]
+        fields.append(
+            Field(
+                field.name,
+                Union[declared, None] if field.default is None else declared,  # noqa: UP007  # `|` is not defined for every expression
+                field.name if field.init else None,
+                UNSET if field.default is dataclasses.MISSING else field.default,
+                None if factory is dataclasses.MISSING else factory,
+                _aliases(field.metadata),
+            )
+        )
+    needs_more = any(
+        f._field_type is dataclasses._FIELD_INITVAR and f.default is dataclasses.MISSING  # pyright: ignore[reportAttributeAccessIssue]  # the one way to see InitVars
+        for f in cls.__dataclass_fields__.values()
+    )
+    own_init = not cls.__dataclass_params__.init
+    return Fields(cls, "dataclass", tuple(fields), callable=not (needs_more or own_init))
+
+
+def _of_attrs(cls: Any, hints: dict[str, Any]) -> Fields:
+    attr = sys.modules["attr"]
+    fields: list[Field] = []
+    for attribute in cls.__attrs_attrs__:
+        default: Any = attribute.default
+        is_factory = isinstance(default, attr.Factory)
+        # A factory that takes the half-made object can only be called by the class itself.
+        takes_self = is_factory and default.takes_self
+        fields.append(
+            Field(
+                attribute.name,
+                hints.get(attribute.name, Any),
+                attribute.alias if attribute.init else None,
+                UNSET if is_factory or default is attr.NOTHING else default,
+                default.factory if is_factory and not takes_self else None,
+                _aliases(attribute.metadata),
+                required=not takes_self,
+            )
+        )
+    return Fields(cls, "attrs", tuple(fields), callable="__attrs_init__" not in cls.__dict__)
+
+
+def _of_pydantic(cls: Any) -> Fields:
+    fields: list[Field] = []
+    for name, info in cls.model_fields.items():
+        alias = info.validation_alias if isinstance(info.validation_alias, str) else info.alias
+        fields.append(
+            Field(
+                name,
+                info.annotation,
+                alias or name,
+                UNSET if info.is_required() or info.default_factory else info.default,
+                info.default_factory,
+                _aliases(
+                    info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+                ),
+            )
+        )
+    return Fields(cls, "pydantic", tuple(fields))
+
+
+def _aliases(metadata: Mapping[Any, Any]) -> tuple[str, ...]:
+    aliases = metadata.get("aliases", ())
+    return (aliases,) if isinstance(aliases, str) else tuple(aliases)
+
+
+def is_mapping_class(cls: Any) -> bool:
+    """Tell whether a class is a mapping, or ml_collections' ConfigDict, which does not say so."""
+    if not isinstance(cls, type):
+        return False
+    return issubclass(cls, Mapping) or any(
+        base.__module__.startswith("ml_collections.") for base in cls.__mro__
+    )
+
+
+def full_name(cls: type) -> str:
+    """Return a class's name with its module."""
+    return f"{cls.__module__}.{cls.__qualname__}".replace("<locals>.", "")
+
+
+def subclasses(cls: type) -> list[type]:
+    """Return all classes that inherit from a class, the latest one first."""
+    found: dict[type, None] = {}
+    stack = [cls]
+    while stack:
+        new = [c for c in type.__subclasses__(stack.pop()) if c not in found]
+        found.update(dict.fromkeys(new))
+        stack += new
+    return list(reversed(found))

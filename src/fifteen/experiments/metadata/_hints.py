@@ -1,0 +1,169 @@
+"""Annotations: their names resolved, their type parameters filled in."""
+
+import builtins
+import dataclasses
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+import typing_extensions
+
+from .._errors import MetadataError
+
+
+def hints_of(cls: Any, expression: Any) -> dict[str, Any]:
+    """Return the type of each field of a class, with its type parameters filled in."""
+    hints: dict[str, Any] = {}
+    for base, parameters in _bases(cls, expression):
+        annotations = inspect.get_annotations(base)
+        for name, annotation in annotations.items():
+            if not _is_field(cls, name):
+                continue
+            resolved = _evaluate(base, name, annotation)
+            hints[name] = bind(strip(resolved), parameters, cls)
+    return hints
+
+
+def _is_field(cls: Any, name: str) -> bool:
+    """Tell whether an annotated name is a field, and not a ClassVar or an InitVar."""
+    if dataclasses.is_dataclass(cls):
+        field: Any = cls.__dataclass_fields__.get(name)
+        return field is not None and field._field_type is dataclasses._FIELD  # pyright: ignore[reportAttributeAccessIssue]  # as above
+    attributes = cls.__dict__.get("__attrs_attrs__")
+    return attributes is None or hasattr(attributes, name)
+
+
+def _bases(cls: Any, expression: Any) -> list[tuple[Any, dict[Any, Any]]]:
+    """Return the classes that annotations come from, base classes first, with their parameters."""
+    known: dict[Any, dict[Any, Any]] = {
+        cls: dict(zip(getattr(cls, "__parameters__", ()), get_args(expression), strict=False))
+    }
+    order = list(reversed(cls.__mro__))
+    if typing_extensions.is_typeddict(cls):
+        return [(cls, known[cls])]
+    for base in cls.__mro__:
+        for original in getattr(base, "__orig_bases__", ()):
+            origin = get_origin(original)
+            if origin is None or not hasattr(origin, "__parameters__"):
+                continue
+            values = [bind(a, known.get(base, {}), cls) for a in get_args(original)]
+            known.setdefault(origin, dict(zip(origin.__parameters__, values, strict=False)))
+    return [(base, known.get(base, {})) for base in order if base is not object]
+
+
+def strip(expression: Any) -> Any:
+    """Remove what does not restrict the values: Annotated, Final, Required, ReadOnly, NewType."""
+    while True:
+        origin = get_origin(expression)
+        if origin is Annotated or origin in _QUALIFIERS:
+            expression = get_args(expression)[0]
+        elif isinstance(expression, typing.NewType):
+            expression = expression.__supertype__
+        elif isinstance(expression, dataclasses.InitVar):
+            expression = expression.type
+        elif isinstance(expression, _ALIAS_TYPES):
+            expression = expression.__value__
+        elif isinstance(origin, _ALIAS_TYPES):
+            value = origin.__value__
+            names = dict(zip(origin.__type_params__, get_args(expression), strict=False))
+            expression = bind(value, names, None)
+        elif expression in (typing.Final, dataclasses.InitVar):
+            return Any
+        else:
+            return expression
+
+
+_QUALIFIERS: set[Any] = {
+    typing.Final,
+    typing.ClassVar,
+    typing.Required,
+    typing.NotRequired,
+    typing_extensions.Required,
+    typing_extensions.NotRequired,
+    typing_extensions.ReadOnly,
+}
+_ALIAS_TYPES: tuple[Any, ...] = tuple(
+    {getattr(module, "TypeAliasType", None) for module in (typing, typing_extensions)} - {None}
+)
+
+
+def bind(expression: Any, parameters: Mapping[Any, Any], owner: Any) -> Any:
+    """Replace type variables by types, and Self by the owner."""
+    if expression is typing.Self or expression is typing_extensions.Self:
+        return owner
+    if isinstance(expression, TypeVar):
+        return parameters.get(expression, expression)
+    arguments = get_args(expression)
+    origin = get_origin(expression)
+    if not arguments or origin is typing.Literal or origin is None:
+        return expression
+    if origin is Annotated:
+        return bind(arguments[0], parameters, owner)
+    bound = tuple(
+        [bind(x, parameters, owner) for x in a]
+        if isinstance(a, list)
+        else bind(a, parameters, owner)
+        for a in arguments
+    )
+    if all(new is old for new, old in zip(bound, arguments, strict=True)):
+        return expression
+    if origin in (Union, types.UnionType):
+        return Union[bound]  # noqa: UP007  # `|` is not defined for every expression
+    if isinstance(expression, types.GenericAlias):
+        return origin[bound]
+    return expression.copy_with(bound) if hasattr(expression, "copy_with") else origin[bound]
+
+
+def _evaluate(base: Any, name: str, annotation: Any) -> Any:
+    """Return what an annotation means in the place where its class was defined.
+
+    Names are looked up in the class, in its module, and, for a class defined inside a function,
+    among the local variables of that function while it is running.
+    """
+    module = sys.modules.get(base.__module__)
+    module_names = dict(vars(module)) if module else {}
+    holder = type("_", (), {"__annotations__": {name: annotation}, "__module__": base.__module__})
+    try:
+        hints = typing_extensions.get_type_hints(
+            holder, module_names, _Names(base, module_names), include_extras=True
+        )
+    except Exception as error:
+        raise MetadataError(
+            f"{base.__qualname__}.{name}: its annotation {annotation!r} cannot be resolved: "
+            f"{error}; metadata needs the type at run time: import it outside of TYPE_CHECKING, "
+            "and define it at the top of the module"
+        ) from error
+    return hints[name]
+
+
+class _Names(dict[str, Any]):
+    """The names that an annotation may use, besides those of its module and the builtins."""
+
+    def __init__(self, base: Any, module_names: Mapping[str, Any]) -> None:
+        super().__init__(
+            {key: value for key, value in vars(base).items() if isinstance(value, type)}
+        )
+        parameters = getattr(base, "__type_params__", getattr(base, "__parameters__", ()))
+        self.update({p.__name__: p for p in parameters})
+        self.setdefault(base.__name__, base)
+        self._module = base.__module__
+        self._module_names = module_names
+        outer = base.__qualname__.split(".<locals>.")[:-1]
+        self._functions = [".<locals>.".join(outer[: i + 1]) for i in range(len(outer))]
+
+    def __missing__(self, name: str) -> Any:
+        if name in self._module_names or hasattr(builtins, name) or not self._functions:
+            raise KeyError(name)
+        frame: types.FrameType | None = sys._getframe()  # pyright: ignore[reportPrivateUsage]  # no other way to a function's variables
+        while frame := frame.f_back:
+            is_outer = frame.f_code.co_qualname in self._functions
+            if (
+                is_outer
+                and name in frame.f_locals
+                and frame.f_globals.get("__name__") == self._module
+            ):
+                return frame.f_locals[name]
+        raise KeyError(name)

@@ -1,0 +1,270 @@
+"""NumPy and JAX values as plain Python: numbers, arrays as dicts of lists, dtypes by name.
+
+JAX is not imported here unless a file asks for one of its dtypes or arrays: a program that has a
+JAX value has imported it.
+"""
+
+import base64
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from ._fields import UNSET
+from ._problems import Problem, did_you_mean
+from ._scalars import shorten
+
+MAX_ARRAY_BYTES = 2**20
+_MAX_LISTED = 10_000
+"""A larger array is written as base64, which is no less readable."""
+
+
+def is_jax_array(value: Any) -> bool:
+    """Tell whether a value is an array of JAX, without importing it."""
+    return isinstance(value, getattr(sys.modules.get("jax"), "Array", ()))
+
+
+def is_jax_scalar_type(value: Any) -> bool:
+    """Tell whether a value is what JAX calls a scalar type, such as `jnp.float32`."""
+    return type(value).__name__ == "_ScalarMeta" and type(value).__module__.startswith("jax.")
+
+
+def jax_scalar_type(name: str) -> Any:
+    """Return the scalar type of a name such as `bfloat16`, or None."""
+    import jax.numpy as jnp
+
+    value = vars(jnp).get(name, jnp.bool_ if name == "bool" else None)
+    return value if is_jax_scalar_type(value) else None
+
+
+def numpy_scalar_type(name: str) -> Any:
+    """Return NumPy's scalar class of a name, or None."""
+    # Not getattr, which would import a submodule of that name.
+    found = vars(np).get(name, np.bool_ if name == "bool" else None)
+    return found if isinstance(found, type) and issubclass(found, np.generic) else None
+
+
+def _name_of(dtype: Any) -> str:
+    """Return a dtype's name, or NumPy's code of it if the name does not say all."""
+    if dtype.names is None and dtype.isnative and dtype.kind != "U":
+        return dtype.name
+    return dtype.str
+
+
+def is_extended(dtype: Any) -> bool:
+    """Tell whether a dtype is one of those that JAX adds to NumPy, such as bfloat16."""
+    return dtype.type.__module__ == "ml_dtypes"
+
+
+def parse_dtype(text: str) -> np.dtype[Any]:
+    """Return the dtype of a name such as `bfloat16` or `<f4`.
+
+    Raises:
+        ValueError: there is none.
+    """
+    extended = vars(ml_dtypes).get(text)
+    try:
+        dtype = np.dtype(extended if isinstance(extended, type) else text)
+    except (TypeError, SyntaxError) as error:
+        known = [*np.sctypeDict, *vars(ml_dtypes)]
+        raise ValueError(f"no dtype {text!r}{did_you_mean(text, map(str, known))}") from error
+    if dtype.hasobject:
+        raise ValueError("objects are not read")
+    if dtype.names or dtype.subdtype or dtype.itemsize > MAX_ARRAY_BYTES:
+        # One value in a file could become gigabytes of zeros in memory.
+        raise ValueError(f"{shorten(text)} is no dtype of numbers or of short text")
+    return dtype
+
+
+def is_dtype(value: Any) -> bool:
+    """Tell whether a value is a dtype, or a class that stands for one (`jnp.bfloat16`)."""
+    is_class = isinstance(value, type) and issubclass(value, np.generic)
+    return is_class or isinstance(value, np.dtype) or is_jax_scalar_type(value)
+
+
+def dtype_text(value: Any) -> str:
+    """Return a dtype's text, which tells `jnp.float32`, `np.float32` and its dtype apart."""
+    if is_jax_scalar_type(value):
+        text = f"jnp.{value.dtype.name}"
+    elif isinstance(value, type):
+        text = f"np.{value.__name__}"
+    else:
+        text = _name_of(value)
+    try:
+        parsed = parse_dtype_text(text)
+    except ValueError:
+        parsed = UNSET
+    if type(parsed) is not type(value) or parsed != value:
+        raise Problem(f"the dtype {value}, which cannot be written by its name")
+    return text
+
+
+def parse_dtype_text(text: str) -> Any:
+    """Return the dtype or class of a text that `dtype_text` made.
+
+    Raises:
+        ValueError: there is no such dtype.
+    """
+    module, _, name = text.rpartition(".")
+    if module == "jnp":
+        found = jax_scalar_type(name)
+        return parse_dtype(text) if found is None else found
+    if module == "np":
+        return numpy_scalar_type(name) or parse_dtype(name).type
+    return parse_dtype(text)
+
+
+def is_array(value: Any) -> bool:
+    """Tell whether a value is a NumPy or JAX array or scalar."""
+    return isinstance(value, np.ndarray | np.generic) or is_jax_array(value)
+
+
+def as_plain_number(value: Any) -> Any:
+    """Return the plain number or text that a NumPy or JAX scalar equals; other values as they are.
+
+    Raises:
+        Problem: it has no value yet, or none any more.
+    """
+    kind = type(value)
+    if kind is int or kind is float or kind is str or kind is bool:
+        return value
+    if is_jax_array(value):
+        if value.ndim:
+            return value
+        array = _fetch(value)
+    elif isinstance(value, np.generic | np.ndarray) and value.ndim == 0:
+        array = value
+    else:
+        return value
+    kind = array.dtype.kind
+    if is_extended(array.dtype):
+        kind = {"i": "i", "u": "i", "f": "f", "b": "f"}.get(array.dtype.name[0], "")
+    if kind not in _PLAIN:
+        return value
+    plain = _PLAIN[kind](array)
+    pairs = ((plain, array),)
+    if kind == "c":
+        pairs = ((plain.real, array.real), (plain.imag, array.imag))
+    # A long double, for one, may have no equal.
+    return plain if all(wide == narrow or wide != wide for wide, narrow in pairs) else value
+
+
+_PLAIN: dict[str, Any] = {"b": bool, "i": int, "u": int, "f": float, "c": complex, "U": str}
+
+
+def _fetch(value: Any) -> np.ndarray[Any, Any]:
+    jax = sys.modules["jax"]
+    if isinstance(value, jax.core.Tracer):
+        raise Problem("a value inside jit, which has no number yet; return it from jit")
+    if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+        raise Problem("a PRNG key; use save_checkpoint, or write the integer that it was made from")
+    if value.is_deleted():
+        raise Problem("an array that has been deleted or donated")
+    if not value.is_fully_addressable and not value.is_fully_replicated:
+        raise Problem("an array of several processes; use save_checkpoint")
+    return np.asarray(value)
+
+
+def array_to_dict(value: Any) -> dict[str, Any]:
+    """Return an array's dtype, its values as nested lists or base64, and its shape if needed."""
+    is_jax = is_jax_array(value)
+    if value.nbytes > MAX_ARRAY_BYTES:
+        raise Problem(
+            f"an array of {value.nbytes:,} bytes, more than the {MAX_ARRAY_BYTES:,} that "
+            "metadata takes; use save_checkpoint"
+        )
+    if type(value) is not np.ndarray and not is_jax:
+        raise Problem(f"a {type(value).__name__}; use numpy.asarray(it)")
+    array = _fetch(value) if is_jax else value
+    if array.dtype.hasobject or array.dtype.names:
+        raise Problem(f"an array of dtype {array.dtype}; only numbers and text are written")
+    # Extended dtypes are void to NumPy.
+    listed = array.dtype.kind not in "mMSV" or is_extended(array.dtype)
+    listed = listed and array.size <= _MAX_LISTED
+    parts: dict[str, Any] = {"dtype": _name_of(array.dtype)}
+    if array.size == 0 or not listed:
+        parts["shape"] = list(array.shape)
+    if listed:
+        parts["values"] = _nest(array)
+    else:
+        parts["base64"] = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+    return parts
+
+
+def _nest(array: Any) -> Any:
+    if array.ndim:
+        return [_nest(array[i, ...]) for i in range(len(array))]
+    if array.dtype == np.float32:
+        # The shortest text of a float32 is shorter than that of the float64 that equals it.
+        short = float(str(np.float32(array)))
+        return short if np.float32(short) == array else float(array)
+    number = as_plain_number(array)
+    if isinstance(number, complex):
+        return str(number)
+    if not isinstance(number, bool | int | float | str):
+        raise Problem(f"an array of dtype {array.dtype}, which no plain number equals")
+    return number
+
+
+def array_from_list(values: Any, dtype: Any = None) -> Any:
+    """Return the NumPy array of nested lists.
+
+    Raises:
+        ValueError, TypeError, OverflowError: they are no array, or would take too much memory.
+    """
+    # An array of text gives each of its elements the space of the longest one.
+    leaves = list(_leaves(values))
+    width = max((4 * len(leaf) for leaf in leaves if isinstance(leaf, str)), default=0)
+    width = width if dtype is None else dtype.itemsize if dtype.kind in "SU" else 0
+    if width * len(leaves) > MAX_ARRAY_BYTES:
+        raise ValueError(f"more than {MAX_ARRAY_BYTES:,} bytes of text")
+    is_complex = dtype is not None and dtype.kind == "c"
+    return np.asarray(_each_complex(values) if is_complex else values, dtype)
+
+
+def array_from_dict(parts: dict[str, Any]) -> Any:
+    """Return the NumPy array that `array_to_dict` described.
+
+    Raises:
+        ValueError, TypeError, OverflowError, MemoryError: the parts do not fit together.
+    """
+    if not {"dtype"} < parts.keys() <= {"dtype", "shape", "values", "base64"}:
+        raise ValueError(f"an array has 'dtype', 'shape' and 'values', not {list(parts)}")
+    dtype = parse_dtype(parts["dtype"])
+    if "base64" in parts:
+        array = np.frombuffer(base64.b64decode(parts["base64"]), dtype).copy()
+    else:
+        array = array_from_list(parts.get("values"), dtype)
+    return array.reshape(parts["shape"]) if "shape" in parts else array
+
+
+def _leaves(values: Any) -> Iterator[Any]:
+    if isinstance(values, list):
+        for value in values:
+            yield from _leaves(value)
+    else:
+        yield values
+
+
+def _each_complex(values: Any) -> Any:
+    return [_each_complex(v) for v in values] if isinstance(values, list) else complex(values)
+
+
+def as_jax(array: Any) -> Any:
+    """Return an array or a number as an array of JAX, with its dtype.
+
+    Raises:
+        ValueError: JAX would change the dtype, since 64 bits are switched off.
+    """
+    import jax
+
+    dtype = getattr(array, "dtype", None)
+    narrow = dtype if dtype is None else jax.dtypes.canonicalize_dtype(dtype)
+    if narrow != dtype:
+        raise ValueError(
+            f"an array of dtype {dtype}, which JAX would cut to {narrow}: "
+            "set jax_enable_x64, or declare np.ndarray"
+        )
+    return jax.numpy.asarray(array)

@@ -1,0 +1,366 @@
+"""The schema of a type: how its values are dumped to YAML nodes and loaded from them.
+
+Factories make schemas, each for some type expressions. To support a type, add a hook (`_values`)
+if its values can be written as those of another type, or else a factory (`_registry`).
+"""
+
+import collections
+import dataclasses
+import enum
+import functools
+import threading
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn, TypeAlias, Union, get_args, get_origin
+
+import numpy as np
+from yaml.nodes import MappingNode, Node, ScalarNode
+
+from .._errors import MetadataError
+from ._fields import UNSET, full_name, is_mapping_class, kind_of_class
+from ._hints import bind, strip
+from ._numbers import as_plain_number, is_dtype
+from ._problems import Part, Problem, did_you_mean, expected
+from ._scalars import resolve_plain, shorten
+
+YAML = "tag:yaml.org,2002:"
+CLASS_TAGS = ("!dataclass:", "!namedtuple:", "!enum:")
+CLASS_KEY = "!class"
+"""The key of a class's name in a mapping that is read without its types."""
+
+OPEN_ITEM: Any = typing.TypeVar("OPEN_ITEM")
+"""Like Any, but tags may name classes, since the reader declares them."""
+
+
+@dataclasses.dataclass(eq=False)
+class Context:
+    """The state of one dump or load.
+
+    Attributes:
+        schemas: all schemas.
+        modern: whether we wrote the file; decides what undeclared plain text means.
+        pyyaml: whether dcargs or tyro wrote the file, with PyYAML.
+        bare: whether a file is read without its types, as plain data.
+        classes: the classes that tags name if no type is declared.
+        warnings: what is suspicious, but no problem.
+        misfits: how many scalars were read as another type than their text suggests.
+        is_trial: whether this load tries one of several types.
+        tried: the results of trials, without which unions in unions take exponential time.
+    """
+
+    schemas: "Schemas"
+    modern: bool = True
+    pyyaml: bool = False
+    bare: bool = False
+    classes: dict[str, type] = dataclasses.field(default_factory=dict[str, type])
+    warnings: list[Part] = dataclasses.field(default_factory=list[Part])
+    misfits: int = 0
+    is_trial: bool = False
+    tried: dict[Any, tuple[Any, "Context"]] = dataclasses.field(default_factory=dict[Any, Any])
+
+    def trial(self, key: Any, load: Callable[[Node, "Context"], Any], node: Node) -> Any:
+        """Return what a loader returns, or its Problem, and the context of the trial.
+
+        Args:
+            key: what identifies the loader.
+            load: the loader.
+            node: what it loads.
+        """
+        key = (key, id(node), node.tag)
+        if key not in self.tried:
+            trial = dataclasses.replace(self, warnings=[], misfits=0, is_trial=True)
+            try:
+                result = load(node, trial)
+            except Problem as problem:
+                result = problem
+            self.tried[key] = result, trial
+        return self.tried[key]
+
+    def adopt(self, trial: "Context") -> None:
+        """Take over what a successful trial noted."""
+        self.warnings += trial.warnings
+        self.misfits += trial.misfits
+
+
+@dataclasses.dataclass(eq=False)
+class Schema:
+    """How values of one type are dumped and loaded.
+
+    Attributes:
+        name: the type, for messages.
+        ranks: for each kind of untagged node that the type can be loaded from, how natural that
+            is: 0 if the node is of the type even if none is declared, 1 for the type's own form,
+            2 and 3 for forms that it takes if no other type does.
+        accept: returns a value as the type has it (a NumPy scalar as a number), or UNSET.
+        dumper: returns the untagged node of an accepted value.
+        loader: returns the value of a node, whatever its tag.
+        tag: marks a node as this type; written if the declared type does not say it.
+        tags: all such tags, including those of older files.
+        load_tagged: returns the value of a node with another tag, or NotImplemented.
+        classes: returns the classes that a tag may name.
+        members: the alternatives of a union.
+    """
+
+    name: str
+    ranks: Mapping[str, float]
+    accept: Callable[[Any], Any]
+    dumper: Callable[[Any, Context], Node]
+    loader: Callable[[Node, Context], Any]
+    tag: str = ""
+    tags: frozenset[str] = frozenset()
+    load_tagged: Callable[[Node, Context], Any] | None = None
+    classes: Callable[[], list[type]] = list
+    members: "tuple[Schema, ...]" = ()
+
+    def dump(self, value: Any, context: Context) -> Node:
+        """Return the node of a value, with a tag if the value is not of the type."""
+        accepted = self.accept(value)
+        if accepted is not UNSET:
+            return self.dumper(accepted, context)
+        return dump_off_type(value, self.name, context)
+
+    def load(self, node: Node, context: Context) -> Any:
+        """Return the value of a node.
+
+        Raises:
+            Problem: it is not of the type.
+        """
+        if not node.tag or node.tag in self.tags:
+            return self.loader(node, context)
+        if self.load_tagged:
+            value = self.load_tagged(node, context)
+            if value is not NotImplemented:
+                return value
+        value = load_any(node, context)
+        accepted = self.accept(value)
+        if accepted is not UNSET:
+            return accepted
+        return value if _says_its_type(node.tag) else expected(self.name, node)
+
+
+def _says_its_type(tag: str) -> bool:
+    """Tell whether we, or PyYAML, write a tag for values that are not of the declared type."""
+    ours = tag.startswith("!") and not tag.startswith(CLASS_TAGS)
+    return ours or tag in (f"{YAML}binary", f"{YAML}python/tuple")
+
+
+class Declared(NamedTuple):
+    """A type expression, with its origin (itself if it has none) and its arguments."""
+
+    expression: Any
+    origin: Any
+    arguments: tuple[Any, ...]
+
+
+Factory: TypeAlias = Callable[["Schemas", Declared], Schema | None]
+"""Makes the schema of a type, or returns None if it is of another kind."""
+
+
+class Schemas:
+    """All schemas, each made when it is first asked for.
+
+    Args:
+        factories: makers of schemas, in the order in which they are asked.
+        tags: the types that tags name if none is declared.
+        loaders: load the tags of other writers, or return NotImplemented.
+    """
+
+    def __init__(
+        self,
+        factories: Sequence[Factory],
+        tags: Mapping[str, Any],
+        loaders: Sequence[Callable[[Node, Context], Any]],
+    ) -> None:
+        self.tags = tags
+        self.loaders = loaders
+        self._factories = factories
+        self._lock = threading.RLock()
+        self._unfinished: dict[Any, Schema] = {}
+        self._make = functools.lru_cache(maxsize=4096)(self._make_uncached)
+        self.own = functools.lru_cache(maxsize=4096)(self._own_uncached)
+
+    def of(self, expression: Any, owner: Any = None) -> Schema:
+        """Return the schema of any type expression.
+
+        Args:
+            expression: a class, a generic with its arguments, a union, Literal, Any.
+            owner: the class that Self stands for.
+
+        Raises:
+            MetadataError: an annotation in it cannot be resolved.
+        """
+        if isinstance(expression, str | typing.ForwardRef):
+            raise MetadataError(f"{expression!r} is the name of a type; give the type itself")
+        expression = strip(bind(strip(expression), {}, owner))
+        with self._lock:
+            # A type that contains itself finds its unfinished schema here.
+            return self._unfinished.get(expression) or self._make(expression)
+
+    def _make_uncached(self, expression: Any) -> Schema:
+        unfinished: Any = object.__new__(Schema)
+        unfinished.name = type_name(expression)
+        self._unfinished[expression] = unfinished
+        declared = Declared(expression, get_origin(expression) or expression, get_args(expression))
+        try:
+            schema = next(s for make in self._factories if (s := make(self, declared)))
+        except BaseException:
+            # What was made meanwhile may refer to the unfinished schema.
+            self._make.cache_clear()
+            raise
+        finally:
+            del self._unfinished[expression]
+        unfinished.__dict__.update(schema.__dict__)
+        return unfinished
+
+    def _own_uncached(self, cls: type, item: Any = Any) -> Schema:
+        """Return the schema of a class; its items, if it has any, are of a type."""
+        count = 2 if is_mapping_class(cls) else _ITEMS.get(cls, 0)
+        arguments = {1: item, 2: (item, item), 3: (item, ...)}.get(count)
+        return self.of(cls if arguments is None else types.GenericAlias(cls, arguments))
+
+
+_ITEMS: dict[type, int] = {list: 1, set: 1, frozenset: 1, collections.deque: 1, tuple: 3}
+"""Containers by their type arguments: [item] or [item, ...]."""
+
+
+def type_name(expression: Any) -> str:
+    """Return a type as a person writes it."""
+    if expression is None or expression is types.NoneType:
+        return "None"
+    origin, arguments = get_origin(expression), get_args(expression)
+    if origin is None and isinstance(expression, type):
+        return expression.__qualname__.rpartition("<locals>.")[2]
+    if origin in (Union, types.UnionType):
+        return " | ".join(map(type_name, arguments))
+    if origin is typing.Literal:
+        return f"Literal[{', '.join(map(repr, arguments))}]"
+    if origin is not None and arguments and not isinstance(arguments[0], list):
+        inner = ", ".join("..." if a is Ellipsis else type_name(a) for a in arguments)
+        return f"{type_name(origin)}[{inner}]"
+    return str(expression).replace("typing.", "")
+
+
+def kind_of(node: Node, modern: bool = True) -> str:
+    """Return what an untagged node looks like: null, int, str, date, seq, map..."""
+    if type(node) is not ScalarNode:
+        return "map" if type(node) is MappingNode else "seq"
+    if node.style:
+        return "str"
+    value = resolve_plain(node.value, modern)
+    return "null" if value is None else type(value).__name__
+
+
+def dump_any(value: Any, context: Context, item: Any = Any) -> Node:
+    """Dump a value by its own class, with a tag unless the node alone shows the class.
+
+    Args:
+        value: what to dump.
+        context: the state of the dump.
+        item: Any, or OPEN_ITEM.
+    """
+    value = as_plain_number(value)
+    cls = type(value)
+    schema = context.schemas.own(np.dtype if is_dtype(value) else cls, item)
+    if isinstance(value, enum.Enum) or kind_of_class(cls):
+        if item is Any:
+            raise Problem(
+                f"a {type_name(cls)} where no type is declared that could tell a reader its "
+                f"class; declare the field as {type_name(cls)}"
+            )
+        tag = schema.tag or class_tag(cls, [cls])
+        if context.classes.setdefault(tag, cls) is not cls:
+            raise Problem(f"another class is named {cls.__name__} too; declare the types")
+        return tagged(schema.dumper(value, context), tag)
+    node = schema.dumper(value, context)
+    return node if schema.ranks.get(kind_of(node)) == 0 else tagged(node, schema.tag)
+
+
+def dump_off_type(value: Any, declared: str, context: Context) -> Node:
+    """Dump a value that is not of the declared type, so that it comes back all the same."""
+    value = as_plain_number(value)
+    cls = type(value)
+    if isinstance(value, enum.Enum) or kind_of_class(cls):
+        raise Problem(
+            f"a {type_name(cls)} where {declared} is declared: a reader could not know its class; "
+            "declare it"
+        )
+    node = dump_any(value, context)
+    return tagged(node, node.tag or context.schemas.own(cls).tag)
+
+
+def tagged(node: Node, tag: str) -> Node:
+    """Give a new node a tag."""
+    node.tag = tag
+    return node
+
+
+def load_any(node: Node, context: Context) -> Any:
+    """Return the value of a node if no type is declared: its tag and its text decide."""
+    tag = node.tag
+    if not tag:
+        return load_untagged(node, context)
+    if tag in context.schemas.tags:
+        return context.schemas.of(context.schemas.tags[tag]).loader(node, context)
+    if tag in context.classes:
+        return context.schemas.of(context.classes[tag]).load(node, context)
+    if not context.bare or not tag.startswith((*CLASS_TAGS, *_CODE_TAGS)):
+        for load in context.schemas.loaders:
+            value = load(node, context)
+            if value is not NotImplemented:
+                return value
+    return _load_bare(node, context) if context.bare else _unknown_tag(node)
+
+
+def load_untagged(node: Node, context: Context) -> Any:
+    """Return the value of a node as if it had no tag."""
+    if type(node) is not ScalarNode:
+        cls = dict if type(node) is MappingNode else list
+        return context.schemas.own(cls).loader(node, context)
+    try:
+        return node.value if node.style else resolve_plain(node.value, context.modern)
+    except ValueError:
+        return node.value
+
+
+_CODE_TAGS = (f"{YAML}python/name:", f"{YAML}python/module:")
+
+
+def _load_bare(node: Node, context: Context) -> Any:
+    """Load an unknown tag as plain data: code as its name, an object as a mapping."""
+    name = node.tag.partition(":")[2] if node.tag[0] == "!" else node.tag.rpartition(":")[2]
+    if node.tag.startswith(_CODE_TAGS):
+        return name
+    value = load_untagged(node, context)
+    if node.tag.startswith("!enum:"):
+        return value
+    if type(node) is ScalarNode:
+        return f"{name or node.tag} {value}".strip()
+    parts = value if type(node) is MappingNode else {"args": value}
+    return {CLASS_KEY: name or node.tag, **parts}
+
+
+def _unknown_tag(node: Node) -> NoReturn:
+    tag = shorten(node.tag.replace(YAML, "!!"), 100)
+    if tag.startswith(CLASS_TAGS):
+        name = shorten(repr(tag.partition(":")[2]))
+        reason = f"the class {name} is not declared here; read the file with a type that names it"
+    elif tag.startswith(("!!python/object:", "!!python/object/new:")):
+        name = tag.rpartition(":")[2].rpartition(".")[2]
+        reason = (
+            f"the tag {tag} asks for code, which is never run; if {name} is a class with another "
+            "name today, write !dataclass:NAME in its place"
+        )
+    elif tag.startswith("!!python/"):
+        reason = f"the tag {tag} asks for code, which is never run"
+    else:
+        reason = f"unknown tag {tag}{did_you_mean(tag, ('!tuple', '!set', '!array', '!path'))}"
+    raise Problem(reason, node)
+
+
+def class_tag(cls: Any, candidates: list[type]) -> str:
+    """Return the tag of a class, with its module if another candidate has the same name."""
+    prefix = "!namedtuple:" if kind_of_class(cls) == "namedtuple" else "!dataclass:"
+    # A notebook may define the same class again and again.
+    alike = {full_name(c) for c in candidates if c.__name__ == cls.__name__}
+    return prefix + (full_name(cls) if len(alike) > 1 else cls.__name__)

@@ -1,0 +1,275 @@
+"""Hooks: classes whose values are written as values of another type. The place to add one."""
+
+import argparse
+import base64
+import binascii
+import collections
+import dataclasses
+import decimal
+import enum
+import fractions
+import pathlib
+import re
+import types
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time, timedelta, timezone
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any, Union
+
+import numpy as np
+from yaml.nodes import Node, ScalarNode
+
+from ._fields import UNSET
+from ._numbers import (
+    as_plain_number,
+    dtype_text,
+    is_dtype,
+    is_jax_scalar_type,
+    parse_dtype_text,
+)
+from ._problems import Problem, did_you_mean, expected
+from ._scalars import NULLS, ScalarError, parse_datetime, parse_timedelta, shorten
+from ._schema import YAML, Context, Declared, Schema, Schemas, load_any, load_untagged, type_name
+from ._yaml import plain, quoted
+
+_TEXT = {"str": 1, "int": 2, "float": 2, "bool": 2, "date": 2, "datetime": 2}
+_DAY, _MOMENT = {**_TEXT, "str": 2, "date": 0}, {**_TEXT, "str": 2, "datetime": 0}
+_SEQ, _MAP = {"seq": 1}, {"map": 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Hook:
+    """How values of a class are written as values of another type.
+
+    Attributes:
+        cls: the class; a value must be exactly of it.
+        tag: the tag of the class if no type is declared.
+        via: the type that a value is written as.
+        unstructure: returns the value as `via`, or raises ScalarError if that would lose something.
+        structure: returns the value again, or raises ValueError.
+        example: what to write, for messages.
+        ranks: as in `Schema`.
+    """
+
+    cls: Any
+    tag: str
+    via: Any
+    unstructure: Callable[[Any], Any]
+    structure: Callable[[Any], Any]
+    example: str
+    ranks: Mapping[str, int] = dataclasses.field(default_factory=lambda: _TEXT)
+
+
+def _zoned(value: Any) -> str:
+    zone = value.tzinfo
+    if zone is not None and type(zone) is not timezone:
+        raise ScalarError(
+            f"a time in the zone {zone}: only fixed offsets are written exactly; "
+            "use .astimezone(datetime.timezone.utc)"
+        )
+    if zone is not None and zone.tzname(None) != timezone(zone.utcoffset(None)).tzname(None):
+        raise ScalarError(f"a time zone with a name of its own, {zone.tzname(None)!r}")
+    if value.fold:
+        raise ScalarError("a time with fold=1, which its text does not show")
+    return value.isoformat(" ") if isinstance(value, datetime) else value.isoformat()
+
+
+def _encode(value: Any) -> str:
+    return base64.b64encode(value).decode()
+
+
+def _decode(text: str) -> bytes:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except binascii.Error as error:
+        raise ScalarError(f"not base64: {error}") from None
+
+
+def _decimal(text: str) -> decimal.Decimal:
+    try:
+        return decimal.Decimal(text)
+    except decimal.InvalidOperation:
+        raise ScalarError(shorten(repr(text))) from None
+
+
+def _fraction(text: str) -> fractions.Fraction:
+    # Fraction also takes exponents, and `1e999999999` would fill the memory.
+    if not re.fullmatch(r"-?\d{1,4000}(?:/0*[1-9]\d{0,4000})?", text, re.ASCII):
+        raise ScalarError(shorten(repr(text)))
+    return fractions.Fraction(text)
+
+
+def _parts(value: range) -> list[int]:
+    return [value.start, value.stop, value.step]
+
+
+def _with_attributes(cls: Any) -> Callable[[dict[str, Any]], Any]:
+    def make(attributes: dict[str, Any]) -> Any:
+        made = cls()
+        vars(made).update(attributes)
+        return made
+
+    return make
+
+
+Path = type(pathlib.Path())
+_NAMESPACES = {argparse.Namespace: "!namespace", types.SimpleNamespace: "!simple_namespace"}
+
+HOOKS = [
+    Hook(complex, "!complex", str, repr, complex, "(1+2j)"),
+    Hook(bytes, f"{YAML}binary", str, _encode, _decode, "!!binary ''"),
+    Hook(bytearray, "!bytearray", str, _encode, lambda text: bytearray(_decode(text)), "AAEC"),
+    Hook(date, "!date", str, date.isoformat, date.fromisoformat, "2026-01-31", _DAY),
+    Hook(datetime, "!datetime", str, _zoned, parse_datetime, "2026-01-31 12:30:00", _MOMENT),
+    Hook(time, "!time", str, _zoned, time.fromisoformat, "'12:30:00'"),
+    Hook(timedelta, "!timedelta", str, str, parse_timedelta, "'2 days, 3:04:05'"),
+    Hook(decimal.Decimal, "!decimal", str, str, _decimal, "'1.50'"),
+    Hook(fractions.Fraction, "!fraction", str, str, _fraction, "'1/3'"),
+    Hook(uuid.UUID, "!uuid", str, str, uuid.UUID, "a UUID in hexadecimal"),
+    Hook(Path, "!path", str, str, Path, "runs/a"),
+    Hook(PurePosixPath, "!pure_posix_path", str, str, PurePosixPath, "runs/a"),
+    Hook(PureWindowsPath, "!pure_windows_path", str, str, PureWindowsPath, "runs/a"),
+    Hook(np.dtype, "!dtype", str, dtype_text, parse_dtype_text, "bfloat16"),
+    Hook(range, "!range", list[int], _parts, lambda v: range(*v), "[start, stop, step]", _SEQ),
+    Hook(collections.deque, "!deque", list[Any], list, collections.deque, "a sequence", _SEQ),
+    *(
+        Hook(cls, tag, dict[str, Any], vars, _with_attributes(cls), "a mapping", _MAP)
+        for cls, tag in _NAMESPACES.items()
+    ),
+]
+_BY_CLASS = {hook.cls: hook for hook in HOOKS}
+_OLD_TAGS: dict[Any, str] = {
+    cls: f"{YAML}python/object:{cls.__module__}.{cls.__name__}" for cls in _NAMESPACES
+}
+TAGS: dict[str, Any] = {
+    **{hook.tag: hook.cls for hook in HOOKS},
+    **{tag: cls for cls, tag in _OLD_TAGS.items()},
+}
+
+
+def make_hooked(schemas: Schemas, declared: Declared) -> Schema | None:
+    """Make the schema of a class that has a hook."""
+    expression, origin, arguments = declared.expression, declared.origin, declared.arguments
+    if origin is pathlib.PurePath:
+        return schemas.of(Union[Path, PurePosixPath, PureWindowsPath])  # noqa: UP007
+    origin = {pathlib.Path: Path}.get(origin, np.dtype if is_jax_scalar_type(origin) else origin)
+    hook = _BY_CLASS.get(origin)
+    if hook is None:
+        return None
+    via: Any = list[arguments[0]] if hook.cls is collections.deque and arguments else hook.via
+    inner = schemas.of(via)
+    name = type_name(expression)
+
+    def accept(value: Any) -> Any:
+        if hook.cls is np.dtype:
+            return value if is_dtype(value) else UNSET
+        value = as_plain_number(value) if hook.cls is complex else value
+        return value if type(value) is hook.cls else UNSET
+
+    def dump(value: Any, context: Context) -> Node:
+        try:
+            simple = hook.unstructure(value)
+        except ScalarError as error:
+            raise Problem(str(error)) from None
+        if via is not str:
+            return inner.dumper(simple, context)
+        if hook.cls is bytes:
+            return ScalarNode(hook.tag, simple, style="'")
+        return plain(simple) if hook.ranks is _DAY or hook.ranks is _MOMENT else quoted(simple)
+
+    def load(node: Node, context: Context) -> Any:
+        if via is not str:
+            simple = inner.loader(node, context)
+        elif type(node) is not ScalarNode:
+            expected(f"{name} as {hook.example}", node)
+        elif not node.style and node.value in NULLS:
+            expected(name, node, "; quote it if the text is meant")
+        else:
+            simple = node.value
+        try:
+            return hook.structure(simple)
+        except (ValueError, TypeError, OverflowError):
+            return expected(f"{name} such as {hook.example}", node)
+
+    tags = frozenset(filter(None, [hook.tag, _OLD_TAGS.get(hook.cls)]))
+    load_tagged = _load_old_bytearray if hook.cls is bytearray else None
+    return Schema(name, hook.ranks, accept, dump, load, hook.tag, tags, load_tagged)
+
+
+def _load_old_bytearray(node: Node, context: Context) -> Any:
+    value = load_any(node, context)
+    return bytearray(value) if type(value) is bytes and node.tag.startswith(YAML) else value
+
+
+def make_enum(schemas: Schemas, declared: Declared) -> Schema | None:
+    """Make the schema of an Enum: its members by name, those of a Flag joined by `|`."""
+    origin = declared.origin
+    if not (isinstance(origin, type) and issubclass(origin, enum.Enum)):
+        return None
+    members = origin.__members__
+    name = type_name(origin)
+    tag = f"!enum:{origin.__name__}"
+
+    def load(node: Node, context: Context) -> Any:
+        shown = ", ".join(list(members)[:20]) + (", ..." if len(members) > 20 else "")
+        if type(node) is not ScalarNode:
+            expected(f"{name}, one of {shown}", node)
+        if node.value in members:
+            return members[node.value]
+        flag = _parse_flag(origin, node.value) if issubclass(origin, enum.Flag) else None
+        if flag is not None:
+            return flag
+        hint = did_you_mean(node.value, members)
+        by_value = [m.name for m in origin if str(m.value) == node.value]
+        if by_value:
+            hint = f"; that is the value of {by_value[0]!r}, write its name"
+        return expected(f"{name}, one of {shown}", node, hint)
+
+    def load_tagged(node: Node, context: Context) -> Any:
+        """Load what PyYAML wrote: a call of the class with the member's value."""
+        call = f"{YAML}python/object/apply:"
+        if not (node.tag.startswith(call) and node.tag.endswith(f".{origin.__name__}")):
+            return NotImplemented
+        try:
+            return origin(*load_untagged(node, context))
+        except (TypeError, ValueError) as error:
+            raise Problem(f"expected {name}: {error}", node) from None
+
+    return Schema(
+        name=name,
+        ranks={"str": 1, "bool": 2, "int": 2, "null": 2},
+        accept=lambda value: value if type(value) is origin else UNSET,
+        dumper=lambda value, context: quoted(_member_text(value)),
+        loader=load,
+        tag=tag,
+        tags=frozenset([tag]),
+        load_tagged=load_tagged,
+    )
+
+
+def _member_text(value: Any) -> Any:
+    if not isinstance(value, enum.Flag) or value.name in type(value).__members__:
+        return value.name
+    rest: int = value.value
+    names: list[str] = []
+    for member in type(value):
+        if member.value and member.value & rest == member.value:
+            names.append(member.name or "")
+            rest &= ~member.value
+    return "|".join(names + ([str(rest)] if rest or not names else []))
+
+
+def _parse_flag(cls: Any, text: str) -> Any:
+    value = 0
+    for part in map(str.strip, text.split("|")):
+        if part in cls.__members__:
+            value |= cls.__members__[part].value
+        elif part.isdecimal() and len(part) < 40:
+            value |= int(part)
+        else:
+            return None
+    try:
+        return cls(value)
+    except ValueError:
+        return None

@@ -1,0 +1,282 @@
+"""Bytes to YAML nodes and back, with bounds on all sizes.
+
+PyYAML's nodes keep tag, text and position. Nothing is constructed, so no tag can do harm.
+"""
+
+import contextlib
+import dataclasses
+import io
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from .._collecting import paused_collection
+from .._errors import MetadataError
+from ._problems import Problem
+from ._scalars import is_safe
+
+HEADER = b"# fifteen.experiments metadata"
+"""The first line of each file that we write; such a file must end with `END`."""
+END = b"\n...\n"
+_PYYAML_HEADERS = (b"# dcargs YAML", b"# tyro YAML")
+
+MAX_BYTES = 32 * 2**20
+MAX_NODES = 300_000
+MAX_DEPTH = 100
+_LARGE_BYTES = 100_000
+_FLOW_WIDTH = 80
+
+
+@dataclasses.dataclass
+class Document:
+    """The nodes of a file, and what its first line says.
+
+    Attributes:
+        root: the outermost node.
+        modern: whether we wrote the file.
+        pyyaml: whether dcargs or tyro wrote it, with PyYAML.
+        hint: the tag of the class that was written, or an empty string.
+    """
+
+    root: Node
+    modern: bool
+    pyyaml: bool
+    hint: str
+
+
+class _TooMuch(Exception):
+    pass
+
+
+class _Untagged:
+    """Leaves implicit tags empty, and counts nodes and levels."""
+
+    _depth = 0
+    _count = 0
+
+    def descend_resolver(self, parent: Any, index: Any) -> None:
+        self._depth += 1
+        self._count += 1
+        if self._depth > MAX_DEPTH or self._count > MAX_NODES:
+            what = f"{MAX_DEPTH} levels" if self._depth > MAX_DEPTH else f"{MAX_NODES:,} values"
+            raise _TooMuch(f"more than {what}; metadata is for what a person may read")
+
+    def ascend_resolver(self) -> None:
+        self._depth -= 1
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
+        return ""
+
+
+def _loader() -> Any:
+    try:
+        from yaml.cyaml import CParser  # pyright: ignore[reportAttributeAccessIssue]  # compiled
+
+        return type("_Loader", (_Untagged, CParser), {})
+    except ImportError:
+        return type("_Loader", (_Untagged, yaml.SafeLoader), {})
+
+
+def _dumper() -> Any:
+    try:
+        from yaml.cyaml import CSafeDumper  # pyright: ignore[reportAttributeAccessIssue]  # compiled
+
+        return type("_Dumper", (_Untagged, CSafeDumper), {})
+    except ImportError:
+        Base: Any = yaml.SafeDumper
+        # This emitter asks for the length of a tag even if it does not write the tag.
+        prepare = {"prepare_tag": lambda self, tag: tag and Base.prepare_tag(self, tag)}
+        return type("_Dumper", (_Untagged, Base), prepare)
+
+
+_Loader = _loader()
+_Dumper = _dumper()
+
+
+def parse(data: bytes, where: str) -> Document:
+    """Return the one document of a file.
+
+    Raises:
+        MetadataError: the file is torn, empty, not UTF-8, not YAML, too large, has several
+            documents, or has aliases that contain themselves or expand without bound.
+    """
+    modern = data.startswith(HEADER)
+    _check_bytes(data, modern, where)
+    loader: Any = None
+    try:
+        loader = _Loader(data)
+        with pausing_collection(len(data)):
+            root: Node | None = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        position = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        raise MetadataError(f"{where}{position}: not valid YAML: {error.problem}") from None
+    except (yaml.YAMLError, UnicodeError, ValueError) as error:
+        text = " ".join(str(error).split())
+        raise MetadataError(f"{where}: not valid YAML: {text}") from None
+    except _TooMuch as error:
+        raise MetadataError(f"{where}: {error}") from None
+    finally:
+        if hasattr(loader, "dispose"):
+            loader.dispose()
+    if root is None:
+        raise MetadataError(f"{where}: the file is empty, or torn")
+    if b"&" in data:
+        _check_aliases(root, where)
+    hint = data[len(HEADER) : data.index(b"\n")].decode().strip() if modern else ""
+    return Document(root, modern, data.startswith(_PYYAML_HEADERS), hint)
+
+
+def pausing_collection(size: int) -> contextlib.AbstractContextManager[None]:
+    """Pause the garbage collector while a large file is read."""
+    return paused_collection() if size > _LARGE_BYTES else contextlib.nullcontext()
+
+
+def _check_bytes(data: bytes, modern: bool, where: str) -> None:
+    if len(data) > MAX_BYTES:
+        raise MetadataError(
+            f"{where}: {len(data):,} bytes; metadata may have at most {MAX_BYTES:,}"
+        )
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise MetadataError(
+            f"{where}:{line}: not UTF-8 at byte {error.start} ({error.reason}); "
+            "save the file in that encoding"
+        ) from None
+    if data.count(b"*") > MAX_NODES and b"&" in data:
+        # The parser does not report aliases, so they cannot be counted as they come.
+        raise MetadataError(f"{where}: more than {MAX_NODES:,} aliases")
+    ended = data.endswith(b"\n") and data.rstrip(b" \t\r\n").endswith(b"\n...")
+    if modern and not ended:
+        raise MetadataError(
+            f"{where}: the file does not end with a line '...', so a part of it is missing; "
+            "if only that line was removed, add it again"
+        )
+
+
+def _check_aliases(root: Node, where: str) -> None:
+    """Refuse a document that contains itself, or that would be too large without aliases."""
+    sizes: dict[int, int] = {}
+    open_nodes: set[int] = set()
+    stack: list[tuple[Node, bool]] = [(root, False)]
+    while stack:
+        node, done = stack.pop()
+        key = id(node)
+        place = f"{where}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
+        if done:
+            open_nodes.discard(key)
+            sizes[key] = 1 + sum(sizes[id(child)] for child in children(node))
+            if sizes[key] > MAX_NODES:
+                raise MetadataError(
+                    f"{place}: more than {MAX_NODES:,} values if its aliases are expanded"
+                )
+        elif key not in sizes:
+            if key in open_nodes:
+                raise MetadataError(f"{place}: a value that contains itself, by an alias")
+            open_nodes.add(key)
+            stack.append((node, True))
+            stack.extend((child, False) for child in children(node))
+
+
+def children(node: Node) -> list[Node]:
+    """Return the nodes directly inside a node, keys before their values."""
+    if type(node) is MappingNode:
+        return [child for pair in node.value for child in pair]
+    return list(node.value) if type(node) is SequenceNode else []
+
+
+def text_of(node: Node) -> str:
+    """Return all tags and texts in a node, to sort by."""
+    if type(node) is ScalarNode:
+        return f"{node.tag} {node.value} {node.style}"
+    return f"{node.tag} [{' '.join(map(text_of, children(node)))}]"
+
+
+def pyyaml_mapping(node: Node) -> Node:
+    """Return the mapping of attributes or items in an object as PyYAML writes it, or the node."""
+    if type(node) is MappingNode and "/object:" not in node.tag:
+        # A call, in parts.
+        parts = {key.value: part for key, part in node.value if type(key) is ScalarNode}
+        return parts.get("dictitems") or parts.get("state") or node
+    if type(node) is not SequenceNode:
+        return node
+    # A call with its arguments: a mapping, a list of pairs, or a default factory.
+    inner = node.value[0] if len(node.value) == 1 else node
+    pairs = inner.value if type(inner) is SequenceNode else []
+    if type(inner) is MappingNode or any(len(pair.value) != 2 for pair in pairs):
+        return inner
+    return MappingNode("", [tuple(p.value) for p in pairs], node.start_mark, node.end_mark)
+
+
+def plain(text: str, tag: str = "") -> ScalarNode:
+    """Return the node of a number or a word: a text that needs no quotes."""
+    return ScalarNode(tag, text, style="'" if tag and not text else None)
+
+
+def quoted(text: str, tag: str = "") -> ScalarNode:
+    """Return the node of a text, quoted if a reader could take it for anything else."""
+    if is_safe(text):
+        return ScalarNode(tag, text)
+    if "\n" in text and not tag:
+        return ScalarNode(tag, _encodable(text), style="|")
+    return ScalarNode(tag, _encodable(text), style="'" if text.isprintable() else '"')
+
+
+def _encodable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise Problem(
+            f"a str with the lone surrogate {text[error.start]!r} at index {error.start}, which "
+            "UTF-8 cannot encode; write bytes, or replace it"
+        ) from None
+    return text
+
+
+def sequence(items: list[Node], tag: str = "") -> SequenceNode:
+    """Return the node of a sequence."""
+    return SequenceNode(tag, items)
+
+
+def mapping(pairs: Iterable[tuple[Node, Node]], tag: str = "") -> MappingNode:
+    """Return the node of a mapping."""
+    return MappingNode(tag, list(pairs))
+
+
+def render(root: Node, hint: str) -> bytes:
+    """Return a file: the inverse of `parse`.
+
+    Raises:
+        Problem: the node is too deep or too large to be read back.
+    """
+    if _lay_out(root, 1)[0] > MAX_NODES:
+        raise Problem(f"more than {MAX_NODES:,} values; use save_checkpoint")
+    stream = io.StringIO()
+    dumper = _Dumper(stream, width=2**30, allow_unicode=True, explicit_end=True)
+    try:
+        dumper.open()
+        dumper.serialize(root)
+        dumper.close()
+    finally:
+        dumper.dispose()
+    text = stream.getvalue().removesuffix("...\n")
+    return HEADER + f"{' ' if hint else ''}{hint}\n{text}".encode().removesuffix(b"\n") + END
+
+
+def _lay_out(node: Any, level: int) -> tuple[int, int]:
+    """Put each short sequence on one line; return how many nodes there are, and their width."""
+    if level > MAX_DEPTH:
+        raise Problem(f"values nested in more than {MAX_DEPTH} levels")
+    if type(node) is ScalarNode:
+        # PyYAML would quote a time that shares a line with others.
+        is_wide = node.style == "|" or (not node.style and ":" in node.value)
+        return 1, _FLOW_WIDTH + 1 if is_wide else len(node.tag) + len(node.value) + 4
+    parts = [_lay_out(child, level + 1) for child in children(node)]
+    width = sum(width for _, width in parts)
+    node.flow_style = not parts or (type(node) is SequenceNode and width <= _FLOW_WIDTH)
+    count = 1 + sum(count for count, _ in parts)
+    return count, width if node.flow_style else _FLOW_WIDTH + 1
