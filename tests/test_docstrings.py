@@ -18,9 +18,8 @@ FENCED = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 def documented():
     """Yield the name and the docstring of everything public, methods and properties too."""
-    for name, member in vars(fifteen.experiments).items():
-        if name.startswith("_") or inspect.ismodule(member):
-            continue
+    for name in fifteen.experiments.__all__:
+        member = getattr(fifteen.experiments, name)
         yield name, inspect.getdoc(member) or ""
         if inspect.isclass(member):
             for inner, attribute in inspect.getmembers(member):

@@ -181,39 +181,6 @@ class TestContract:
         ]
         assert TensorboardLogData({"a": 1.0}, {"b": np.ones(2)}).scalars == {"a": 1.0}
 
-    def test_public_names(self):
-        public = [name for name in vars(fifteen.experiments) if not name.startswith("_")]
-        rooms = {"checkpoints", "events", "metadata"}
-        assert sorted(set(public) - rooms) == [
-            "CheckpointDamagedError",
-            "CheckpointError",
-            "CheckpointExistsError",
-            "CheckpointMismatchError",
-            "CheckpointNotFoundError",
-            "Difference",
-            "Experiment",
-            "ExperimentExistsError",
-            "ExperimentMovedError",
-            "ExperimentNotFoundError",
-            "ExperimentWarning",
-            "FifteenError",
-            "HistogramSeries",
-            "LeafInfo",
-            "LogDataError",
-            "LogWriteError",
-            "MetadataError",
-            "MetadataNotFoundError",
-            "MissingExtraError",
-            "ScalarSeries",
-            "Summary",
-            "TensorboardLogData",
-            "UnsafePathError",
-            "diff",
-            "find_experiments",
-            "flatten",
-            "summarize",
-        ]
-
     def test_everything_public_is_documented(self):
         for owner in (Experiment, TensorboardLogData):
             for name, member in inspect.getmembers(owner):

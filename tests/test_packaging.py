@@ -112,7 +112,45 @@ def test_modules_are_private_and_packages_only_name_their_interface():
     for path in SOURCE.rglob("__init__.py"):
         docstring, *statements = ast.parse(path.read_text()).body
         assert isinstance(docstring, ast.Expr), path
-        assert all(isinstance(statement, ast.ImportFrom) for statement in statements), path
+        for statement in statements:
+            is_interface = isinstance(statement, ast.ImportFrom | ast.If | ast.Assign)
+            assert is_interface or getattr(statement, "name", "") == "__dir__", path
+
+
+def test_public_names():
+    assert [name for name in fifteen.experiments.__all__ if name[0].isupper()] == [
+        "CheckpointDamagedError",
+        "CheckpointError",
+        "CheckpointExistsError",
+        "CheckpointMismatchError",
+        "CheckpointNotFoundError",
+        "Difference",
+        "Experiment",
+        "ExperimentExistsError",
+        "ExperimentMovedError",
+        "ExperimentNotFoundError",
+        "ExperimentWarning",
+        "FifteenError",
+        "HistogramSeries",
+        "LeafInfo",
+        "LogDataError",
+        "LogWriteError",
+        "MetadataError",
+        "MetadataNotFoundError",
+        "MissingExtraError",
+        "ScalarSeries",
+        "Summary",
+        "TensorboardLogData",
+        "UnsafePathError",
+    ]
+    functions = ["diff", "find_experiments", "flatten", "summarize"]
+    assert [n for n in fifteen.experiments.__all__ if n[0].islower()] == functions
+    everything = {}
+    exec("from fifteen.experiments import *", everything)
+    assert everything.keys() - {"__builtins__"} == set(fifteen.experiments.__all__)
+    assert dir(fifteen.experiments) == fifteen.experiments.__all__
+    with pytest.raises(ImportError, match="cannot import name 'Experimnet'"):
+        exec("from fifteen.experiments import Experimnet")
 
 
 def test_constraints_pin_all_that_development_installs():

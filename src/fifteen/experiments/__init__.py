@@ -1,5 +1,7 @@
 """An experiment is a directory: metadata, checkpoints and curves of one training run."""
 
+from typing import TYPE_CHECKING, Any
+
 from ._discovery import Summary as Summary
 from ._discovery import find_experiments as find_experiments
 from ._discovery import summarize as summarize
@@ -20,10 +22,56 @@ from ._errors import MetadataNotFoundError as MetadataNotFoundError
 from ._errors import MissingExtraError as MissingExtraError
 from ._errors import UnsafePathError as UnsafePathError
 from ._experiment import Experiment as Experiment
-from ._log_data import TensorboardLogData as TensorboardLogData
 from .checkpoints import LeafInfo as LeafInfo
 from .events import HistogramSeries as HistogramSeries
 from .events import ScalarSeries as ScalarSeries
 from .metadata import Difference as Difference
 from .metadata import diff as diff
 from .metadata import flatten as flatten
+
+if TYPE_CHECKING:
+    from ._log_data import TensorboardLogData as TensorboardLogData
+else:
+
+    def __getattr__(name: str) -> Any:
+        # Imported when used: it needs JAX, and looking at experiments does not.
+        if name == "TensorboardLogData":
+            from ._log_data import TensorboardLogData
+
+            return TensorboardLogData
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = [
+    "CheckpointDamagedError",
+    "CheckpointError",
+    "CheckpointExistsError",
+    "CheckpointMismatchError",
+    "CheckpointNotFoundError",
+    "Difference",
+    "Experiment",
+    "ExperimentExistsError",
+    "ExperimentMovedError",
+    "ExperimentNotFoundError",
+    "ExperimentWarning",
+    "FifteenError",
+    "HistogramSeries",
+    "LeafInfo",
+    "LogDataError",
+    "LogWriteError",
+    "MetadataError",
+    "MetadataNotFoundError",
+    "MissingExtraError",
+    "ScalarSeries",
+    "Summary",
+    "TensorboardLogData",
+    "UnsafePathError",
+    "diff",
+    "find_experiments",
+    "flatten",
+    "summarize",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -8,11 +8,10 @@ import re
 import warnings
 from collections.abc import Iterator
 
-from . import metadata
+from . import checkpoints, metadata
 from ._errors import ExperimentNotFoundError, ExperimentWarning
 from ._experiment import Experiment
 from ._local_path import local_path
-from .checkpoints import Checkpoints
 from .events import last_step
 
 _CHECKPOINT = re.compile(r".*\D\d+\.safetensors|checkpoint.*\d+", re.DOTALL)
@@ -117,13 +116,14 @@ def summarize(path: pathlib.Path | str) -> Summary:
     path = local_path(path, "path")
     if not path.is_dir():
         raise ExperimentNotFoundError(f"{path}: expected an experiment, found no directory")
-    checkpoints = Checkpoints(path)
     size, modified = _size_and_time(path)
     names = os.listdir(path)
     return Summary(
         path=path,
         metadata=metadata.names(path),
-        checkpoints={prefix: checkpoints.steps(prefix) for prefix in checkpoints.prefixes()},
+        checkpoints={
+            prefix: checkpoints.steps_in(path, prefix) for prefix in checkpoints.prefixes_in(path)
+        },
         last_step=last_step([path / name for name in names if "tfevents" in name]),
         size=size,
         modified=modified,

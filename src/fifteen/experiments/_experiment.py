@@ -5,14 +5,15 @@ import pathlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import _processes, _provenance, events, metadata
+from . import _processes, _provenance, checkpoints, events, metadata
 from ._handle import Handle
-from ._log_data import TensorboardLogData
 from .checkpoints import LeafInfo
 from .events import HistogramSeries, ScalarSeries
 
 if TYPE_CHECKING:
     import tensorboardX
+
+    from ._log_data import TensorboardLogData
 
 T = TypeVar("T")
 PyTree = TypeVar("PyTree")
@@ -214,7 +215,8 @@ class Experiment(Handle):
             [10]
         """
         self._session.check()
-        return self._session.checkpoints.steps(prefix)
+        self._session.wait_for_checkpoints()
+        return checkpoints.steps_in(self.data_dir, prefix)
 
     def checkpoint_prefixes(self) -> list[str]:
         """List the prefixes under which there are checkpoints, sorted.
@@ -225,7 +227,8 @@ class Experiment(Handle):
             ['best_']
         """
         self._session.check()
-        return self._session.checkpoints.prefixes()
+        self._session.wait_for_checkpoints()
+        return checkpoints.prefixes_in(self.data_dir)
 
     def checkpoint_leaves(
         self, step: int | None = None, prefix: str = "checkpoint_"
@@ -256,7 +259,7 @@ class Experiment(Handle):
 
     def log(
         self,
-        log_data: TensorboardLogData,
+        log_data: "TensorboardLogData",
         step: Any,
         log_scalars_every_n: int = 1,
         log_histograms_every_n: int = 1,

@@ -25,9 +25,6 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any, Protocol, TypeVar, cast
 
-from jax._src import distributed  # pyright: ignore[reportMissingTypeStubs] # no public way to it.
-from jax.errors import JaxRuntimeError
-
 from ._told_errors import agree, describe, is_agreed, revive
 
 T = TypeVar("T")
@@ -60,7 +57,7 @@ def index() -> int:
 def count() -> int:
     """Return how many processes share this run."""
     state = _state()
-    return state.num_processes if state.client is not None else 1
+    return 1 if state is None or state.client is None else state.num_processes
 
 
 def barrier(name: str) -> None:
@@ -218,6 +215,8 @@ class Rounds:
 
     def _publish(self, number: int, summary: "_Summary") -> "_Summary":
         """Make a round's result known, and return the one that counts: the first."""
+        from jax.errors import JaxRuntimeError
+
         client = cast(_Client, _state().client)
         key = f"{self._directory(number)}all"
         try:
@@ -233,6 +232,8 @@ class Rounds:
         Returns:
             Whether they raise in this round; it may be over.
         """
+        from jax.errors import JaxRuntimeError
+
         client = cast(_Client, _state().client)
         with contextlib.suppress(JaxRuntimeError):
             summary = _Summary([], {**describe(error), "process": index()})
@@ -259,6 +260,8 @@ class _Summary:
 
 
 def _get(client: _Client, key: str, who: str, name: str) -> str:
+    from jax.errors import JaxRuntimeError
+
     end = time.monotonic() + TIMEOUT_SECONDS
     while True:
         rest = min(end - time.monotonic(), _LONGEST_WAIT_SECONDS)
@@ -296,4 +299,9 @@ def _summarise(brought: list[str]) -> _Summary:
 
 
 def _state() -> Any:
+    """Return what JAX knows of the other processes; None if JAX has not been imported."""
+    if "jax" not in sys.modules:
+        return None
+    from jax._src import distributed  # pyright: ignore[reportMissingTypeStubs] # no public way.
+
     return distributed.global_state

@@ -10,8 +10,6 @@ import socket
 import sys
 import time
 
-import jax
-
 from . import _git, _processes
 from ._redaction import redact_command, without_home
 
@@ -155,6 +153,8 @@ def _devices() -> list[str] | None:
     is_initialized = getattr(bridge, "backends_are_initialized", None)
     if is_initialized is None or not is_initialized():
         return None
+    import jax
+
     return [f"{device.platform}:{device.id} {device.device_kind}" for device in jax.devices()]
 
 

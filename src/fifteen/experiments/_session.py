@@ -11,10 +11,14 @@ import pathlib
 import threading
 import weakref
 from collections.abc import Generator
+from typing import TYPE_CHECKING
 
+from . import _shutdown as _shutdown  # First of all: it registers with `atexit`.
 from ._errors import ExperimentMovedError, LogWriteError
-from .checkpoints import Checkpoints
-from .events import EventLog
+
+if TYPE_CHECKING:
+    from .checkpoints import Checkpoints
+    from .events import EventLog
 
 _lock = threading.RLock()
 _sessions: "weakref.WeakValueDictionary[pathlib.Path, Session]" = weakref.WeakValueDictionary()
@@ -28,7 +32,7 @@ class Session:
     def __init__(self, directory: pathlib.Path) -> None:
         self.directory = directory
         self.moved_to: pathlib.Path | None = None
-        self.checkpoints = Checkpoints(directory)
+        self._checkpoints: Checkpoints | None = None
         self.changing = threading.RLock()
         """Held while the directory is made for the event log, and while it is cleared or left."""
         # One for the session's whole life: who logs while another thread closes it, and who kept
@@ -37,7 +41,18 @@ class Session:
         self._is_open = False
 
     @property
-    def open_events(self) -> EventLog | None:
+    def checkpoints(self) -> "Checkpoints":
+        """The checkpoints, to save, to restore, and to look into."""
+        # Imported when used: it needs JAX, and listing checkpoints does not.
+        from .checkpoints import Checkpoints
+
+        with _lock:
+            if self._checkpoints is None:
+                self._checkpoints = Checkpoints(self.directory)
+            return self._checkpoints
+
+    @property
+    def open_events(self) -> "EventLog | None":
         """The event log, if it is open and the directory still here."""
         return self._events if self._is_open and self.moved_to is None else None
 
@@ -46,8 +61,10 @@ class Session:
         """Whether the event log is to be opened again before it is used, in the same directory."""
         return not self._is_open and self.moved_to is None
 
-    def open_event_log(self) -> EventLog:
+    def open_event_log(self) -> "EventLog":
         """Open the event log, whose directory must be there."""
+        from .events import EventLog  # It needs JAX.
+
         with self.changing:
             self.check()
             self.keep()
@@ -69,11 +86,16 @@ class Session:
         with _lock:
             _open.add(self)
 
+    def wait_for_checkpoints(self) -> None:
+        """See a checkpoint that is saved in the background onto the disk, or raise its error."""
+        if self._checkpoints is not None:
+            self._checkpoints.wait()
+
     def flush(self, quiet: bool = False) -> None:
         """See everything handed over onto the disk, and raise what went wrong."""
         # Both are seen through even if the first of them fails.
         with contextlib.ExitStack() as stack:
-            stack.callback(self.checkpoints.wait)
+            stack.callback(self.wait_for_checkpoints)
             if self._events is not None:
                 stack.callback(self._events.flush, quiet)
 
@@ -96,8 +118,15 @@ class Session:
             hold: keep what is logged from now on, and write it only after `release`.
         """
         with contextlib.ExitStack() as stack:
-            stack.callback(self.checkpoints.close)
+            if self._checkpoints is not None:
+                stack.callback(self._checkpoints.close)
             stack.callback(self._close_events, quiet, hold)
+
+    def begin_in_child(self) -> None:
+        """Let go of locks that a thread of the parent held when the process was forked."""
+        self.changing = threading.RLock()
+        if self._checkpoints is not None:
+            self._checkpoints.begin_in_child()
 
     def release(self) -> None:
         """Go on writing what is logged after `close(hold=True)`."""
@@ -147,8 +176,7 @@ def _begin_in_child() -> None:
     global _lock
     _lock = threading.RLock()
     for session in list(_sessions.values()):
-        session.changing = threading.RLock()
-        session.checkpoints.begin_in_child()
+        session.begin_in_child()
 
 
 os.register_at_fork(after_in_child=_begin_in_child)

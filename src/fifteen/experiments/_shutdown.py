@@ -20,6 +20,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 _MAX_PAUSE_SECONDS = 5.0
 """How long a signal handler keeps the main thread: it may hold a lock that the work needs."""
 
+_at_exit: list[Callable[[], None]] = []
 _at_signal: list[Callable[[], None]] = []
 
 _received: "_Ending | None" = None
@@ -28,14 +29,15 @@ _received: "_Ending | None" = None
 def register(at_exit: Callable[[], None], at_signal: Callable[[], None] | None = None) -> None:
     """Register what finishes some work, for as long as the process lives.
 
-    Call it when a module is imported: what a script registers with `atexit` later runs before.
+    It runs after all that a script has registered with `atexit` since it imported us, also if the
+    module whose work it is has been imported later.
 
     Args:
         at_exit: runs when the interpreter exits; of several, the last one registered runs first.
         at_signal: runs in a thread before a signal ends the process; of several, the first one
             registered runs first. `at_exit` by default.
     """
-    atexit.register(at_exit)
+    _at_exit.append(at_exit)
     _at_signal.append(at_signal or at_exit)
 
 
@@ -110,3 +112,10 @@ def _forget_in_child() -> None:
 # ends by that signal.
 atexit.register(_end_by_signal)
 os.register_at_fork(after_in_child=_forget_in_child)
+
+
+@atexit.register
+def _finish_at_exit() -> None:
+    with contextlib.ExitStack() as stack:
+        for finish in _at_exit:
+            stack.callback(finish)

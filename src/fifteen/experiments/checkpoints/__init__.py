@@ -1,4 +1,19 @@
 """Save pytrees as checkpoints, and restore them."""
 
-from ._checkpoints import Checkpoints as Checkpoints
+from typing import TYPE_CHECKING, Any
+
+from ._history import prefixes_in as prefixes_in
+from ._history import steps_in as steps_in
 from ._stored import LeafInfo as LeafInfo
+
+if TYPE_CHECKING:
+    from ._checkpoints import Checkpoints as Checkpoints
+else:
+
+    def __getattr__(name: str) -> Any:
+        # Imported when used: it needs JAX, and listing checkpoints does not.
+        if name == "Checkpoints":
+            from ._checkpoints import Checkpoints
+
+            return Checkpoints
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,7 +21,7 @@ from .._errors import (
 )
 from . import _keys, _leaves, _matching, _report, _safetensors
 from ._background import Background
-from ._history import History, as_step, prefixes_in, superfluous
+from ._history import History, as_step, prefixes_in, steps_in, superfluous
 from ._leaves import Leaf
 from ._ownership import is_checkpoint
 from ._stored import Key, LeafInfo, StoredCheckpoint, StreamedCheckpoint, closing, open_stored
@@ -131,7 +131,7 @@ class Checkpoints:
         """Return the steps of the committed checkpoints, ascending."""
         with self._lock:
             self.wait()
-            return list(History.of(self._directory, prefix).paths())
+            return steps_in(self._directory, prefix)
 
     def prefixes(self) -> list[str]:
         """Return the prefixes under which there are checkpoints, sorted."""

@@ -171,6 +171,11 @@ def prefixes_in(directory: pathlib.Path) -> list[str]:
     return sorted(found)
 
 
+def steps_in(directory: pathlib.Path, prefix: str) -> list[int]:
+    """Return the steps of the committed checkpoints of a prefix, ascending."""
+    return list(History.of(directory, prefix).paths())
+
+
 def as_step(step: Any) -> int:
     """Return a step as an int.
 
