@@ -129,7 +129,7 @@ class TestValue:
 CONTRACT = {
     "__init__": "(self, data_dir, verbose=True)",
     "write_metadata": "(self, name, object)",
-    "read_metadata": "(self, name, expected_type)",
+    "read_metadata": "(self, name, expected_type=<PlainData.PLAIN: 1>)",
     "save_checkpoint": "(self, target, step, prefix='checkpoint_', keep=1, overwrite=False, "
     "keep_every_n_steps=None, *, blocking=True)",
     "restore_checkpoint": "(self, target, step=None, prefix='checkpoint_', *, strict=False, "

@@ -63,14 +63,17 @@ class Experiment(Handle):
                 path = metadata.write(self.data_dir, name, object)
             self._print("Writing metadata to", path)
 
-    def read_metadata(self, name: str, expected_type: type[T]) -> T:
+    def read_metadata(self, name: str, expected_type: type[T] = metadata.PLAIN) -> T:
         """Read what `write_metadata` wrote under `name`.
 
-        The type decides how the file is read. Nothing in the file is ever run or imported.
+        The type decides how the file is read. Without one, the file is read as plain data, in
+        which an object is a `dict` with the name of its class under `"!class"`. Nothing in the
+        file is ever run or imported.
 
         Args:
             name: what it was called.
-            expected_type: a dataclass, `int`, `dict[str, int]`, `A | B` or any other type.
+            expected_type: a dataclass, `int`, `dict[str, int]`, `A | B` or any other type; or a
+                tuple of types, one of which the file must hold.
 
         Raises:
             MetadataNotFoundError: there is no such file.

@@ -5,14 +5,13 @@ import dataclasses
 import enum
 import os
 import pathlib
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from .._errors import MetadataError
 from ._compare import same
-from ._fields import fields_of, kind_of_class
+from ._fields import fields_of, is_mapping_class, kind_of_class
 from ._files import PLAIN, dumps, loads, read_bytes
 from ._numbers import as_plain_number, is_array
 from ._problems import Problem
@@ -81,13 +80,13 @@ def _flatten(config: Any, with_classes: bool) -> dict[str, Any]:
         for key, part in parts:
             walk(part, f"{name}.{key}" if name else str(key), (*parents, id(value)))
 
-    if not (isinstance(config, Mapping) and not config):
+    if not (is_mapping_class(type(config)) and not config):
         walk(config, "", ())
     return flat
 
 
 def _parts(value: Any) -> tuple[_ClassName | None, list[tuple[str, Any]]]:
-    if isinstance(value, Mapping):
+    if is_mapping_class(type(value)):
         class_name = value.get(CLASS_KEY)
         parts = [(_key(key), part) for key, part in value.items() if key != CLASS_KEY]
         return class_name and _ClassName(class_name), parts
@@ -198,7 +197,7 @@ def _is_equal(a: Any, b: Any) -> bool:
         return False
     if isinstance(a, list | tuple | collections.deque):
         return len(a) == len(b) and all(map(_is_equal, a, b))
-    if isinstance(a, Mapping):
+    if is_mapping_class(type(a)):
         return a.keys() == b.keys() and all(_is_equal(a[key], b[key]) for key in a)
     if isinstance(a, set | frozenset):
         return a == b or same(a, b, SCHEMAS)

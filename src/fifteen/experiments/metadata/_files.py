@@ -24,11 +24,8 @@ SUFFIX = ".yaml"
 MAX_VERIFIED_BYTES = 2**20
 
 
-class _Plain:
-    """Stands for no type: a file is read as plain data."""
-
-
-PLAIN: Any = _Plain
+PLAIN: Any = enum.Enum("PlainData", ["PLAIN"]).PLAIN
+"""Stands for no type: a file is read as plain data."""
 
 
 def write(data_dir: pathlib.Path, name: str, object: Any) -> pathlib.Path:

@@ -22,6 +22,7 @@ from ._legacy_arrays import load_blob, named
 from ._problems import Problem, expected
 from ._scalars import ScalarError, resolve_plain, shorten
 from ._schema import Context, load_untagged
+from ._yaml import pyyaml_mapping
 
 _PYTHON = "tag:yaml.org,2002:python/"
 
@@ -86,7 +87,6 @@ _CALLS: dict[str, Callable[[list[Any]], Any]] = {
     "collections.OrderedDict": _collection(collections.OrderedDict),
     "collections.deque": _collection(collections.deque),
     "collections.Counter": _collection(collections.Counter),
-    "collections.defaultdict": lambda a: dict(a[0]) if type(a[0]) is dict else {},
     "datetime.date": _packed(datetime.date),
     "datetime.datetime": _packed(datetime.datetime),
     "datetime.time": _packed(datetime.time),
@@ -142,6 +142,8 @@ def _load_object(name: str, node: Node, context: Context) -> Any:
     blob = load_blob(name, node, context)
     if blob is not NotImplemented:
         return blob
+    if name == "collections.defaultdict":
+        return context.schemas.own(dict).loader(pyyaml_mapping(node), context)
     make = _CALLS.get(name)
     if make is None:
         return NotImplemented

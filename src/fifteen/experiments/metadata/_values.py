@@ -31,7 +31,7 @@ from ._numbers import (
 from ._problems import Problem, did_you_mean, expected
 from ._scalars import NULLS, ScalarError, parse_datetime, parse_timedelta, shorten
 from ._schema import YAML, Context, Declared, Schema, Schemas, load_any, load_untagged, type_name
-from ._yaml import plain, quoted
+from ._yaml import plain, pyyaml_mapping, quoted
 
 _TEXT = {"str": 1, "int": 2, "float": 2, "bool": 2, "date": 2, "datetime": 2}
 _DAY, _MOMENT = {**_TEXT, "str": 2, "date": 0}, {**_TEXT, "str": 2, "datetime": 0}
@@ -115,6 +115,7 @@ def _with_attributes(cls: Any) -> Callable[[dict[str, Any]], Any]:
 
 Path = type(pathlib.Path())
 _NAMESPACES = {argparse.Namespace: "!namespace", types.SimpleNamespace: "!simple_namespace"}
+_OBJECTS = ("object", "object/new", "object/apply")
 
 HOOKS = [
     Hook(complex, "!complex", str, repr, complex, "(1+2j)"),
@@ -139,12 +140,13 @@ HOOKS = [
     ),
 ]
 _BY_CLASS = {hook.cls: hook for hook in HOOKS}
-_OLD_TAGS: dict[Any, str] = {
-    cls: f"{YAML}python/object:{cls.__module__}.{cls.__name__}" for cls in _NAMESPACES
+_OLD_TAGS: dict[Any, list[str]] = {
+    cls: [f"{YAML}python/{kind}:{cls.__module__}.{cls.__name__}" for kind in _OBJECTS]
+    for cls in _NAMESPACES
 }
 TAGS: dict[str, Any] = {
     **{hook.tag: hook.cls for hook in HOOKS},
-    **{tag: cls for cls, tag in _OLD_TAGS.items()},
+    **{tag: cls for cls, tags in _OLD_TAGS.items() for tag in tags},
 }
 
 
@@ -159,6 +161,7 @@ def make_hooked(schemas: Schemas, declared: Declared) -> Schema | None:
         return None
     via: Any = list[arguments[0]] if hook.cls is collections.deque and arguments else hook.via
     inner = schemas.of(via)
+    old_tags = _OLD_TAGS.get(hook.cls, [])
     name = type_name(expression)
 
     def accept(value: Any) -> Any:
@@ -180,7 +183,7 @@ def make_hooked(schemas: Schemas, declared: Declared) -> Schema | None:
 
     def load(node: Node, context: Context) -> Any:
         if via is not str:
-            simple = inner.loader(node, context)
+            simple = inner.loader(pyyaml_mapping(node) if node.tag in old_tags else node, context)
         elif type(node) is not ScalarNode:
             expected(f"{name} as {hook.example}", node)
         elif not node.style and node.value in NULLS:
@@ -192,7 +195,7 @@ def make_hooked(schemas: Schemas, declared: Declared) -> Schema | None:
         except (ValueError, TypeError, OverflowError):
             return expected(f"{name} such as {hook.example}", node)
 
-    tags = frozenset(filter(None, [hook.tag, _OLD_TAGS.get(hook.cls)]))
+    tags = frozenset([hook.tag, *old_tags])
     load_tagged = _load_old_bytearray if hook.cls is bytearray else None
     return Schema(name, hook.ranks, accept, dump, load, hook.tag, tags, load_tagged)
 

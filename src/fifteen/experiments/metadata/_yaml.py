@@ -198,7 +198,7 @@ def text_of(node: Node) -> str:
 
 def pyyaml_mapping(node: Node) -> Node:
     """Return the mapping of attributes or items in an object as PyYAML writes it, or the node."""
-    if type(node) is MappingNode and "/object:" not in node.tag:
+    if type(node) is MappingNode and "python/object/" in node.tag:
         # A call, in parts.
         parts = {key.value: part for key, part in node.value if type(key) is ScalarNode}
         return parts.get("dictitems") or parts.get("state") or node
