@@ -86,9 +86,6 @@ def call_and_wait(call, hits, seconds):
         time.sleep(1e-4)
 
 
-# Python says so of a thread whose start is interrupted.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("way", ["target", "none", "leaves"])
 @pytest.mark.parametrize(
     ("save", "times"), [(save_ours, 120), (save_orbax, 40), (save_msgpack, 100)]

@@ -1,6 +1,5 @@
 """One checkpoint in one safetensors file; `_header` says what stands in it."""
 
-import concurrent.futures
 import contextlib
 import errno
 import functools
@@ -16,6 +15,7 @@ import numpy as np
 
 from .._collecting import paused_collection
 from . import _header, _keys, _leaves
+from ._ahead import one_ahead
 from ._background import Background
 from ._header import Listed, Place
 from ._leaves import HostArray, Leaf, Tensor
@@ -156,24 +156,10 @@ class SafetensorsFile:
         listed = {key: self._header.leaves[key] for key in wanted}
         yield {key: self._value(key, leaf, None) for key, leaf in listed.items() if not leaf.tensor}
         groups = _grouped(listed)
-        read_group = functools.partial(self._read_group, wanted)
-        if len(groups) < 2:
-            yield from map(read_group, groups)
-            return
         # The next group is read and verified while the caller puts this one to its devices.
-        try:
-            pool = concurrent.futures.ThreadPoolExecutor(1, "reading a checkpoint")
-            upcoming = pool.submit(read_group, groups[0])
-        except RuntimeError:
-            # At the very end of the interpreter no thread can be started any more.
-            yield from map(read_group, groups)
-            return
-        with pool:
-            for group in groups[1:]:
-                values = upcoming.result()
-                upcoming = pool.submit(read_group, group)
-                yield values
-            yield upcoming.result()
+        yield from one_ahead(
+            [functools.partial(self._read_group, wanted, group) for group in groups]
+        )
 
     def nested(self, leaves: Mapping[Key, Any]) -> Any:
         """Put leaves that were read into nested dicts and lists, as they were saved."""
