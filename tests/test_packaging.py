@@ -71,6 +71,30 @@ def test_import_of_experiments_loads_nothing_heavy():
     assert run(code) == "[]\n"
 
 
+def test_experiments_are_looked_at_without_jax(tmp_path):
+    with fifteen.experiments.Experiment(tmp_path / "run", verbose=False) as experiment:
+        experiment.write_metadata("config", {"lr": 0.1})
+        experiment.log(fifteen.experiments.TensorboardLogData({"loss": 0.5}), step=7)
+        experiment.save_checkpoint({"w": 1.0}, step=3)
+    code = f"""
+import sys
+from fifteen.experiments import find_experiments, flatten, summarize
+(experiment,) = find_experiments({str(tmp_path)!r})
+assert experiment.assert_exists().metadata_names() == ["config"]
+assert experiment.read_metadata("config", dict) == {{"lr": 0.1}}
+assert flatten(experiment.data_dir / "config.yaml") == {{"lr": 0.1}}
+assert experiment.checkpoint_prefixes() == ["checkpoint_"]
+assert experiment.checkpoint_steps() == [3]
+assert experiment.read_scalars()["loss"].step.tolist() == [7]
+assert experiment.read_histograms() == {{}}
+assert summarize(experiment.data_dir).latest_step == 7
+experiment.write_metadata("note", "seen")
+experiment.move(experiment.data_dir.with_name("moved")).clear().close()
+print("jax" in sys.modules)
+"""
+    assert run(code).splitlines()[-1] == "False"
+
+
 def test_import_of_experiments_initialises_no_backend():
     # A script may still call jax.distributed.initialize() or choose its platform afterwards.
     code = (
