@@ -1,0 +1,13 @@
+"""Directories and their files: the only code that touches a file system.
+
+The rooms for metadata, checkpoints and events get a `Directory` and use nothing else, so that a
+directory in an object store can take its place. Names are relative, and `/` leads into
+sub-directories.
+"""
+
+from ._directory import Directory as Directory
+from ._directory import Entry as Entry
+from ._directory import Kind as Kind
+from ._files import AppendedFile as AppendedFile
+from ._files import NewFile as NewFile
+from ._files import ReadableFile as ReadableFile

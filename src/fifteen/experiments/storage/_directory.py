@@ -1,0 +1,180 @@
+"""Directory: what the rooms may do to a directory and the files in it."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import stat
+from collections.abc import Generator
+from typing import Literal, TypeAlias
+
+from .. import _directory, _freeing, _locking
+from ._files import AppendedFile, NewFile, ReadableFile
+
+Kind: TypeAlias = Literal["file", "directory", "other"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry:
+    """A name in a directory.
+
+    Attributes:
+        name: the name.
+        kind: what it leads to, links followed; `other` for a broken link, too.
+        is_link: whether it is a symbolic link.
+    """
+
+    name: str
+    kind: Kind
+    is_link: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Directory:
+    r"""A directory of a local or shared file system; it need not exist.
+
+    Attributes:
+        path: for messages, and for libraries that open files themselves.
+
+    Examples:
+        ```python
+        import pathlib, tempfile
+
+        from fifteen.experiments.storage import Directory
+
+        directory = Directory(pathlib.Path(tempfile.mkdtemp()))
+        with directory.replace("config.yaml") as file:
+            file.write(b"learning_rate: 0.1\n")
+        assert directory.names() == ["config.yaml"]
+        assert directory.read("config.yaml") == b"learning_rate: 0.1\n"
+        ```
+    """
+
+    path: pathlib.Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def __truediv__(self, name: str) -> "Directory":
+        return Directory(self.path / name)
+
+    def checked_name(self, name: str, suffix: str = "") -> str:
+        """Return `name + suffix` if it stays inside this directory.
+
+        Raises:
+            UnsafePathError: it is empty or absolute, goes through `..` or a link that leads out,
+                or already ends with the suffix.
+        """
+        return str(_directory.inside(self.path, name, suffix).relative_to(self.path))
+
+    def exists(self) -> bool:
+        """Tell whether the directory is there."""
+        return self.path.is_dir()
+
+    def make(self) -> bool:
+        """Make the directory and its parents durably; return whether that was necessary.
+
+        Raises:
+            NotADirectoryError: something else has its name, or the name of a parent.
+        """
+        return _directory.make_directory(self.path)
+
+    def names(self) -> list[str]:
+        """Return the names in it, sorted, without temporaries; none if it is absent."""
+        return _directory.list_names(self.path)
+
+    def entries(self) -> list[Entry]:
+        """Return what is in it, sorted by name, without temporaries; nothing if it is absent."""
+        names = set(self.names())
+        try:
+            with os.scandir(self.path) as scan:
+                entries = [_entry(entry) for entry in scan if entry.name in names]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(entries, key=lambda entry: entry.name)
+
+    def kind_of(self, name: str) -> Kind | None:
+        """Tell what a name leads to, links followed; None if there is nothing."""
+        try:
+            mode = (self.path / name).stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return "other" if os.path.lexists(self.path / name) else None
+        if stat.S_ISREG(mode):
+            return "file"
+        return "directory" if stat.S_ISDIR(mode) else "other"
+
+    def size(self, name: str = "") -> int:
+        """Return the bytes in a file, or in all files below a directory; links count nothing."""
+        return _directory.size_of(self.path / name)
+
+    def open(self, name: str) -> ReadableFile:
+        """Open a file to read ranges of it.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            OSError: it is no regular file, or cannot be read.
+        """
+        return ReadableFile(self.path / name)
+
+    def read(self, name: str) -> bytes:
+        """Return all bytes of a file; raises as `open` does."""
+        with self.open(name) as file:
+            return file.read()
+
+    @contextlib.contextmanager
+    def replace(self, name: str) -> Generator[NewFile]:
+        """Write a file that is there whole or not at all, whenever the process dies.
+
+        When the block ends, the file is synced and takes its name in one step. When the block
+        raises, what was there stays.
+        """
+        with _directory.atomic_file(self.path / name) as file:
+            yield NewFile(file.fileno())
+
+    def append(self, name: str) -> AppendedFile:
+        """Create a file to append to.
+
+        Raises:
+            FileExistsError: the name is taken.
+        """
+        return AppendedFile(self.path / name, _locking.FILE_MODE)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, a link, or a directory with all that is in it, if it is there."""
+        _directory.remove(self.path / name)
+
+    def remove_in_background(self, name: str) -> None:
+        """Remove a name at once, and free a large file's blocks in the background."""
+        _freeing.remove_soon(self.path / name)
+
+    @staticmethod
+    def wait_for_removals() -> None:
+        """Wait until the blocks of what was removed in the background are free."""
+        _freeing.await_removals()
+
+    def remove_leftovers(self) -> None:
+        """Remove what dead writers have left half-written."""
+        _directory.remove_leftovers(self.path)
+
+    @contextlib.contextmanager
+    def temporary(self, name: str) -> Generator["Directory"]:
+        """Make a hidden directory, in which another one is made for `replace_directory`.
+
+        Nobody takes it for a leftover before the block ends. The caller removes it.
+        """
+        path = _directory.temporary_beside(self.path / name)
+        with _directory.locked_directory(path):
+            yield Directory(path)
+
+    def replace_directory(self, new: "Directory", name: str) -> None:
+        """Give a directory that is whole and synced a name, in place of what has it."""
+        _directory.replace_directory(new.path, self.path / name)
+
+
+def _entry(entry: "os.DirEntry[str]") -> Entry:
+    try:
+        kind = "file" if entry.is_file() else "directory" if entry.is_dir() else "other"
+    except OSError:
+        # A link that leads to itself.
+        kind = "other"
+    return Entry(entry.name, kind, entry.is_symlink())

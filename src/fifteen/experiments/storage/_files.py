@@ -1,0 +1,149 @@
+"""Open files: one that is read, one that is written whole, and one that is appended to."""
+
+import errno
+import os
+import pathlib
+import stat
+import weakref
+from collections.abc import Sequence
+from typing import Any, Self
+
+_MAX_BUFFERS = 512
+"""The kernel takes at most 1,024 buffers per call."""
+
+
+class ReadableFile:
+    """Read ranges of a file, which stays the same file if its name is given to another one.
+
+    Attributes:
+        path: where it was opened.
+        size: its bytes when it was opened.
+        modified_ns: when it was last written, in nanoseconds since the epoch.
+        identity: the same for as long as the file lives, under whatever name.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        IsADirectoryError: it is a directory.
+        OSError: it is no regular file, or cannot be read.
+    """
+
+    def __init__(self, path: pathlib.Path) -> None:
+        # A pipe without a writer would keep a plain `open` waiting.
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        self.close = weakref.finalize(self, os.close, self._descriptor)
+        status = os.fstat(self._descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            self.close()
+            code = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
+            raise OSError(code, "not a regular file", str(path))
+        self.path = path
+        self.size = status.st_size
+        self.modified_ns = status.st_mtime_ns
+        self.identity = (status.st_dev, status.st_ino)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def current_size(self) -> int:
+        """Return how many bytes there are now."""
+        return os.fstat(self._descriptor).st_size
+
+    def read(self, start: int = 0, end: int | None = None) -> bytes:
+        """Return the bytes from `start` to before `end`, or to the end of the file; fewer there."""
+        parts: list[bytes] = []
+        end = self.current_size() if end is None else end
+        while start < end and (part := os.pread(self._descriptor, end - start, start)):
+            parts.append(part)
+            start += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def read_into(self, buffer: Any, start: int) -> int:
+        """Fill a buffer with the bytes from `start` on; return how many there were."""
+        view, done = memoryview(buffer).cast("B"), 0
+        while done < len(view):
+            count = os.preadv(self._descriptor, [view[done:]], start + done)
+            if not count:
+                break
+            done += count
+        return done
+
+
+class NewFile:
+    """Write a file that gets its name once all of it is written.
+
+    Args:
+        descriptor: an empty file.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._end = 0
+
+    def write(self, *buffers: Any) -> None:
+        """Append buffers.
+
+        Raises:
+            OSError: the disk does not take all of them.
+        """
+        self._end = self._write_at(self._end, buffers)
+
+    def skip(self, nbytes: int) -> None:
+        """Leave room for what `write_at` writes later."""
+        self._end += nbytes
+
+    def write_at(self, start: int, data: Any) -> None:
+        """Write where `skip` has left room.
+
+        Raises:
+            OSError: the disk does not take all of it.
+        """
+        self._write_at(start, [data])
+
+    def _write_at(self, at: int, buffers: Sequence[Any]) -> int:
+        for first in range(0, len(buffers), _MAX_BUFFERS):
+            waiting = buffers[first : first + _MAX_BUFFERS]
+            end = at + sum(memoryview(buffer).nbytes for buffer in waiting)
+            while at < end:
+                written = os.pwritev(self._descriptor, waiting, at)
+                # The kernel may take less than it is given, as on a disk that fills. The next
+                # call says why.
+                if not written:
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+                at += written
+                if at < end:
+                    waiting = _unwritten(waiting, written)
+        return at
+
+
+def _unwritten(buffers: Sequence[Any], written: int) -> list[Any]:
+    """Return what is left of some buffers of which the first `written` bytes are done."""
+    for number, buffer in enumerate(buffers):
+        size = memoryview(buffer).nbytes
+        if written < size:
+            return [memoryview(buffer).cast("B")[written:], *buffers[number + 1 :]]
+        written -= size
+    return []
+
+
+class AppendedFile:
+    """Append to a new file, which readers may follow meanwhile.
+
+    Raises:
+        FileExistsError: its name is taken.
+    """
+
+    def __init__(self, path: pathlib.Path, mode: int) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        self._descriptor = os.open(path, flags, mode)
+        self.close = weakref.finalize(self, os.close, self._descriptor)
+
+    def write(self, data: Any) -> int:
+        """Append data; return how many of its bytes were written, which may be fewer."""
+        return os.write(self._descriptor, data)
+
+    def is_gone(self) -> bool:
+        """Tell whether somebody has deleted it: what is written to it then would be lost."""
+        return os.fstat(self._descriptor).st_nlink == 0
