@@ -86,6 +86,8 @@ def call_and_wait(call, hits, seconds):
         time.sleep(1e-4)
 
 
+# Python says so of a file if it is interrupted between opening and using it.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("way", ["target", "none", "leaves"])
 @pytest.mark.parametrize(
     ("save", "times"), [(save_ours, 120), (save_orbax, 40), (save_msgpack, 100)]

@@ -66,7 +66,9 @@ def may_be_checkpoint(path: pathlib.Path) -> bool:
         return True
     head = _head(path, _HEAD)
     # A crash leaves files of zeros, or without a length.
-    return not any(head) or head[0] in _DICTS or head[0] in _EXTENSIONS or head == _EMPTY_DICT
+    if not any(head) or head == _EMPTY_DICT or _begins_state(head):
+        return True
+    return head[0] in _DICTS or head[0] in _EXTENSIONS
 
 
 def is_beside_flax(path: pathlib.Path) -> bool:
