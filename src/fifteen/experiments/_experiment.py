@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import _processes, _provenance, checkpoints, events, metadata
+from . import _processes, checkpoints, events, metadata, provenance
 from ._handle import Handle
 from .checkpoints import LeafInfo
 from .events import HistogramSeries, ScalarSeries
@@ -111,7 +111,7 @@ class Experiment(Handle):
             ['provenance']
         """
         if _processes.is_primary():
-            self.write_metadata("provenance", _provenance.collect())
+            self.write_metadata("provenance", provenance.collect())
 
     # Checkpoints
 

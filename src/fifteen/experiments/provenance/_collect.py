@@ -1,7 +1,8 @@
-"""Where a run comes from: code, command, packages, devices, host and time."""
+"""Collect the provenance of a run, without initialising JAX's devices."""
 
 import dataclasses
 import datetime
+import importlib.metadata
 import os
 import pathlib
 import platform
@@ -10,13 +11,11 @@ import socket
 import sys
 import time
 
-from . import _git, _processes
+from .. import _processes
+from . import _git
 from ._redaction import redact_command, without_home
 
 _GPUS = pathlib.Path("/proc/driver/nvidia/gpus")
-_DISTRIBUTION = re.compile(
-    r"(?P<name>[^-]+)-(?P<version>[^-]+)(?:-py[\d.]+)?\.(?:dist-info|egg-info)"
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,23 +118,12 @@ def _working_directory() -> str | None:
 
 
 def _packages() -> dict[str, str]:
-    """Return the versions of the installed packages by name, sorted.
-
-    They are taken from the names of the directories that describe them (PEP 376 and the binary
-    distribution format), since `importlib.metadata` parses each package's whole description
-    for them, which takes longer than all the rest here.
-    """
     versions: dict[str, str] = {}
-    for directory in sys.path:
-        try:
-            names = os.listdir(directory or ".")
-        except OSError:
-            continue
-        for name in names:
-            match = _DISTRIBUTION.fullmatch(name)
-            if match:
-                # The first one on the path is the one that is imported.
-                versions.setdefault(match["name"].replace("_", "-").lower(), match["version"])
+    for package in importlib.metadata.distributions():
+        # What a failed installation has left behind has no name.
+        if name := package.metadata["Name"]:
+            # The first one on the path is the one that is imported.
+            versions.setdefault(name.replace("_", "-").lower(), package.version)
     return dict(sorted(versions.items()))
 
 
