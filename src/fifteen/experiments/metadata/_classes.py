@@ -19,7 +19,7 @@ from ._schema import (
     tagged,
     type_name,
 )
-from ._yaml import mapping, pyyaml_mapping, quoted
+from ._yaml import pyyaml_mapping, quoted
 
 _OBJECT = f"{YAML}python/object"
 
@@ -38,11 +38,7 @@ def family(cls: Any) -> list[type]:
 
 
 def class_named(node: Node, candidates: list[type]) -> type | None:
-    """Return the candidate that a tag names: ours, PyYAML's, or that of dcargs and tyro.
-
-    Raises:
-        Problem: it names several of them.
-    """
+    """Return the candidate that a tag names: ours, PyYAML's, or that of dcargs and tyro."""
     prefix, _, name = node.tag.rpartition(":")
     if prefix not in ("!dataclass", "!namedtuple") and not node.tag.startswith(_OBJECT):
         return None
@@ -140,7 +136,7 @@ class _ClassSchema:
         dumps = [self.schemas[name].dump for name in names]
         nodes = each(zip(names, dumps, parts, strict=True), context)
         keys = (ScalarNode("", name, style=self.styles[name]) for name in names)
-        return mapping(zip(keys, nodes, strict=True))
+        return MappingNode("", list(zip(keys, nodes, strict=True)))
 
     def load(self, node: Node, context: Context) -> Any:
         if type(node) is not MappingNode:

@@ -13,7 +13,7 @@ from ._fields import UNSET, is_mapping_class
 from ._problems import Problem, each, expected
 from ._scalars import shorten
 from ._schema import YAML, Context, Declared, Schema, Schemas, load_any, type_name
-from ._yaml import mapping, pyyaml_mapping, sequence, text_of
+from ._yaml import pyyaml_mapping, text_of
 
 _TAGS: dict[type, tuple[str, ...]] = {
     list: ("!list", f"{YAML}seq", f"{YAML}python/list"),
@@ -72,7 +72,7 @@ def make_sequence(schemas: Schemas, declared: Declared) -> Schema | None:
     def dump(value: Any, context: Context) -> Node:
         nodes = each(zip(itertools.count(), itertools.repeat(item.dump), value), context)
         # The order of a set differs between processes; that of its file must not.
-        return sequence(sorted(nodes, key=text_of) if is_set else nodes)
+        return SequenceNode("", sorted(nodes, key=text_of) if is_set else nodes)
 
     def load(node: Node, context: Context) -> Any:
         if type(node) is MappingNode and is_set:
@@ -123,7 +123,7 @@ def make_fixed_tuple(schemas: Schemas, declared: Declared) -> Schema | None:
 
     def dump(value: Any, context: Context) -> Node:
         dumps = [item.dump for item in items]
-        return sequence(each(zip(itertools.count(), dumps, value, strict=False), context))
+        return SequenceNode("", each(zip(itertools.count(), dumps, value, strict=False), context))
 
     def load(node: Node, context: Context) -> Any:
         if type(node) is not SequenceNode:
@@ -176,7 +176,7 @@ def make_mapping(schemas: Schemas, declared: Declared) -> Schema | None:
         pairs = dict(value.items())
         keys = each(zip(pairs, itertools.repeat(key.dump), pairs), context)
         items = each(zip(pairs, itertools.repeat(item.dump), pairs.values()), context)
-        return mapping(zip(keys, items, strict=True))
+        return MappingNode("", list(zip(keys, items, strict=True)))
 
     def load(node: Node, context: Context) -> Any:
         if type(node) is not MappingNode:

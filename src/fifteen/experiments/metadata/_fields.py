@@ -78,11 +78,7 @@ def kind_of_class(cls: Any) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def fields_of(expression: Any) -> Fields:
-    """Describe a class with fields, or a generic one with its arguments.
-
-    Raises:
-        MetadataError: an annotation cannot be resolved.
-    """
+    """Describe a class with fields, or a generic one with its arguments, or raise MetadataError."""
     cls: Any = get_origin(expression) or expression
     kind = kind_of_class(cls)
     if kind == "pydantic":

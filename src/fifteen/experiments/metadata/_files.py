@@ -18,7 +18,7 @@ from ._fields import kind_of_class
 from ._problems import MAX_SHOWN, Problem, explain
 from ._registry import SCHEMAS
 from ._schema import Context, Schema, class_tag, type_name
-from ._yaml import MAX_BYTES, parse, pausing_collection, render
+from ._yaml import MAX_BYTES, parse, render
 
 SUFFIX = ".yaml"
 MAX_VERIFIED_BYTES = 2**20
@@ -85,11 +85,7 @@ def read(data_dir: pathlib.Path, name: str, expected_type: Any = PLAIN) -> Any:
 
 
 def path_of(data_dir: pathlib.Path, name: str) -> pathlib.Path:
-    """Return the file of a name, whether or not it exists.
-
-    Raises:
-        UnsafePathError: the name leads out of the directory, or is not a name.
-    """
+    """Return the file of a name, whether or not it exists, or raise UnsafePathError."""
     if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users pass what they like
         raise UnsafePathError(f"name {name!r}: expected a str, got a {type_name(type(name))}")
     return _directory.inside(data_dir, name, SUFFIX)
@@ -110,12 +106,7 @@ def names(data_dir: pathlib.Path) -> list[str]:
 
 
 def read_bytes(path: pathlib.Path) -> bytes:
-    """Return the bytes of a file.
-
-    Raises:
-        OSError: it cannot be opened.
-        MetadataError: it is not a regular file, or too large to be metadata.
-    """
+    """Return the bytes of a file, or raise OSError."""
     # A plain `open` would wait for the writer of a pipe.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     status = os.fstat(descriptor)
@@ -132,11 +123,7 @@ def read_bytes(path: pathlib.Path) -> bytes:
 
 @paused_collection()
 def dumps(object: Any, where: str) -> bytes:
-    """Return the file for an object.
-
-    Raises:
-        MetadataError: a part of it cannot be written, or would not come back equal.
-    """
+    """Return the file for an object, or raise MetadataError."""
     cls: Any = type(object)
     schema, hint = OPEN, ""
     if cls.__module__ != "builtins" and (kind_of_class(cls) or isinstance(object, enum.Enum)):
@@ -181,11 +168,7 @@ def _verify(root: Node, data: bytes, schema: Schema, context: Context, where: st
 
 
 def loads(data: bytes, expected_type: Any, where: str) -> tuple[Any, Context]:
-    """Return the value of a file's bytes, and the context of its load with the warnings.
-
-    Raises:
-        MetadataError: it is damaged, or not of the type; all that is wrong is listed.
-    """
+    """Return the value of a file's bytes, and the context of its load with the warnings."""
     document = parse(data, where)
     root = document.root
     if isinstance(expected_type, tuple):
@@ -200,7 +183,7 @@ def loads(data: bytes, expected_type: Any, where: str) -> tuple[Any, Context]:
             tags = {m.tag for m in (schema.members or [schema])}
             if not is_plain and root.tag not in tags and not class_named(root, schema.classes()):
                 root.tag = ""
-        with pausing_collection(len(data)):
+        with paused_collection():
             return schema.load(root, context), context
     except Problem as problem:
         raise MetadataError(explain(problem.parts, where)) from None

@@ -43,11 +43,7 @@ _JAX_DTYPES = ("ml_dtypes", "jaxlib.xla_extension", "jax._src.dtypes")
 
 
 def load_blob(name: str, node: Node, context: Context) -> Any:
-    """Return the dtype, array or scalar of a node; NotImplemented if its tag names none.
-
-    Raises:
-        ScalarError, TypeError, ValueError: its parts do not fit together.
-    """
+    """Return the dtype, array or scalar of a node; NotImplemented if its tag names none."""
     module, _, function = name.rpartition(".")
     if name == "numpy.dtype":
         return _dtype(node, context)

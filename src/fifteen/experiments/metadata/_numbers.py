@@ -59,11 +59,7 @@ def is_extended(dtype: Any) -> bool:
 
 
 def parse_dtype(text: str) -> np.dtype[Any]:
-    """Return the dtype of a name such as `bfloat16` or `<f4`.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """Return the dtype of a name such as `bfloat16` or `<f4`, or raise ValueError."""
     extended = vars(ml_dtypes).get(text)
     try:
         dtype = np.dtype(extended if isinstance(extended, type) else text)
@@ -102,11 +98,7 @@ def dtype_text(value: Any) -> str:
 
 
 def parse_dtype_text(text: str) -> Any:
-    """Return the dtype or class of a text that `dtype_text` made.
-
-    Raises:
-        ValueError: there is no such dtype.
-    """
+    """Return the dtype or class of a text that `dtype_text` made, or raise ValueError."""
     module, _, name = text.rpartition(".")
     if module == "jnp":
         found = jax_scalar_type(name)
@@ -122,11 +114,7 @@ def is_array(value: Any) -> bool:
 
 
 def as_plain_number(value: Any) -> Any:
-    """Return the plain number or text that a NumPy or JAX scalar equals; other values as they are.
-
-    Raises:
-        Problem: it has no value yet, or none any more.
-    """
+    """Return the plain number or text that a NumPy or JAX scalar equals, or the value as it is."""
     kind = type(value)
     if kind is int or kind is float or kind is str or kind is bool:
         return value
@@ -209,11 +197,7 @@ def _nest(array: Any) -> Any:
 
 
 def array_from_list(values: Any, dtype: Any = None) -> Any:
-    """Return the NumPy array of nested lists.
-
-    Raises:
-        ValueError, TypeError, OverflowError: they are no array, or would take too much memory.
-    """
+    """Return the NumPy array of nested lists, or raise an error of NumPy."""
     # An array of text gives each of its elements the space of the longest one.
     leaves = list(_leaves(values))
     width = max((4 * len(leaf) for leaf in leaves if isinstance(leaf, str)), default=0)
@@ -225,11 +209,7 @@ def array_from_list(values: Any, dtype: Any = None) -> Any:
 
 
 def array_from_dict(parts: dict[str, Any]) -> Any:
-    """Return the NumPy array that `array_to_dict` described.
-
-    Raises:
-        ValueError, TypeError, OverflowError, MemoryError: the parts do not fit together.
-    """
+    """Return the NumPy array that `array_to_dict` described, or raise an error of NumPy."""
     if not {"dtype"} < parts.keys() <= {"dtype", "shape", "values", "base64"}:
         raise ValueError(f"an array has 'dtype', 'shape' and 'values', not {list(parts)}")
     dtype = parse_dtype(parts["dtype"])
@@ -253,11 +233,7 @@ def _each_complex(values: Any) -> Any:
 
 
 def as_jax(array: Any) -> Any:
-    """Return an array or a number as an array of JAX, with its dtype.
-
-    Raises:
-        ValueError: JAX would change the dtype, since 64 bits are switched off.
-    """
+    """Return an array or a number as an array of JAX, with its dtype, or raise ValueError."""
     import jax
 
     dtype = getattr(array, "dtype", None)

@@ -48,12 +48,7 @@ def _under(key: Any, part: Part) -> Part:
 def each(
     parts: Iterable[tuple[Any, Callable[[Any, Any], Any], Any]], context: Warnings
 ) -> list[Any]:
-    """Apply a function to each part; if some fail, raise all of their problems together.
-
-    Args:
-        parts: key, function and part.
-        context: the function's second argument.
-    """
+    """Apply functions to parts, given as (key, function, part); raise all problems together."""
     done: list[Any] = []
     problem: Problem | None = None
     warnings = context.warnings

@@ -36,11 +36,7 @@ class ScalarError(ValueError):
 
 
 def parse_int(text: str) -> int:
-    """Return the integer that a plain scalar stands for if an int is declared.
-
-    Raises:
-        ScalarError: it is not an integer.
-    """
+    """Return the integer that a plain scalar stands for, or raise ScalarError."""
     if _INT.fullmatch(text):
         if len(text) > MAX_DECIMAL_DIGITS:
             raise ScalarError(f"a decimal of {len(text)} digits; write it as 0x...")
@@ -59,11 +55,7 @@ def parse_int(text: str) -> int:
 
 
 def parse_float(text: str) -> float:
-    """Return the number that a plain scalar stands for if a float is declared.
-
-    Raises:
-        ScalarError: it is not a number, or an integer that no float equals.
-    """
+    """Return the float that a plain scalar stands for, or raise ScalarError."""
     if _FLOAT.fullmatch(text):
         digits = text.replace("_", "")
         value = float(digits)
@@ -85,10 +77,8 @@ _CONSTRUCTORS: dict[str, Any] = _CONSTRUCTOR.yaml_constructors
 def resolve_plain(text: str, modern: bool = True) -> Any:
     """Return what a plain scalar stands for if no type is declared, as PyYAML reads it.
 
-    Args:
-        text: the scalar.
-        modern: whether a number of YAML 1.2 alone (`1e-3`, `0o17`) is a number. It is in our
-            files, in which a string that looks like it is quoted; in PyYAML's it is a string.
+    A number of YAML 1.2 alone (`1e-3`, `0o17`) is a number if `modern`: in our files, in which a
+    string that looks like it is quoted. In PyYAML's files it is a string.
     """
     if len(text) > MAX_DECIMAL_DIGITS and "x" not in text[:3]:
         return text

@@ -62,10 +62,7 @@ class Context:
     def trial(self, key: Any, load: Callable[[Node, "Context"], Any], node: Node) -> Any:
         """Return what a loader returns, or its Problem, and the context of the trial.
 
-        Args:
-            key: what identifies the loader.
-            load: the loader.
-            node: what it loads.
+        The key identifies the loader.
         """
         key = (key, id(node), node.tag)
         if key not in self.tried:
@@ -121,11 +118,7 @@ class Schema:
         return dump_off_type(value, self.name, context)
 
     def load(self, node: Node, context: Context) -> Any:
-        """Return the value of a node.
-
-        Raises:
-            Problem: it is not of the type.
-        """
+        """Return the value of a node, or raise Problem."""
         if not node.tag or node.tag in self.tags:
             return self.loader(node, context)
         if self.load_tagged:
@@ -181,15 +174,7 @@ class Schemas:
         self.own = functools.lru_cache(maxsize=4096)(self._own_uncached)
 
     def of(self, expression: Any, owner: Any = None) -> Schema:
-        """Return the schema of any type expression.
-
-        Args:
-            expression: a class, a generic with its arguments, a union, Literal, Any.
-            owner: the class that Self stands for.
-
-        Raises:
-            MetadataError: an annotation in it cannot be resolved.
-        """
+        """Return the schema of any type expression; `owner` is the class that Self stands for."""
         if isinstance(expression, str | typing.ForwardRef):
             raise MetadataError(f"{expression!r} is the name of a type; give the type itself")
         expression = strip(bind(strip(expression), {}, owner))
@@ -252,13 +237,7 @@ def kind_of(node: Node, modern: bool = True) -> str:
 
 
 def dump_any(value: Any, context: Context, item: Any = Any) -> Node:
-    """Dump a value by its own class, with a tag unless the node alone shows the class.
-
-    Args:
-        value: what to dump.
-        context: the state of the dump.
-        item: Any, or OPEN_ITEM.
-    """
+    """Dump a value by its own class, with a tag unless the node alone shows the class."""
     value = as_plain_number(value)
     cls = type(value)
     schema = context.schemas.own(np.dtype if is_dtype(value) else cls, item)

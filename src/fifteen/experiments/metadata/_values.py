@@ -251,16 +251,9 @@ def make_enum(schemas: Schemas, declared: Declared) -> Schema | None:
     )
 
 
-def _member_text(value: Any) -> Any:
-    if not isinstance(value, enum.Flag) or value.name in type(value).__members__:
-        return value.name
-    rest: int = value.value
-    names: list[str] = []
-    for member in type(value):
-        if member.value and member.value & rest == member.value:
-            names.append(member.name or "")
-            rest &= ~member.value
-    return "|".join(names + ([str(rest)] if rest or not names else []))
+def _member_text(value: Any) -> str:
+    # A combination without a name has bits that are no members, or none at all.
+    return str(value.value) if value.name is None else value.name
 
 
 def _parse_flag(cls: Any, text: str) -> Any:

@@ -3,10 +3,8 @@
 PyYAML's nodes keep tag, text and position. Nothing is constructed, so no tag can do harm.
 """
 
-import contextlib
 import dataclasses
 import io
-from collections.abc import Iterable
 from typing import Any
 
 import yaml
@@ -25,7 +23,6 @@ _PYYAML_HEADERS = (b"# dcargs YAML", b"# tyro YAML")
 MAX_BYTES = 32 * 2**20
 MAX_NODES = 300_000
 MAX_DEPTH = 100
-_LARGE_BYTES = 100_000
 _FLOW_WIDTH = 80
 
 
@@ -96,18 +93,13 @@ _Dumper = _dumper()
 
 
 def parse(data: bytes, where: str) -> Document:
-    """Return the one document of a file.
-
-    Raises:
-        MetadataError: the file is torn, empty, not UTF-8, not YAML, too large, has several
-            documents, or has aliases that contain themselves or expand without bound.
-    """
+    """Return the one document of a file, or raise MetadataError."""
     modern = data.startswith(HEADER)
     _check_bytes(data, modern, where)
     loader: Any = None
     try:
         loader = _Loader(data)
-        with pausing_collection(len(data)):
+        with paused_collection():
             root: Node | None = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -127,11 +119,6 @@ def parse(data: bytes, where: str) -> Document:
         _check_aliases(root, where)
     hint = data[len(HEADER) : data.index(b"\n")].decode().strip() if modern else ""
     return Document(root, modern, data.startswith(_PYYAML_HEADERS), hint)
-
-
-def pausing_collection(size: int) -> contextlib.AbstractContextManager[None]:
-    """Pause the garbage collector while a large file is read."""
-    return paused_collection() if size > _LARGE_BYTES else contextlib.nullcontext()
 
 
 def _check_bytes(data: bytes, modern: bool, where: str) -> None:
@@ -237,22 +224,8 @@ def _encodable(text: str) -> str:
     return text
 
 
-def sequence(items: list[Node], tag: str = "") -> SequenceNode:
-    """Return the node of a sequence."""
-    return SequenceNode(tag, items)
-
-
-def mapping(pairs: Iterable[tuple[Node, Node]], tag: str = "") -> MappingNode:
-    """Return the node of a mapping."""
-    return MappingNode(tag, list(pairs))
-
-
 def render(root: Node, hint: str) -> bytes:
-    """Return a file: the inverse of `parse`.
-
-    Raises:
-        Problem: the node is too deep or too large to be read back.
-    """
+    """Return the bytes of a file, the inverse of `parse`, or raise Problem."""
     if _lay_out(root, 1)[0] > MAX_NODES:
         raise Problem(f"more than {MAX_NODES:,} values; use save_checkpoint")
     stream = io.StringIO()
