@@ -66,7 +66,7 @@ def test_a_config_is_flat():
 def test_a_config_that_holds_itself_is_refused():
     value: dict[str, Any] = {}
     value["self"] = {"again": value}
-    with pytest.raises(MetadataError, match=r"self\.again: the config holds itself"):
+    with pytest.raises(MetadataError, match=r"self\.again: the config contains itself"):
         metadata.flatten(value)
 
 

@@ -197,7 +197,7 @@ class _ClassSchema:
             )
             problem = Problem(reason, key).under(None, problem)
         for field in missing if not unknown else ():
-            if not field.has_default:
+            if not field.default:
                 reason = f"{self.name} needs {field.name!r}, which has no default and is missing"
                 problem = Problem(reason, node).under(None, problem)
         return problem
@@ -211,8 +211,8 @@ class _ClassSchema:
         else:
             made = object.__new__(self.cls)
             for f in self.fields.all:
-                if f.name not in values and f.has_default:
-                    values[f.name] = f.factory() if f.factory else f.default
+                if f.name not in values and f.default:
+                    values[f.name] = f.default()
         # As pickle does: a field gets what was stored, whatever the class computed for it.
         for name, value in values.items():
             if getattr(made, name, UNSET) is not value:

@@ -5,6 +5,7 @@ import dataclasses
 import enum
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -41,66 +42,57 @@ def flatten(config: Any) -> dict[str, Any]:
         >>> flatten({"optimizer": {"name": "adam", "betas": (0.9, 0.99)}, "steps": 10})
         {'optimizer.name': 'adam', 'optimizer.betas': (0.9, 0.99), 'steps': 10}
     """
-    if not isinstance(config, str | os.PathLike):
-        return _flatten(config, with_classes=False)
-    flat = _flatten(_load(config, bare=True), with_classes=True)
+    is_file = isinstance(config, str | os.PathLike)
+    flat = _flatten(_load(config, as_file=is_file), with_classes=is_file)
     if isinstance(flat.get(""), _ClassName):
         del flat[""]
-    return {name: str(v) if isinstance(v, _ClassName) else v for name, v in flat.items()}
+    return {name: _plain(value) for name, value in flat.items()}
 
 
 class _ClassName(str):
     """The class of an object, as a value of a config beside the object's fields."""
 
-    def is_same(self, other: Any) -> bool:
+    def is_same(self, other: str) -> bool:
         """Tell whether two names may be of one class; one of them may lack its module."""
-        return self == other or self.endswith(f".{other}") or str(other).endswith(f".{self}")
+        return self == other or self.endswith(f".{other}") or other.endswith(f".{self}")
 
 
 def _flatten(config: Any, with_classes: bool) -> dict[str, Any]:
     flat: dict[str, Any] = {}
-
-    def add(name: str, value: Any) -> None:
+    for name, value in _walk(config, "", ()):
         if name in flat:
             raise MetadataError(
                 f"{name}: two values of the config have this name, one of them by a key that "
-                "holds a dot or is no str; rename a key"
+                "contains a dot or is not a str; rename a key"
             )
-        flat[name] = value
-
-    def walk(value: Any, name: str, parents: tuple[int, ...]) -> None:
-        class_name, parts = _parts(value)
-        if not parts and not class_name:
-            add(name, value)
-            return
-        if id(value) in parents:
-            raise MetadataError(f"{name}: the config holds itself")
-        if class_name and with_classes:
-            add(name, class_name)
-        for key, part in parts:
-            walk(part, f"{name}.{key}" if name else str(key), (*parents, id(value)))
-
-    if not (is_mapping_class(type(config)) and not config):
-        walk(config, "", ())
+        if with_classes or not isinstance(value, _ClassName):
+            flat[name] = value
     return flat
+
+
+def _walk(value: Any, name: str, parents: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
+    if id(value) in parents:
+        raise MetadataError(f"{name}: the config contains itself")
+    class_name, parts = _parts(value)
+    if class_name:
+        yield name, class_name
+    elif not parts and (name or not is_mapping_class(type(value))):
+        yield name, value
+    for key, part in parts:
+        yield from _walk(part, f"{name}.{key}" if name else key, (*parents, id(value)))
 
 
 def _parts(value: Any) -> tuple[_ClassName | None, list[tuple[str, Any]]]:
     if is_mapping_class(type(value)):
         class_name = value.get(CLASS_KEY)
-        parts = [(_key(key), part) for key, part in value.items() if key != CLASS_KEY]
+        names = {key: key.name if isinstance(key, enum.Enum) else key for key in value}
+        parts = [(str(names[key]), part) for key, part in value.items() if key != CLASS_KEY]
         return class_name and _ClassName(class_name), parts
     if kind_of_class(type(value)):
         fields = fields_of(type(value)).all
         parts = [(f.name, getattr(value, f.name)) for f in fields if hasattr(value, f.name)]
         return _ClassName(type(value).__name__) if parts else None, parts
     return None, []
-
-
-def _key(key: Any) -> str:
-    if isinstance(key, enum.Enum):
-        return key.name or str(key)
-    return str(key)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,9 +148,9 @@ def diff(a: Any, b: Any) -> Difference:
         - steps: 10
         ~ lr: 0.1 -> 0.2
     """
-    # A file knows no classes; beside one, a config is taken as it would be in a file.
-    bare = isinstance(a, str | os.PathLike) or isinstance(b, str | os.PathLike)
-    first, second = (_flatten(_load(side, bare), with_classes=True) for side in (a, b))
+    # A file knows no types; compared with one, a config is taken as it would be in a file.
+    as_file = isinstance(a, str | os.PathLike) or isinstance(b, str | os.PathLike)
+    first, second = (_flatten(_load(side, as_file), with_classes=True) for side in (a, b))
     for flat, other in ((first, second), (second, first)):
         _drop_unknown_classes(flat, other)
     return Difference(
@@ -199,12 +191,12 @@ def _is_equal(a: Any, b: Any) -> bool:
         return len(a) == len(b) and all(map(_is_equal, a, b))
     if is_mapping_class(type(a)):
         return a.keys() == b.keys() and all(_is_equal(a[key], b[key]) for key in a)
-    if isinstance(a, set | frozenset):
-        return a == b or same(a, b, SCHEMAS)
     return same(a, b, SCHEMAS)
 
 
-def _load(side: Any, bare: bool) -> Any:
-    if isinstance(side, str | os.PathLike):
-        return loads(read_bytes(pathlib.Path(side)), PLAIN, str(side))[0]
-    return loads(dumps(side, "config"), PLAIN, "config")[0] if bare else side
+def _load(side: Any, as_file: bool) -> Any:
+    if not as_file:
+        return side
+    is_path = isinstance(side, str | os.PathLike)
+    data = read_bytes(pathlib.Path(side)) if is_path else dumps(side, "config")
+    return loads(data, PLAIN, str(side) if is_path else "config")[0]

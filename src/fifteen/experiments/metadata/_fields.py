@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Union, get_origin
 
 import typing_extensions
@@ -23,8 +23,7 @@ class Field:
         name: the name in the class and in the file.
         type: its resolved type.
         argument: its name as a parameter of the class, or None if it has none.
-        default: its default, or UNSET.
-        factory: makes its default, or None.
+        default: makes its default, or None if it has none.
         aliases: its names in older files.
         required: whether every object has it; not so in a TypedDict.
     """
@@ -32,14 +31,9 @@ class Field:
     name: str
     type: Any
     argument: str | None
-    default: Any = UNSET
-    factory: Any = None
+    default: Callable[[], Any] | None = None
     aliases: tuple[str, ...] = ()
     required: bool = True
-
-    @property
-    def has_default(self) -> bool:
-        return self.default is not UNSET or self.factory is not None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,29 +84,31 @@ def fields_of(expression: Any) -> Fields:
         return _of_attrs(cls, hints)
     if kind == "namedtuple":
         defaults: dict[str, Any] = cls._field_defaults
-        fields = [Field(n, hints.get(n, Any), n, defaults.get(n, UNSET)) for n in cls._fields]
+        fields = [
+            Field(n, hints.get(n, Any), n, _maker(defaults.get(n, UNSET))) for n in cls._fields
+        ]
     else:
         fields = [Field(n, h, n, required=n in cls.__required_keys__) for n, h in hints.items()]
     return Fields(cls, kind, tuple(fields))
 
 
+def _maker(default: Any, factory: Any = None) -> Callable[[], Any] | None:
+    return factory or (None if default is UNSET else lambda: default)
+
+
 def _of_dataclass(cls: Any, hints: dict[str, Any]) -> Fields:
+    missing = dataclasses.MISSING
     fields: list[Field] = []
     for field in dataclasses.fields(cls):
-        factory: Any = field.default_factory
         declared = hints[field.name]
-        fields.append(
-            Field(
-                field.name,
-                Union[declared, None] if field.default is None else declared,  # noqa: UP007  # `|` is not defined for every expression
-                field.name if field.init else None,
-                UNSET if field.default is dataclasses.MISSING else field.default,
-                None if factory is dataclasses.MISSING else factory,
-                _aliases(field.metadata),
-            )
-        )
+        if field.default is None:
+            declared = Union[declared, None]  # noqa: UP007  # `|` is not defined for every expression
+        factory = None if field.default_factory is missing else field.default_factory
+        default = _maker(UNSET if field.default is missing else field.default, factory)
+        argument = field.name if field.init else None
+        fields.append(Field(field.name, declared, argument, default, _aliases(field.metadata)))
     needs_more = any(
-        f._field_type is dataclasses._FIELD_INITVAR and f.default is dataclasses.MISSING  # pyright: ignore[reportAttributeAccessIssue]  # the one way to see InitVars
+        f._field_type is dataclasses._FIELD_INITVAR and f.default is missing  # pyright: ignore[reportAttributeAccessIssue]  # the one way to see InitVars
         for f in cls.__dataclass_fields__.values()
     )
     own_init = not cls.__dataclass_params__.init
@@ -123,21 +119,16 @@ def _of_attrs(cls: Any, hints: dict[str, Any]) -> Fields:
     attr = sys.modules["attr"]
     fields: list[Field] = []
     for attribute in cls.__attrs_attrs__:
-        default: Any = attribute.default
-        is_factory = isinstance(default, attr.Factory)
+        name, default = attribute.name, _maker(attribute.default)
         # A factory that takes the half-made object can only be called by the class itself.
-        takes_self = is_factory and default.takes_self
-        fields.append(
-            Field(
-                attribute.name,
-                hints.get(attribute.name, Any),
-                attribute.alias if attribute.init else None,
-                UNSET if is_factory or default is attr.NOTHING else default,
-                default.factory if is_factory and not takes_self else None,
-                _aliases(attribute.metadata),
-                required=not takes_self,
-            )
-        )
+        takes_self = getattr(attribute.default, "takes_self", False)
+        if takes_self or attribute.default is attr.NOTHING:
+            default = None
+        elif isinstance(attribute.default, attr.Factory):
+            default = attribute.default.factory
+        argument = attribute.alias if attribute.init else None
+        aliases, required = _aliases(attribute.metadata), not takes_self
+        fields.append(Field(name, hints.get(name, Any), argument, default, aliases, required))
     return Fields(cls, "attrs", tuple(fields), callable="__attrs_init__" not in cls.__dict__)
 
 
@@ -145,18 +136,8 @@ def _of_pydantic(cls: Any) -> Fields:
     fields: list[Field] = []
     for name, info in cls.model_fields.items():
         alias = info.validation_alias if isinstance(info.validation_alias, str) else info.alias
-        fields.append(
-            Field(
-                name,
-                info.annotation,
-                alias or name,
-                UNSET if info.is_required() or info.default_factory else info.default,
-                info.default_factory,
-                _aliases(
-                    info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-                ),
-            )
-        )
+        default = None if info.is_required() else _maker(info.default, info.default_factory)
+        fields.append(Field(name, info.annotation, alias or name, default))
     return Fields(cls, "pydantic", tuple(fields))
 
 

@@ -18,12 +18,9 @@ def hints_of(cls: Any, expression: Any) -> dict[str, Any]:
     """Return the type of each field of a class, with its type parameters filled in."""
     hints: dict[str, Any] = {}
     for base, parameters in _bases(cls, expression):
-        annotations = inspect.get_annotations(base)
-        for name, annotation in annotations.items():
-            if not _is_field(cls, name):
-                continue
-            resolved = _evaluate(base, name, annotation)
-            hints[name] = bind(strip(resolved), parameters, cls)
+        for name, annotation in inspect.get_annotations(base).items():
+            if _is_field(cls, name):
+                hints[name] = bind(strip(_evaluate(base, name, annotation)), parameters, cls)
     return hints
 
 
@@ -76,18 +73,13 @@ def strip(expression: Any) -> Any:
             return expression
 
 
-_QUALIFIERS: set[Any] = {
-    typing.Final,
-    typing.ClassVar,
-    typing.Required,
-    typing.NotRequired,
-    typing_extensions.Required,
-    typing_extensions.NotRequired,
-    typing_extensions.ReadOnly,
-}
-_ALIAS_TYPES: tuple[Any, ...] = tuple(
-    {getattr(module, "TypeAliasType", None) for module in (typing, typing_extensions)} - {None}
-)
+def _named(*names: str) -> frozenset[Any]:
+    modules = (typing, typing_extensions)
+    return frozenset(getattr(m, name) for m in modules for name in names if hasattr(m, name))
+
+
+_QUALIFIERS = _named("Final", "ClassVar", "Required", "NotRequired", "ReadOnly")
+_ALIAS_TYPES = tuple(_named("TypeAliasType"))
 
 
 def bind(expression: Any, parameters: Mapping[Any, Any], owner: Any) -> Any:
@@ -159,11 +151,8 @@ class _Names(dict[str, Any]):
             raise KeyError(name)
         frame: types.FrameType | None = sys._getframe()  # pyright: ignore[reportPrivateUsage]  # no other way to a function's variables
         while frame := frame.f_back:
-            is_outer = frame.f_code.co_qualname in self._functions
-            if (
-                is_outer
-                and name in frame.f_locals
-                and frame.f_globals.get("__name__") == self._module
-            ):
+            is_module = frame.f_globals.get("__name__") == self._module
+            is_outer = is_module and frame.f_code.co_qualname in self._functions
+            if is_outer and name in frame.f_locals:
                 return frame.f_locals[name]
         raise KeyError(name)
