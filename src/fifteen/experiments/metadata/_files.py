@@ -1,16 +1,17 @@
 """Metadata on disk: one file per name, replaced whole, and only by what reads back the same."""
 
 import enum
-import os
+import errno
 import pathlib
-import stat
+from collections.abc import Iterator
 from typing import Any, Union
 
 from yaml.nodes import Node
 
-from .. import _directory, _notices
+from .. import _notices
 from .._collecting import paused_collection
 from .._errors import MetadataError, MetadataNotFoundError, UnsafePathError
+from ..storage import Directory
 from ._basic import ANY, OPEN
 from ._classes import class_named
 from ._compare import difference
@@ -47,11 +48,10 @@ def write(data_dir: pathlib.Path, name: str, object: Any) -> pathlib.Path:
     """
     path = path_of(data_dir, name)
     data = dumps(object, f"metadata {name!r}")
-    _directory.make_directory(path.parent)
-    with _directory.atomic_file(path) as file:
-        view = memoryview(data)
-        while view:
-            view = view[file.write(view) :]
+    directory = Directory(path.parent)
+    directory.make()
+    with directory.replace(path.name) as file:
+        file.write(data)
     return path
 
 
@@ -88,35 +88,37 @@ def path_of(data_dir: pathlib.Path, name: str) -> pathlib.Path:
     """Return the file of a name, whether or not it exists, or raise UnsafePathError."""
     if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users pass what they like
         raise UnsafePathError(f"name {name!r}: expected a str, got a {type_name(type(name))}")
-    return _directory.inside(data_dir, name, SUFFIX)
+    return data_dir / Directory(data_dir).checked_name(name, SUFFIX)
 
 
 def names(data_dir: pathlib.Path) -> list[str]:
     """Return the names of all metadata, including sub-folders, sorted."""
-    found: list[str] = []
-    for root, folders, files in os.walk(data_dir):
-        folders[:] = [f for f in folders if not f.startswith(".")]
-        base = pathlib.Path(root).relative_to(data_dir)
-        found.extend(
-            (base / file.removesuffix(SUFFIX)).as_posix()
-            for file in files
-            if file.endswith(SUFFIX) and not file.startswith(".")
-        )
-    return sorted(found)
+    return sorted(_names_in(Directory(data_dir), ""))
+
+
+def _names_in(directory: Directory, folder: str) -> Iterator[str]:
+    for entry in directory.entries():
+        if entry.name.startswith("."):
+            continue
+        if entry.kind != "directory":
+            if entry.name.endswith(SUFFIX):
+                yield folder + entry.name.removesuffix(SUFFIX)
+        elif not entry.is_link:
+            yield from _names_in(directory / entry.name, f"{folder}{entry.name}/")
 
 
 def read_bytes(path: pathlib.Path) -> bytes:
-    """Return the bytes of a file, or raise OSError."""
-    # A plain `open` would wait for the writer of a pipe.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        raise MetadataError(f"{path}: not a regular file, so it cannot be metadata")
-    with open(descriptor, "rb", buffering=0) as file:
-        if status.st_size > MAX_BYTES:
+    """Return the bytes of a file, or raise OSError, or MetadataError if they are too many."""
+    try:
+        file = Directory(path.parent).open(path.name)
+    except OSError as error:
+        if error.errno not in (errno.EISDIR, errno.EINVAL):
+            raise
+        raise MetadataError(f"{path}: not a regular file, so it cannot be metadata") from None
+    with file:
+        if file.size > MAX_BYTES:
             raise MetadataError(
-                f"{path}: {status.st_size:,} bytes; metadata may have at most {MAX_BYTES:,}"
+                f"{path}: {file.size:,} bytes; metadata may have at most {MAX_BYTES:,}"
             )
         return file.read()
 
