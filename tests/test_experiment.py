@@ -32,6 +32,7 @@ from fifteen.experiments import (
     UnsafePathError,
     _move,
 )
+from fifteen.experiments.checkpoints import Checkpoints
 
 
 def scalar(value, tag="loss"):
@@ -624,22 +625,47 @@ class TestEnd:
         files = list((tmp_path / "run").glob("events.out.tfevents.*"))
         assert len(files) == 1
 
-    def test_an_error_in_the_block_is_the_one_to_see(self, tmp_path, monkeypatch):
+    def test_an_error_in_the_block_is_the_one_to_see(self, tmp_path):
+        (tmp_path / "run").touch()
         experiment = Experiment(tmp_path / "run", verbose=False)
 
-        def fail(self):
-            raise OSError("disk full")
+        def use(error):
+            with experiment:
+                experiment.save_checkpoint({"w": 1}, 1, blocking=False)
+                if error is not None:
+                    raise error
+
+        with pytest.raises(ValueError, match="mine") as raised:
+            use(ValueError("mine"))
+        (note,) = raised.value.__notes__
+        assert note.startswith(f"While closing {experiment.data_dir}: ")
+        assert "is a file" in note
+        with pytest.raises(OSError, match="is a file"):
+            use(None)
+        with experiment:
+            pass
+
+    def test_what_a_signal_handler_raises_while_closing_arrives(self, tmp_path, monkeypatch):
+        class Stop(OSError):
+            pass
+
+        def interrupted(checkpoints):
+            monkeypatch.undo()
+            raise Stop
+
+        experiment = Experiment(tmp_path / "run", verbose=False)
+        experiment.save_checkpoint({"w": 1}, 1, blocking=False)
 
         def use():
             with experiment:
                 raise ValueError("mine")
 
-        monkeypatch.setattr(type(experiment), "close", fail)
-        with pytest.raises(ValueError, match="mine") as raised:
-            use()
-        assert raised.value.__notes__ == [f"While closing {experiment.data_dir}: disk full"]
-        with pytest.raises(OSError, match="disk full"), experiment:
-            pass
+        for action in (use, experiment.clear, experiment.flush, experiment.close):
+            experiment.write_metadata("config", 1)
+            monkeypatch.setattr(Checkpoints, "settle", interrupted)
+            with pytest.raises(Stop):
+                action()
+            assert experiment.read_metadata("config", int) == 1
 
     @pytest.mark.parametrize(
         ("ending", "code"),

@@ -11,7 +11,7 @@ import os, signal, sys, threading, time
 from fifteen.experiments import _shutdown
 
 _shutdown.register(lambda: print("exit", flush=True), lambda: print("signal", flush=True))
-_shutdown.handle_signals()
+_shutdown.prepare()
 """
 
 
@@ -67,7 +67,7 @@ def test_a_process_that_exits_meanwhile_ends_by_the_signal():
 def test_handlers_of_the_user_stay():
     outcome = run(
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
-        "_shutdown.handle_signals()\n"
+        "_shutdown.prepare()\n"
         "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"
     )
     assert (outcome.stdout, outcome.returncode) == ("exit\n", 7), outcome.stderr

@@ -1,5 +1,6 @@
 """Saving in the background: what is saved is what there was at the call, and errors are told."""
 
+import _thread
 import signal
 import subprocess
 import sys
@@ -212,7 +213,85 @@ def test_the_interpreter_sees_it_through(handle, how, code):
 def test_an_error_is_told_even_at_exit(handle):
     result = exit_in(handle, "broken")
     assert "No space left on device: could not save step 1" in result.stderr
+    assert result.returncode == 120
     assert handle.steps() == [0]
+
+
+SIGNALLED = """
+import os, pathlib, signal, sys, threading, time
+import numpy as np
+from fifteen.experiments import Experiment, TensorboardLogData
+from fifteen.experiments.checkpoints import _safetensors
+write = _safetensors.write
+def slow(*arguments):
+    time.sleep(1)
+    write(*arguments)
+_safetensors.write = slow
+experiment = Experiment(sys.argv[1])
+if sys.argv[2] == "logs":
+    experiment.log(TensorboardLogData(scalars={"loss": 1.0}), 1)
+experiment.save_checkpoint({"w": np.arange(6 << 20)}, 1, blocking=False)
+os.kill(os.getpid(), int(sys.argv[3]))
+time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("logs", ["logs", "no logs"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_sees_it_through(handle, logs, number):
+    command = [sys.executable, "-c", SIGNALLED, str(handle.directory), logs, f"{number:d}"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == -number
+    assert result.stderr == ""
+    np.testing.assert_array_equal(handle.restore(None)["w"], np.arange(6 << 20))
+
+
+# What `multiprocessing` forks ends without what `atexit` was given.
+CHILD = """
+import multiprocessing, os, pathlib, sys, time
+import numpy as np
+from fifteen.experiments.checkpoints import Checkpoints, _safetensors
+how, end = sys.argv[2:]
+write = _safetensors.write
+def slow(*arguments):
+    time.sleep(0.5)
+    if end == "broken":
+        raise OSError(28, "No space left on device")
+    write(*arguments)
+_safetensors.write = slow
+def save():
+    checkpoints = Checkpoints(pathlib.Path(sys.argv[1]))
+    checkpoints.save({"w": np.arange(1000)}, 1, "checkpoint_", 1, False, None, False)
+if __name__ == "__main__":
+    if how == "os":
+        child = os.fork()
+        if child == 0:
+            save()
+            sys.exit()
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    process = multiprocessing.get_context(how).Process(target=save)
+    process.start()
+    process.join()
+    sys.exit(process.exitcode)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["whole", "broken"])
+@pytest.mark.parametrize("how", ["os", "fork", "spawn", "forkserver"])
+def test_a_child_sees_it_through_and_tells_its_error(handle, tmp_path, how, end):
+    script = tmp_path / "script.py"
+    script.write_text(CHILD)
+    command = [sys.executable, "-W", "ignore", str(script), str(handle.directory), how, end]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    if end == "whole":
+        assert (result.returncode, result.stderr) == (0, "")
+        assert handle.steps() == [1]
+    else:
+        assert "No space left on device: could not save step 1" in result.stderr
+        assert result.stderr.count("Traceback") == result.stderr.count("direct cause") + 1
+        assert result.returncode == (120 if how in ("os", "spawn") else 1)
 
 
 SAVING_AT_EXIT = """
@@ -270,33 +349,52 @@ def test_who_is_interrupted_while_waiting_waits_again(handle):
     assert handle.steps() == [10, 11]
 
 
-def test_an_interrupt_waits_until_the_thread_has_started(handle, monkeypatch):
-    start, started = threading.Thread.start, []
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
+def test_who_is_interrupted_once_the_thread_has_started(handle, monkeypatch, number):
+    def interrupt(*_):
+        raise KeyboardInterrupt
 
-    def interrupted(thread):
-        start(thread)
-        signal.raise_signal(signal.SIGINT)
-        started.append(thread)
+    def interrupted(*arguments):
+        start(*arguments)
+        signal.raise_signal(number)
 
-    monkeypatch.setattr(threading.Thread, "start", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        handle.save({"x": np.ones(3)}, 1, blocking=False)
+    start = _thread.start_new_thread
+    before = signal.signal(number, interrupt)
+    monkeypatch.setattr(_thread, "start_new_thread", interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            handle.save({"x": np.ones(3)}, 1, blocking=False)
+    finally:
+        signal.signal(number, before)
     monkeypatch.undo()
-    assert len(started) == 1
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert handle.save({"x": np.ones(3)}, 2, keep=2)
     # The first one had begun, or never will.
     assert handle.steps() in ([1, 2], [2])
 
 
 def test_a_save_whose_thread_was_never_started_leaves_nothing_to_wait_for(handle, monkeypatch):
-    def interrupted(_):
+    def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    monkeypatch.setattr(_thread, "start_new_thread", interrupted)
     with pytest.raises(KeyboardInterrupt):
         handle.save({"x": np.ones(3)}, 1, blocking=False)
     monkeypatch.undo()
     assert handle.steps() == []
     handle.save({"x": np.ones(3)}, 1, blocking=False)
     assert handle.steps() == [1]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), RuntimeError("stop")])
+def test_where_no_thread_can_be_started_the_save_is_done_at_once(handle, monkeypatch, error):
+    def failing(*_):
+        raise error
+
+    monkeypatch.setattr(_thread, "start_new_thread", failing)
+    if "thread" in str(error):
+        handle.save({"x": 1}, 1, blocking=False)
+        assert handle.names() == ["checkpoint_1.safetensors"]
+    else:
+        with pytest.raises(RuntimeError, match="stop"):
+            handle.save({"x": 1}, 1, blocking=False)
+        assert handle.steps() == []

@@ -43,7 +43,7 @@ def atomic_file(path: pathlib.Path) -> Generator[io.FileIO]:
             os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
-            with contextlib.suppress(OSError):
+            with _locking.suppressed_os_errors():
                 temporary.unlink()
             raise
     sync_directory(path.parent)
@@ -286,7 +286,7 @@ def _finish_replacement(path: pathlib.Path) -> bool:
         return False
     final = path.with_name(_replaced_by(path.name))
     # Where another process is faster, or the disk is read-only, there is nothing to be done.
-    with contextlib.suppress(OSError):
+    with _locking.suppressed_os_errors():
         if not os.path.lexists(final):
             path.rename(final)
     return final.exists() and not path.exists()

@@ -89,10 +89,9 @@ class Handle:
             _processes.on_primary(lambda: _directory.refuse_to_clear(self.data_dir))
             # What other threads log meanwhile goes into the new directory.
             with self._session.changing:
-                # An error of work that is still pending is of no interest: its result goes too.
-                with contextlib.suppress(Exception):
-                    self._session.close(not self.verbose, hold=True)
                 try:
+                    # An error of what is still pending is of no interest: its result goes too.
+                    self._session.settle(not self.verbose, hold=True)
                     _processes.on_primary(self._clear)
                 finally:
                     self._session.release()
@@ -157,12 +156,11 @@ class Handle:
         return self
 
     def __exit__(self, error_type: object, error: BaseException | None, traceback: object) -> None:
-        try:
+        if error is None:
             self.close()
-        except Exception as closing_error:
-            if error is None:
-                raise
-            # The script's own error is the one to see; what closing met is told beside it.
+            return
+        # The script's own error is the one to see; what closing met is told beside it.
+        for closing_error in self._session.settle(not self.verbose):
             error.add_note(f"While closing {self.data_dir}: {closing_error}")
 
     def _join_session(self) -> None:

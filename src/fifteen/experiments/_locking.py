@@ -23,6 +23,20 @@ _held: set[int] = set()
 
 
 @contextlib.contextmanager
+def suppressed_os_errors() -> Generator[None]:
+    """Go on after the block if the file system refuses something.
+
+    An `OSError` without a number, as most `TimeoutError`s, is what a signal handler of the user's
+    has raised.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+
+
+@contextlib.contextmanager
 def hold(directory: pathlib.Path) -> Generator[None]:
     """Hold the lock of a directory."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -54,22 +68,19 @@ def create(path: pathlib.Path) -> Generator[io.FileIO]:
 
 def remove_if_free(path: pathlib.Path) -> bool:
     """Remove a file or directory of which nobody holds the lock; return whether it was."""
-    try:
+    # Its writer lives, or another cleaner was faster, or it is not ours to remove.
+    with suppressed_os_errors():
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    except OSError:
-        # Its writer lives, or another cleaner was faster, or it is not ours to remove.
-        return False
-    finally:
-        os.close(descriptor)
-    return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+            return True
+        finally:
+            os.close(descriptor)
+    return False
 
 
 def _is_at(file: io.FileIO, path: pathlib.Path) -> bool:

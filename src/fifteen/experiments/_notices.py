@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Generator
 
 from ._errors import ExperimentWarning
+from ._locking import suppressed_os_errors
 
 _is_quiet = contextvars.ContextVar("_is_quiet", default=False)
 
@@ -39,7 +40,9 @@ def warn(message: str, stacklevel: int) -> None:
 def tell(line: str) -> None:
     """Print a line for something that has been done, if it can be printed."""
     # Done is done, also where the output is closed, its disk full, or its reader gone.
-    with contextlib.suppress(OSError, ValueError):
+    if getattr(sys.stdout, "closed", False):
+        return
+    with suppressed_os_errors():
         try:
             print(line, flush=True)
         except UnicodeEncodeError:

@@ -6,11 +6,12 @@ checkpoint being saved in the background), belongs to a session, which they shar
 """
 
 import contextlib
+import itertools
 import os
 import pathlib
 import threading
 import weakref
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING
 
 from . import _shutdown as _shutdown  # First of all: it registers with `atexit`.
@@ -88,16 +89,14 @@ class Session:
 
     def wait_for_checkpoints(self) -> None:
         """See a checkpoint that is saved in the background onto the disk, or raise its error."""
-        if self._checkpoints is not None:
-            self._checkpoints.wait()
+        _raise_last([self._settle_checkpoints()])
 
     def flush(self, quiet: bool = False) -> None:
         """See everything handed over onto the disk, and raise what went wrong."""
-        # Both are seen through even if the first of them fails.
-        with contextlib.ExitStack() as stack:
-            stack.callback(self.wait_for_checkpoints)
-            if self._events is not None:
-                stack.callback(self._events.flush, quiet)
+        errors: list[BaseException | None] = []
+        if self._events is not None:
+            errors.append(_error_of(lambda events=self._events: events.flush(quiet)))
+        _raise_last([*errors, self._settle_checkpoints()])
 
     def write_logs(self) -> None:
         """Write what has been logged, so that no checkpoint is ahead of its curves.
@@ -110,17 +109,28 @@ class Session:
             with contextlib.suppress(LogWriteError):
                 self._events.write()
 
-    def close(self, quiet: bool = False, hold: bool = False) -> None:
+    def close(self, quiet: bool = False) -> None:
         """Flush, and let go of files and threads; using the session opens them again.
+
+        Args:
+            quiet: do not warn of what the thread that writes logs has met.
+        """
+        _raise_last(self.settle(quiet))
+
+    def settle(self, quiet: bool = False, hold: bool = False) -> list[BaseException]:
+        """Close, and return what went wrong with all that was pending.
+
+        What a signal handler of the user's raises meanwhile is none of that, and is raised.
 
         Args:
             quiet: do not warn of what the thread that writes logs has met.
             hold: keep what is logged from now on, and write it only after `release`.
         """
-        with contextlib.ExitStack() as stack:
-            if self._checkpoints is not None:
-                stack.callback(self._checkpoints.close)
-            stack.callback(self._close_events, quiet, hold)
+        errors = [_error_of(lambda: self._close_events(quiet, hold)), self._settle_checkpoints()]
+        return [error for error in errors if error is not None]
+
+    def _settle_checkpoints(self) -> BaseException | None:
+        return None if self._checkpoints is None else self._checkpoints.settle()
 
     def begin_in_child(self) -> None:
         """Let go of locks that a thread of the parent held when the process was forked."""
@@ -161,6 +171,23 @@ class Session:
         with _lock:
             if _sessions.get(self.directory) is self:
                 del _sessions[self.directory]
+
+
+def _error_of(action: Callable[[], None]) -> LogWriteError | None:
+    try:
+        action()
+    except LogWriteError as error:
+        return error
+    return None
+
+
+def _raise_last(errors: Iterable[BaseException | None]) -> None:
+    """Raise the last error, with those before it as what it came after."""
+    found = [error for error in errors if error is not None]
+    for earlier, later in itertools.pairwise(found):
+        later.__context__ = later.__context__ or earlier
+    if found:
+        raise found[-1]
 
 
 def session_of(directory: pathlib.Path) -> Session:

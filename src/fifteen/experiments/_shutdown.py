@@ -20,8 +20,14 @@ _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 _MAX_PAUSE_SECONDS = 5.0
 """How long a signal handler keeps the main thread: it may hold a lock that the work needs."""
 
+_LAST = -1000
+"""The priority of what runs after all else that ends a process of `multiprocessing`."""
+
 _at_exit: list[Callable[[], None]] = []
 _at_signal: list[Callable[[], None]] = []
+
+_finalized_pid: int | None = None
+_has_failed = False
 
 _received: "_Ending | None" = None
 
@@ -41,13 +47,17 @@ def register(at_exit: Callable[[], None], at_signal: Callable[[], None] | None =
     _at_signal.append(at_signal or at_exit)
 
 
-def handle_signals() -> None:
-    """Finish all registered work before SIGTERM or SIGHUP ends this process.
+def prepare() -> None:
+    """Finish all registered work, however this process ends; call it when there is some.
+
+    In a process of `multiprocessing`, where `atexit` is not heeded if it has been forked, work is
+    finished at its end as well. Before SIGTERM or SIGHUP ends a process, it is.
 
     A handler of the user's stays: if it exits through `sys.exit`, `at_exit` has its turn. Nothing
     is done outside the main thread, where Python sets no handlers, nor with `jax.distributed`,
     which may use SIGTERM as its own notice of preemption.
     """
+    _finish_in_multiprocessing()
     jax: Any = sys.modules.get("jax")
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or (jax is not None and jax.distributed.is_initialized()):
@@ -55,6 +65,56 @@ def handle_signals() -> None:
     for number in _SIGNALS:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _on_signal)
+
+
+def fail() -> None:
+    """Have this process exit with a code that is not 0, since something that was to be done is not.
+
+    The code is 120, which Python has for what fails while it exits, and 1 in a process that
+    `multiprocessing` has forked.
+    """
+    global _has_failed
+    if not _has_failed:
+        _has_failed = True
+        sys.stderr = _FailingStream(sys.stderr)
+
+
+class _FailingStream:
+    """Stand for the standard error, and fail when the interpreter flushes it at its end.
+
+    This is the one way to change the exit code of an interpreter that exits already.
+    """
+
+    closed = False
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def flush(self) -> None:
+        if self._stream is not None and not self._stream.closed:
+            self._stream.flush()
+        if sys.is_finalizing():
+            raise OSError("what was to be done at exit has failed")
+
+
+def _finish_in_multiprocessing() -> None:
+    global _finalized_pid
+    process: Any = sys.modules.get("multiprocessing.process")
+    if process is None or process.parent_process() is None or _finalized_pid == os.getpid():
+        return
+    _finalized_pid = os.getpid()
+    from multiprocessing import util
+
+    util.Finalize(None, _finish_in_child, exitpriority=_LAST)
+
+
+def _finish_in_child() -> None:
+    _finish_at_exit()
+    if _has_failed:
+        raise SystemExit(1)
 
 
 class _Ending:
@@ -104,8 +164,9 @@ def _end_by_signal() -> None:
 
 
 def _forget_in_child() -> None:
-    global _received
+    global _received, _has_failed
     _received = None
+    _has_failed = False
 
 
 # Registered before all else, so that it runs last: a process that was told to end while it exited

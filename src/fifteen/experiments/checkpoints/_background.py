@@ -1,21 +1,25 @@
-"""One action at a time in the background, seen through also when the interpreter exits.
+"""One action at a time in the background, seen through also when the process ends.
 
-Who waits may be interrupted at any instruction, as Ctrl-C does it, and whatever holds a lock in
-Python code would then hold it for ever. So there are only locks that are taken and let go in one
-step; and an interrupt waits until a thread has started.
+A signal handler of the user's may raise at any instruction of the main thread. Whatever holds a
+lock in Python code, as `threading.Thread.start` and `threading.Event` do, would then hold it for
+ever. So a thread is started in one step, and there are only locks that are taken and let go in one.
 """
 
-import atexit
+import _thread
 import contextlib
+import importlib
 import os
-import signal
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Callable
+
+from .. import _shutdown
 
 _LONGEST_PAUSE = 0.05
 """Seconds that a thread waits for its caller to go on."""
+
+_NEVER = object()
 
 _running: "set[_Action]" = set()
 _failed: "set[_Action]" = set()
@@ -25,14 +29,9 @@ _everyone: "weakref.WeakSet[Background]" = weakref.WeakSet()
 
 
 class Background:
-    """Run actions in a thread, one after the other.
+    """Run actions in a thread, one after the other."""
 
-    Args:
-        name: what the thread is called.
-    """
-
-    def __init__(self, name: str = "saving a checkpoint") -> None:
-        self._name = name
+    def __init__(self) -> None:
         self._pending: _Action | None = None
         _everyone.add(self)
 
@@ -42,28 +41,38 @@ class Background:
         Who is interrupted on the way has either started the action, which `wait` sees through, or
         has not, and it will never run.
         """
-        pending = _Action(action, self._name)
+        pending = _Action(action)
+        self._pending = pending
         try:
             pending.start()
-            self._pending = pending
         except BaseException:
-            self._pending = None if pending.cancel() else pending
+            if pending.cancel():
+                self._pending = None
             raise
 
     def wait(self) -> None:
         """See the action through, and raise its error, once."""
+        error = self.settle()
+        if error is not None:
+            raise error
+
+    def settle(self) -> BaseException | None:
+        """See the action through, and return its error, once."""
         pending = self._pending
-        if pending is not None:
-            pending.wait()
-            # Only now: who is interrupted while waiting has to wait again.
-            self._pending = None
-            _failed.discard(pending)
-            if pending.error is not None:
-                raise pending.error
+        if pending is None:
+            return None
+        if not pending.is_started:
+            # Whoever started it has been interrupted.
+            pending.cancel()
+        pending.join()
+        # Only now: who is interrupted while waiting has to wait again.
+        self._pending = None
+        _failed.discard(pending)
+        return pending.error
 
     @property
     def is_pending(self) -> bool:
-        """Whether there is an action that `wait` has not seen through."""
+        """Whether there is an action that has not been seen through."""
         return self._pending is not None
 
     def forget(self) -> None:
@@ -74,93 +83,78 @@ class Background:
 class _Action:
     """An action with its thread, and what became of it."""
 
-    def __init__(self, action: Callable[[], None], name: str) -> None:
+    def __init__(self, action: Callable[[], None]) -> None:
         self.error: BaseException | None = None
+        self.is_started = False
         self._action = action
-        # Whoever takes it decides: the thread to run the action, or the caller that it never runs.
-        self._decision = threading.Lock()
-        self._caller_goes_on = threading.Lock()
-        # Not the thread is joined: Python 3.11 takes it for dead where a join is interrupted.
-        self._under_way = threading.Lock()
+        # Whoever is the first to set it decides: a thread runs the action, or it never runs.
+        self._decision: dict[None, object] = {}
+        self._caller_goes_on = _thread.allocate_lock()
+        self._under_way = _thread.allocate_lock()
         for lock in (self._caller_goes_on, self._under_way):
             lock.acquire()
-        # No daemon, so that the interpreter waits for it at its end.
-        self._thread: threading.Thread | None = threading.Thread(
-            target=self._run, name=name, daemon=False
-        )
 
     def start(self) -> None:
-        _running.add(self)
-        thread = self._thread
         try:
-            if thread is not None:
-                with _uninterrupted():
-                    thread.start()
-        except RuntimeError:
+            _thread.start_new_thread(self._run, (_LONGEST_PAUSE,))
+            self.is_started = True
+            _running.add(self)
+            if not self._under_way.locked():
+                _running.discard(self)
+        except RuntimeError as error:
+            if "new thread" not in str(error):
+                # A signal handler's.
+                raise
             # At the very end of the interpreter no thread can be started any more.
-            self._thread = None
+            self._run(0)
+            self.is_started = True
         finally:
             self._caller_goes_on.release()
-        if self._thread is None:
-            self._run()
 
     def cancel(self) -> bool:
         """Keep the action from being run; return whether that was still possible."""
-        is_possible = self._decision.acquire(blocking=False)
-        if is_possible:
-            self._end()
-        return is_possible
+        return self._decision.setdefault(None, _NEVER) is _NEVER
 
-    def wait(self) -> None:
-        with self._under_way:
-            pass
+    def join(self) -> None:
+        if self._decision.get(None) is not _NEVER:
+            with self._under_way:
+                pass
 
-    def _run(self) -> None:
-        # A thread that has just been started keeps the interpreter to itself for some
-        # milliseconds; one that is woken up lets the caller go on first. It does not wait for
-        # ever, since a second interrupt may keep the caller from waking it.
-        self._caller_goes_on.acquire(timeout=_LONGEST_PAUSE)
-        if not self._decision.acquire(blocking=False):
-            return
-        action, self._action = self._action, _nothing
+    def _run(self, pause: float) -> None:
         try:
-            action()
+            _running.add(self)
+            # A thread that has just been started keeps the interpreter to itself for some
+            # milliseconds; one that is woken up lets the caller go on first. It does not wait for
+            # ever, since a second interrupt may keep the caller from waking it.
+            self._caller_goes_on.acquire(timeout=pause)
+            if self._decision.setdefault(None, self) is self:
+                action, self._action = self._action, _nothing
+                action()
         except BaseException as error:
             self.error = error
             _failed.add(self)
         finally:
-            self._end()
-
-    def _end(self) -> None:
-        _running.discard(self)
-        self._under_way.release()
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Generator[None]:
-    """Hold Ctrl-C back until the block is done.
-
-    Interrupted, `Thread.start` may leave its own lock taken, for which the new thread would wait
-    for ever, and the interpreter for the thread.
-    """
-    # Handlers are only called, and only set, in the main thread.
-    is_main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT) if is_main else None
-    if not callable(handler):
-        yield
-        return
-    held_back: list[int] = []
-    try:
-        signal.signal(signal.SIGINT, lambda number, _: held_back.append(number))
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    if held_back:
-        signal.raise_signal(signal.SIGINT)
+            self._under_way.release()
+            _running.discard(self)
 
 
 def _nothing() -> None:
     """Stand for an action that has been run, and whose values are let go of."""
+
+
+def _see_through() -> None:
+    for action in list(_running):
+        action.join()
+
+
+def _tell_failures() -> None:
+    """See through what is under way, and print the errors that nobody has raised."""
+    _see_through()
+    while _failed:
+        error = _failed.pop().error
+        if error is not None:
+            sys.excepthook(type(error), error, error.__traceback__)
+            _shutdown.fail()
 
 
 def _forget_all() -> None:
@@ -171,13 +165,17 @@ def _forget_all() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_all)
+_shutdown.register(_tell_failures)
 
-
-@atexit.register
-def _end() -> None:
-    """See through what was started from `atexit`, and print the errors that nobody has raised."""
-    for action in list(_running):
-        action.wait()
-    for action in _failed:
-        if action.error is not None:
-            sys.excepthook(type(action.error), action.error, action.error.__traceback__)
+# At its end the interpreter first forbids new work in executors, which JAX and Orbax may need to
+# finish, and only then waits for threads and calls what `atexit` was given. There is no public way
+# to come before that; this is how `concurrent.futures.thread` comes there when it is imported. The
+# last to register is the first to be called.
+importlib.import_module("concurrent.futures.thread")
+_register: Callable[[Callable[[], None]], None] | None = getattr(
+    threading, "_register_atexit", None
+)
+if _register is not None:
+    # Where we are imported while the interpreter exits, it is too late.
+    with contextlib.suppress(RuntimeError):
+        _register(_see_through)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from .. import _directory, _freeing, _processes, _told_errors
+from .. import _directory, _freeing, _processes, _shutdown, _told_errors
 from .._collecting import paused_collection
 from .._errors import (
     CheckpointDamagedError,
@@ -19,11 +19,13 @@ from .._errors import (
     CheckpointExistsError,
     MissingExtraError,
 )
+from .._locking import suppressed_os_errors
 from . import _keys, _leaves, _matching, _report, _safetensors
 from ._background import Background
 from ._history import History, as_step, prefixes_in, steps_in, superfluous
 from ._leaves import Leaf
 from ._ownership import is_checkpoint
+from ._pieces import is_lost
 from ._stored import Key, LeafInfo, StoredCheckpoint, StreamedCheckpoint, closing, open_stored
 
 if TYPE_CHECKING:
@@ -104,6 +106,7 @@ class Checkpoints:
                 if blocking:
                     commit()
                 else:
+                    _shutdown.prepare()
                     self._background.start(commit)
             except BaseException as error:
                 if blocking or not self._background.is_pending:
@@ -150,13 +153,18 @@ class Checkpoints:
 
     def wait(self) -> None:
         """See the save in the background through; raise its error, once."""
+        error = self.settle()
+        if error is not None:
+            raise error
+
+    def settle(self) -> BaseException | None:
+        """See the save in the background through; return its error, once."""
         with self._lock:
-            try:
-                self._background.wait()
-            except BaseException as error:
-                # Another process may have been told of it before.
-                _told_errors.disagree(error)
-                raise
+            error = self._background.settle()
+        if error is not None:
+            # Another process may have been told of it before.
+            _told_errors.disagree(error)
+        return error
 
     def begin_in_child(self) -> None:
         """Let go of a lock that a thread of the parent held when the process was forked."""
@@ -256,6 +264,8 @@ def _take(target: Any, own: bool) -> tuple[list[tuple[Key, Leaf]], str]:
             try:
                 taken.append((key, _leaves.take(value, own)))
             except (CheckpointError, RuntimeError) as error:
+                if not (isinstance(error, CheckpointError) or is_lost(value, error)):
+                    raise
                 problems.append(f"{_keys.name_of(key)}: {error}")
     if problems:
         raise CheckpointError("\n".join(["cannot save the target:", *_report.shortened(problems)]))
@@ -315,6 +325,8 @@ def _tidy(
         for old in superfluous(remaining, keep, keep_every_n_steps):
             history.remove(old)
     except OSError as error:
+        if error.errno is None:
+            raise
         raise OSError(f"{saved}: saved, but what it replaces is still there: {error}") from error
 
 
@@ -335,10 +347,9 @@ def _explained(history: History, step: int, path: pathlib.Path) -> Generator[Non
 
 
 def _present(history: History) -> list[int]:
-    try:
+    with suppressed_os_errors():
         return list(history.paths())
-    except OSError:
-        return []
+    return []
 
 
 def _with_advice(

@@ -26,6 +26,7 @@ from .._errors import CheckpointError
 from . import _keys, _leaves, _report
 from ._fitting import info_of_target
 from ._orbax_description import EncodedLeaf
+from ._pieces import is_lost
 from ._stored import Key
 
 _KNOWN = frozenset(
@@ -94,6 +95,8 @@ def encode(target: Any) -> Encoded:
         try:
             encoded[key] = _encode(value)
         except (CheckpointError, RuntimeError) as error:
+            if not (isinstance(error, CheckpointError) or is_lost(value, error)):
+                raise
             problems.append(f"{_keys.name_of(key)}: {error}")
     if problems:
         raise CheckpointError("\n".join(["cannot save the target:", *_report.shortened(problems)]))

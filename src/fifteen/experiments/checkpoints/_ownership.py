@@ -15,6 +15,7 @@ import os
 import pathlib
 import stat
 
+from .._locking import suppressed_os_errors
 from ._stored import DESCRIPTION, SUFFIX
 
 _MARKS = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", DESCRIPTION)
@@ -126,18 +127,15 @@ def _begins_state(head: bytes) -> bool:
 
 def _head(path: pathlib.Path, size: int) -> bytes:
     """Return the first bytes of a file; none of one that cannot be read."""
-    try:
-        if not path.is_file():
-            return b""
-        with open(path, "rb", buffering=0) as file:
-            return os.pread(file.fileno(), size, 0)
-    except OSError:
-        return b""
+    with suppressed_os_errors():
+        if path.is_file():
+            with open(path, "rb", buffering=0) as file:
+                return os.pread(file.fileno(), size, 0)
+    return b""
 
 
 def _mode(path: pathlib.Path) -> int:
     """Return what a path, or what it leads to, is; 0 if there is nothing, as behind a link."""
-    try:
+    with suppressed_os_errors():
         return path.stat().st_mode
-    except OSError:
-        return 0
+    return 0

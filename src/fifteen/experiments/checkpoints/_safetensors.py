@@ -54,9 +54,7 @@ def write(file: io.FileIO, leaves: Sequence[tuple[Key, Leaf]], structure: str) -
         _write_all(file, 0, [_header.seal(header, checksums), *(block for _, block in batch)])
         return
     at = len(header)
-    # No pool of `concurrent.futures`, which is closed before the interpreter, as it exits, waits
-    # for the thread that saves.
-    beside = Background("checksums of a checkpoint")
+    beside = Background()
     while batch is not None:
         beside.start(functools.partial(_add_checksums, checksums, batch))
         try:

@@ -61,7 +61,7 @@ class EventLog:
         self._summary_writer: tensorboardX.SummaryWriter | None = None
         self._writes = _processes.is_primary()
         self._has_callbacks = False
-        _shutdown.handle_signals()
+        _shutdown.prepare()
 
     def log(
         self,
