@@ -5,6 +5,7 @@ import gc
 import random
 import signal
 import time
+import traceback
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,11 +19,7 @@ class Stop(Exception):
 
 
 class StopAsRuntimeError(RuntimeError):
-    pass
-
-
-class StopAsValueError(ValueError):
-    pass
+    """Of no other kinds: Python's own `pathlib` swallows an OSError and a ValueError."""
 
 
 @functools.cache
@@ -48,11 +45,12 @@ def check(experiment, returned):
 
 def interrupt_saves(directory, error, ways, times):
     randomness = random.Random(str(error))
-    raised, arrived = 0, 0
+    raised, arrived, place = 0, 0, ""
 
-    def handle(*_):
-        nonlocal raised
+    def handle(_, frame):
+        nonlocal raised, place
         raised += 1
+        place = "".join(traceback.format_stack(frame)[-8:])
         raise error
 
     experiment = Experiment(directory, verbose=False)
@@ -85,7 +83,7 @@ def interrupt_saves(directory, error, ways, times):
                     returned = step
                     if not blocking and randomness.random() < 0.5:
                         experiment.flush()
-                    assert raised == arrived, "a signal handler's error was swallowed"
+                    assert raised == arrived, f"an error was swallowed that was raised in\n{place}"
             except error:
                 arrived += 1
             assert raised == arrived
@@ -119,7 +117,7 @@ WAYS = [
 # A file that was being opened is closed when it is let go of.
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @pytest.mark.slow
-@pytest.mark.parametrize("error", [Stop, StopAsRuntimeError, StopAsValueError])
+@pytest.mark.parametrize("error", [Stop, StopAsRuntimeError])
 def test_each_that_a_signal_handler_raises_arrives(tmp_path, error):
     start = time.monotonic()
     count = interrupt_saves(tmp_path / "run", error, WAYS, 100)

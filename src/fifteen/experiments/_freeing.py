@@ -5,16 +5,17 @@ the kernel at the latest when the process ends, however it ends. On a common dis
 third of the time in which they were written.
 """
 
+import _thread
 import os
 import pathlib
 import stat
-import threading
 
 from . import _directory
 
 _LARGE_FILE = 1 << 20
 
-_freeing: list[threading.Thread] = []
+_freeing: list[_thread.LockType] = []
+"""A lock for each file, which is held until its blocks are free."""
 
 
 def remove_soon(path: pathlib.Path) -> None:
@@ -36,17 +37,35 @@ def remove_soon(path: pathlib.Path) -> None:
     except OSError:
         os.close(descriptor)
         raise
-    # A daemon, since the interpreter need not wait for what the kernel does anyway.
-    thread = threading.Thread(target=os.close, args=(descriptor,), name="freeing", daemon=True)
+    # Nothing of `threading`, which breaks where a signal handler raises. The interpreter need not
+    # wait for what the kernel does anyway.
+    under_way = _thread.allocate_lock()
+    under_way.acquire()
     try:
-        thread.start()
-    except RuntimeError:
+        _thread.start_new_thread(_close, (descriptor, under_way))
+    except RuntimeError as error:
+        if "new thread" not in str(error):
+            # A signal handler's.
+            raise
         os.close(descriptor)
     else:
-        _freeing.append(thread)
+        _freeing.append(under_way)
+
+
+def _close(descriptor: int, under_way: _thread.LockType) -> None:
+    try:
+        os.close(descriptor)
+    finally:
+        under_way.release()
 
 
 def await_removals() -> None:
     """Wait until the blocks of what `remove_soon` has removed are free."""
     while _freeing:
-        _freeing.pop().join()
+        with _freeing[-1]:
+            pass
+        _freeing.pop()
+
+
+# A child has none of the threads.
+os.register_at_fork(after_in_child=_freeing.clear)

@@ -11,7 +11,6 @@ import importlib
 import os
 import sys
 import threading
-import weakref
 from collections.abc import Callable
 
 from .. import _shutdown
@@ -25,15 +24,12 @@ _running: "set[_Action]" = set()
 _failed: "set[_Action]" = set()
 """Actions whose error has not been raised yet."""
 
-_everyone: "weakref.WeakSet[Background]" = weakref.WeakSet()
-
 
 class Background:
     """Run actions in a thread, one after the other."""
 
     def __init__(self) -> None:
         self._pending: _Action | None = None
-        _everyone.add(self)
 
     def start(self, action: Callable[[], None]) -> None:
         """Run an action in a thread of its own; `wait` must have been called before.
@@ -59,7 +55,7 @@ class Background:
     def settle(self) -> BaseException | None:
         """See the action through, and return its error, once."""
         pending = self._pending
-        if pending is None:
+        if pending is None or not self.is_pending:
             return None
         if not pending.is_started:
             # Whoever started it has been interrupted.
@@ -73,11 +69,8 @@ class Background:
     @property
     def is_pending(self) -> bool:
         """Whether there is an action that has not been seen through."""
-        return self._pending is not None
-
-    def forget(self) -> None:
-        """Forget an action whose thread a forked child does not have."""
-        self._pending = None
+        # A forked child has not the thread that runs its parent's.
+        return self._pending is not None and self._pending.process == os.getpid()
 
 
 class _Action:
@@ -86,6 +79,7 @@ class _Action:
     def __init__(self, action: Callable[[], None]) -> None:
         self.error: BaseException | None = None
         self.is_started = False
+        self.process = os.getpid()
         self._action = action
         # Whoever is the first to set it decides: a thread runs the action, or it never runs.
         self._decision: dict[None, object] = {}
@@ -160,8 +154,6 @@ def _tell_failures() -> None:
 def _forget_all() -> None:
     _running.clear()
     _failed.clear()
-    for one in _everyone:
-        one.forget()
 
 
 os.register_at_fork(after_in_child=_forget_all)
