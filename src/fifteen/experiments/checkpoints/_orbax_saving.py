@@ -8,7 +8,6 @@ with the rounds of `_processes`, so that a save is committed in all processes or
 """
 
 import asyncio
-import concurrent.futures.thread
 import contextlib
 import errno
 import os
@@ -18,7 +17,6 @@ import sys
 import threading
 import time
 import warnings
-import weakref
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -26,7 +24,9 @@ import jax
 
 from .. import _directory, _processes, _told_errors
 from .._errors import CheckpointError, MissingExtraError
+from .._locking import suppressed_os_errors
 from . import _orbax_quiet
+from ._background import Background
 from ._orbax_agreeing import agree
 from ._orbax_description import to_json
 from ._orbax_encoding import encode
@@ -123,9 +123,7 @@ class SpreadSave:
             with self._rounds.together(_COMMITTING):
                 with self._settling():
                     before()
-                    with self._explaining():
-                        # Python 3.11 takes a thread for dead where waiting for it is interrupted.
-                        _in_thread(self._wait_for_all)
+                    self._in_thread(self._wait_for_all)
                 self._rounds.on_primary(lambda: self._put_in_place(tidy))
         finally:
             self._drop()
@@ -134,8 +132,13 @@ class SpreadSave:
         """Tell the others that this process will not commit; does nothing once it has begun to."""
         if self._has_begun:
             return
-        with contextlib.suppress(BaseException):
+        handled = sys.exc_info()[1]
+        try:
             self._rounds.exchange(_COMMITTING, error=error)
+        except BaseException as raised:
+            # It is that error, or one that another process has met before.
+            if raised is not error and not _told_errors.is_agreed(raised, handled):
+                raise
         if self._in_background:
             # Only their threads know of it.
             _told_errors.disagree(error)
@@ -176,34 +179,50 @@ class SpreadSave:
             self._settle()
             raise
 
-    @contextlib.contextmanager
-    def _explaining(self) -> Generator[None]:
-        """Say of what Orbax raises what it is about: most often a file that cannot be written."""
+    def _in_thread(self, action: Callable[[], None]) -> None:
+        """Have Orbax do something, and say of its errors what they are about.
+
+        In a thread, since the caller may be inside an event loop, and since what a signal handler
+        raises is no error of Orbax's. Seen through also if the caller is interrupted.
+        """
+        background = Background()
+        error: BaseException | None = None
         try:
-            yield
-        except OSError:
-            raise
-        except Exception as error:
+            background.start(action)
+            error = background.settle()
+        finally:
+            background.settle()
+        if error is not None:
+            raise self._explained(error) from error
+
+    def _explained(self, error: BaseException) -> BaseException:
+        """Say of what Orbax raised what it is about: most often a file that cannot be written."""
+        if isinstance(error, OSError) or not isinstance(error, Exception):
+            return error
+        try:
             self._refuse_vanished()
-            found = _OS_ERROR.search(str(error))
-            if found is None:
-                # The rest of what it says stands in the traceback.
-                (problem, *_) = str(error).splitlines() or [type(error).__name__]
-                raise CheckpointError(
-                    f"{self._path}: Orbax could not write it ({problem}); earlier checkpoints are "
-                    "whole"
-                ) from error
-            number = int(found[1])
-            raise OSError(number, os.strerror(number), str(self._inside)) from error
+        except FileNotFoundError as vanished:
+            return vanished
+        found = _OS_ERROR.search(str(error))
+        if found is None:
+            # The rest of what it says stands in the traceback.
+            (problem, *_) = str(error).splitlines() or [type(error).__name__]
+            return CheckpointError(
+                f"{self._path}: Orbax could not write it ({problem}); earlier checkpoints are whole"
+            )
+        number = int(found[1])
+        return OSError(number, os.strerror(number), str(self._inside))
 
     def _start(self, tree: Any) -> BaseException | None:
         """Have Orbax take the values over; return the error that is to be told to all."""
         try:
-            with self._settling(), self._explaining():
+            with self._settling():
                 self._identity = self._hold()
                 self._handler = _handler()
                 # Kept also where this thread is interrupted while it waits for the other one.
-                _in_thread(lambda: self._writing.extend(_start(self._handler, self._inside, tree)))
+                self._in_thread(
+                    lambda: self._writing.extend(_start(self._handler, self._inside, tree))
+                )
         except BaseException as error:
             return error
         return None
@@ -238,6 +257,10 @@ class SpreadSave:
 
     def _settle(self) -> None:
         """Wait until Orbax writes no more, also where it has failed."""
+        if self._writing:
+            self._in_thread(self._settle_all)
+
+    def _settle_all(self) -> None:
         for writing in self._writing:
             # Its own waiting ends with the first of its parts that fails.
             for part in getattr(writing, "_futures", [writing]):
@@ -247,8 +270,7 @@ class SpreadSave:
     def _put_in_place(self, tidy: Callable[[], None]) -> None:
         self._refuse_vanished()
         if self._writing:
-            with self._explaining():
-                self._handler.finalize(_orbax_path(self._inside))
+            self._in_thread(lambda: self._handler.finalize(_orbax_path(self._inside)))
         (self._inside / DESCRIPTION).write_text(self._description)
         _sync_all(self._inside)
         _directory.replace_directory(self._inside, self._path)
@@ -260,7 +282,7 @@ class SpreadSave:
             self._held.close()
             if _processes.is_primary():
                 # What cannot be removed is a leftover, which the next save tries again.
-                with contextlib.suppress(OSError):
+                with suppressed_os_errors():
                     _directory.remove(self._temporary)
         finally:
             _committing.discard(self)
@@ -299,12 +321,6 @@ def _orbax_path(path: pathlib.Path) -> Any:
     return epath.Path(path)
 
 
-def _in_thread(action: Callable[[], None]) -> None:
-    """Run an action to its end, also where the caller is interrupted or inside an event loop."""
-    with concurrent.futures.thread.ThreadPoolExecutor(1) as executor:
-        executor.submit(action).result()
-
-
 def _sync_all(directory: pathlib.Path) -> None:
     """Have all that lies in a directory reach the disk."""
     for parent, _, names in os.walk(directory):
@@ -317,7 +333,7 @@ def _sync_all(directory: pathlib.Path) -> None:
         _directory.sync_directory(pathlib.Path(parent))
 
 
-_committing: "weakref.WeakSet[SpreadSave]" = weakref.WeakSet()
+_committing: set[SpreadSave] = set()
 
 
 def _wait_at_exit() -> None:
