@@ -15,7 +15,8 @@ from fifteen.experiments import (
     TensorboardLogData,
     UnsafePathError,
 )
-from fifteen.experiments._discovery import find_experiments, find_paths, summarize
+from fifteen.experiments._discovery import find_experiments, summarize
+from fifteen.experiments._walk import find_paths
 from fifteen.experiments.events import _last_step, _records, read_scalars
 
 
@@ -98,11 +99,15 @@ def test_sub_folders_of_a_run_are_part_of_it(tmp_path):
 
 
 def test_natural_order(tmp_path):
-    names = ["run_1", "run_2", "run_10", "run_010", "x1.5", "x1.10", "y", "y/1", "y/10"]
-    touch(tmp_path, *(f"{name}/config.yaml" for name in names))
-    assert found(tmp_path) == [
-        "run_1", "run_2", "run_010", "run_10", "x1.5", "x1.10", "y", "y/1", "y/10",
+    names = [
+        "lr_1e-5_a", "lr_2e-4_a", "lr_0.001_a", "lr_0.002_a", "lr_0.01_a", "lr_0.1_a", "lr_10_a",
+        "run_1", "run_2", "run_010", "run_10", "run_3e5f",
+        "v1.2.3", "v1.2.10", "v1.10.1", "x1.10", "x1.5", "y", "y/1", "y/10",
     ]  # fmt: skip
+    touch(tmp_path, *(f"{name}/config.yaml" for name in reversed(names)))
+    names.remove("run_3e5f")
+    names.insert(names.index("run_010"), "run_3e5f")
+    assert found(tmp_path) == names
 
 
 def test_hidden_directories_environments_and_checkpoints_are_not_entered(tmp_path):
@@ -192,6 +197,16 @@ def test_all_ways_to_the_last_step_agree_on_a_copy(tmp_path):
             os.utime(path, (seconds, seconds))
         last = int(experiment.read_scalars()["loss"].step[-1])
         assert summarize(experiment.data_dir).last_step == last == 70
+
+
+def test_the_parent_of_experiments_is_none(tmp_path):
+    touch(tmp_path, "sweep/run_1/config.yaml", "sweep/run_2/config.yaml", "other/model.pkl")
+    with pytest.raises(ExperimentNotFoundError, match=r"sweep: no experiment; it contains 2, such"):
+        Experiment(tmp_path / "sweep").assert_exists()
+    Experiment(tmp_path / "sweep" / "run_1").assert_exists()
+    Experiment(tmp_path / "other").assert_exists()
+    touch(tmp_path, "sweep/checkpoint_3/_METADATA")
+    Experiment(tmp_path / "sweep").assert_exists()
 
 
 def test_unreadable_directory_is_told_of(tmp_path, monkeypatch):

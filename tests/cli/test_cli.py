@@ -123,7 +123,7 @@ def test_list(run, root):
     ]
     for row in rows[1:]:
         assert re.fullmatch(r"[\d.]+ KiB", row[3])
-        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", row[4])
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", row[4])
 
 
 def test_list_here_and_of_one_experiment(run, root):
@@ -195,15 +195,40 @@ def test_list_nothing_and_not_a_number(run, tmp_path):
         experiment.write_metadata("config", {"x": x, "none": None})
     Experiment(tmp_path / "f", verbose=False).write_metadata("config", {"none": None})
     for more, order in (
-        ([], ["d 1", "a 2", "e text", "b None", "c nan", "f -"]),
-        (["--reverse"], ["e text", "a 2", "d 1", "b None", "c nan", "f -"]),
+        ([], ["d 1", "a 2", "e text", "c nan", "b None", "f -"]),
+        (["--reverse"], ["e text", "a 2", "d 1", "c nan", "b None", "f -"]),
     ):
         output = run("list", "--columns", "x", "none", "--sort", "x", *more, cwd=tmp_path).stdout
         rows = table(output)[1:]
         assert [f"{row[0]} {row[-2]}" for row in rows] == order
         assert {row[-1] for row in rows} == {"None"}
     listed = json.loads(run("list", "--columns", "x", "--format", "json", cwd=tmp_path).stdout)
-    assert [row["x"] for row in listed] == [2.0, None, "NaN", 1.0, "text", None]
+    assert [row.get("x", "missing") for row in listed] == [2.0, None, "NaN", 1.0, "text", "missing"]
+    output = run("list", "--columns", "x", "--format", "csv", cwd=tmp_path).stdout
+    assert [row["x"] for row in csv.DictReader(io.StringIO(output))] == [
+        "2.0", "None", "nan", "1.0", "text", "",
+    ]  # fmt: skip
+
+
+def test_list_sorts_by_what_is_no_column_yet(run, root):
+    rows = table(run("list", "runs", "--sort", "train/loss:min", cwd=root).stdout)
+    assert [row[0] for row in rows[1:]] == ["run_10", "run_2", "run_1"]
+    assert [row[-1] for row in rows] == ["train/loss:min", "0.01", "0.1", "1"]
+
+
+def test_list_finds_scalars_by_the_end_of_their_tags(run, root, tmp_path):
+    rows = table(run("list", "runs", "--columns", "loss", "accuracy:max", cwd=root).stdout)
+    assert [row[-2:] for row in rows[1:]] == [["1", "1"], ["0.1", "0.91"], ["0.01", "0.901"]]
+    with Experiment(tmp_path / "a", verbose=False) as experiment:
+        experiment.log(TensorboardLogData(scalars={"train/x": 1.0, "test/x": 2.0}), step=1)
+    error = run("list", "--columns", "x:max", cwd=tmp_path, expect=1).stderr
+    assert error == "fifteen: error: 'x' may be any of test/x, train/x; write more of it\n"
+
+
+def test_list_takes_numbers_in_files_written_by_hand_by_value(run, tmp_path):
+    make_metadata(tmp_path, a="x: 1e-3\n", b="x: 2e-4\n", c="x: 1\n", d="x: '1e-9'\n")
+    listed = run("list", "--columns", "x", "--sort", "x", "--format", "json", cwd=tmp_path).stdout
+    assert [row["x"] for row in json.loads(listed)] == [2e-4, 1e-3, 1, "1e-9"]
 
 
 def test_list_past_what_vanishes(run, tmp_path, monkeypatch):
@@ -244,9 +269,10 @@ def test_list_goes_on_past_damaged_metadata(run, tmp_path):
     Experiment(tmp_path / "a", verbose=False).write_metadata("config", {"lr": 1})
     Experiment(tmp_path / "b", verbose=False).write_metadata("config", {"lr": 2})
     (tmp_path / "b" / "config.yaml").write_text("lr: [1,")
-    result = run("list", "--columns", "lr", cwd=tmp_path)
-    assert [[row[0], row[-1]] for row in table(result.stdout)[1:]] == [["a", "1"], ["b", "-"]]
-    assert re.fullmatch(r"fifteen: warning: .*config\.yaml.*\n", result.stderr)
+    result = run("list", "--columns", "lr", cwd=tmp_path, expect=1)
+    rows = [[row[0], row[-1]] for row in table(result.stdout)[1:]]
+    assert rows == [["a", "1"], ["b", "unreadable"]]
+    assert re.fullmatch(r"fifteen: error: .*config\.yaml.*\n", result.stderr)
 
 
 # show
@@ -310,6 +336,46 @@ def test_show_selected(run, root):
     assert "config.yaml" not in output
     assert "train/loss" not in output
     assert "test/accuracy" in output
+
+
+def test_show_the_provenance_without_its_packages(run, tmp_path):
+    experiment = Experiment(tmp_path, verbose=False)
+    experiment.write_provenance()
+    output = run("show", ".", cwd=tmp_path).stdout
+    assert re.search(r"^command:\n- ", output, re.MULTILINE)
+    assert "numpy: " not in output
+    assert "more lines; --metadata provenance shows them" in output
+    assert "numpy: " in run("show", ".", "--metadata", "provenance", cwd=tmp_path).stdout
+
+
+@pytest.fixture
+def unreadable(tmp_path):
+    """Two experiments: of `b`, one file is a dangling link, one a pipe and one not there at all."""
+    make_metadata(tmp_path, a="x: 1\n", b="x: 1\n")
+    for name in ("link", "pipe", "results"):
+        (tmp_path / "a" / f"{name}.yaml").write_text("y: 1\n")
+    (tmp_path / "b" / "link.yaml").symlink_to("absent")
+    os.mkfifo(tmp_path / "b" / "pipe.yaml")
+    return tmp_path
+
+
+def test_show_marks_what_cannot_be_read(run, unreadable):
+    result = run("show", "b", cwd=unreadable, expect=1)
+    assert result.stdout.count("[unreadable]") == 2
+    assert "x: 1" in result.stdout
+    assert len(result.stderr.splitlines()) == 2
+    assert all(line.startswith("fifteen: error: ") for line in result.stderr.splitlines())
+
+
+def test_compare_marks_what_cannot_be_read(run, unreadable):
+    result = run("compare", "a", "b", cwd=unreadable, expect=1)
+    assert table(result.stdout) == [
+        ["metadata", "a", "b"],
+        ["link", "not compared", "unreadable"],
+        ["pipe", "not compared", "unreadable"],
+        ["results.y", "1", "-"],
+    ]
+    assert len(result.stderr.splitlines()) == 2
 
 
 def test_show_long_metadata(run, tmp_path):
@@ -544,7 +610,51 @@ def test_move(run, tmp_path):
     assert moved.read_metadata("config", dict) == {"x": 1}
 
 
+def test_move_into_a_directory(run, tmp_path):
+    make_metadata(tmp_path, a="x: 1\n", b="x: 2\n", c="x: 3\n", archive="")
+    (tmp_path / "archive" / "config.yaml").unlink()
+    assert run("move", "a", "archive", cwd=tmp_path).stdout == "Moved a to archive/a\n"
+    assert run("move", "b", "archive/", cwd=tmp_path).stdout == "Moved b to archive/b\n"
+    assert run("move", "c", "new/", cwd=tmp_path).stdout == "Moved c to new/c\n"
+    for moved in ("archive/a", "archive/b", "new/c"):
+        assert (tmp_path / moved / "config.yaml").is_file()
+    make_metadata(tmp_path, a="x: 4\n")
+    error = run("move", "a", "archive/b", cwd=tmp_path, expect=1).stderr
+    assert f"did you mean {tmp_path}/archive/b/a?" in error
+    assert "clear" not in error
+    assert "archive/a: exists already" in run("move", "a", "archive", cwd=tmp_path, expect=1).stderr
+    assert (tmp_path / "archive" / "a" / "config.yaml").read_text() == "x: 1\n"
+
+
 # Names that cannot be shown
+
+
+HOSTILE = "\x1b[31mred\u202e\u2028 a b\n'\"[bold]✓日本"
+
+
+def test_hostile_names_are_written_out(run, tmp_path):
+    with Experiment(tmp_path / HOSTILE, verbose=False) as experiment:
+        experiment.write_metadata("config", {HOSTILE: HOSTILE})
+        experiment.write_metadata(f"{HOSTILE}2", {"x": 1})
+        experiment.log(TensorboardLogData(scalars={"loss": 1.0}), step=1)
+        experiment.save_checkpoint({HOSTILE: 1.0}, step=1, prefix=f"{HOSTILE}_")
+    make_metadata(tmp_path, b="x: 1\n")
+    shown = r"\x1b[31mred\u202e\u2028 a b\n" + "'\"[bold]✓日本"
+    for arguments, code in (
+        (("list", "--columns", HOSTILE), 0),
+        (("show", HOSTILE), 0),
+        (("show", HOSTILE, "--leaves", "--prefix", f"{HOSTILE}_"), 0),
+        (("compare", HOSTILE, "b"), 0),
+        (("show", HOSTILE, "--metadata", "none"), 1),
+        (("list", f"{HOSTILE}x"), 1),
+        (("list", "--columns", f"{HOSTILE}x"), 1),
+        (("move", HOSTILE, f"{HOSTILE}3"), 0),
+    ):
+        result = run(*arguments, cwd=tmp_path, expect=code)
+        output = result.stdout + result.stderr
+        assert r"\x1b[31mred\u202e\u2028 a b" in output, output
+        assert shown in output or code
+        assert not set("\x1b\u202e\u2028") & set(output)
 
 
 @pytest.mark.slow
@@ -566,7 +676,10 @@ def test_names_that_the_encoding_does_not_have(tmp_path):
         (["list", "runs/run_1/config.yaml"], "expected a directory, found a file"),
         (["list", "runs", "--columns", "lrr"], "called 'lrr'; there is: config.optimizer.name"),
         (["list", "runs", "--columns", "name"], "'name' is a column already; write more of the"),
-        (["list", "runs", "--sort", "loss"], "cannot sort by 'loss'; the columns are: name, step"),
+        (["list", "runs", "--sort", "lrr"], "called 'lrr'; there is: config.optimizer.name"),
+        (["show", "runs"], "runs: no experiment; it contains 3, such as run_1: "),
+        (["scalars", "runs"], "runs: no experiment; it contains 3, such as run_1: "),
+        (["compare", "runs", "runs/run_1"], "runs: no experiment; it contains 3, such as run_1: "),
         (["show", "absent"], "absent: expected an experiment, found nothing"),
         (["show", "runs/run_1", "--metadata", "x"], "no metadata is called 'x'; there is: config"),
         (["show", "runs/run_1", "--leaves", "--step", 3], "no checkpoint of step 3"),
@@ -694,15 +807,12 @@ def test_terminal(root, columns, arguments):
 
 
 @pytest.mark.slow
-def test_columns_that_do_not_fit_go_below(root):
+def test_columns_that_do_not_fit_are_folded(root):
     output = run_on_terminal("list", "runs", cwd=root, columns=40)
     plain = re.sub(r"\x1b\[[0-9;]*m", "", output)
-    first, second = plain.split("\n\n")
-    assert table(first)[0][0] == table(second)[0][0] == "name"
-    assert "changed" in second
-    assert "changed" not in first
-    for part in (first, second):
-        assert [row[0] for row in table(part) if row[0]] == ["name", "run_1", "run_2", "run_10"]
+    assert "\n\n" not in plain
+    for word in ("name", "chang", "run_1", "90"):
+        assert word in plain
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from fifteen.cli import main
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "cli.md"
 CHANGING = (
-    (r"\d{4}-\d\d-\d\d \d\d:\d\d", "TIME"),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME"),
     (r"\b17\d{8}(\.\d+)?\b", "SECONDS"),
     (r"[\d.]+ KiB", "SIZE"),
     (r" +SIZE", " SIZE"),

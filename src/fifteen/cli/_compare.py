@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from ._arguments import Directory, Flag, Names
-from ._fields import PROVENANCE, STATISTICS, Fields, matching, statistic
+from ._fields import PROVENANCE, STATISTICS, Fields, matching, open_experiment, statistic
 from ._table import ABSENT, UNREADABLE, Column, Format, print_table, show_apart
 
 _KEYS = ("kind", "name")
-"""What stands before the experiments' values, for other programs."""
+"""The columns before the experiments' values, for other programs."""
 
 
 def compare(
@@ -24,8 +24,8 @@ def compare(
     tags: Names = (),
     all: Flag = False,
     format: Format = "table",
-) -> None:
-    """Compare experiments: where their metadata differ, and how their scalars came out.
+) -> int:
+    """Compare experiments: the metadata in which they differ, and the results of their scalars.
 
     Args:
         first: an experiment's directory.
@@ -37,22 +37,29 @@ def compare(
         format: for people, or with exact values for other programs.
     """
     directories = [first, second, *others]
-    fields = [Fields(directory) for directory in directories]
+    fields = [Fields(open_experiment(directory)) for directory in directories]
     found = _compare_metadata(fields, metadata, all)
     scalars = _compare_scalars(fields, tags)
     labels = [Column(label) for label in _labels(directories)]
-    if format != "table":
+    if format == "table":
+        _print_for_people(labels, found, scalars)
+    else:
         kinds = [["metadata", *row] for row in found] + [["scalar", *row] for row in scalars]
         print_table([*map(Column, _KEYS), *labels], kinds, format)
-        return
-    if found:
-        shown = [[key, *show_apart(values)] for key, *values in found]
-        print_table([Column("metadata", is_number=False), *labels], shown, format)
-    else:
+    return int(any(field.unreadable for field in fields))
+
+
+def _print_for_people(
+    labels: list[Column], metadata: list[list[Any]], scalars: list[list[Any]]
+) -> None:
+    if not metadata:
         print("No difference in metadata.")
-    if scalars:
-        print()
-        print_table([Column("scalar", is_number=False), *labels], scalars, format)
+    for heading, rows in (("metadata", metadata), ("scalar", scalars)):
+        if rows:
+            if heading == "scalar":
+                print()
+            shown = [[key, *show_apart(values)] for key, *values in rows]
+            print_table([Column(heading, is_number=False), *labels], shown)
 
 
 def _compare_metadata(

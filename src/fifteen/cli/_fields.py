@@ -1,18 +1,18 @@
 """What an experiment holds, by the names that a command line uses for it."""
 
-import contextlib
+import dataclasses
 import fnmatch
 import functools
+import math
 import pathlib
-import warnings
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from ._errors import CommandError
-from ._table import ABSENT, to_plain
+from ._errors import CommandError, tell
+from ._table import ABSENT, UNREADABLE, Missing, to_plain
 
 if TYPE_CHECKING:
-    from fifteen.experiments import ScalarSeries
+    from fifteen.experiments import Experiment, ScalarSeries
 
 PROVENANCE = "provenance"
 """The metadata that say where a run comes from: long, and different in each run."""
@@ -21,21 +21,23 @@ Statistic = Literal["last", "min", "max"]
 STATISTICS: tuple[Statistic, ...] = ("last", "min", "max")
 
 
-class Fields:
-    """Read an experiment's metadata and scalars when they are first asked for.
-
-    Args:
-        directory: the experiment's directory.
+def open_experiment(directory: pathlib.Path) -> "Experiment":
+    """Return the experiment in a directory.
 
     Raises:
-        ExperimentNotFoundError: there is no experiment.
+        ExperimentNotFoundError: there is none.
     """
+    from fifteen.experiments import Experiment
 
-    def __init__(self, directory: pathlib.Path) -> None:
-        from fifteen.experiments import Experiment
+    return Experiment(directory, verbose=False).assert_exists()
 
-        self.experiment = Experiment(directory).assert_exists()
-        self.metadata_names = self.experiment.metadata_names()
+
+class Fields:
+    """Read an experiment's metadata and scalars when they are first asked for."""
+
+    def __init__(self, experiment: "Experiment") -> None:
+        self.experiment = experiment
+        self.metadata_names = experiment.metadata_names()
         self.unreadable: set[str] = set()
         """Metadata that could not be read."""
         self._metadata: dict[str, dict[str, Any]] = {}
@@ -47,37 +49,38 @@ class Fields:
     @functools.cached_property
     def scalars(self) -> "dict[str, ScalarSeries]":
         """The curves by their tags."""
-        with _unprinted():
-            return self.experiment.read_scalars()
+        # A handle that is not verbose would keep back its warnings of damaged files.
+        return dataclasses.replace(self.experiment, verbose=True).read_scalars()
 
     def names(self) -> list[str]:
         """Return what `value` takes, but for the many fields of the provenance."""
         return [*self.metadata(self._own_metadata()), *self.scalars]
 
     def value(self, name: str) -> Any:
-        """Return a value by its name, or `ABSENT`.
+        """Return a value by its name; `ABSENT` or `UNREADABLE` if there is none.
 
         Args:
-            name: the end of a dotted name in the metadata (`config.optimizer.lr`, `lr`), or a
-                scalar's tag, with `:min`, `:max` or `:last` behind it or nothing.
+            name: the end of a dotted name in the metadata (`config.optimizer.lr`, `lr`), or of a
+                scalar's tag (`train/loss`, `loss`), alone or followed by `:min`, `:max` or `:last`.
 
         Raises:
-            CommandError: several names in the metadata end so.
+            CommandError: several names end so.
         """
         values = self.metadata(self._own_metadata())
-        key = _ending_in(name, values)
+        key = _ending_in(name, values, ".")
         if key is not None:
             return values[key]
         tag, _, wanted = name.rpartition(":")
         for known in STATISTICS:
-            if wanted == known and tag in self.scalars:
-                return statistic(self.scalars[tag], known)
-        if name in self.scalars:
-            return statistic(self.scalars[name], "last")
-        if PROVENANCE in self.metadata_names:
-            values = self.metadata([PROVENANCE])
-            key = _ending_in(name, values)
-        return ABSENT if key is None else values[key]
+            if wanted == known and (found := _ending_in(tag, self.scalars, "/")) is not None:
+                return statistic(self.scalars[found], known)
+        if (found := _ending_in(name, self.scalars, "/")) is not None:
+            return statistic(self.scalars[found], "last")
+        values = self.metadata([PROVENANCE])
+        key = _ending_in(name, values, ".")
+        if key is not None:
+            return values[key]
+        return UNREADABLE if self.unreadable else ABSENT
 
     def path_of(self, name: str) -> pathlib.Path:
         """Return the file of metadata."""
@@ -87,11 +90,8 @@ class Fields:
         return [name for name in self.metadata_names if name != PROVENANCE]
 
     def _metadata_of(self, name: str) -> dict[str, Any]:
-        """Read a file as plain data, whatever classes it was written from.
-
-        What cannot be read is told of, and the rest goes on.
-        """
-        from fifteen.experiments import ExperimentWarning, MetadataError, flatten
+        """Read a file as plain data, whatever classes it was written from."""
+        from fifteen.experiments import MetadataError, flatten
 
         if name in self.metadata_names and name not in self._metadata:
             values: dict[str, Any] = {}
@@ -99,24 +99,46 @@ class Fields:
                 values = flatten(self.path_of(name))
             except (MetadataError, OSError) as error:
                 self.unreadable.add(name)
-                warnings.warn(str(error), ExperimentWarning, stacklevel=2)
+                tell("error", error)
             self._metadata[name] = {
-                f"{name}.{key}" if key else name: value
-                if getattr(value, "ndim", 0)
-                else to_plain(value)
+                f"{name}.{key}" if key else name: to_plain(value)
+                if getattr(value, "ndim", 1) == 0
+                else value
                 for key, value in values.items()
             }
         return self._metadata.get(name, {})
 
 
-def _ending_in(name: str, names: Iterable[str]) -> str | None:
-    """Return the one dotted name that is, or ends in, a name."""
-    matches = [key for key in names if key == name or key.endswith(f".{name}")]
+def _ending_in(name: str, names: Iterable[str], separator: str) -> str | None:
+    """Return the one of the names that is, or ends in, a name."""
+    matches = [key for key in names if key == name or key.endswith(separator + name)]
     if name in matches:
         return name
     if len(matches) > 1:
         raise CommandError(f"{name!r} may be any of {', '.join(matches)}; write more of it")
     return matches[0] if matches else None
+
+
+def sorted_by(rows: list[list[Any]], index: int, reverse: bool) -> list[list[Any]]:
+    """Return rows in the order of a column.
+
+    Numbers come before texts. Either way NaN comes after all values, then None, then what is
+    missing.
+    """
+    from fifteen.experiments._walk import natural
+
+    def rank(row: list[Any]) -> int:
+        value = row[index]
+        is_nan = isinstance(value, float) and math.isnan(value)
+        return 3 if isinstance(value, Missing) else 2 if value is None else int(is_nan)
+
+    def order(row: list[Any]) -> tuple[bool, Any]:
+        value = row[index]
+        is_number = isinstance(value, int | float)
+        return not is_number, value if is_number else natural(to_plain(value))
+
+    values = sorted((row for row in rows if not rank(row)), key=order, reverse=reverse)
+    return values + sorted(filter(rank, rows), key=rank)
 
 
 def statistic(curve: "ScalarSeries", wanted: Statistic) -> float:
@@ -148,18 +170,7 @@ def matching(patterns: Sequence[str], names: Iterable[str], what: str) -> list[s
 
 
 def enumerate_names(names: Sequence[str]) -> str:
-    """Write what there is to choose from, cut where it is long."""
+    """Write what there is to choose from, cut if it is long."""
     if not names:
         return "none at all"
     return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-
-
-@contextlib.contextmanager
-def _unprinted() -> Generator[None]:
-    """Keep an experiment's lines out of our output, but let its warnings through.
-
-    A handle that is not verbose would keep back the warnings too, and a damaged file is what the
-    reader of a table has to know of.
-    """
-    with contextlib.redirect_stdout(None):
-        yield

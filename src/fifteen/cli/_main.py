@@ -1,6 +1,6 @@
 """The command line: what is asked for, and how it ends.
 
-JAX is imported only once a command runs, so that `fifteen --help` answers fast.
+`fifteen.experiments` is imported only when a command runs, so that `fifteen --help` is fast.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
-from ._errors import CommandError
+from ._errors import CommandError, tell
 
 _DESCRIPTION = "Look at experiments: directories with metadata, checkpoints and curves."
 
@@ -24,8 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows the program's name; that of this process by default.
 
     Returns:
-        0; 1 after an error, which is told in one line on stderr; 130 after an interrupt, and 141
-        where whoever read the output has gone, as a shell reports either.
+        0; 1 after an error, told in one line on stderr, or if something could not be read; 130
+        after an interrupt, and 141 if the reader of the output has gone, as a shell reports either.
 
     Raises:
         SystemExit: help was asked for (0), or the arguments are wrong (2).
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     with _tell_warnings():
         try:
-            _run(sys.argv[1:] if arguments is None else list(arguments))
+            code = _run(sys.argv[1:] if arguments is None else list(arguments))
             sys.stdout.flush()
         except BrokenPipeError:
             # Python flushes stdout once more when it exits, which must not fail again.
@@ -47,17 +47,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except Exception as error:
             if not _is_expected(error):
                 raise
-            _tell("error", error)
+            tell("error", error)
             return 1
-    return 0
+    return code
 
 
-def _run(arguments: list[str]) -> None:
+def _run(arguments: list[str]) -> int:
     if arguments == ["--version"]:
         from fifteen import __version__
 
         print(f"fifteen {__version__}")
-        return
+        return 0
 
     import tyro
 
@@ -67,20 +67,21 @@ def _run(arguments: list[str]) -> None:
     from ._scalars import scalars
     from ._show import show
 
-    commands: dict[str, Callable[..., None]] = {
+    commands: dict[str, Callable[..., int | None]] = {
         "list": list_experiments,
         "show": show,
         "compare": compare,
         "scalars": scalars,
         "move": move,
     }
-    tyro.extras.subcommand_cli_from_dict(
+    code = tyro.extras.subcommand_cli_from_dict(
         commands,
         prog="fifteen",
         description=_DESCRIPTION,
         args=arguments,
         config=(tyro.conf.FlagCreatePairsOff,),
     )
+    return code or 0
 
 
 @contextlib.contextmanager
@@ -88,9 +89,9 @@ def _tell_warnings() -> Generator[None]:
     """Show each warning in one line on stderr, as errors are shown."""
 
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-        # By its module, since importing our warnings would import JAX.
+        # By its module, so that nothing is imported for it.
         if category.__module__.startswith("fifteen."):
-            _tell("warning", message)
+            tell("warning", message)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -104,7 +105,3 @@ def _is_expected(error: Exception) -> bool:
     from fifteen.experiments import FifteenError
 
     return isinstance(error, FifteenError)
-
-
-def _tell(kind: str, message: object) -> None:
-    print(f"fifteen: {kind}: {' '.join(str(message).split())}", file=sys.stderr)

@@ -5,18 +5,26 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from ._fields import open_experiment
+from ._table import printable
+
 
 def move(
     source: Annotated[Positional[pathlib.Path], arg(metavar="SRC", help_behavior_hint="")],
-    destination: Annotated[Positional[pathlib.Path], arg(metavar="DST", help_behavior_hint="")],
+    destination: Annotated[Positional[str], arg(metavar="DST", help_behavior_hint="")],
 ) -> None:
     """Move an experiment, also to another file system.
 
     Args:
         source: the experiment's directory.
-        destination: where it goes: absent or an empty directory. Its parents are made.
+        destination: its new path, or an existing directory to move it into. Parents are made.
     """
-    from fifteen.experiments import Experiment
+    from fifteen.experiments._walk import holds_experiment
 
-    Experiment(source, verbose=False).assert_exists().move(destination)
-    print(f"Moved {source} to {destination}")
+    experiment = open_experiment(source)
+    target = pathlib.Path(destination)
+    is_folder = target.is_dir() and not holds_experiment(target)
+    if destination.endswith("/") or is_folder:
+        target /= experiment.data_dir.name
+    experiment.move(target)
+    print(printable(f"Moved {source} to {target}"))

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ._arguments import Directory, Names
-from ._fields import Fields, matching
-from ._table import Column, Format, print_json, print_table, show_time
+from ._fields import Fields, matching, open_experiment
+from ._table import Column, Format, print_table, printable, show_time, to_json
 
 if TYPE_CHECKING:
     from fifteen.experiments import ScalarSeries
@@ -25,16 +25,18 @@ def scalars(
         tags: which scalars to print, by their tags; `*` stands for anything. All by default.
         format: for people, or with exact values and times in seconds since the epoch.
     """
-    curves = Fields(directory).scalars
+    curves = Fields(open_experiment(directory)).scalars
     chosen = matching(tags, curves, "scalar") if tags else list(curves)
     series = {tag: curves[tag] for tag in chosen}
     if format == "json":
-        print_json({tag: _columns(curve) for tag, curve in series.items()})
+        print(to_json({tag: _columns(curve) for tag, curve in series.items()}))
     elif format == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(["tag", "step", "wall_time", "value"])
         for tag, curve in series.items():
             writer.writerows(_rows(tag, curve))
+    elif not series:
+        print(f"fifteen: no scalars in {printable(str(directory))}", file=sys.stderr)
     else:
         columns = [
             Column("tag", is_number=False),

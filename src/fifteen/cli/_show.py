@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import arg
 
 from ._arguments import Directory, Flag, Names
-from ._fields import STATISTICS, Fields, matching, statistic
+from ._errors import tell
+from ._fields import PROVENANCE, STATISTICS, Fields, matching, open_experiment, statistic
 from ._table import Column, print_table, printable, show_bytes, show_time
 
 if TYPE_CHECKING:
-    from fifteen.experiments import LeafInfo, Summary
+    from fifteen.experiments import LeafInfo
 
 _LINES = 40
 
@@ -22,70 +23,95 @@ def show(
     leaves: Flag = False,
     step: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None,
     prefix: Annotated[str, arg(metavar="PREFIX")] = "checkpoint_",
-) -> None:
-    """Show what is in an experiment: metadata, checkpoints, and where its scalars stand.
+) -> int:
+    """Show what is in an experiment: metadata, checkpoints, and the last values of its scalars.
 
     Args:
         directory: the experiment's directory.
         metadata: show these metadata alone, and whole; by default the first lines of all.
-        tags: which scalars to show, by their tags; `*` stands for anything. All by default.
-        leaves: list the leaves of a checkpoint, with their dtypes and shapes.
+        tags: show these scalars alone, by their tags; `*` stands for anything.
+        leaves: list the leaves of a checkpoint alone, with their dtypes and shapes.
         step: whose leaves to list; the latest checkpoint's by default.
         prefix: what the name of that checkpoint begins with.
     """
     from fifteen.experiments import summarize
 
-    fields = Fields(directory)
-    summary = summarize(fields.experiment.data_dir)
-    # All that may fail comes first, so that nothing is shown where something is missing.
-    names = matching(metadata, summary.metadata, "metadata") if metadata else summary.metadata
-    shown_tags = matching(tags, fields.scalars, "scalar") if tags else list(fields.scalars)
-    shown_leaves = fields.experiment.checkpoint_leaves(step, prefix) if leaves else None
+    experiment = open_experiment(directory)
+    fields = Fields(experiment)
+    summary = summarize(experiment.data_dir)
+    is_all = not (metadata or tags or leaves)
+    # All that may fail comes first, so that nothing is shown if something is missing.
+    names = matching(metadata, summary.metadata, "metadata")
+    shown_tags = matching(tags, fields.scalars, "scalar") if tags else []
+    shown_leaves = experiment.checkpoint_leaves(step, prefix) if leaves else None
     if step is None and leaves:
-        step = fields.experiment.checkpoint_steps(prefix)[-1]
+        step = experiment.checkpoint_steps(prefix)[-1]
 
     print(printable(str(directory)))
     print(f"{show_bytes(summary.size)}, changed {show_time(summary.modified)}")
-    for name in names:
-        _show_metadata(fields.experiment.data_dir / f"{name}.yaml", name, whole=bool(metadata))
-    _show_checkpoints(summary)
+    is_whole = True
+    for name in summary.metadata if is_all else names:
+        is_whole &= _show_metadata(fields.path_of(name), name, limited=is_all)
+    if is_all and summary.checkpoints:
+        _show_checkpoints(summary.checkpoints)
     if shown_leaves is not None:
         _show_leaves(shown_leaves, f"{prefix}{step}")
-    _show_scalars(fields, shown_tags)
+    if is_all:
+        shown_tags = list(fields.scalars)
+    if shown_tags:
+        _show_scalars(fields, shown_tags)
+    return int(not is_whole)
 
 
-def _show_metadata(path: pathlib.Path, name: str, whole: bool) -> None:
+def _show_metadata(path: pathlib.Path, name: str, limited: bool) -> bool:
+    """Show a file, and return whether it could be read."""
     _title(f"{name}.yaml")
-    text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        if path.exists() and not path.is_file():
+            raise OSError(f"{path}: not a file")  # A pipe would keep us waiting.
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        print("[unreadable]")
+        tell("error", error)
+        return False
     lines = text.removesuffix("\n").removesuffix("\n...").split("\n")
-    shown = lines if whole or len(lines) <= _LINES else lines[: _LINES - 1]
+    shown = lines
+    if limited:
+        shown = _without_long_fields(lines) if name == PROVENANCE else lines
+        shown = shown if len(shown) <= _LINES else shown[: _LINES - 1]
     for line in shown:
         print(printable(line.expandtabs()))
     if len(shown) < len(lines):
-        print(f"[{len(lines) - len(shown)} more lines; --metadata {name} shows them]")
+        print(printable(f"[{len(lines) - len(shown)} more lines; --metadata {name} shows them]"))
+    return True
 
 
-def _show_checkpoints(summary: "Summary") -> None:
-    if not summary.checkpoints:
-        return
+def _without_long_fields(lines: list[str]) -> list[str]:
+    """Leave out what the provenance mostly consists of: packages and the diff."""
+    kept: list[str] = []
+    is_long = False
+    for line in lines:
+        if line[:1] not in ("", " ", "-"):
+            is_long = line.startswith(("packages:", "git_diff:"))
+        if not is_long:
+            kept.append(line)
+    return kept
+
+
+def _show_checkpoints(checkpoints: dict[str, list[int]]) -> None:
     _title("checkpoints")
     columns = [_text("prefix"), Column("latest"), _text("steps")]
-    rows = [
-        [prefix, steps[-1], " ".join(map(str, steps))]
-        for prefix, steps in summary.checkpoints.items()
-    ]
-    print_table(columns, rows, "table")
+    rows = [[prefix, steps[-1], " ".join(map(str, steps))] for prefix, steps in checkpoints.items()]
+    print_table(columns, rows)
 
 
 def _show_leaves(leaves: "dict[str, LeafInfo]", checkpoint: str) -> None:
     _title(f"leaves of {checkpoint}")
     columns = [_text("leaf"), _text("dtype"), _text("shape")]
-    print_table(columns, [[name, leaf.dtype, leaf.shape] for name, leaf in leaves.items()], "table")
+    print_table(columns, [[name, leaf.dtype, leaf.shape] for name, leaf in leaves.items()])
 
 
 def _show_scalars(fields: Fields, tags: list[str]) -> None:
-    if not tags:
-        return
     _title("scalars")
     columns = [_text("scalar"), *map(Column, ("points", "step", *STATISTICS))]
     rows: list[list[Any]] = []
@@ -93,7 +119,7 @@ def _show_scalars(fields: Fields, tags: list[str]) -> None:
         curve = fields.scalars[tag]
         statistics = [statistic(curve, wanted) for wanted in STATISTICS]
         rows.append([tag, len(curve), int(curve.step[-1]), *statistics])
-    print_table(columns, rows, "table")
+    print_table(columns, rows)
 
 
 def _text(name: str) -> Column:

@@ -1,15 +1,14 @@
-"""Tables: for people on a terminal, and for other programs."""
+"""Tables: for people, and for other programs."""
 
 import csv
 import dataclasses
 import datetime
 import enum
-import functools
 import io
 import json
 import math
-import re
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
@@ -32,19 +31,16 @@ class Missing(enum.Enum):
 ABSENT, UNREADABLE = Missing
 
 _MAX_ITEMS = 16
-"""How many items of a list or an array a table shows."""
+"""How many items of a list or an array are shown."""
 
-_GAP = 2
-"""How many spaces stand between columns."""
+_MIN_FIRST = 12
+"""How wide the first column is at least on a terminal, if its texts are that long."""
 
-_FOLDED = 24
-"""How wide a column stays when it is folded so that others fit beside it."""
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_GAP = "  "
 
 
 def show_value(value: Any) -> str:
-    """Write a value for people, in one line and numbers to six digits."""
+    """Write a value for people: in one line, numbers to six digits and long lists shortened."""
     if isinstance(value, float):
         return f"{value:.6g}"
     if value is ABSENT:
@@ -63,8 +59,8 @@ def show_apart(values: Sequence[Any]) -> list[str]:
         alike = [index for index, other in enumerate(shown) if other == text]
         exact = _show_exactly([values[index] for index in alike])
         if len(set(exact)) > 1:
-            for index, text in zip(alike, exact, strict=True):
-                shown[index] = printable(text)
+            for index, exact_text in zip(alike, exact, strict=True):
+                shown[index] = printable(exact_text)
     return shown
 
 
@@ -72,24 +68,15 @@ def _show_exactly(values: list[Any]) -> list[str]:
     """Write values with all their digits; of lists, the first item that differs."""
     plain = list(map(to_plain, values))
     lengths = {len(value) if isinstance(value, list | tuple) else -1 for value in plain}
-    if lengths.isdisjoint({-1}) and len(lengths) == 1:
+    if len(lengths) == 1 and lengths != {-1}:
         for index, items in enumerate(zip(*plain, strict=True)):
             if len(set(map(repr, items))) > 1:
                 return [f"[{index}]: {text}" for text in _show_exactly(list(items))]
     texts = list(map(repr, plain))
     if len(set(texts)) > 1:
         return texts
-    return [
-        f"{text} ({getattr(v, 'dtype', type(v).__name__)})"
-        for text, v in zip(texts, values, strict=True)
-    ]
-
-
-def to_plain(value: Any) -> Any:
-    """Return what NumPy has as numbers and lists of Python, and a set as a sorted list."""
-    if isinstance(value, set | frozenset):
-        return sorted(value, key=repr)
-    return value.tolist() if hasattr(value, "tolist") else value
+    kinds = [getattr(value, "dtype", type(value).__name__) for value in values]
+    return [f"{text} ({kind})" for text, kind in zip(texts, kinds, strict=True)]
 
 
 def show_bytes(value: Any) -> str:
@@ -103,28 +90,41 @@ def show_bytes(value: Any) -> str:
 
 
 def show_time(seconds: Any) -> str:
-    """Write a moment, in seconds since the epoch, to the minute and without its zone."""
-    return _show_minute(int(seconds) // 60)
+    """Write a moment, in seconds since the epoch, without its zone."""
+    return show_iso_time(iso_time(seconds))
 
 
 def iso_time(seconds: float) -> str:
     """Return a moment, in seconds since the epoch, in ISO 8601 with the zone."""
-    return datetime.datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
+    try:
+        moment = datetime.datetime.fromtimestamp(seconds).astimezone()
+    except (OverflowError, ValueError, OSError):  # A damaged file may hold any number.
+        return str(seconds)
+    return moment.isoformat(timespec="seconds")
 
 
 def show_iso_time(moment: Any) -> str:
     """Write what `iso_time` returns as `show_time` does."""
-    return moment[:16].replace("T", " ")
-
-
-@functools.lru_cache(maxsize=1024)
-def _show_minute(minute: int) -> str:
-    return datetime.datetime.fromtimestamp(minute * 60).strftime("%Y-%m-%d %H:%M")
+    return moment[:19].replace("T", " ")
 
 
 def printable(text: str) -> str:
-    """Escape control characters, which could do anything to a terminal."""
-    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
+    """Escape what is not seen, and what could do anything to a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter
+        if letter.isprintable() or unicodedata.category(letter) == "Zs"
+        else repr(letter)[1:-1]
+        for letter in text
+    )
+
+
+def to_plain(value: Any) -> Any:
+    """Return what NumPy has as numbers and lists of Python, and a set as a sorted list."""
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=repr)
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,38 +142,43 @@ class Column:
     is_number: bool = True
 
 
-def print_table(columns: list[Column], rows: Iterable[list[Any]], format: Format) -> None:
+def print_table(columns: list[Column], rows: Iterable[list[Any]], format: Format = "table") -> None:
     """Print rows on stdout.
 
-    As a table they are fitted to the terminal; where stdout is none, lines are as long as they
+    As a table they are fitted to the terminal. If stdout is no terminal, lines are as long as they
     need to be, and nothing depends on the environment. CSV and JSON hold the values themselves.
     """
+    names = [column.name for column in columns]
     if format == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow([column.name for column in columns])
-        writer.writerows(map(to_plain, row) for row in rows)
+        writer.writerow(names)
+        writer.writerows(map(_for_csv, row) for row in rows)
     elif format == "json":
-        names = [column.name for column in columns]
-        # An object in a line, as easy to read as to take apart.
-        objects = [_to_json(dict(zip(names, row, strict=True))) for row in rows]
+        objects = [
+            to_json({name: v for name, v in zip(names, row, strict=True) if v is not ABSENT})
+            for row in rows
+        ]
+        # An object per line, as easy to read as to take apart.
         print("[" + ",\n ".join(objects) + "]")
     else:
-        cells = [
+        shown = [
             [
                 show_value(value) if isinstance(value, Missing) else column.show(value)
                 for column, value in zip(columns, row, strict=True)
             ]
             for row in rows
         ]
+        cells = [list(map(printable, names)), *shown]
         (_print_on_terminal if sys.stdout.isatty() else _print_plain)(columns, cells)
 
 
-def print_json(value: Any) -> None:
-    """Print JSON; numbers that it does not have are written as protocol buffers write them."""
-    print(_to_json(value))
+def _for_csv(value: Any) -> Any:
+    # The module would write nothing for None.
+    return str(value) if value is None else to_plain(value)
 
 
-def _to_json(value: Any) -> str:
+def to_json(value: Any) -> str:
+    """Write JSON; numbers that it does not have are written as protocol buffers write them."""
     return json.dumps(_for_json(value), ensure_ascii=False, allow_nan=False)
 
 
@@ -185,81 +190,38 @@ def _for_json(value: Any) -> Any:
         return [_for_json(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if value is ABSENT or value is None:
-        return None
-    if isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool | int | float | str):
         return value
     return str(value)
 
 
 def _print_plain(columns: list[Column], cells: list[list[str]]) -> None:
-    widths = _widths(columns, cells)
+    from rich.cells import cell_len  # Some characters are two columns wide.
+
+    widths = [max(map(cell_len, texts)) for texts in zip(*cells, strict=True)]
     out = io.StringIO()
-    for row in [[column.name for column in columns], *cells]:
-        padded = [
-            text.rjust(width) if column.is_number else text.ljust(width)
-            for column, text, width in zip(columns, row, widths, strict=True)
-        ]
-        out.write((" " * _GAP).join(padded).rstrip() + "\n")
+    for row in cells:
+        padded: list[str] = []
+        for column, text, width in zip(columns, row, widths, strict=True):
+            space = " " * (width - cell_len(text))
+            padded.append(space + text if column.is_number else text + space)
+        out.write(_GAP.join(padded).rstrip() + "\n")
     sys.stdout.write(out.getvalue())
 
 
 def _print_on_terminal(columns: list[Column], cells: list[list[str]]) -> None:
-    """Print a table as wide as the terminal; columns that have no place beside go below."""
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
-    groups = _fit(_widths(columns, cells), console.width)
-    for number, group in enumerate(groups):
-        if number:
-            console.print()
-        table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
-        for index, width in group.items():
-            justify = "right" if columns[index].is_number else "left"
-            table.add_column(
-                Text(columns[index].name), justify=justify, overflow="fold", width=width
-            )
-        for row in cells:
-            table.add_row(*(Text(row[index]) for index in group))
-        console.print(table)
-
-
-def _fit(widths: list[int], available: int) -> list[dict[int, int]]:
-    """Divide the columns into groups that fit beside each other, each with the first column.
-
-    Args:
-        widths: how wide each column would like to be.
-        available: how wide a group may be.
-
-    Returns:
-        For each group, the widths of its columns by their indices.
-    """
-    narrowest = max(1, min(_FOLDED, (available - _GAP) // 2))
-    groups = [{0: min(widths[0], narrowest)}]
-    for index, width in enumerate(widths[1:], start=1):
-        needed = min(width, narrowest)
-        if len(groups[-1]) > 1 and _total(groups[-1]) + _GAP + needed > available:
-            groups.append({0: min(widths[0], narrowest)})
-        groups[-1][index] = needed
-    for group in groups:
-        # What is left goes to those that are folded, the narrowest of them first.
-        for _ in range(available - _total(group)):
-            folded = [index for index in group if group[index] < widths[index]]
-            if folded:
-                group[min(folded, key=lambda index: group[index])] += 1
-    return groups
-
-
-def _total(group: dict[int, int]) -> int:
-    return sum(group.values()) + _GAP * (len(group) - 1)
-
-
-def _widths(columns: list[Column], cells: list[list[str]]) -> list[int]:
-    from rich.cells import cell_len  # Some characters are two columns wide.
-
-    return [
-        max(cell_len(text) for text in (column.name, *(row[index] for row in cells)))
-        for index, column in enumerate(columns)
-    ]
+    table = Table(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), header_style="bold")
+    # What a row is called stays readable, however many columns there are.
+    least = min(_MIN_FIRST, max(cell_len(row[0]) for row in cells))
+    for index, (column, heading) in enumerate(zip(columns, cells[0], strict=True)):
+        justify = "right" if column.is_number else "left"
+        width = None if index else least
+        table.add_column(Text(heading), justify=justify, overflow="fold", min_width=width)
+    for row in cells[1:]:
+        table.add_row(*map(Text, row))
+    Console(highlight=False).print(table)

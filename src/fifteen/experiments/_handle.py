@@ -11,6 +11,7 @@ from . import _directory, _move, _notices, _processes
 from ._errors import ExperimentExistsError, ExperimentNotFoundError
 from ._local_path import local_path
 from ._session import session_of
+from ._walk import find_paths, holds_experiment
 
 if TYPE_CHECKING:
     from ._session import Session
@@ -59,10 +60,11 @@ class Handle:
         return self
 
     def assert_exists(self) -> Self:
-        """Raise if there is nothing in the directory; return self.
+        """Raise if there is no experiment in the directory; return self.
 
         Raises:
-            ExperimentNotFoundError: the directory is absent, empty, or a file.
+            ExperimentNotFoundError: the directory is absent, empty, a file, or only the parent of
+                experiments.
 
         Examples:
             >>> experiment.write_metadata("config", {})
@@ -177,13 +179,19 @@ class Handle:
             )
 
     def _assert_exists(self) -> None:
-        if not self.data_dir.is_dir() or not _directory.list_names(self.data_dir):
-            found = _found_at(self.data_dir) or (
-                "an empty directory" if self.data_dir.is_dir() else "nothing"
-            )
-            raise ExperimentNotFoundError(
-                f"{self.data_dir}: expected an experiment, found {found}; check the path"
-            )
+        found = _found_at(self.data_dir) or "nothing"
+        problem = f"expected an experiment, found {found}; check the path"
+        if self.data_dir.is_dir():
+            below = [] if holds_experiment(self.data_dir) else find_paths(self.data_dir)
+            if _directory.list_names(self.data_dir) and not below:
+                return
+            problem = "expected an experiment, found an empty directory; check the path"
+            if below:
+                problem = (
+                    f"no experiment; it contains {len(below)}, such as {below[0].name}: "
+                    "find_experiments and `fifteen list` name them"
+                )
+        raise ExperimentNotFoundError(f"{self.data_dir}: {problem}")
 
     def _clear(self) -> None:
         if os.path.lexists(self.data_dir):

@@ -23,10 +23,10 @@ def refuse_to_move(source: pathlib.Path, destination: pathlib.Path) -> None:
             f"{destination}: cannot move {source} into itself; choose a destination outside of it"
         )
     if destination.is_symlink() or (destination.exists() and not _is_empty(destination)):
-        raise ExperimentExistsError(
-            f"{destination}: exists already and is not an empty directory, so {source} was not "
-            "moved there; choose another destination or clear it first"
-        )
+        problem = f"exists already and is not an empty directory, so {source} was not moved there; "
+        if destination.is_dir():
+            problem += f"did you mean {destination / source.name}? If not, "
+        raise ExperimentExistsError(f"{destination}: {problem}choose another destination")
 
 
 def move(source: pathlib.Path, destination: pathlib.Path) -> None:

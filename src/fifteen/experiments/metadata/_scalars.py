@@ -87,7 +87,8 @@ def resolve_plain(text: str, modern: bool = True) -> Any:
         if not modern or text[:1] not in "0123456789+-.":
             return text
         if _FLOAT.fullmatch(text):
-            return float(text.replace("_", ""))
+            number = float(text.replace("_", ""))
+            return text if math.isinf(number) else number  # 12e4567 is rather part of a hash.
         return int(text, 0) if re.fullmatch("[-+]?0o[0-7]+", text) else text
     try:
         return _CONSTRUCTORS[tag](_CONSTRUCTOR, ScalarNode(tag, text))

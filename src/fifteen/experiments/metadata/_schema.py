@@ -296,8 +296,10 @@ def load_untagged(node: Node, context: Context) -> Any:
     if type(node) is not ScalarNode:
         cls = dict if type(node) is MappingNode else list
         return context.schemas.own(cls).loader(node, context)
+    # What people write by hand without declaring a type is a number if it looks like one.
+    is_modern = context.modern or (context.bare and not context.pyyaml)
     try:
-        return node.value if node.style else resolve_plain(node.value, context.modern)
+        return node.value if node.style else resolve_plain(node.value, is_modern)
     except ValueError:
         return node.value
 
