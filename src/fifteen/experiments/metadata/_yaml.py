@@ -67,29 +67,21 @@ class _Untagged:
         return ""
 
 
-def _loader() -> Any:
-    try:
-        from yaml.cyaml import CParser  # pyright: ignore[reportAttributeAccessIssue]  # compiled
-
-        return type("_Loader", (_Untagged, CParser), {})
-    except ImportError:
-        return type("_Loader", (_Untagged, yaml.SafeLoader), {})
-
-
-def _dumper() -> Any:
-    try:
-        from yaml.cyaml import CSafeDumper  # pyright: ignore[reportAttributeAccessIssue]  # compiled
-
-        return type("_Dumper", (_Untagged, CSafeDumper), {})
-    except ImportError:
-        Base: Any = yaml.SafeDumper
-        # This emitter asks for the length of a tag even if it does not write the tag.
-        prepare = {"prepare_tag": lambda self, tag: tag and Base.prepare_tag(self, tag)}
-        return type("_Dumper", (_Untagged, Base), prepare)
+try:
+    from yaml.cyaml import CParser as _Parser  # pyright: ignore[reportAttributeAccessIssue]  # compiled
+    from yaml.cyaml import CSafeDumper as _Emitter  # pyright: ignore[reportAttributeAccessIssue]  # compiled
+except ImportError:
+    from yaml import SafeDumper as _Emitter
+    from yaml import SafeLoader as _Parser
 
 
-_Loader = _loader()
-_Dumper = _dumper()
+def _prepare_tag(self: Any, tag: str) -> str:
+    # PyYAML's own emitter asks for the length of a tag even if it does not write the tag.
+    return tag and yaml.SafeDumper.prepare_tag(self, tag)
+
+
+_Loader: Any = type("_Loader", (_Untagged, _Parser), {})
+_Dumper: Any = type("_Dumper", (_Untagged, _Emitter), {"prepare_tag": _prepare_tag})
 
 
 def parse(data: bytes, where: str) -> Document:
@@ -194,23 +186,26 @@ def pyyaml_mapping(node: Node) -> Node:
     # A call with its arguments: a mapping, a list of pairs, or a default factory.
     inner = node.value[0] if len(node.value) == 1 else node
     pairs = inner.value if type(inner) is SequenceNode else []
-    if type(inner) is MappingNode or any(len(pair.value) != 2 for pair in pairs):
+    if type(inner) is MappingNode or not all(_is_pair(pair) for pair in pairs):
         return inner
     return MappingNode("", [tuple(p.value) for p in pairs], node.start_mark, node.end_mark)
 
 
-def plain(text: str, tag: str = "") -> ScalarNode:
+def _is_pair(node: Node) -> bool:
+    return type(node) is SequenceNode and len(node.value) == 2
+
+
+def plain(text: str) -> ScalarNode:
     """Return the node of a number or a word: a text that needs no quotes."""
-    return ScalarNode(tag, text, style="'" if tag and not text else None)
+    return ScalarNode("", text)
 
 
-def quoted(text: str, tag: str = "") -> ScalarNode:
+def quoted(text: str) -> ScalarNode:
     """Return the node of a text, quoted if a reader could take it for anything else."""
     if is_safe(text):
-        return ScalarNode(tag, text)
-    if "\n" in text and not tag:
-        return ScalarNode(tag, _encodable(text), style="|")
-    return ScalarNode(tag, _encodable(text), style="'" if text.isprintable() else '"')
+        return ScalarNode("", text)
+    style = "|" if "\n" in text else "'" if text.isprintable() else '"'
+    return ScalarNode("", _encodable(text), style=style)
 
 
 def _encodable(text: str) -> str:
