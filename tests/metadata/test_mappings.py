@@ -6,6 +6,7 @@ import dataclasses
 import enum
 import sys
 import types
+from collections.abc import Callable
 from typing import Any, Literal, Optional, Protocol, runtime_checkable
 
 import flax.core
@@ -348,3 +349,32 @@ def test_plain_data_needs_no_jax(tmp_path):
     command = [sys.executable, "-c", IMPORT, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("!jax_array " + "9" * 5000, Any),
+        ("9" * 100, np.ndarray),
+        ("!!python/object/apply:numpy.dtype [017]", Any),
+        ("!!python/object/apply:collections.OrderedDict [ab, cd]", dict),
+        ("!!python/object/apply:collections.OrderedDict [ab, cd]", Any),
+        ("!!python/object/apply:types.SimpleNamespace [[ab]]", types.SimpleNamespace),
+    ],
+)
+def test_nonsense_is_refused_with_its_place(text, kind):
+    with pytest.raises(MetadataError, match=r"^x:1:\d+: "):
+        load(text, kind)
+
+
+def test_a_callable_may_be_declared():
+    holder = dataclasses.make_dataclass("Holder", [("f", Callable[[int], int] | None, None)])
+    assert there_and_back(holder(), holder) == holder()
+    with pytest.raises(MetadataError, match="code is not written"):
+        dump(holder(len))
+
+
+def test_the_key_of_a_class_may_be_a_key_like_any_other():
+    value = {"!class": np.arange(2), "b": 1}
+    assert metadata.flatten(value)["b"] == 1
+    assert same(there_and_back({"!class": "A", "x": 1}, dict), {"!class": "A", "x": 1})

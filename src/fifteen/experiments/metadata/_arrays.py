@@ -20,7 +20,8 @@ from ._problems import Problem, expected
 from ._scalars import shorten
 from ._schema import Context, Declared, Schema, Schemas, dump_any, load_any, load_untagged
 
-_ERRORS = (TypeError, ValueError, OverflowError, MemoryError)
+# NumPy parses texts that could be dtypes.
+_ERRORS = (TypeError, ValueError, OverflowError, MemoryError, SyntaxError)
 TAGS = {"!array": np.ndarray}
 _JAX_TAG = "!jax_array"
 

@@ -86,8 +86,9 @@ def _parts(value: Any) -> tuple[_ClassName | None, list[tuple[str, Any]]]:
     if is_mapping_class(type(value)):
         class_name = value.get(CLASS_KEY)
         names = {key: key.name if isinstance(key, enum.Enum) else key for key in value}
-        parts = [(str(names[key]), part) for key, part in value.items() if key != CLASS_KEY]
-        return class_name and _ClassName(class_name), parts
+        parts = [(str(names[key]), part) for key, part in value.items()]
+        parts = [part for part in parts if part[0] != CLASS_KEY or type(part[1]) is not str]
+        return _ClassName(class_name) if type(class_name) is str else None, parts
     if kind_of_class(type(value)):
         fields = fields_of(type(value)).all
         parts = [(f.name, getattr(value, f.name)) for f in fields if hasattr(value, f.name)]

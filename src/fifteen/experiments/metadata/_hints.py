@@ -1,6 +1,7 @@
 """Annotations: their names resolved, their type parameters filled in."""
 
 import builtins
+import collections.abc
 import dataclasses
 import inspect
 import sys
@@ -90,16 +91,11 @@ def bind(expression: Any, parameters: Mapping[Any, Any], owner: Any) -> Any:
         return parameters.get(expression, expression)
     arguments = get_args(expression)
     origin = get_origin(expression)
-    if not arguments or origin is typing.Literal or origin is None:
+    if not arguments or origin in (typing.Literal, collections.abc.Callable):
         return expression
     if origin is Annotated:
         return bind(arguments[0], parameters, owner)
-    bound = tuple(
-        [bind(x, parameters, owner) for x in a]
-        if isinstance(a, list)
-        else bind(a, parameters, owner)
-        for a in arguments
-    )
+    bound = tuple(bind(argument, parameters, owner) for argument in arguments)
     if all(new is old for new, old in zip(bound, arguments, strict=True)):
         return expression
     if origin in (Union, types.UnionType):

@@ -130,6 +130,7 @@ def load_legacy(node: Node, context: Context) -> Any:
         IndexError,
         AttributeError,
         KeyError,
+        SyntaxError,
     ) as error:
         raise Problem(f"damaged {tag[len(_PYTHON) :]}: {shorten(str(error), 120)}", node) from None
     return NotImplemented

@@ -205,7 +205,10 @@ def array_from_list(values: Any, dtype: Any = None) -> Any:
     if width * len(leaves) > MAX_ARRAY_BYTES:
         raise ValueError(f"more than {MAX_ARRAY_BYTES:,} bytes of text")
     is_complex = dtype is not None and dtype.kind == "c"
-    return np.asarray(_each_complex(values) if is_complex else values, dtype)
+    array = np.asarray(_each_complex(values) if is_complex else values, dtype)
+    if array.dtype.hasobject:
+        raise ValueError("values that are no numbers of at most 64 bits and no texts")
+    return array
 
 
 def array_from_dict(parts: dict[str, Any]) -> Any:
