@@ -17,7 +17,8 @@ from fifteen.experiments import (
 )
 from fifteen.experiments._discovery import find_experiments, summarize
 from fifteen.experiments._walk import find_paths
-from fifteen.experiments.events import _last_step, _records, read_scalars
+from fifteen.experiments.events import _tfrecord
+from fifteen.experiments.events.reading import _last_step
 
 
 def touch(root, *names):
@@ -309,13 +310,13 @@ def test_last_step_where_only_the_first_event_names_the_plugin(tmp_path):
             tensor=TensorProto(dtype="DT_FLOAT", float_val=[0.5]),
             metadata=SummaryMetadata(plugin_data={"plugin_name": plugin}) if plugin else None,
         )
-        return _records.frame(
+        return _tfrecord.frame(
             Event(step=step, wall_time=1.0, summary=Summary(value=[value])).SerializeToString()
         )
 
     records = [event(0, "scalars"), *(event(step, "") for step in range(1, 300))]
     (tmp_path / "events.out.tfevents.1.host").write_bytes(b"".join(records))
-    assert read_scalars(tmp_path)["x"].step[-1] == 299
+    assert Experiment(tmp_path).read_scalars()["x"].step[-1] == 299
     assert summarize(tmp_path).last_step == 299
 
 
@@ -324,8 +325,8 @@ def test_last_step_needs_the_end_of_a_long_file_only(tmp_path, monkeypatch):
         steps = np.arange(50_000)
         experiment.log(TensorboardLogData(scalars={"loss": np.sqrt(steps)}), step=steps)
     (path,) = tmp_path.glob("*tfevents*")
-    assert path.stat().st_size > 20 * _last_step._FIRST_WINDOW
-    monkeypatch.setattr(_last_step, "_LARGEST_WINDOW", _last_step._FIRST_WINDOW)
+    assert path.stat().st_size > 20 * _last_step._FIRST_WINDOW_BYTES
+    monkeypatch.setattr(_last_step, "_MAX_WINDOW_BYTES", _last_step._FIRST_WINDOW_BYTES)
     assert summarize(tmp_path).last_step == 49_999
 
 
@@ -368,5 +369,5 @@ def test_last_step_before_what_is_no_event(tmp_path):
     with Experiment(tmp_path, verbose=False) as experiment:
         log(experiment, [3])
     (path,) = tmp_path.glob("*tfevents*")
-    path.write_bytes(path.read_bytes() + _records.frame(b"\xff" * 20))
+    path.write_bytes(path.read_bytes() + _tfrecord.frame(b"\xff" * 20))
     assert summarize(tmp_path).last_step == 3

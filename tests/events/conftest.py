@@ -93,7 +93,8 @@ def run_script(tmp_path):
             "import os, pathlib, signal, sys, time\n"
             "import jax, jax.numpy as jnp, numpy as np\n"
             "from fifteen.experiments import TensorboardLogData\n"
-            "from fifteen.experiments.events import EventLog\n"
+            "from fifteen.experiments.events.writing import EventLog\n"
+            "from fifteen.experiments.storage import Directory\n"
             f"directory = pathlib.Path({str(tmp_path)!r})\n"
             "def scalars(**values): return TensorboardLogData(scalars=values)\n"
         )

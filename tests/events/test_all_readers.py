@@ -10,7 +10,9 @@ import pytest
 import tbparse
 
 from fifteen.experiments import TensorboardLogData
-from fifteen.experiments.events import EventLog, read_histograms, read_scalars
+from fifteen.experiments.events.reading import EventReader
+from fifteen.experiments.events.writing import EventLog
+from fifteen.experiments.storage import Directory
 
 LOADERS = pytest.mark.parametrize("fast", [False, True], ids=["python", "rust"])
 
@@ -103,7 +105,7 @@ def runs(tmp_path_factory):
     for write in RUNS:
         directory = root / write.__name__
         directory.mkdir()
-        log = EventLog(directory)
+        log = EventLog(Directory(directory))
         write(log)
         log.close()
     return root
@@ -117,7 +119,9 @@ def same(found, expected):
 @LOADERS
 def test_tensorboard(runs, tensorboard, fast):
     server = tensorboard(runs, fast)
-    expected = {write.__name__: read_scalars(runs / write.__name__) for write in RUNS}
+    expected = {
+        write.__name__: EventReader(Directory(runs / write.__name__)).scalars() for write in RUNS
+    }
     wanted = {run: set(series) for run, series in expected.items()}
     server.wait_for(
         "scalars/tags", lambda tags: {run: set(tags.get(run, {})) for run in wanted} == wanted
@@ -128,7 +132,7 @@ def test_tensorboard(runs, tensorboard, fast):
             assert steps == curve.step.tolist()
             # Over HTTP, JSON has texts for what is not finite.
             same([float(value) for value in values], curve.value)
-    histograms = read_histograms(runs / "of_histograms")
+    histograms = EventReader(Directory(runs / "of_histograms")).histograms()
     tags = server.wait_for("histograms/tags", lambda tags: "of_histograms" in tags)
     assert set(tags["of_histograms"]) == set(histograms)
     for tag, series in histograms.items():
@@ -143,7 +147,7 @@ def test_tensorboard(runs, tensorboard, fast):
 def test_tbparse(runs, write):
     directory = runs / write.__name__
     theirs = tbparse.SummaryReader(str(directory)).scalars
-    for tag, curve in read_scalars(directory).items():
+    for tag, curve in EventReader(Directory(directory)).scalars().items():
         rows = theirs[theirs["tag"] == tag].drop_duplicates("step", keep="last")
         rows = rows.sort_values("step")
         assert rows["step"].tolist() == curve.step.tolist()

@@ -14,7 +14,8 @@ import urllib.request
 import pytest
 
 from fifteen.experiments import TensorboardLogData
-from fifteen.experiments.events import EventLog
+from fifteen.experiments.events.writing import EventLog
+from fifteen.experiments.storage import Directory
 
 pytestmark = [
     pytest.mark.slow,
@@ -96,7 +97,7 @@ def browser(tmp_path_factory):
 
 def log_run(directory, steps, rewind=None, scale=1.0):
     directory.mkdir(exist_ok=True)
-    log = EventLog(directory)
+    log = EventLog(Directory(directory))
     if rewind is not None:
         log.rewind(rewind)
     for step in steps:
@@ -126,7 +127,7 @@ def test_hparams_show_one_row_for_each_experiment(tmp_path, tensorboard, browser
     for run, rate in enumerate([0.1, 0.01, 0.001]):
         directory = tmp_path / f"run{run}"
         directory.mkdir()
-        log = EventLog(directory)
+        log = EventLog(Directory(directory))
         log.log_hparams({"rate": rate, "optimizer": "adam"}, metrics=["loss"])
         for step in range(5):
             log.log(TensorboardLogData(scalars={"loss": run + step / 8}), step, 1, 1)

@@ -6,8 +6,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fifteen.experiments import TensorboardLogData
-from fifteen.experiments.events import EventLog, read_scalars
-from fifteen.experiments.events._last_step import last_wall_time
+from fifteen.experiments.events.reading import EventReader
+from fifteen.experiments.events.writing import EventLog
+from fifteen.experiments.storage import Directory
 
 
 @pytest.mark.parametrize("ahead", [0, 600, 7200])
@@ -19,16 +20,15 @@ def test_a_run_that_is_resumed_by_a_host_whose_clock_is_behind(tmp_path, monkeyp
         (range(51, 71), 1.0, begun + took),
     ]:
         monkeypatch.setattr(time, "time", lambda clock=clock: clock)
-        log = EventLog(tmp_path)
+        log = EventLog(Directory(tmp_path))
         if value:
             log.rewind(50)
         for step in steps:
             monkeypatch.setattr(time, "time", lambda now=clock + step / 100 * took: now)
             log.log(TensorboardLogData({"x": value}), step, 1, 1)
         log.close()
-    found = read_scalars(tmp_path)["x"]
+    found = EventReader(Directory(tmp_path)).scalars()["x"]
     assert found.step.tolist() == list(range(71))
     assert found.value.tolist() == [0.0] * 51 + [1.0] * 20
     accumulator = EventAccumulator(str(tmp_path), {"scalars": 0}).Reload()
     assert [event.step for event in accumulator.Scalars("x")] == list(range(71))
-    assert last_wall_time(tmp_path) >= begun + took

@@ -9,16 +9,17 @@ import time
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fifteen.experiments.events import read_scalars
+from fifteen.experiments.events.reading import EventReader
+from fifteen.experiments.storage import Directory
 
 LOG_100 = """
-log = EventLog(directory)
+log = EventLog(Directory(directory))
 for step in range(100): log.log(scalars(x=jnp.float32(step)), step, 1, 1)
 """
 
 
 def steps(directory):
-    return read_scalars(directory)["x"].step.tolist()
+    return EventReader(Directory(directory)).scalars()["x"].step.tolist()
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_own_handlers_stay(run_script):
         "def own(number, frame): print('own handler')\n"
         "signal.signal(signal.SIGTERM, own)\n"
         "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-        "log = EventLog(directory)\n"
+        "log = EventLog(Directory(directory))\n"
         "assert signal.getsignal(signal.SIGTERM) is own\n"
         "assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN\n"
         "os.kill(os.getpid(), signal.SIGTERM)\n"
@@ -70,7 +71,7 @@ def test_own_handlers_stay(run_script):
 def test_a_log_made_in_another_thread(tmp_path, run_script):
     outcome = run_script(
         "import threading\n"
-        "def run():\n    global log\n    log = EventLog(directory)\n"
+        "def run():\n    global log\n    log = EventLog(Directory(directory))\n"
         "thread = threading.Thread(target=run); thread.start(); thread.join()\n"
         "log.log(scalars(x=1.0), 1, 1, 1)\n"
     )
@@ -121,14 +122,14 @@ log.close()
     )
     assert outcome.returncode == 0, outcome.stderr
     assert steps(tmp_path) == list(range(100))
-    assert read_scalars(tmp_path)["y"].step.tolist() == [1]
+    assert EventReader(Directory(tmp_path)).scalars()["y"].step.tolist() == [1]
     assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.slow
 def test_flush_in_a_signal_handler_during_put(tmp_path, run_script):
     outcome = run_script(
-        "log = EventLog(directory)\n"
+        "log = EventLog(Directory(directory))\n"
         "os.set_blocking(1, True)\n"
         "import threading\n"
         "threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()\n"
@@ -146,7 +147,7 @@ def test_flush_in_a_signal_handler_during_put(tmp_path, run_script):
 
 def test_data_lost_at_exit_is_said(tmp_path, run_script):
     outcome = run_script(
-        "log = EventLog(directory / 'absent')\n"
+        "log = EventLog(Directory(directory / 'absent'))\n"
         "log.log(scalars(x=1.0), 1, 1, 1)\n"
         "sys.stdout.flush()\n"
     )
@@ -159,9 +160,10 @@ KILLED = """
 import os, pathlib, sys, time
 import jax.numpy as jnp
 from fifteen.experiments import TensorboardLogData
-from fifteen.experiments.events import EventLog
+from fifteen.experiments.events.writing import EventLog
+from fifteen.experiments.storage import Directory
 directory = pathlib.Path(sys.argv[1])
-log = EventLog(directory)
+log = EventLog(Directory(directory))
 log.log(TensorboardLogData({"x": jnp.float32(-1)}), 0, 1, 1)
 log.flush()
 print("ready", flush=True)
@@ -189,7 +191,7 @@ def kill_at_random_moments(tmp_path, trials):
             process.kill()
             process.wait()
             process.stdout.close()
-        found = read_scalars(directory)
+        found = EventReader(Directory(directory)).scalars()
         assert found["x"].step.tolist() == list(range(len(found["x"].step)))
         if "time" in found:
             # float32 holds these seconds to a millisecond.
@@ -203,15 +205,16 @@ def kill_at_random_moments(tmp_path, trials):
             check=False,
         )
         assert outcome.returncode == 0
-        resumed = read_scalars(directory)["x"]
+        resumed = EventReader(Directory(directory)).scalars()["x"]
         assert resumed.step.tolist() == [*found["x"].step.tolist(), len(by_tensorboard)]
 
 
 RESUMED = """
 import pathlib, sys
 from fifteen.experiments import TensorboardLogData
-from fifteen.experiments.events import EventLog
-log = EventLog(pathlib.Path(sys.argv[1]))
+from fifteen.experiments.events.writing import EventLog
+from fifteen.experiments.storage import Directory
+log = EventLog(Directory(pathlib.Path(sys.argv[1])))
 log.rewind(int(sys.argv[2]))
 log.log(TensorboardLogData({"x": 1.0}), int(sys.argv[2]) + 1, 1, 1)
 log.close()
@@ -231,8 +234,9 @@ def test_killed_at_100_random_moments(tmp_path):
 TWO = """
 import pathlib, sys
 from fifteen.experiments import TensorboardLogData
-from fifteen.experiments.events import EventLog
-log = EventLog(pathlib.Path(sys.argv[1]))
+from fifteen.experiments.events.writing import EventLog
+from fifteen.experiments.storage import Directory
+log = EventLog(Directory(pathlib.Path(sys.argv[1])))
 for step in range(2000):
     log.log(TensorboardLogData({sys.argv[2]: float(step)}), step, 1, 1)
     if step % 100 == 0:
@@ -249,7 +253,7 @@ def test_two_processes_on_one_directory(tmp_path):
         subprocess.Popen([sys.executable, "-c", TWO, str(tmp_path), name]) for name in "ab"
     ]
     assert [process.wait(timeout=120) for process in processes] == [0, 0]
-    found = read_scalars(tmp_path)
+    found = EventReader(Directory(tmp_path)).scalars()
     for name in "ab":
         assert found[name].value.tolist() == list(range(2000))
     accumulator = EventAccumulator(str(tmp_path), size_guidance={"scalars": 0}).Reload()

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fifteen.experiments import ExperimentWarning, TensorboardLogData
-from fifteen.experiments.events import EventLog, read_histograms
-from fifteen.experiments.events._histogram import histogram
+from fifteen.experiments.events.reading import EventReader
+from fifteen.experiments.events.writing import EventLog
+from fifteen.experiments.events.writing._histogram import histogram
+from fifteen.experiments.storage import Directory
 
 DTYPES = [
     np.float16,
@@ -109,7 +111,7 @@ def test_a_log_of_everything_odd(tmp_path):
             jnp.arange(8), jax.NamedSharding(jax.make_mesh((8,), ("d",)), jax.P("d"))
         ),
     }
-    log = EventLog(tmp_path)
+    log = EventLog(Directory(tmp_path))
     log.log(TensorboardLogData(histograms=odd), 7, 1, 1)
     with pytest.warns(ExperimentWarning) as warned:
         log.close()
@@ -117,16 +119,25 @@ def test_a_log_of_everything_odd(tmp_path):
         "histograms at step 7: NaN or infinite values are left out: 2 of 4 in 'nan', "
         "1 of 1 in 'only nan'"
     ]
-    found = {tag: series.counts[0].sum() for tag, series in read_histograms(tmp_path).items()}
+    found = {
+        tag: series.counts[0].sum()
+        for tag, series in EventReader(Directory(tmp_path)).histograms().items()
+    }
     expected = {tag: np.isfinite(np.asarray(value, np.float32)).sum() for tag, value in odd.items()}
     assert found == expected
 
 
 def test_a_forked_array_is_counted_as_it_was(tmp_path):
-    log = EventLog(tmp_path)
+    log = EventLog(Directory(tmp_path))
     values = np.zeros(100, np.float32)
     for step, _ in enumerate(itertools.repeat(None, 5)):
         values[:] = step
         log.log(TensorboardLogData(histograms={"h": values}), step, 1, 1)
     log.close()
-    assert [edges[0] for edges in read_histograms(tmp_path)["h"].edges] == [0, 1, 2, 3, 4]
+    assert [edges[0] for edges in EventReader(Directory(tmp_path)).histograms()["h"].edges] == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]

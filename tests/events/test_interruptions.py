@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import pytest
 
 from fifteen.experiments import TensorboardLogData
-from fifteen.experiments.events import EventLog, read_scalars
+from fifteen.experiments.events.reading import EventReader
+from fifteen.experiments.events.writing import EventLog
+from fifteen.experiments.storage import Directory
 
 
 class Stop(Exception):
@@ -30,7 +32,7 @@ def test_exceptions_of_a_signal_handler_arrive(tmp_path, kind, raised):
     def train(x):
         return x + 1
 
-    log = EventLog(tmp_path)
+    log = EventLog(Directory(tmp_path))
     old = signal.signal(signal.SIGALRM, handler)
     x, armed, logged = jnp.zeros(8), False, []
     stacked = kind == "stacked"
@@ -60,5 +62,5 @@ def test_exceptions_of_a_signal_handler_arrive(tmp_path, kind, raised):
         gc.enable()
     log.close()
     assert seen == raised_count > 20
-    found = set(read_scalars(tmp_path)["s0"].step.tolist())
+    found = set(EventReader(Directory(tmp_path)).scalars()["s0"].step.tolist())
     assert found >= {8 * step if stacked else step for step in logged}

@@ -15,9 +15,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fifteen.experiments import LogDataError, TensorboardLogData, _processes
-from fifteen.experiments.events import EventLog, read_histograms, read_scalars
-from fifteen.experiments.events._entries import encode
-from fifteen.experiments.events._packing import Scalars, pack
+from fifteen.experiments.events.reading import EventReader
+from fifteen.experiments.events.writing import EventLog
+from fifteen.experiments.events.writing._background import BackgroundWriter
+from fifteen.experiments.events.writing._snapshot import Scalars
+from fifteen.experiments.storage import Directory
 
 STORED_AS_FLOAT32 = [
     *(
@@ -30,7 +32,7 @@ STORED_AS_FLOAT32 = [
 
 @pytest.fixture
 def log(tmp_path):
-    log = EventLog(tmp_path)
+    log = EventLog(Directory(tmp_path))
     yield log
     log.close()
 
@@ -51,7 +53,7 @@ def accumulated(directory):
 
 def read(log, tag="x"):
     log.flush()
-    series = read_scalars(log._directory)[tag]
+    series = EventReader(log._directory).scalars()[tag]
     return dict(zip(series.step.tolist(), series.value.tolist(), strict=True))
 
 
@@ -77,13 +79,13 @@ def test_python_values_as_float32(log, value):
 def test_64_bit_values_and_steps(tmp_path, run_script):
     outcome = run_script(
         "jax.config.update('jax_enable_x64', True)\n"
-        "log = EventLog(directory)\n"
+        "log = EventLog(Directory(directory))\n"
         "log.log(scalars(f=jnp.float64(0.1), i=jnp.int64(2**40 + 2**20), u=jnp.uint64(2**63)),"
         " jnp.int64(2**40 + 3), 1, 1)\n"
         "log.log(scalars(f=1.0), jnp.int64(-(2**40)), 1, 1)\n"
     )
     assert outcome.returncode == 0, outcome.stderr
-    read = read_scalars(tmp_path)
+    read = EventReader(Directory(tmp_path)).scalars()
     assert read["i"].value.tolist() == [2**40 + 2**20]
     assert read["u"].value.tolist() == [2.0**63]
     assert read["f"].step.tolist() == [-(2**40), 2**40 + 3]
@@ -105,7 +107,7 @@ def test_numpy_steps(log, step):
     log.log(scalars(x=1.0), step, 5, 1)
     log.log(scalars(y=1.0), step, 2, 1)
     assert read(log) == {5: 1.0}
-    assert "y" not in read_scalars(log._directory)
+    assert "y" not in EventReader(log._directory).scalars()
 
 
 def test_survives_donation(log):
@@ -122,7 +124,7 @@ def test_survives_donation(log):
         state = train_step(state)
         assert donated["loss"].is_deleted()
     assert read(log) == {step: float(step) for step in range(100)}
-    histograms = read_histograms(log._directory)["w"]
+    histograms = EventReader(log._directory).histograms()["w"]
     assert histograms.step.tolist() == list(range(100))
     assert [edges[0] for edges in histograms.edges] == [float(step) for step in range(100)]
 
@@ -144,7 +146,7 @@ def test_survives_deletion_and_mutation(log):
     assert read(log) == {1: 1.0}
     assert read(log, "y") == {1: 2.0}
     assert read(log, "z") == {0: 1.0, 1: 2.0, 2: 3.0}
-    assert read_histograms(log._directory)["w"].edges[0][0] == 0.0
+    assert EventReader(log._directory).histograms()["w"].edges[0][0] == 0.0
 
 
 @jax.jit
@@ -190,7 +192,7 @@ def test_sharded_histograms(log):
     array = jax.device_put(jnp.arange(16.0), NamedSharding(mesh, PartitionSpec("d")))
     log.log(TensorboardLogData(histograms={"h": array}), 1, 1, 1)
     log.flush()
-    assert sum(read_histograms(log._directory)["h"].counts[0]) == 16
+    assert sum(EventReader(log._directory).histograms()["h"].counts[0]) == 16
 
 
 def test_alternating_tags_keep_their_order(log):
@@ -208,12 +210,12 @@ def test_every_n(log):
         log.log(TensorboardLogData({"y": 1.0}, {"g": np.ones(3)}), jnp.int32(step), 5, 10)
     log.flush()
     assert list(read(log, "x")) == list(read(log, "y")) == [0, 5, 10, 15]
-    found = read_histograms(log._directory)
+    found = EventReader(log._directory).histograms()
     assert found["h"].step.tolist() == found["g"].step.tolist() == [0, 10]
 
 
 def test_does_nothing_on_steps_that_log_nothing(tmp_path):
-    log = EventLog(tmp_path)
+    log = EventLog(Directory(tmp_path))
     deleted = jnp.float32(1)
     deleted.delete()
     log.log(scalars(x=deleted), 1, 2, 2)
@@ -234,7 +236,7 @@ def test_stacked_steps(log, make_steps, xp):
     log.log(data, steps, 3, 20)
     assert read(log) == {step: float(step) for step in range(0, 100, 3)}
     assert read(log, "n") == read(log)
-    histograms = read_histograms(log._directory)["h"]
+    histograms = EventReader(log._directory).histograms()["h"]
     assert histograms.step.tolist() == [0, 20, 40, 60, 80]
     assert [counts.sum() for counts in histograms.counts] == [20] * 5
 
@@ -299,11 +301,49 @@ def test_errors_on_histograms_and_stacks(log):
 
 
 @pytest.mark.parametrize(
-    "step", [1.5, "1", None, True, np.zeros((2, 2), int), jnp.float32(1), 2**63, np.uint64(2**63)]
+    "step",
+    [
+        *(1.5, float("nan"), float("inf"), 1e19, jnp.float32(1.5), [0.0, 1.5], 1j),
+        *("1", None, True, np.True_, jnp.array(True), np.array(["1"]), [None], object()),
+        *(2**63, -(2**63) - 1, np.uint64(2**63), [2**70], np.zeros((2, 2), int), [[1], [1, 2]]),
+    ],
+    ids=repr,
 )
 def test_errors_on_steps(log, step):
     with pytest.raises(LogDataError, match="step: "):
         log.log(scalars(x=1.0), step, 1, 1)
+
+
+def test_a_step_that_is_not_whole_is_shown(log):
+    with pytest.raises(LogDataError, match=r"found 4096\.5; pass int\(step\)"):
+        log.log(scalars(x=1.0), 4096.5)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [40.0, np.float32(40), np.array(40), np.array(40.0), jnp.float32(40), jnp.bfloat16(40)],
+    ids=repr,
+)
+def test_whole_floats_and_arrays_without_axes_are_steps(log, step):
+    log.log(scalars(x=1.0), step)
+    log.log(scalars(y=1.0), step, 3)
+    assert read(log) == {40: 1.0}
+    assert "y" not in EventReader(log._directory).scalars()
+
+
+@pytest.mark.parametrize("make", [np.array, jnp.array, list])
+def test_vectors_of_whole_floats_are_steps(log, make):
+    log.log(scalars(x=np.ones(3)), make([0.0, 1.0, 2.0]))
+    assert read(log) == {0: 1.0, 1: 1.0, 2: 1.0}
+
+
+def test_an_infinite_interval_logs_step_0_only(log):
+    every = float("inf")
+    for step in range(3):
+        data = TensorboardLogData({"x": 1.0}, {"h": np.ones(2)})
+        log.log(data, step, every, every)
+    assert read(log) == {0: 1.0}
+    assert EventReader(log._directory).histograms()["h"].step.tolist() == [0]
 
 
 def test_errors_on_every_n(log):
@@ -325,17 +365,19 @@ def test_all_that_is_wrong_with_the_arguments_is_said(log):
         log.log({"x": 1.0}, 1, 1, 1)
 
 
-def test_what_cannot_be_read_loses_only_itself():
-    for count in (3, 100):
-        vectors = [jnp.array([step], jnp.uint32) for step in range(count)]
-        # As after a computation that failed: the array exists and has no values.
-        vectors[1].delete()
-        entries = [Scalars(("x",), (), (vectors[step],), step, 1, 0.0) for step in range(count)]
-        notices = []
-        records = b"".join(encode(entries, notices))
-        assert records.count(b"\x01x\x15") == count - 1
-        [notice] = notices
-        assert re.match("scalars 'x' at step 1 are left out: .*deleted", notice)
+@pytest.mark.parametrize("count", [3, 100])
+def test_what_cannot_be_read_loses_only_itself(tmp_path, count):
+    vectors = [jnp.zeros(1, jnp.uint32) for _ in range(count)]
+    # As after a computation that failed: the array exists and has no values.
+    vectors[1].delete()
+    writer = BackgroundWriter(Directory(tmp_path))
+    for step, vector in enumerate(vectors):
+        writer.put(Scalars(("x",), (), (vector,), step, 1, 1.0))
+    writer.close()
+    found = EventReader(Directory(tmp_path)).scalars()["x"].step.tolist()
+    assert found == [step for step in range(count) if step != 1]
+    [report] = writer.reports
+    assert re.match("scalars 'x' at step 1 are left out: .*deleted", report)
 
 
 def test_values_that_are_ready_and_values_that_are_not(log):
@@ -350,8 +392,7 @@ def test_values_that_are_ready_and_values_that_are_not(log):
     waiting = 0
     for step in range(12):
         value = work(float(step)) if step % 3 == 1 else ready[step]
-        entry = pack({"x": value}, step)
-        waiting += not isinstance(entry.vectors[0], bytes)
+        waiting += not value.is_ready()
         log.log(scalars(x=value), step, 1, 1)
         log.log(scalars(y=value), jnp.int32(step), 1, 1)
     assert waiting >= 3
@@ -414,7 +455,7 @@ float32s = st.floats(width=32)
 )
 def test_random_logs_come_back(tmp_path_factory, steps):
     directory = tmp_path_factory.mktemp("log")
-    log = EventLog(directory)
+    log = EventLog(Directory(directory))
     expected = {}
     for step, values in steps:
         log.log(TensorboardLogData(values), step, 1, 1)
@@ -423,7 +464,7 @@ def test_random_logs_come_back(tmp_path_factory, steps):
     log.close()
     found = {
         tag: dict(zip(series.step.tolist(), series.value.tolist(), strict=True))
-        for tag, series in read_scalars(directory).items()
+        for tag, series in EventReader(Directory(directory)).scalars().items()
     }
     np.testing.assert_equal(found, expected)
     if steps and expected:
@@ -433,7 +474,7 @@ def test_random_logs_come_back(tmp_path_factory, steps):
 
 def test_only_the_first_process_writes(tmp_path, monkeypatch):
     monkeypatch.setattr(_processes, "is_primary", lambda: False)
-    log = EventLog(tmp_path)
+    log = EventLog(Directory(tmp_path))
     log.log(TensorboardLogData({"x": 1.0}, {"h": np.ones(3)}), 1, 1, 1)
     log.rewind(1)
     log.log_hparams({"rate": 0.1}, [])
@@ -460,7 +501,7 @@ def test_values_from_outside_a_traced_function(log):
     assert read(log, "c") == {0: 3.0, 1: 3.0, 5: 1.0, 100: 3.0}
     assert read(log, "new") == {103: 3.0}
     assert read(log, "stacked") == {104: 1.0, 105: 1.0}
-    assert read_histograms(log._directory)["h"].step.tolist() == [102]
+    assert EventReader(log._directory).histograms()["h"].step.tolist() == [102]
 
 
 def test_an_interrupt_as_the_thread_starts_loses_nothing(log, monkeypatch):
@@ -476,7 +517,7 @@ def test_an_interrupt_as_the_thread_starts_loses_nothing(log, monkeypatch):
 
 
 def test_of_what_is_wrong_in_part_nothing_is_logged(tmp_path):
-    log = EventLog(tmp_path)
+    log = EventLog(Directory(tmp_path))
     for step, good in ((1, 1.0), (np.arange(1), np.ones(1))):
         with pytest.raises(LogDataError, match=r"histograms\['bad'\]"):
             log.log(TensorboardLogData({"good": good}, {"bad": np.array(["x"])}), step, 1, 1)
@@ -487,42 +528,42 @@ def test_of_what_is_wrong_in_part_nothing_is_logged(tmp_path):
     ):
         log.log(TensorboardLogData({}, {"ragged": [[1], [1, 2]]}), 1, 1, 1)
     log.close()
-    assert read_scalars(tmp_path) == {}
+    assert EventReader(Directory(tmp_path)).scalars() == {}
 
 
 def test_rewinding_to_the_last_step_hides_nothing(tmp_path):
-    log = EventLog(tmp_path)
+    log = EventLog(Directory(tmp_path))
     log.log(TensorboardLogData({"x": 1.0}), 5, 1, 1)
     log.rewind(2**63 - 1)
     log.close()
-    assert read_scalars(tmp_path)["x"].step.tolist() == [5]
+    assert EventReader(Directory(tmp_path)).scalars()["x"].step.tolist() == [5]
 
 
 def test_a_step_on_a_device_that_does_not_fit_in_64_bits_with_a_sign(tmp_path):
-    log = EventLog(tmp_path)
+    log = EventLog(Directory(tmp_path))
     with jax.enable_x64(True):
         for step in (jnp.uint64(2**63), jnp.asarray([2**63], jnp.uint64)):
             with pytest.raises(LogDataError, match="9223372036854775808 does not fit in 64 bits"):
                 log.log(TensorboardLogData({"x": jnp.ones(step.shape)}), step, 1, 1)
         log.log(TensorboardLogData({"x": 1.0}), jnp.uint64(7), 1, 1)
     log.close()
-    assert read_scalars(tmp_path)["x"].step.tolist() == [7]
+    assert EventReader(Directory(tmp_path)).scalars()["x"].step.tolist() == [7]
 
 
-@pytest.mark.parametrize("every", [float("nan"), float("inf"), 2.5])
+@pytest.mark.parametrize("every", [float("nan"), -float("inf"), 2.5, np.ones(2), jnp.ones(2)])
 def test_an_interval_that_is_no_whole_number(tmp_path, every):
-    log = EventLog(tmp_path)
+    log = EventLog(Directory(tmp_path))
     with pytest.raises(LogDataError, match="log_scalars_every_n: expected an integer"):
         log.log(TensorboardLogData({"x": 1.0}), 0, every, 1)
     log.close()
 
 
 def test_intervals_that_are_whole_numbers_of_any_kind(tmp_path):
-    log = EventLog(tmp_path)
+    log = EventLog(Directory(tmp_path))
     log.log(TensorboardLogData({"x": np.ones(5)}), range(5), 2.0, 1)
     log.log(TensorboardLogData({"y": np.ones(5)}), range(5), 2**70, 1)
     log.log(TensorboardLogData({"z": 1.0}), 0, 2**70, 1)
     log.close()
-    found = read_scalars(tmp_path)
+    found = EventReader(Directory(tmp_path)).scalars()
     steps = {tag: series.step.tolist() for tag, series in found.items()}
     assert steps == {"x": [0, 2, 4], "y": [0], "z": [0]}

@@ -9,7 +9,8 @@ from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from tensorboard.data_compat import migrate_value
 from tensorboard.util.tensor_util import make_ndarray
 
-from fifteen.experiments.events import read_histograms, read_scalars
+from fifteen.experiments.events.reading import EventReader
+from fifteen.experiments.storage import Directory
 
 RUNS = pathlib.Path(__file__).parent / "corpus" / "runs"
 CASES = sorted(path.parent.relative_to(RUNS).as_posix() for path in RUNS.rglob("expected.json"))
@@ -38,7 +39,7 @@ def test_the_corpus_is_there():
 
 @pytest.mark.parametrize("case", CASES)
 def test_scalars_of_other_writers(case):
-    series = read_scalars(RUNS / case)
+    series = EventReader(Directory(RUNS / case)).scalars()
     theirs = {tag: points for tag, points in expected(case)["scalars"].items() if points}
     assert list(series) == sorted(theirs)
     for tag, points in theirs.items():
@@ -50,7 +51,7 @@ def test_scalars_of_other_writers(case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_histograms_of_other_writers(case):
-    series = read_histograms(RUNS / case)
+    series = EventReader(Directory(RUNS / case)).histograms()
     theirs = {tag: points for tag, points in expected(case)["histograms"].items() if points}
     assert list(series) == sorted(theirs)
     for tag, points in theirs.items():

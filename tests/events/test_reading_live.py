@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -14,8 +13,10 @@ import tensorboardX
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 
-from fifteen.experiments.events import _reading_cache, _reading_file, read_histograms, read_scalars
-from fifteen.experiments.events._records import frame
+from fifteen.experiments import Experiment
+from fifteen.experiments.events._tfrecord import frame
+from fifteen.experiments.events.reading import EventReader, _event_file
+from fifteen.experiments.storage import Directory
 
 NAME = "events.out.tfevents.1"
 
@@ -32,8 +33,13 @@ def log(steps, **values):
     return b"".join(scalar(step, loss=step, **values) for step in steps)
 
 
-def steps_of(directory, tag="loss"):
-    series = read_scalars(directory).get(tag)
+@pytest.fixture
+def reader(tmp_path):
+    return EventReader(Directory(tmp_path))
+
+
+def steps_of(reader, tag="loss"):
+    series = reader.scalars().get(tag)
     return [] if series is None else series.step.tolist()
 
 
@@ -67,12 +73,12 @@ with Experiment(sys.argv[1], verbose=False) as experiment:
 """
 
 
-def test_each_read_of_a_running_experiment_is_a_beginning_of_its_curve(tmp_path):
+def test_each_read_of_a_running_experiment_is_a_beginning_of_its_curve(tmp_path, reader):
     writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)])
     seen = [0]
     try:
         while writer.poll() is None:
-            for tag, series in read_scalars(tmp_path).items():
+            for tag, series in reader.scalars().items():
                 steps = np.arange(len(series)) * (100 if tag == "rare" else 1)
                 assert series.step.tolist() == steps.tolist()
                 assert series.value.tolist() == (steps * (-1 if tag == "accuracy" else 1)).tolist()
@@ -85,10 +91,10 @@ def test_each_read_of_a_running_experiment_is_a_beginning_of_its_curve(tmp_path)
         writer.wait()
     assert writer.returncode == 0
     assert len(set(seen)) > 5
-    assert steps_of(tmp_path) == list(range(5_000))
+    assert steps_of(reader) == list(range(5_000))
 
 
-def test_each_read_beside_a_writing_thread_of_tensorboardx(tmp_path):
+def test_each_read_beside_a_writing_thread_of_tensorboardx(tmp_path, reader):
     writer = tensorboardX.SummaryWriter(str(tmp_path), flush_secs=0.001)
 
     def write():
@@ -99,140 +105,115 @@ def test_each_read_beside_a_writing_thread_of_tensorboardx(tmp_path):
     thread = threading.Thread(target=write)
     thread.start()
     while thread.is_alive():
-        steps = steps_of(tmp_path)
+        steps = steps_of(reader)
         assert steps == list(range(len(steps)))
     thread.join()
-    assert steps_of(tmp_path) == list(range(3000))
+    assert steps_of(reader) == list(range(3000))
 
 
-def test_a_record_that_grows_byte_by_byte(tmp_path):
+def test_a_record_that_grows_byte_by_byte(tmp_path, reader):
     path = tmp_path / NAME
     path.write_bytes(HEAD + log(range(20)))
     with open(path, "ab", buffering=0) as file:
         for byte in scalar(20, loss=20):
-            assert steps_of(tmp_path) == list(range(20))
+            assert steps_of(reader) == list(range(20))
             file.write(bytes([byte]))
-    assert steps_of(tmp_path) == list(range(21))
+    assert steps_of(reader) == list(range(21))
 
 
-def test_reads_only_what_is_new(tmp_path, bytes_read):
+def test_reads_only_what_is_new(tmp_path, reader, bytes_read):
     path = tmp_path / NAME
     path.write_bytes(HEAD + log(range(5000)))
-    first = read_scalars(tmp_path)["loss"]
+    first = reader.scalars()["loss"]
     assert sum(bytes_read) >= path.stat().st_size
     bytes_read.clear()
-    assert steps_of(tmp_path) == list(range(5000))
+    assert steps_of(reader) == list(range(5000))
     assert sum(bytes_read) == 0
     for end in range(5001, 5020):
         with open(path, "ab") as file:
             file.write(scalar(end - 1, loss=end - 1))
         bytes_read.clear()
-        assert steps_of(tmp_path) == list(range(end))
+        assert steps_of(reader) == list(range(end))
         assert sum(bytes_read) < 1000
     # What was given away before has not changed.
     assert first.step.tolist() == first.value.tolist() == list(range(5000))
 
 
-def test_a_series_given_away_stays_as_it_is_when_a_rewind_follows(tmp_path):
+def test_a_series_given_away_stays_as_it_is_when_a_rewind_follows(tmp_path, reader):
     path = tmp_path / NAME
     path.write_bytes(HEAD + log(range(50)))
-    before = read_scalars(tmp_path)["loss"]
+    before = reader.scalars()["loss"]
     start = Event(step=10, wall_time=200.0, session_log=SessionLog(status=SessionLog.START))
     with open(path, "ab") as file:
         file.write(frame(start.SerializeToString()) + scalar(10, loss=7))
-    after = read_scalars(tmp_path)["loss"]
+    after = reader.scalars()["loss"]
     assert before.value.tolist() == list(range(50))
     assert after.value.tolist() == [*range(10), 7]
 
 
-def test_a_file_written_anew_is_read_anew(tmp_path):
+def test_a_file_written_anew_is_read_anew(tmp_path, reader):
     path = tmp_path / NAME
     path.write_bytes(HEAD + log(range(50)))
-    assert steps_of(tmp_path) == list(range(50))
+    assert steps_of(reader) == list(range(50))
     # In place and larger, as a writer leaves it that opens an existing file for writing.
     head = frame(Event(wall_time=101.0, file_version="brain.Event:2").SerializeToString())
     with open(path, "r+b") as file:
         file.write(head + log(range(100, 200)))
-    assert steps_of(tmp_path) == list(range(100, 200))
+    assert steps_of(reader) == list(range(100, 200))
     # In place and smaller.
     with open(path, "r+b") as file:
         file.truncate()
         file.write(HEAD + log(range(3)))
         file.truncate()
-    assert steps_of(tmp_path) == [0, 1, 2]
+    assert steps_of(reader) == [0, 1, 2]
     # In place and of the same size.
     time.sleep(0.02)
     with open(path, "r+b") as file:
         file.write(HEAD + log(range(5, 8)))
-    assert steps_of(tmp_path) == [5, 6, 7]
+    assert steps_of(reader) == [5, 6, 7]
     # Replaced, and removed.
     other = tmp_path / "other"
     other.write_bytes(HEAD + log(range(9)))
     other.replace(path)
-    assert steps_of(tmp_path) == list(range(9))
+    assert steps_of(reader) == list(range(9))
     path.unlink()
-    assert steps_of(tmp_path) == []
+    assert steps_of(reader) == []
 
 
-def test_damage_at_the_end_is_looked_at_again(tmp_path):
+def test_damage_at_the_end_is_looked_at_again(tmp_path, reader):
     path = tmp_path / NAME
     path.write_bytes(HEAD + log(range(20)) + bytes(99) + b"x")
     with pytest.warns(UserWarning, match="no intact record there"):
-        assert steps_of(tmp_path) == list(range(20))
+        assert steps_of(reader) == list(range(20))
     # A network file system may show what was written a while later.
     with open(path, "r+b") as file:
         file.seek(-100, os.SEEK_END)
         file.write(log(range(20, 24)))
-    assert steps_of(tmp_path) == list(range(24))
+    assert steps_of(reader) == list(range(24))
 
 
-def test_what_is_remembered_is_bounded(tmp_path, monkeypatch, bytes_read):
-    for number in range(4):
-        directory = tmp_path / str(number)
-        directory.mkdir()
-        (directory / NAME).write_bytes(HEAD + log(range(1000)))
-    _reading_cache.clear()
-    monkeypatch.setattr(_reading_cache, "_MOST_BYTES", 100_000)
-    for _ in range(2):
-        for number in range(4):
-            assert steps_of(tmp_path / str(number)) == list(range(1000))
-    bytes_read.clear()
-    assert steps_of(tmp_path / "3") == list(range(1000))
-    assert sum(bytes_read) == 0
-    assert steps_of(tmp_path / "0") == list(range(1000))
-    assert sum(bytes_read) > 0
-
-
-def test_a_moved_directory_is_not_read_again(tmp_path, bytes_read):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / NAME).write_bytes(HEAD + log(range(1000)))
-    assert steps_of(tmp_path / "a") == list(range(1000))
-    shutil.move(tmp_path / "a", tmp_path / "b")
-    bytes_read.clear()
-    assert steps_of(tmp_path / "b") == list(range(1000))
-    assert sum(bytes_read) == 0
-
-
-def test_threads_read_at_once(tmp_path):
+def test_threads_read_at_once(tmp_path, reader):
     path = tmp_path / NAME
     path.write_bytes(HEAD + log(range(2000)))
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        for result in pool.map(lambda _: steps_of(tmp_path), range(40)):
+        for result in pool.map(lambda _: steps_of(reader), range(40)):
             assert result == list(range(2000))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:os.fork:RuntimeWarning")
 def test_a_forked_child_reads_although_a_thread_was_reading(tmp_path):
     (tmp_path / NAME).write_bytes(HEAD + log(range(100)))
-    with _reading_cache.lock:
+    experiment = Experiment(tmp_path, verbose=False)
+    with experiment._session.reader._lock:
         child = os.fork()
         if child == 0:
-            os._exit(steps_of(tmp_path) != list(range(100)))
+            found = experiment.read_scalars()["loss"].step.tolist()
+            os._exit(found != list(range(100)))
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
 
 
-def test_histograms_grow_too(tmp_path):
+def test_histograms_grow_too(tmp_path, reader):
     with open(tmp_path / NAME, "wb", buffering=0) as file:
         file.write(HEAD)
         for step in range(12):
@@ -241,15 +222,15 @@ def test_histograms_grow_too(tmp_path):
                 HistogramProto(max=1.0, bucket_limit=[0.0, 1.0], bucket=[0, step + 1])
             )
             file.write(frame(event.SerializeToString()))
-            weights = read_histograms(tmp_path)["weights"]
+            weights = reader.histograms()["weights"]
             assert weights.step.tolist() == list(range(step + 1))
             assert [counts.sum() for counts in weights.counts] == list(range(1, step + 2))
 
 
-def test_a_file_cut_off_while_it_is_read(tmp_path, monkeypatch):
+def test_a_file_cut_off_while_it_is_read(tmp_path, reader, monkeypatch):
     path = tmp_path / NAME
     path.write_bytes(HEAD + log(range(100)))
-    monkeypatch.setattr(_reading_file, "_CHUNK", 1000)
+    monkeypatch.setattr(_event_file, "_CHUNK_BYTES", 1000)
     read = os.pread
 
     def cutting(file, count, position):
@@ -258,13 +239,13 @@ def test_a_file_cut_off_while_it_is_read(tmp_path, monkeypatch):
         return read(file, count, position)
 
     monkeypatch.setattr(os, "pread", cutting)
-    steps = steps_of(tmp_path)
+    steps = steps_of(reader)
     assert 0 < len(steps) < 100
     assert steps == list(range(len(steps)))
 
 
-def test_a_large_file_is_read_in_chunks(tmp_path, monkeypatch):
-    monkeypatch.setattr(_reading_file, "_CHUNK", 10_000)
+def test_a_large_file_is_read_in_chunks(tmp_path, reader, monkeypatch):
+    monkeypatch.setattr(_event_file, "_CHUNK_BYTES", 10_000)
     (tmp_path / NAME).write_bytes(HEAD + log(range(3000), other=1))
-    assert steps_of(tmp_path) == list(range(3000))
-    assert read_scalars(tmp_path)["loss"].value.tolist() == list(range(3000))
+    assert steps_of(reader) == list(range(3000))
+    assert reader.scalars()["loss"].value.tolist() == list(range(3000))

@@ -13,8 +13,9 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import (
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.util.tensor_util import make_ndarray, make_tensor_proto
 
-from fifteen.experiments.events import read_histograms, read_scalars
-from fifteen.experiments.events._records import frame
+from fifteen.experiments.events._tfrecord import frame
+from fifteen.experiments.events.reading import EventReader
+from fifteen.experiments.storage import Directory
 
 EVERYTHING = {"scalars": 0, "tensors": 0, "histograms": 0}
 
@@ -64,7 +65,7 @@ def our_scalars(directory):
                 series.step.tolist(), series.wall_time.tolist(), series.value.tolist(), strict=True
             )
         }
-        for tag, series in read_scalars(directory).items()
+        for tag, series in EventReader(Directory(directory)).scalars().items()
     }
 
 
@@ -129,7 +130,7 @@ def test_histograms_of_tensorboardx_read_as_in_the_event_accumulator(tmp_path_fa
         for step, array in enumerate(arrays):
             writer.add_histogram("weights", np.array(array), step)
     found = accumulate(directory).Histograms("weights")
-    series = read_histograms(directory)["weights"]
+    series = EventReader(Directory(directory)).histograms()["weights"]
     assert series.step.tolist() == [event.step for event in found]
     assert series.wall_time.tolist() == [event.wall_time for event in found]
     for edges, counts, event in zip(series.edges, series.counts, found, strict=True):
@@ -148,7 +149,7 @@ def test_a_log_of_tensorboardx_reads_as_in_tbparse(tmp_path):
             for tag in ("loss", "accuracy", "eval/loss")[: 3 if step % 10 == 0 else 2]:
                 writer.add_scalar(tag, generator.normal(), step)
     theirs = tbparse.SummaryReader(str(tmp_path), extra_columns={"wall_time"}).scalars
-    ours = read_scalars(tmp_path)
+    ours = EventReader(Directory(tmp_path)).scalars()
     assert sorted(ours) == sorted(theirs["tag"].unique())
     for tag, series in ours.items():
         frame = theirs[theirs["tag"] == tag].sort_values("step")

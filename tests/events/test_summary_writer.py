@@ -4,12 +4,14 @@ import tensorboardX
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fifteen.experiments import TensorboardLogData
-from fifteen.experiments.events import EventLog, read_scalars
+from fifteen.experiments.events.reading import EventReader
+from fifteen.experiments.events.writing import EventLog
+from fifteen.experiments.storage import Directory
 
 
 @pytest.fixture
 def log(tmp_path):
-    log = EventLog(tmp_path)
+    log = EventLog(Directory(tmp_path))
     yield log
     log.close()
 
@@ -47,13 +49,13 @@ def test_works_after_it_was_closed(log, tmp_path):
     log.close()
     log.summary_writer.add_scalar("x", 4, 4)
     log.close()
-    assert read_scalars(tmp_path)["x"].value.tolist() == [0, 1, 2, 3, 4]
+    assert EventReader(Directory(tmp_path)).scalars()["x"].value.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_as_a_context_manager(log, tmp_path):
     with log.summary_writer as writer:
         writer.add_scalar("x", 1.0, 1)
-    assert read_scalars(tmp_path)["x"].value.tolist() == [1.0]
+    assert EventReader(Directory(tmp_path)).scalars()["x"].value.tolist() == [1.0]
 
 
 def test_what_makes_runs_of_its_own_still_does(log, tmp_path):

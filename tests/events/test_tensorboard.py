@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from fifteen.experiments import TensorboardLogData
-from fifteen.experiments.events import EventLog
+from fifteen.experiments.events.writing import EventLog
+from fifteen.experiments.storage import Directory
 
 LOADERS = pytest.mark.parametrize("fast", [False, True], ids=["python", "rust"])
 
@@ -16,7 +17,7 @@ def scalars(**values):
 def log_run(directory, steps, rewind=None):
     """Log like one process of a training script."""
     directory.mkdir(exist_ok=True)
-    log = EventLog(directory)
+    log = EventLog(Directory(directory))
     if rewind is not None:
         log.rewind(rewind)
     for step in steps:
@@ -27,7 +28,7 @@ def log_run(directory, steps, rewind=None):
 
 @LOADERS
 def test_curves_and_a_growing_file(tmp_path, tensorboard, fast):
-    log = EventLog(tmp_path)
+    log = EventLog(Directory(tmp_path))
     expected = {step: np.float32(step**0.5) for step in range(50)}
     for step, value in expected.items():
         log.log(scalars(loss=value), step, 1, 1)
@@ -67,7 +68,7 @@ def test_what_is_rewound_is_hidden_before_anything_else_is_logged(tmp_path, tens
 @LOADERS
 @pytest.mark.slow
 def test_summary_writer_shows_beside_log(tmp_path, tensorboard, fast):
-    log = EventLog(tmp_path)
+    log = EventLog(Directory(tmp_path))
     server = tensorboard(tmp_path, fast)
     writer = log.summary_writer
     for step in range(3):
@@ -91,7 +92,7 @@ def test_summary_writer_shows_beside_log(tmp_path, tensorboard, fast):
 @pytest.mark.slow
 def test_histograms_and_distributions(tmp_path, tensorboard, fast):
     values = np.random.default_rng(0).normal(size=10_000).astype(np.float32)
-    log = EventLog(tmp_path)
+    log = EventLog(Directory(tmp_path))
     for step in range(3):
         log.log(TensorboardLogData(histograms={"weights": values * (step + 1)}), step, 1, 1)
         log.log(TensorboardLogData(histograms={"constant": np.full(7, 2.5)}), step, 1, 1)
@@ -122,7 +123,7 @@ def test_hparams_without_metrics_show_all_of_every_run(tmp_path, tensorboard):
     for run, hparams in enumerate([{"rate": 0.1}, {"rate": 0.2, "depth": 3}, {"name": None}]):
         directory = tmp_path / f"run{run}"
         directory.mkdir()
-        log = EventLog(directory)
+        log = EventLog(Directory(directory))
         log.log_hparams(hparams, metrics=[])
         log.log(scalars(loss=1.0), 1, 1, 1)
         log.close()
@@ -140,7 +141,7 @@ def test_hparams_without_metrics_show_all_of_every_run(tmp_path, tensorboard):
 def test_hparams_of_three_experiments(tmp_path, tensorboard, fast):
     for run, (rate, optimizer) in enumerate([(0.1, "sgd"), (0.01, "adam"), (0.001, "adam")]):
         (tmp_path / f"run{run}").mkdir()
-        log = EventLog(tmp_path / f"run{run}")
+        log = EventLog(Directory(tmp_path / f"run{run}"))
         hparams = {"rate": rate, "optimizer": optimizer, "nesterov": run == 0, "layers.0": 64}
         log.log_hparams(hparams, metrics=["test/accuracy"])
         for step in range(5):

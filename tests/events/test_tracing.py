@@ -6,19 +6,21 @@ import numpy as np
 import pytest
 
 from fifteen.experiments import LogDataError, TensorboardLogData
-from fifteen.experiments.events import EventLog, read_histograms, read_scalars
+from fifteen.experiments.events.reading import EventReader
+from fifteen.experiments.events.writing import EventLog
+from fifteen.experiments.storage import Directory
 
 
 @pytest.fixture
 def log(tmp_path):
-    log = EventLog(tmp_path)
+    log = EventLog(Directory(tmp_path))
     yield log
     log.close()
 
 
 def read(log, tag="x"):
     log.flush()
-    series = read_scalars(log._directory)[tag]
+    series = EventReader(log._directory).scalars()[tag]
     return dict(zip(series.step.tolist(), series.value.tolist(), strict=True))
 
 
@@ -48,7 +50,7 @@ def test_a_known_step_and_every_n(log):
 
     step(1.0)
     assert read(log) == {2**40: 1.0}
-    assert "y" not in read_scalars(log._directory)
+    assert "y" not in EventReader(log._directory).scalars()
 
 
 def test_scan_with_histograms(log):
@@ -63,7 +65,7 @@ def test_scan_with_histograms(log):
 
     train(0.0).block_until_ready()
     assert read(log) == {step: float(step) for step in range(20)}
-    histograms = read_histograms(log._directory)["h"]
+    histograms = EventReader(log._directory).histograms()["h"]
     assert histograms.step.tolist() == [0, 5, 10, 15]
     assert [counts.sum() for counts in histograms.counts] == [1_000_000] * 4
 

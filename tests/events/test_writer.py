@@ -1,8 +1,10 @@
 """The file, the queue before it, and disks that fail."""
 
 import contextlib
+import itertools
 import os
 import resource
+import shutil
 import subprocess
 import threading
 import time
@@ -13,12 +15,14 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fifteen.experiments import (
+    Experiment,
     ExperimentWarning,
     LogWriteError,
     TensorboardLogData,
-    _directory,
 )
-from fifteen.experiments.events import EventLog, _writer, read_scalars
+from fifteen.experiments.events.reading import EventReader
+from fifteen.experiments.events.writing import EventLog, _background
+from fifteen.experiments.storage import AppendedFile, Directory
 
 
 def scalars(**values):
@@ -26,7 +30,7 @@ def scalars(**values):
 
 
 def steps(directory, tag="x"):
-    return read_scalars(directory)[tag].step.tolist()
+    return EventReader(Directory(directory)).scalars()[tag].step.tolist()
 
 
 def accumulated_steps(directory, tag="x"):
@@ -35,7 +39,7 @@ def accumulated_steps(directory, tag="x"):
 
 
 def test_one_event_a_step_in_one_file(tmp_path):
-    log = EventLog(tmp_path)
+    log = EventLog(Directory(tmp_path))
     for step in range(10):
         log.log(scalars(a=1.0, b=2.0), step, 1, 1)
     log.close()
@@ -48,7 +52,7 @@ def test_one_event_a_step_in_one_file(tmp_path):
 
 
 def test_written_within_a_second_without_a_flush(tmp_path):
-    log = EventLog(tmp_path)
+    log = EventLog(Directory(tmp_path))
     log.log(scalars(x=1.0), 1, 1, 1)
     time.sleep(1)
     assert steps(tmp_path) == [1]
@@ -59,7 +63,7 @@ def test_written_within_a_second_without_a_flush(tmp_path):
 
 
 def test_close_is_idempotent_and_a_later_log_opens_another_file(tmp_path):
-    log = EventLog(tmp_path)
+    log = EventLog(Directory(tmp_path))
     log.close()
     assert list(tmp_path.iterdir()) == []
     for number in range(12):
@@ -73,13 +77,17 @@ def test_close_is_idempotent_and_a_later_log_opens_another_file(tmp_path):
 
 
 def test_two_logs_in_one_second(tmp_path):
-    logs = [EventLog(tmp_path) for _ in range(3)]
+    logs = [EventLog(Directory(tmp_path)) for _ in range(3)]
     for step in range(30):
         logs[step % 3].log(TensorboardLogData({f"tag{step % 3}": 1.0}), step, 1, 1)
     for log in logs:
         log.close()
     assert len(list(tmp_path.iterdir())) == 3
-    assert [len(series.step) for series in read_scalars(tmp_path).values()] == [10, 10, 10]
+    assert [len(series.step) for series in EventReader(Directory(tmp_path)).scalars().values()] == [
+        10,
+        10,
+        10,
+    ]
 
 
 def test_a_file_name_comes_after_all_others(tmp_path):
@@ -87,7 +95,7 @@ def test_a_file_name_comes_after_all_others(tmp_path):
     future.write_bytes(b"")
     (tmp_path / "events.out.tfevents.odd").write_bytes(b"")
     (tmp_path / "events.out.tfevents.99999999999999.odd").write_bytes(b"")
-    log = EventLog(tmp_path)
+    log = EventLog(Directory(tmp_path))
     log.log(scalars(x=1.0), 1, 1, 1)
     log.close()
     [own] = {path for path in tmp_path.iterdir() if path.stat().st_size}
@@ -95,7 +103,7 @@ def test_a_file_name_comes_after_all_others(tmp_path):
 
 
 def test_a_deleted_file_is_made_again(tmp_path):
-    log = EventLog(tmp_path)
+    log = EventLog(Directory(tmp_path))
     log.log(scalars(x=1.0), 1, 1, 1)
     log.flush()
     for path in tmp_path.iterdir():
@@ -106,7 +114,7 @@ def test_a_deleted_file_is_made_again(tmp_path):
 
 
 def test_many_threads(tmp_path):
-    log = EventLog(tmp_path)
+    log = EventLog(Directory(tmp_path))
 
     def run(name):
         for step in range(500):
@@ -118,7 +126,7 @@ def test_many_threads(tmp_path):
     for thread in threads:
         thread.join()
     log.close()
-    found = read_scalars(tmp_path)
+    found = EventReader(Directory(tmp_path)).scalars()
     assert {tag: series.value.tolist() for tag, series in found.items()} == {
         f"t{number}": list(range(500)) for number in range(4)
     }
@@ -139,7 +147,7 @@ def small_tmpfs(path):
 
 def test_a_full_disk_that_is_freed_later(tmp_path):
     with small_tmpfs(tmp_path) as directory:
-        log = EventLog(directory)
+        log = EventLog(Directory(directory))
         log.log(scalars(x=0.0), 0, 1, 1)
         log.flush()
         ballast = directory / "ballast"
@@ -175,25 +183,16 @@ def close_at_last(log):
 
 
 def test_a_disk_that_takes_part_of_what_is_written(tmp_path, monkeypatch):
-    class Faulty:
-        """A real file that takes a few bytes at a time, and fails now and then."""
+    write, writes = AppendedFile.write, itertools.count(1)
 
-        def __init__(self, file):
-            self.file = file
-            self.writes = 0
+    def write_a_few_bytes(file, data):
+        number = next(writes)
+        if number % 3 == 2:
+            raise OSError(28, "No space left on device")
+        return write(file, data if number == 1 else data[:7])
 
-        def write(self, data):
-            self.writes += 1
-            if self.writes % 3 == 2:
-                raise OSError(28, "No space left on device")
-            return self.file.write(data if self.writes == 1 else data[:7])
-
-        def __getattr__(self, name):
-            return getattr(self.file, name)
-
-    create = _directory.create_exclusive
-    monkeypatch.setattr(_directory, "create_exclusive", lambda path: Faulty(create(path)))
-    log = EventLog(tmp_path)
+    monkeypatch.setattr(AppendedFile, "write", write_a_few_bytes)
+    log = EventLog(Directory(tmp_path))
     for step in range(20):
         log.log(scalars(x=float(step)), step, 1, 1)
     with pytest.warns(ExperimentWarning, match="cannot be written"):
@@ -202,7 +201,7 @@ def test_a_disk_that_takes_part_of_what_is_written(tmp_path, monkeypatch):
 
 
 def test_a_missing_directory_is_an_error_and_no_directory(tmp_path):
-    log = EventLog(tmp_path / "absent")
+    log = EventLog(Directory(tmp_path / "absent"))
     log.log(scalars(x=1.0), 1, 1, 1)
     with (
         pytest.warns(ExperimentWarning, match="absent: what was logged cannot be written"),
@@ -216,18 +215,21 @@ def test_a_missing_directory_is_an_error_and_no_directory(tmp_path):
 
 
 def test_quiet_says_nothing(tmp_path, recwarn):
-    log = EventLog(tmp_path / "absent")
-    log.log(scalars(x=1.0), 1, 1, 1, quiet=True)
-    with pytest.raises(LogWriteError):
-        log.flush(quiet=True)
-    log.log(TensorboardLogData(histograms={"h": np.array([np.nan])}), 1, 1, 1, quiet=True)
-    (tmp_path / "absent").mkdir()
-    log.close(quiet=True)
+    experiment = Experiment(tmp_path / "run", verbose=False)
+    experiment.log(TensorboardLogData(histograms={"h": np.array([np.nan])}), 1)
+    experiment.flush()
+    shutil.rmtree(tmp_path / "run")
+    experiment.log(scalars(x=1.0), 1)
+    with pytest.raises(LogWriteError, match="make the directory again"):
+        experiment.flush()
+    experiment.log_hparams({"rate": float("nan")})
+    (tmp_path / "run").mkdir()
+    experiment.close()
     assert not recwarn.list
 
 
 def test_a_warning_points_at_the_users_line(tmp_path):
-    log = EventLog(tmp_path)
+    log = EventLog(Directory(tmp_path))
     log.log(TensorboardLogData(histograms={"h": np.array([np.nan])}), 1, 1, 1)
     with pytest.warns(ExperimentWarning) as warned:
         log.close()
@@ -235,41 +237,34 @@ def test_a_warning_points_at_the_users_line(tmp_path):
 
 
 def test_a_slow_disk_makes_log_wait(tmp_path, monkeypatch):
-    create, slow = _directory.create_exclusive, threading.Event()
+    write, slow = AppendedFile.write, threading.Event()
 
-    class Slow:
-        def __init__(self, file):
-            self.file = file
+    def write_slowly(file, data):
+        slow.wait()
+        return write(file, data)
 
-        def write(self, data):
-            slow.wait()
-            return self.file.write(data)
-
-        def __getattr__(self, name):
-            return getattr(self.file, name)
-
-    monkeypatch.setattr(_directory, "create_exclusive", lambda path: Slow(create(path)))
-    log = EventLog(tmp_path)
+    monkeypatch.setattr(AppendedFile, "write", write_slowly)
+    log = EventLog(Directory(tmp_path))
     logged = []
 
     def run():
-        for step in range(3 * _writer._MOST_ENTRIES):
+        for step in range(3 * _background.MAX_ENTRIES):
             log.log(scalars(x=float(step)), step, 1, 1)
             logged.append(step)
 
     thread = threading.Thread(target=run)
     thread.start()
     time.sleep(2)
-    assert _writer._MOST_ENTRIES <= len(logged) <= 2 * _writer._MOST_ENTRIES
+    assert _background.MAX_ENTRIES <= len(logged) <= 2 * _background.MAX_ENTRIES
     slow.set()
     thread.join()
     log.close()
-    assert steps(tmp_path) == list(range(3 * _writer._MOST_ENTRIES))
+    assert steps(tmp_path) == list(range(3 * _background.MAX_ENTRIES))
 
 
 MEMORY = """
 import resource
-log = EventLog(directory)
+log = EventLog(Directory(directory))
 make = jax.jit(lambda x: [x + k for k in range(4)])
 values = [make(float(k)) for k in range(64)]
 weights = jnp.zeros(200_000)
@@ -307,7 +302,7 @@ def test_memory_stays_bounded(tmp_path, run_script, count):
 
 WIDE = """
 import threading
-from fifteen.experiments.events._event_file import EventFile
+from fifteen.experiments.events.writing._file import EventFile
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
@@ -320,7 +315,7 @@ def log_all():
         else:
             log.log(TensorboardLogData({f"group/tag{at}": at / 7 for at in range(500)}), start, 1, 1)
 
-log = EventLog(directory)
+log = EventLog(Directory(directory))
 log.log(scalars(x=1.0), 0, 1, 1)
 log.flush()
 write, before, most = EventFile.write, resident(), 0
@@ -350,7 +345,7 @@ def test_memory_stays_bounded_where_each_call_logs_much_and_the_disk_is_slow(run
 def test_a_file_that_may_not_grow(tmp_path):
     # A quota reports itself like this limit: as an error of the write.
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    log = EventLog(tmp_path)
+    log = EventLog(Directory(tmp_path))
     log.log(scalars(x=0.0), 0, 1, 1)
     log.flush()
     [path] = tmp_path.iterdir()

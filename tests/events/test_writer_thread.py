@@ -5,9 +5,13 @@ import signal
 
 import pytest
 
-from fifteen.experiments import LogWriteError, TensorboardLogData
-from fifteen.experiments.events import EventLog, _writer, read_scalars
-from fifteen.experiments.events._entries import encode
+from fifteen.experiments import ExperimentWarning, LogWriteError, TensorboardLogData
+from fifteen.experiments.events.reading import EventReader
+from fifteen.experiments.events.writing import EventLog
+from fifteen.experiments.events.writing._background import BackgroundWriter
+from fifteen.experiments.events.writing._encoder import Encoder
+from fifteen.experiments.events.writing._file import EventFile
+from fifteen.experiments.storage import Directory
 
 SECONDS_UNTIL_HANGING = 60
 
@@ -27,7 +31,7 @@ def no_hang():
 
 
 class Bad:
-    """An entry that no encoder expects."""
+    """An entry that the encoder does not expect."""
 
 
 class LargeBad(Bad):
@@ -36,51 +40,77 @@ class LargeBad(Bad):
 
 @pytest.mark.usefixtures("no_hang")
 @pytest.mark.parametrize("bad", [Bad, LargeBad])
-@pytest.mark.parametrize("error", [MemoryError, KeyError, AttributeError, RuntimeError])
-def test_whatever_encoding_raises_is_told_and_the_rest_is_written(tmp_path, bad, error):
-    def raising(entries, notices):
-        if any(isinstance(entry, Bad) for entry in entries):
-            raise error("unexpected")
-        return encode(entries, notices)
+@pytest.mark.parametrize("raised", [MemoryError, KeyError, RuntimeError, SystemExit, TypeError])
+def test_whatever_encoding_raises_is_told_and_the_rest_is_written(
+    tmp_path, monkeypatch, bad, raised
+):
+    records = Encoder.records
 
-    writer = _writer.EventWriter(tmp_path, raising)
-    log = EventLog(tmp_path)
-    log._writer = writer
+    def raise_for_bad(self, entry, report):
+        if isinstance(entry, Bad):
+            yield b""
+            raise raised("unexpected")
+        yield from records(self, entry, report)
+
+    if raised is not TypeError:
+        monkeypatch.setattr(Encoder, "records", raise_for_bad)
+    log = EventLog(Directory(tmp_path))
     for step in range(5):
         log.log(TensorboardLogData({"x": 1.0}), step, 1, 1)
-        writer.put(bad())
-    writer.flush()
-    assert len(writer.notices) == 5
-    assert all("left out" in notice and error.__name__ in notice for notice in writer.notices)
-    log.close(quiet=True)
-    assert read_scalars(tmp_path)["x"].step.tolist() == list(range(5))
+        log._writer.put_large(bad())
+    log._writer.flush()
+    reports = log._writer.reports
+    assert len(reports) == 5
+    assert all("left out" in report and raised.__name__ in report for report in reports)
+    with pytest.warns(ExperimentWarning, match="left out"):
+        log.close()
+    assert EventReader(Directory(tmp_path)).scalars()["x"].step.tolist() == list(range(5))
+
+
+@pytest.mark.usefixtures("no_hang")
+@pytest.mark.parametrize("raised", [RuntimeError, MemoryError, KeyboardInterrupt])
+def test_whatever_writing_raises_is_raised_by_flush_and_tried_again(tmp_path, monkeypatch, raised):
+    log = EventLog(Directory(tmp_path))
+
+    def fail(self, data):
+        raise raised("unexpected")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EventFile, "write", fail)
+        log.log(TensorboardLogData({"x": 1.0}), 1, 1, 1)
+        for ask in (log._writer.flush, log._writer.close):
+            with pytest.raises(LogWriteError, match=f"{raised.__name__}: unexpected"):
+                ask()
+    with pytest.warns(ExperimentWarning, match="cannot be written"):
+        log.close()
+    assert EventReader(Directory(tmp_path)).scalars()["x"].step.tolist() == [1]
 
 
 @pytest.mark.usefixtures("no_hang")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_dies_is_started_again(tmp_path, monkeypatch):
-    log = EventLog(tmp_path)
+    log = EventLog(Directory(tmp_path))
     dying = [True]
-    write = _writer.EventWriter._write
+    write = BackgroundWriter._write
 
     def die_once(self):
         if dying.pop() if dying else False:
             raise SystemExit
         write(self)
 
-    monkeypatch.setattr(_writer.EventWriter, "_write", die_once)
+    monkeypatch.setattr(BackgroundWriter, "_write", die_once)
     log.log(TensorboardLogData({"x": 1.0}), 1, 1, 1)
     log.flush()
     log.log(TensorboardLogData({"x": 1.0}), 2, 1, 1)
     log.close()
-    assert read_scalars(tmp_path)["x"].step.tolist() == [1, 2]
+    assert EventReader(Directory(tmp_path)).scalars()["x"].step.tolist() == [1, 2]
 
 
 @pytest.mark.usefixtures("no_hang")
 def test_closing_on_a_disk_that_fills_between_flush_and_close_raises(tmp_path, monkeypatch):
-    log = EventLog(tmp_path)
+    log = EventLog(Directory(tmp_path))
     log.log(TensorboardLogData({"x": 1.0}), 1, 1, 1)
-    flush = _writer.EventWriter.flush
+    flush = BackgroundWriter.flush
 
     def fail(self):
         raise OSError(28, os.strerror(28))
@@ -88,11 +118,11 @@ def test_closing_on_a_disk_that_fills_between_flush_and_close_raises(tmp_path, m
     def fill_disk(self):
         flush(self)
         log.log(TensorboardLogData({"x": 1.0}), 2, 1, 1)
-        monkeypatch.setattr(_writer.EventWriter, "_write_batch", fail)
+        monkeypatch.setattr(BackgroundWriter, "_write_batch", fail)
 
-    monkeypatch.setattr(_writer.EventWriter, "flush", fill_disk)
+    monkeypatch.setattr(BackgroundWriter, "flush", fill_disk)
     with pytest.raises(LogWriteError, match="No space left"), pytest.warns(match="tried again"):
         log.close()
     monkeypatch.undo()
     log.close()
-    assert read_scalars(tmp_path)["x"].step.tolist() == [1, 2]
+    assert EventReader(Directory(tmp_path)).scalars()["x"].step.tolist() == [1, 2]

@@ -10,7 +10,8 @@ from ._errors import ExperimentNotFoundError
 from ._experiment import Experiment
 from ._local_path import local_path
 from ._walk import find_paths
-from .events import last_step
+from .events.reading import last_step
+from .storage import Directory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,14 +93,13 @@ def summarize(path: pathlib.Path | str) -> Summary:
     if not path.is_dir():
         raise ExperimentNotFoundError(f"{path}: expected an experiment, found no directory")
     size, modified = _size_and_time(path)
-    names = os.listdir(path)
     return Summary(
         path=path,
         metadata=metadata.names(path),
         checkpoints={
             prefix: checkpoints.steps_in(path, prefix) for prefix in checkpoints.prefixes_in(path)
         },
-        last_step=last_step([path / name for name in names if "tfevents" in name]),
+        last_step=last_step(Directory(path)),
         size=size,
         modified=modified,
     )

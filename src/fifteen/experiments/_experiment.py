@@ -1,11 +1,10 @@
 """Experiment: what a run of a training script writes to its directory, and reads from it."""
 
 import dataclasses
-import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import _processes, checkpoints, events, metadata, provenance
+from . import _processes, checkpoints, metadata, provenance
 from ._handle import Handle
 from .checkpoints import LeafInfo
 from .events import HistogramSeries, ScalarSeries
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     import tensorboardX
 
     from ._log_data import TensorboardLogData
+    from .events.reading import EventReader
 
 T = TypeVar("T")
 PyTree = TypeVar("PyTree")
@@ -286,9 +286,10 @@ class Experiment(Handle):
             >>> experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=1)
         """
         log = self._session.open_events or self._open_events()
-        log.log(
-            log_data, step, log_scalars_every_n, log_histograms_every_n, not self.verbose, self.log
-        )
+        log.log(log_data, step, log_scalars_every_n, log_histograms_every_n, self.log)
+        if log.has_reports:
+            with self._quiet():
+                log.report()
         if self._session.was_closed:
             # By another thread, between the two lines above.
             self._open_events()
@@ -305,7 +306,7 @@ class Experiment(Handle):
             >>> experiment.read_scalars()["loss"].step.tolist()
             [0, 1]
         """
-        self._open_events().rewind(step, not self.verbose)
+        self._open_events().rewind(step)
         self._print(f"Rewound logs to step {step} in", self.data_dir)
 
     def log_hparams(self, hparams: Any, metrics: Sequence[str] = ()) -> None:
@@ -318,7 +319,9 @@ class Experiment(Handle):
         Examples:
             >>> experiment.log_hparams({"learning_rate": 1e-3}, metrics=("test/accuracy",))
         """
-        self._open_events().log_hparams(metadata.flatten(hparams), metrics, not self.verbose)
+        log = self._open_events()
+        with self._quiet():
+            log.log_hparams(metadata.flatten(hparams), metrics)
 
     def read_scalars(self, tags: Iterable[str] | None = None) -> dict[str, ScalarSeries]:
         """Read the logged scalars back, each point of them; of all tags by default.
@@ -331,7 +334,8 @@ class Experiment(Handle):
             >>> experiment.read_scalars()["loss"].step.tolist()
             [7]
         """
-        return self._read(events.read_scalars, tags)
+        with self._quiet():
+            return self._reader().scalars(tags)
 
     def read_histograms(self, tags: Iterable[str] | None = None) -> dict[str, HistogramSeries]:
         """Read the logged histograms back, as `read_scalars` does the scalars.
@@ -341,14 +345,12 @@ class Experiment(Handle):
             >>> experiment.read_histograms()["w"].step.tolist()
             [7]
         """
-        return self._read(events.read_histograms, tags)
+        with self._quiet():
+            return self._reader().histograms(tags)
 
     # Inside
 
-    def _read(
-        self, reader: Callable[[pathlib.Path, Iterable[str] | None], T], tags: Iterable[str] | None
-    ) -> T:
+    def _reader(self) -> "EventReader":
         self._session.check()
-        with self._quiet():
-            self._session.write_logs()
-            return reader(self.data_dir, tags)
+        self._session.write_logs()
+        return self._session.reader

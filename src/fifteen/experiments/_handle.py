@@ -15,7 +15,7 @@ from ._walk import find_paths, holds_experiment
 
 if TYPE_CHECKING:
     from ._session import Session
-    from .events import EventLog
+    from .events.writing import EventLog
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,14 +89,12 @@ class Handle:
         with _processes.together("clear"):
             self._session.check()
             _processes.on_primary(lambda: _directory.refuse_to_clear(self.data_dir))
-            # What other threads log meanwhile goes into the new directory.
+            # A thread that opens the log meanwhile waits, and then makes the directory again.
             with self._session.changing:
-                try:
-                    # An error of what is still pending is of no interest: its result goes too.
-                    self._session.settle(not self.verbose, hold=True)
-                    _processes.on_primary(self._clear)
-                finally:
-                    self._session.release()
+                # An error of what is still pending is of no interest: its result goes too.
+                with self._quiet():
+                    self._session.settle()
+                _processes.on_primary(self._clear)
         return self
 
     def move(self, new_data_dir: pathlib.Path) -> Self:
@@ -121,7 +119,8 @@ class Handle:
             moved = dataclasses.replace(self, data_dir=new_data_dir)
             _processes.on_primary(lambda: _move.refuse_to_move(self.data_dir, moved.data_dir))
             with self._session.leaving(moved.data_dir):
-                self._session.close(not self.verbose)
+                with self._quiet():
+                    self._session.close()
                 _processes.on_primary(lambda: self._move(moved.data_dir))
         return moved
 
@@ -136,7 +135,8 @@ class Handle:
             >>> experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=1)
             >>> experiment.flush()
         """
-        self._session.flush(not self.verbose)
+        with self._quiet():
+            self._session.flush()
 
     def close(self) -> None:
         """See everything onto the disk, and let go of threads and files.
@@ -152,7 +152,8 @@ class Handle:
             >>> with experiment:
             ...     experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=1)
         """
-        self._session.close(not self.verbose)
+        with self._quiet():
+            self._session.close()
 
     def __enter__(self) -> Self:
         return self
@@ -162,7 +163,9 @@ class Handle:
             self.close()
             return
         # The script's own error is the one to see; what closing met is told beside it.
-        for closing_error in self._session.settle(not self.verbose):
+        with self._quiet():
+            closing_errors = self._session.settle()
+        for closing_error in closing_errors:
             error.add_note(f"While closing {self.data_dir}: {closing_error}")
 
     def _join_session(self) -> None:

@@ -2,6 +2,8 @@
 
 import contextlib
 import contextvars
+import inspect
+import pathlib
 import sys
 import warnings
 from collections.abc import Generator
@@ -26,15 +28,27 @@ def quiet() -> Generator[None]:
         _is_quiet.reset(token)
 
 
-def warn(message: str, stacklevel: int) -> None:
+def warn(message: str, stacklevel: int | None = None) -> None:
     """Give an `ExperimentWarning`, unless a caller wants none.
 
     Args:
         message: what to say.
-        stacklevel: as for `warnings.warn`, counted from the caller.
+        stacklevel: as for `warnings.warn`, counted from the caller; by default, that of the line
+            that called this package.
     """
     if not _is_quiet.get():
-        warnings.warn(message, ExperimentWarning, stacklevel=stacklevel + 1)
+        level = _level_of_user() if stacklevel is None else stacklevel
+        warnings.warn(message, ExperimentWarning, stacklevel=level + 1)
+
+
+def _level_of_user() -> int:
+    """Return the `stacklevel` of the user's line, counted from the caller's caller."""
+    package = str(pathlib.Path(__file__).parent)
+    level, frame = 0, inspect.currentframe()
+    frame = frame and frame.f_back and frame.f_back.f_back
+    while frame and frame.f_code.co_filename.startswith((package, contextlib.__file__)):
+        level, frame = level + 1, frame.f_back
+    return level + 1
 
 
 def tell(line: str) -> None:

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 
 from . import _shutdown as _shutdown  # First of all: it registers with `atexit`.
 from ._errors import ExperimentMovedError, LogWriteError
+from .events.reading import EventReader
+from .storage import Directory
 
 if TYPE_CHECKING:
     from .checkpoints import Checkpoints
-    from .events import EventLog
+    from .events.writing import EventLog
 
 _lock = threading.RLock()
 _sessions: "weakref.WeakValueDictionary[pathlib.Path, Session]" = weakref.WeakValueDictionary()
@@ -34,6 +36,7 @@ class Session:
         self.directory = directory
         self.moved_to: pathlib.Path | None = None
         self._checkpoints: Checkpoints | None = None
+        self.reader = EventReader(Directory(directory))
         self.changing = threading.RLock()
         """Held while the directory is made for the event log, and while it is cleared or left."""
         # One for the session's whole life: who logs while another thread closes it, and who kept
@@ -64,13 +67,13 @@ class Session:
 
     def open_event_log(self) -> "EventLog":
         """Open the event log, whose directory must be there."""
-        from .events import EventLog  # It needs JAX.
+        from .events.writing import EventLog  # It needs JAX.
 
         with self.changing:
             self.check()
             self.keep()
             if self._events is None:
-                self._events = EventLog(self.directory)
+                self._events = EventLog(Directory(self.directory))
             self._is_open = True
             return self._events
 
@@ -91,11 +94,11 @@ class Session:
         """See a checkpoint that is saved in the background onto the disk, or raise its error."""
         _raise_last([self._settle_checkpoints()])
 
-    def flush(self, quiet: bool = False) -> None:
+    def flush(self) -> None:
         """See everything handed over onto the disk, and raise what went wrong."""
         errors: list[BaseException | None] = []
         if self._events is not None:
-            errors.append(_error_of(lambda events=self._events: events.flush(quiet)))
+            errors.append(_error_of(self._events.flush))
         _raise_last([*errors, self._settle_checkpoints()])
 
     def write_logs(self) -> None:
@@ -109,24 +112,16 @@ class Session:
             with contextlib.suppress(LogWriteError):
                 self._events.write()
 
-    def close(self, quiet: bool = False) -> None:
-        """Flush, and let go of files and threads; using the session opens them again.
+    def close(self) -> None:
+        """Flush, and let go of files and threads; using the session opens them again."""
+        _raise_last(self.settle())
 
-        Args:
-            quiet: do not warn of what the thread that writes logs has met.
-        """
-        _raise_last(self.settle(quiet))
-
-    def settle(self, quiet: bool = False, hold: bool = False) -> list[BaseException]:
+    def settle(self) -> list[BaseException]:
         """Close, and return what went wrong with all that was pending.
 
         What a signal handler of the user's raises meanwhile is none of that, and is raised.
-
-        Args:
-            quiet: do not warn of what the thread that writes logs has met.
-            hold: keep what is logged from now on, and write it only after `release`.
         """
-        errors = [_error_of(lambda: self._close_events(quiet, hold)), self._settle_checkpoints()]
+        errors = [_error_of(self._close_events), self._settle_checkpoints()]
         return [error for error in errors if error is not None]
 
     def _settle_checkpoints(self) -> BaseException | None:
@@ -135,19 +130,15 @@ class Session:
     def begin_in_child(self) -> None:
         """Let go of locks that a thread of the parent held when the process was forked."""
         self.changing = threading.RLock()
+        self.reader = EventReader(Directory(self.directory))
         if self._checkpoints is not None:
             self._checkpoints.begin_in_child()
 
-    def release(self) -> None:
-        """Go on writing what is logged after `close(hold=True)`."""
-        if self._events is not None:
-            self._events.release()
-
-    def _close_events(self, quiet: bool, hold: bool) -> None:
+    def _close_events(self) -> None:
         # First of all: who logs meanwhile then opens it again.
         self._is_open = False
         if self._events is not None:
-            self._events.close(quiet, hold)
+            self._events.close()
         with _lock:
             if not self._is_open:
                 _open.discard(self)
@@ -160,14 +151,12 @@ class Session:
         thread writes meanwhile would come after all was closed, and make the directory again.
         """
         with self.changing:
-            events, self.moved_to = self._events, moved_to
+            self.moved_to = moved_to
             try:
                 yield
             except BaseException:
                 self.moved_to = None
                 raise
-            if events is not None:
-                events.follow(moved_to)
         with _lock:
             if _sessions.get(self.directory) is self:
                 del _sessions[self.directory]

@@ -1,4 +1,4 @@
-"""Counting values into buckets, exactly and fast."""
+"""Count values into buckets, exactly and fast."""
 
 import dataclasses
 import math
@@ -6,30 +6,31 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from ._protobuf import Moments
+Moments = tuple[float, float, float, float, float]
+"""`min`, `max`, `num`, `sum` and `sum_squares` of the finite values."""
 
-_MOST_BUCKETS = 64
+_MAX_BUCKETS = 64
 _CHUNK = 131_072
-"""Values counted at a time: few enough that the steps between stay in the processor's cache."""
+"""Values counted at a time: few enough that intermediate results stay in the processor's cache."""
 
 _DOT = 8192
-"""Values in a dot product: few enough that the linear algebra library starts no threads for them,
+"""Values per dot product: few enough that the linear algebra library starts no threads for it,
 which would take the processor from training."""
 
-_SMALLEST_EXPONENT = -1074
-"""Of the smallest positive float64."""
+_MIN_EXPONENT = -1074
+"""The exponent of the smallest positive float64."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Histogram:
-    """Count the finite values of an array.
+    """The finite values of an array, counted.
 
     Attributes:
         edges: `(n + 1,)` ascending; the first is the smallest value and the last the largest.
-        counts: `(n,)` how many values lie in each bucket. A bucket holds its left edge, and the
-            last one its right edge too.
-        moments: smallest, largest, number, sum and sum of squares of the finite values.
-        not_finite: how many values were NaN or infinite, and are left out.
+        counts: `(n,)` how many values are in each bucket. A bucket includes its left edge, and the
+            last bucket its right edge too.
+        moments: see `Moments`.
+        not_finite: how many values are NaN or infinite, and left out.
     """
 
     edges: npt.NDArray[np.float64]
@@ -41,9 +42,9 @@ class Histogram:
 def histogram(values: npt.NDArray[np.generic]) -> Histogram:
     """Count the values of an array of any shape and any real dtype.
 
-    The buckets' width is a power of two, and inner edges are multiples of it. Scaling by a power
-    of two is exact in floating point, so each value's bucket is found by one multiplication
-    without an error of rounding, and no value has to be compared with the edges.
+    The width of a bucket is a power of two, and the inner edges are multiples of it. Scaling by a
+    power of two is exact in floating point, so one multiplication finds the bucket of a value
+    without a rounding error, and no value is compared with the edges.
     """
     flat = _as_float(values).reshape(-1)
     smallest, largest, finite = _range(flat)
@@ -132,7 +133,7 @@ def _count(
 def _width_exponent(smallest: float, largest: float) -> int:
     # Halved first, since the difference of two finite numbers may overflow.
     _, exponent = math.frexp(largest / 2 - smallest / 2)
-    return max(exponent + 1 - _MOST_BUCKETS.bit_length() + 1, _SMALLEST_EXPONENT)
+    return max(exponent + 1 - _MAX_BUCKETS.bit_length() + 1, _MIN_EXPONENT)
 
 
 def _floor_scaled(value: float, exponent: int) -> int:

@@ -1,0 +1,35 @@
+"""TFRecord framing: how an event file holds one record after another.
+
+A record is `length: uint64`, `masked CRC-32C of the length: uint32`, the payload, and
+`masked CRC-32C of the payload: uint32`, all little-endian. The format and the mask are
+TensorFlow's (`tensorflow/core/lib/io/record_writer.h` and `tensorflow/core/lib/hash/crc32c.h`).
+"""
+
+import struct
+
+import google_crc32c
+
+HEADER = struct.Struct("<QI")
+FOOTER = struct.Struct("<I")
+OVERHEAD = HEADER.size + FOOTER.size
+
+
+def frame(payload: bytes) -> bytes:
+    """Return the record that holds a payload."""
+    length = len(payload).to_bytes(8, "little")
+    header = length + FOOTER.pack(masked_crc32c(length))
+    return b"".join([header, payload, FOOTER.pack(masked_crc32c(payload))])
+
+
+def payload_length(header: bytes) -> int | None:
+    """Return the length that a record's header states; None if it is damaged or incomplete."""
+    if len(header) < HEADER.size:
+        return None
+    length, crc = HEADER.unpack(header)
+    return length if crc == masked_crc32c(header[:8]) else None
+
+
+def masked_crc32c(data: bytes) -> int:
+    """Return a CRC-32C, masked because a CRC of data that contains CRCs is weak."""
+    crc: int = google_crc32c.value(data)
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF

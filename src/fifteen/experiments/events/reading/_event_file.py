@@ -1,0 +1,215 @@
+"""EventFile: what one event file holds, as far as it has been read."""
+
+from collections import defaultdict
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from google.protobuf.message import DecodeError
+
+from ...storage import Directory, ReadableFile
+from .._protos import SESSION_START
+from .._tfrecord import OVERHEAD
+from ._records import Damage, Gap, Scan, scan
+from ._templates import template_of
+from ._values import Plugins, parse, values_of
+
+_CHUNK_BYTES = 4 << 20
+_MAX_RECORD_BYTES = 1 << 28
+_MIN_ROWS = 8
+"""Below that, parsing each event takes less time."""
+_MAX_TEMPLATES = 64
+_MAX_FAILURES = 8
+"""How many events without a template are tried among those of one length."""
+_MAX_REPORTED = 8
+_FINGERPRINT_BYTES = 64
+
+MALFORMED = (DecodeError, ValueError, OverflowError)
+"""What decoding an event raises if its bytes make no sense."""
+
+
+class Points(NamedTuple):
+    """Points of one tag, each array `(n,)`.
+
+    Attributes:
+        offset: where in the file each event begins.
+        step: its step.
+        wall_time: seconds since the epoch.
+        value: a float64 for a scalar, `Buckets` for a histogram.
+    """
+
+    offset: npt.NDArray[np.int64]
+    step: npt.NDArray[np.int64]
+    wall_time: npt.NDArray[np.float64]
+    value: npt.NDArray[Any]
+
+
+def event_files(directory: Directory) -> list[str]:
+    """Return the names of a directory's event files in order.
+
+    That is TensorBoard's order, and the order in which they were begun, whatever the clocks.
+    """
+    return [
+        entry.name
+        for entry in directory.entries()
+        if "tfevents" in entry.name
+        and not entry.name.endswith(".profile-empty")
+        and (entry.kind == "file" or (entry.kind == "other" and entry.is_link))
+    ]
+
+
+class EventFile:
+    """What has been read of an event file, from its beginning.
+
+    Attributes:
+        scalars: the points of each tag, in parts.
+        histograms: likewise.
+        starts: offset and step of each session start.
+        plugins: see `Plugins`.
+        end: how far the file has been read.
+    """
+
+    def __init__(self) -> None:
+        self.scalars: dict[str, list[Points]] = defaultdict(list)
+        self.histograms: dict[str, list[Points]] = defaultdict(list)
+        self.starts: list[tuple[int, int]] = []
+        self.plugins: Plugins = {}
+        self.end = 0
+        self._stamp: tuple[object, int, int] | None = None
+        self._fingerprint = b""
+        self._damages: list[Damage] = []
+        self._damage_count = 0
+        self._damage_at_end: list[Damage] = []
+
+    def updated(self, file: ReadableFile) -> "EventFile":
+        """Return what a file holds now, reading only what is new if it has grown."""
+        stamp = file.identity, file.size, file.modified_ns
+        if stamp == self._stamp:
+            return self
+        has_grown = file.size >= self.end and self._fingerprint == self._fingerprint_of(file)
+        result = self if has_grown else EventFile()
+        result.read_on(file)
+        result._stamp = stamp
+        result._fingerprint = result._fingerprint_of(file)
+        return result
+
+    def _fingerprint_of(self, file: ReadableFile) -> bytes:
+        """Return the first and the last bytes of what was read; they hold times and checksums."""
+        first = file.read(0, min(_FINGERPRINT_BYTES, self.end))
+        return first + file.read(max(0, self.end - _FINGERPRINT_BYTES), self.end)
+
+    def read_on(self, file: ReadableFile) -> None:
+        """Read what the file holds after what has been read.
+
+        What is torn or damaged at its end is read again the next time, when it may be complete.
+        """
+        at, size, needed = self.end, file.size, _CHUNK_BYTES
+        gap: Gap | None = None
+        while at < size:
+            end = min(at + needed, size)
+            buffer = file.read(at, end)
+            if at + len(buffer) < end:
+                size = at + len(buffer)  # The file has been truncated meanwhile.
+            found = scan(buffer, at, size, gap)
+            for damage in found.damages:
+                self._add_damage(damage)
+            self._decode(found)
+            at, gap, needed = found.end, found.gap, max(_CHUNK_BYTES, found.needed)
+            if found.needed > _MAX_RECORD_BYTES:
+                end = at + found.needed
+                self._add_damage(Damage(at, end, "a record too large to be read"))
+                at, needed = end, _CHUNK_BYTES
+        self.end = at if gap is None else gap.start
+        is_damaged = gap is not None and not (gap.is_torn or gap.is_zero)
+        self._damage_at_end = [Damage(gap.start, size, gap.reason)] if gap and is_damaged else []
+
+    def report(self) -> str:
+        """Return a line that says what was skipped; an empty one if nothing was."""
+        shown = self._damages + self._damage_at_end
+        if not shown:
+            return ""
+        places = "; ".join(f"bytes {start} to {end} ({reason})" for start, end, reason in shown)
+        more = self._damage_count - len(self._damages)
+        and_more = f"; and {more} more" if more else ""
+        return f"damaged; skipped {places}{and_more}, and read all the rest"
+
+    def _add_damage(self, damage: Damage) -> None:
+        self._damage_count += 1
+        if len(self._damages) < _MAX_REPORTED:
+            self._damages.append(damage)
+
+    def _decode(self, found: Scan) -> None:
+        by_length: dict[int, list[int]] = defaultdict(list)
+        for number, payload in enumerate(found.payloads):
+            by_length[len(payload)].append(number)
+        groups = by_length.values()
+        # These come first: an event that names the plugin of a tag is longer than its successors.
+        rest = [number for group in groups if len(group) < _MIN_ROWS for number in group]
+        self._decode_each(found, sorted(rest))
+        offsets = np.array(found.offsets, np.int64)
+        rest = []
+        for group in groups:
+            if len(group) >= _MIN_ROWS:
+                rest += self._decode_alike(found.payloads, offsets, np.array(group))
+        self._decode_each(found, sorted(rest))
+
+    def _decode_alike(
+        self, payloads: list[bytes], offsets: npt.NDArray[np.int64], numbers: npt.NDArray[np.int64]
+    ) -> list[int]:
+        """Decode events of one length by templates; return the numbers of those left."""
+        rows = np.frombuffer(b"".join([payloads[n] for n in numbers.tolist()]), np.uint8)
+        rows = rows.reshape(len(numbers), -1)
+        left: list[int] = []
+        for _ in range(_MAX_TEMPLATES):
+            if len(numbers) < _MIN_ROWS or len(left) == _MAX_FAILURES:
+                break
+            # The first events have short steps, so they are the least like the others.
+            middle = len(numbers) // 2
+            try:
+                template = template_of(payloads[numbers[middle]], self.plugins)
+            except DecodeError:
+                template = None
+            if template is None:
+                left.append(int(numbers[middle]))
+                numbers, rows = np.delete(numbers, middle), np.delete(rows, middle, axis=0)
+                continue
+            is_match = template.matches(rows)
+            steps, wall_times, values = template.decode(rows[is_match])
+            matching = offsets[numbers[is_match]]
+            # If a tag comes twice in an event, its last value counts.
+            for tag, column in dict(zip(template.tags, values.T, strict=True)).items():
+                self.scalars[tag].append(Points(matching, steps, wall_times, column))
+            numbers, rows = numbers[~is_match], rows[~is_match]
+        return left + numbers.tolist()
+
+    def _decode_each(self, found: Scan, numbers: list[int]) -> None:
+        scalars: dict[str, list[Any]] = defaultdict(list)
+        histograms: dict[str, list[Any]] = defaultdict(list)
+        for number in numbers:
+            offset, payload = found.offsets[number], found.payloads[number]
+            try:
+                event = parse(payload)
+                values = dict(values_of(event, self.plugins))
+            except MALFORMED as error:
+                end = offset + len(payload) + OVERHEAD
+                self._add_damage(Damage(offset, end, f"no event: {error}"))
+                continue
+            if event.session_log.status == SESSION_START:
+                self.starts.append((offset, event.step))
+            for tag, value in values.items():
+                target = histograms if isinstance(value, tuple) else scalars
+                target[tag].append((offset, event.step, event.wall_time, value))
+        for tag, points in scalars.items():
+            self.scalars[tag].append(_points(points, np.float64))
+        for tag, points in histograms.items():
+            self.histograms[tag].append(_points(points, object))
+
+
+def _points(rows: list[Any], dtype: npt.DTypeLike) -> Points:
+    offset, step, wall_time, value = zip(*rows, strict=True)
+    # Not from a list: NumPy would make the arrays of several histograms one array.
+    values = np.empty(len(value), dtype)
+    values[:] = value
+    return Points(
+        np.array(offset, np.int64), np.array(step, np.int64), np.array(wall_time, float), values
+    )

@@ -1,0 +1,135 @@
+"""Scan bytes for records, past whatever is damaged."""
+
+import dataclasses
+import re
+from typing import NamedTuple
+
+from .._tfrecord import FOOTER, HEADER, OVERHEAD, masked_crc32c, payload_length
+
+_NONZERO = re.compile(rb"[^\0]")
+_BAD_CHECKSUM = "the checksum does not match the data"
+_NO_RECORD = "no intact record there"
+
+_MAX_CHECKSUM_PASSES = 16
+"""A hostile file may hold overlapping records. This bounds the work for each of its bytes."""
+
+
+class Damage(NamedTuple):
+    """Bytes of a file that are skipped."""
+
+    start: int
+    end: int
+    reason: str
+
+
+@dataclasses.dataclass(slots=True)
+class Gap:
+    """Bytes after which no record has been found yet.
+
+    Attributes:
+        start: the offset in the file at which they begin.
+        reason: why no record is read there.
+        is_torn: whether they begin with a record that the file ends before.
+        is_zero: whether all of them are zero, as after a crash of the machine.
+    """
+
+    start: int
+    reason: str
+    is_torn: bool
+    is_zero: bool = True
+
+
+@dataclasses.dataclass(slots=True)
+class Scan:
+    """What a part of a file holds. All offsets are offsets in the file.
+
+    Attributes:
+        offsets: where each intact record begins.
+        payloads: what each of them holds.
+        damages: damage that an intact header follows.
+        gap: damage that reaches to the end of the part.
+        end: where the next part has to begin.
+        needed: how many bytes the next part must have at least.
+    """
+
+    end: int
+    gap: Gap | None
+    offsets: list[int] = dataclasses.field(default_factory=list[int])
+    payloads: list[bytes] = dataclasses.field(default_factory=list[bytes])
+    damages: list[Damage] = dataclasses.field(default_factory=list[Damage])
+    needed: int = HEADER.size
+
+
+def scan(buffer: bytes, base: int, file_end: int, gap: Gap | None = None) -> Scan:
+    """Scan a part of a file for records.
+
+    Args:
+        buffer: the part.
+        base: its offset in the file.
+        file_end: the file's size.
+        gap: the gap with which the part before this one ended.
+    """
+    found = Scan(base, gap)
+    lengths: dict[bytes, int | None] = {}
+    budget = _MAX_CHECKSUM_PASSES * len(buffer)
+    at = search_from = 0
+    while True:
+        if found.gap is not None:
+            start = _find_header(buffer, search_from, file_end - base) if budget > 0 else None
+            if start is None:
+                _extend_gap(found, found.gap, buffer, base, file_end)
+                return found
+            found.damages.append(Damage(found.gap.start, base + start, found.gap.reason))
+            found.gap, at = None, start
+        header = buffer[at : at + HEADER.size]
+        if header not in lengths:
+            lengths[header] = payload_length(header)
+        length = lengths[header]
+        size = HEADER.size if length is None else length + OVERHEAD
+        end = at + size
+        if end > len(buffer) and base + end <= file_end:
+            found.end, found.needed = base + at, size
+            return found
+        if base + end > file_end:
+            if base + at == file_end:
+                found.end = file_end
+                return found
+            found.gap = Gap(base + at, _NO_RECORD, is_torn=True)
+        elif length is None:
+            found.gap = Gap(base + at, _NO_RECORD, is_torn=False)
+        else:
+            payload = buffer[at + HEADER.size : end - FOOTER.size]
+            if masked_crc32c(payload) == FOOTER.unpack_from(buffer, end - FOOTER.size)[0]:
+                found.offsets.append(base + at)
+                found.payloads.append(payload)
+                at = end
+            else:
+                budget -= length
+                found.gap = Gap(base + at, _BAD_CHECKSUM, is_torn=False)
+        search_from = at + 1
+
+
+def _extend_gap(found: Scan, gap: Gap, buffer: bytes, base: int, file_end: int) -> None:
+    """Let a gap reach to the end of the buffer."""
+    start = max(0, gap.start - base)
+    gap.is_zero = gap.is_zero and buffer.count(0, start) == len(buffer) - start
+    found.end = base + len(buffer)
+    if found.end < file_end:
+        # A header may begin in this buffer and end in the next one.
+        found.end = max(base + 1, found.end - HEADER.size + 1)
+
+
+def _find_header(buffer: bytes, at: int, end: int) -> int | None:
+    """Return where the next intact header is whose record ends before `end`."""
+    # No record has 4 GiB, so the upper half of its length is zero.
+    while (zeros := buffer.find(bytes(4), at + 4)) >= 0:
+        at = zeros - 4
+        length = payload_length(buffer[at : at + HEADER.size])
+        if length is not None and at + length + OVERHEAD <= end:
+            return at
+        # A region of zeros holds no header, so its bytes are not tried one by one.
+        nonzero = _NONZERO.search(buffer, at)
+        if nonzero is None:
+            return None
+        at = max(at + 1, nonzero.start() - HEADER.size + 1)
+    return None

@@ -1,0 +1,85 @@
+"""The scalars and histograms in an event, whichever writer wrote it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .._protos import event_type
+from ._tensors import Buckets, buckets_of_histogram, buckets_of_tensor, to_numpy
+
+_DT_FLOAT = 1
+
+Plugins = dict[str, str]
+"""The TensorBoard plugin for the tensors of each tag; some writers name it only once in a file."""
+
+
+def parse(payload: bytes) -> Any:
+    """Parse an `Event`.
+
+    Raises:
+        google.protobuf.message.DecodeError: the bytes are no event.
+    """
+    return event_type().FromString(payload)
+
+
+def values_of(event: Any, plugins: Plugins) -> Iterator[tuple[str, float | Buckets]]:
+    """Yield tag and value of each scalar, and tag and buckets of each histogram.
+
+    Args:
+        event: an `Event`.
+        plugins: the plugins known so far. What this event says of a new tag is added.
+
+    Raises:
+        ValueError, OverflowError: a tensor or a histogram is malformed.
+    """
+    for value in event.summary.value:
+        kind = value.WhichOneof("value")
+        if kind == "simple_value":
+            yield value.tag, value.simple_value
+        elif kind == "histo":
+            yield value.tag, buckets_of_histogram(value.histo)
+        elif kind == "tensor":
+            plugin = _plugin(value, plugins)
+            if plugin == "scalars":
+                array = to_numpy(value.tensor)
+                if array is not None and array.size == 1:
+                    yield value.tag, float(array.reshape(-1)[0])
+            elif plugin == "histograms":
+                buckets = buckets_of_tensor(value.tensor)
+                if buckets is not None:
+                    yield value.tag, buckets
+
+
+def has_unknown_plugin(event: Any, plugins: Plugins) -> bool:
+    """Tell whether an event holds a tensor of a plugin that is not known yet."""
+    return any(
+        value.HasField("tensor") and not _plugin(value, plugins) for value in event.summary.value
+    )
+
+
+def is_float32(value: Any, plugins: Plugins) -> bool:
+    """Tell whether a `Summary.Value` is a scalar that `set_float32` can replace."""
+    if value.WhichOneof("value") != "tensor":
+        return value.HasField("simple_value")
+    tensor = value.tensor
+    content = tensor.tensor_content
+    has_one = len(content) == 4 if content else len(tensor.float_val) == 1
+    has_size_1 = all(dim.size == 1 for dim in tensor.tensor_shape.dim)
+    is_single = tensor.dtype == _DT_FLOAT and has_one and has_size_1
+    return is_single and _plugin(value, plugins) == "scalars"
+
+
+def set_float32(value: Any, number: np.float32) -> None:
+    """Replace the number of a `Summary.Value` for which `is_float32` is true."""
+    if value.HasField("simple_value"):
+        value.simple_value = number
+    elif value.tensor.tensor_content:
+        value.tensor.tensor_content = number.tobytes()
+    else:
+        value.tensor.float_val[0] = number
+
+
+def _plugin(value: Any, plugins: Plugins) -> str:
+    own = value.metadata.plugin_data.plugin_name
+    return plugins.setdefault(value.tag, own) if own else plugins.get(value.tag, "")

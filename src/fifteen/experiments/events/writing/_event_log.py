@@ -1,0 +1,240 @@
+"""EventLog: the log of one directory."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from ... import _notices, _processes, _shutdown
+from ..._errors import LogDataError
+from ..._log_data import TensorboardLogData
+from ...storage import Directory
+from .. import _protos
+from . import _callback, _hparams, _snapshot, _validation
+from ._background import BackgroundWriter
+from ._validation import MAX_STEP, Steps
+
+if TYPE_CHECKING:
+    import tensorboardX
+
+_MANY_SCALARS = 64
+"""If a step has that many scalars, fewer steps may wait to be written."""
+_SMALL_STEP = 2**31
+
+
+class EventLog:
+    """Log to one directory from this process; on all but the first process, do nothing.
+
+    Args:
+        directory: where the event file goes. It must exist when something is logged.
+    """
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._writer = BackgroundWriter(directory)
+        self._snapshots = _snapshot.Snapshots()
+        self._summary_writer: tensorboardX.SummaryWriter | None = None
+        self._hparams: Mapping[str, Any] | None = None
+        self._writes = _processes.is_primary()
+        self._has_callbacks = False
+        if self._writes:
+            # Here rather than in the thread: a child forked during an import could never import it.
+            _protos.event_type()
+            _shutdown.prepare()
+
+    def log(
+        self,
+        log_data: TensorboardLogData,
+        step: Any,
+        scalars_every_n: Any = 1,
+        histograms_every_n: Any = 1,
+        at_run_time: Callable[..., None] | None = None,
+    ) -> None:
+        """Take scalars and histograms; see `Experiment.log`.
+
+        Args:
+            log_data: what to log.
+            step: its step, or a vector of steps.
+            scalars_every_n: log scalars only at steps that this divides.
+            histograms_every_n: log histograms only at steps that this divides.
+            at_run_time: called as `at_run_time(log_data, step, scalars_every_n,
+                histograms_every_n)` when a traced function runs; this method by default.
+
+        Raises:
+            LogDataError: a tag, value or step cannot be logged; lists all that is wrong.
+        """
+        if not self._writes:
+            return
+        if (
+            type(step) is int
+            and -1 < step < _SMALL_STEP
+            and type(log_data) is TensorboardLogData
+            and type(scalars_every_n) is type(histograms_every_n) is int
+            and scalars_every_n == 1 == histograms_every_n
+            and not log_data.histograms
+            and type(log_data.scalars) is dict
+            and len(log_data.scalars) < _MANY_SCALARS
+            and (entry := self._snapshots.of_arrays(log_data.scalars, step)) is not None
+        ):
+            self._writer.put(entry)
+        else:
+            scalars, histograms, *every_n = _validation.check_arguments(
+                log_data, scalars_every_n, histograms_every_n
+            )
+            steps = _validation.to_steps(step)
+            if isinstance(steps, int):
+                # If the step is on a device, the writing thread decides.
+                scalars = {} if steps % every_n[0] else scalars
+                histograms = {} if steps % every_n[1] else histograms
+            if not scalars and not histograms:
+                return
+            if _callback.is_traced(scalars, histograms, steps):
+                _validation.check(scalars, histograms, steps)
+                self._has_callbacks = True
+                traced = TensorboardLogData(dict(scalars), dict(histograms))
+                _callback.log_at_run_time(at_run_time or self.log, traced, steps, *every_n)
+            else:
+                self._log(scalars, histograms, steps, *every_n)
+
+    def _log(
+        self,
+        scalars: Mapping[str, Any],
+        histograms: Mapping[str, Any],
+        steps: Steps,
+        scalars_every_n: int,
+        histograms_every_n: int,
+    ) -> None:
+        is_stacked = not isinstance(steps, int) and steps.ndim == 1
+        if histograms or is_stacked:
+            # Before any of them is handed over: if one is wrong, none is logged.
+            _validation.check(scalars, histograms, steps)
+        # A traced function may log values from outside of it: they are there now, not traced.
+        with jax.ensure_compile_time_eval():
+            if scalars and is_stacked:
+                self._put_arrays("scalars", scalars, steps, scalars_every_n)
+            elif scalars:
+                if len(scalars) >= _MANY_SCALARS:
+                    self._writer.expect(len(scalars))
+                self._writer.put(self._snapshots.of_scalars(scalars, steps, scalars_every_n))
+            if histograms:
+                self._put_arrays("histograms", histograms, steps, histograms_every_n)
+
+    def _put_arrays(self, kind: str, values: Mapping[str, Any], steps: Steps, every_n: int) -> None:
+        # Before they are copied, so that the copies do not exceed the bound of the queue.
+        self._writer.wait_for_room(sum(getattr(value, "nbytes", 0) for value in values.values()))
+        self._writer.put_large(_snapshot.of_arrays(kind, values, steps, every_n))
+
+    def rewind(self, step: Any) -> None:
+        """Mark that what was logged after `step` no longer counts.
+
+        Raises:
+            LogDataError: the step is not one whole number.
+        """
+        last = _validation.to_steps(step)
+        if not isinstance(last, int):
+            if last.ndim:
+                raise LogDataError(f"step: expected one integer, found {step!r}")
+            last = int(last)
+        if self._writes:
+            # No step is larger than `MAX_STEP`, so after it there is nothing to hide.
+            event = _protos.event_type()(
+                wall_time=time.time(),
+                step=min(last + 1, MAX_STEP),
+                session_log={"status": _protos.SESSION_START},
+            )
+            # Twice: TensorBoard takes the first one it meets for the beginning of a run and hides
+            # nothing. Its Rust data server ignores both: it hides points at or after a step of a
+            # tag when it meets that step again.
+            for _ in range(2):
+                self._writer.put_large(event.SerializeToString())
+
+    def log_hparams(self, hparams: Mapping[str, Any], metrics: Sequence[str]) -> None:
+        """Give the run its row in the HParams tab.
+
+        Args:
+            hparams: a value for each name; what is no bool, number or str is written as text.
+            metrics: tags of scalars that become columns; all, if none is named.
+
+        Raises:
+            LogDataError: the values have no names, or `metrics` is a single string.
+        """
+        if not all(hparams):
+            # What has no names of its own has the name "", and so has an empty config.
+            (whole,) = hparams.values()
+            if not isinstance(whole, Mapping) and not dataclasses.is_dataclass(whole):
+                raise LogDataError(
+                    f"hparams: expected a dataclass or a mapping, found {type(whole).__name__}"
+                )
+            hparams = {}
+        if isinstance(metrics, str):
+            raise LogDataError(f"metrics: expected several tags, found the str {metrics!r}")
+        if not self._writes:
+            return
+        plain = {name: _hparams.to_plain(value) for name, value in hparams.items()}
+        if odd := _hparams.not_finite(plain):
+            _notices.warn(
+                f"hparams: NaN or infinite, so TensorBoard can neither sort nor filter by it: "
+                f"{', '.join(odd)}"
+            )
+        if self._hparams is not None and self._hparams != plain:
+            _notices.warn(
+                "hparams: logged before with other values, and TensorBoard shows the first ones "
+                "only; log all of them in one call"
+            )
+        self._hparams = self._hparams or plain
+        for summary in _hparams.summaries(plain, metrics):
+            event = _protos.event_type()(wall_time=time.time(), summary=summary)
+            self._writer.put_large(event.SerializeToString())
+
+    @property
+    def summary_writer(self) -> "tensorboardX.SummaryWriter":
+        """A `tensorboardX.SummaryWriter` whose events go to the same file."""
+        if self._summary_writer is None:
+            from ._summary_writer import summary_writer
+
+            self._summary_writer = summary_writer(
+                self._directory, self._writer if self._writes else None
+            )
+        return self._summary_writer
+
+    @property
+    def has_reports(self) -> bool:
+        """Whether `report` has anything to warn of."""
+        return bool(self._writer.reports)
+
+    def report(self) -> None:
+        """Warn of what the writing thread has met."""
+        reports, self._writer.reports = self._writer.reports, []
+        for text in reports:
+            _notices.warn(text)
+
+    def write(self) -> None:
+        """Write everything that has been handed over, and warn of nothing yet.
+
+        Raises:
+            LogWriteError: it cannot be written; it is kept and tried again.
+        """
+        self._await_callbacks()
+        self._writer.flush()
+
+    def flush(self) -> None:
+        """Write everything that has been handed over; raise `LogWriteError` if that fails."""
+        try:
+            self.write()
+        finally:
+            self.report()
+
+    def close(self) -> None:
+        """Flush, close the file and end the thread; raise `LogWriteError` if that fails."""
+        self._await_callbacks()
+        try:
+            self._writer.close()
+        finally:
+            self.report()
+
+    def _await_callbacks(self) -> None:
+        # What is called inside `jit` is handed over only when the device gets there.
+        if self._has_callbacks:
+            jax.effects_barrier()

@@ -1,0 +1,284 @@
+"""Copy values at the call, so that the caller may donate, delete or change its own."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import _validation
+from ._validation import Steps, is_real, problem_of_scalar
+
+_MAX_LAYOUTS = 4096
+_DISPATCH_ERRORS = (RuntimeError, TypeError, ValueError)
+"""What JAX raises for arrays that are deleted, on several devices, or no real scalars."""
+
+
+class Scalars(NamedTuple):
+    """The scalars of one step.
+
+    A tuple of few objects: many of them wait to be written, and the garbage collector looks
+    through all of them while the caller waits.
+
+    Attributes:
+        tags: first those of the host's values, then those of the vectors in order.
+        host_values: Python and NumPy values.
+        vectors: values from devices, one vector per device: float32 bits as uint32, on the device
+            or, as `bytes`, on the host already.
+        step: the step. None if it is the last two words of the first vector.
+        every_n: log only at steps that this divides. It matters only if `step` is None.
+        wall_time: seconds since the epoch.
+    """
+
+    tags: tuple[str, ...]
+    host_values: Sequence[float]
+    vectors: "tuple[jax.Array | bytes, ...]"
+    step: int | None
+    every_n: int
+    wall_time: float
+
+
+class Arrays(NamedTuple):
+    """Arrays of one step, or stacked arrays of many.
+
+    Attributes:
+        kind: "scalars" for stacked scalars, or "histograms".
+        values: an array for each tag.
+        steps: a step, or a vector of steps for the leading axis of the arrays.
+        every_n: log only at steps that this divides.
+        wall_time: seconds since the epoch.
+    """
+
+    kind: str
+    values: dict[str, Any]
+    steps: Steps
+    every_n: int
+    wall_time: float
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that the arrays take."""
+        return sum(value.nbytes for value in self.values.values())
+
+
+class _Layout(NamedTuple):
+    """What is known of scalars under the same tags.
+
+    Attributes:
+        tags: valid tags, the same object for all entries.
+        is_spread: whether the arrays are on several devices; None if none of the values is one.
+        on_host: whether they are in memory that this process can read.
+    """
+
+    tags: tuple[str, ...]
+    is_spread: bool | None
+    on_host: bool
+
+
+class Snapshots:
+    """Take snapshots of scalars, which go faster under tags that have been met before."""
+
+    def __init__(self) -> None:
+        self._layouts: dict[tuple[str, ...], _Layout] = {}
+        self._array_types: set[type] = set()
+
+    def of_arrays(self, scalars: Mapping[str, Any], step: int) -> tuple[Any, ...] | None:
+        """Take what most training loops log, in as little code as possible.
+
+        A dispatch evicts most of the interpreter from the processor's caches, so each line after
+        it costs a multiple of its usual price.
+
+        Returns:
+            The fields of `Scalars`, which would take longer to make than all the rest. None unless
+            all values are arrays on one device, under tags that `of_scalars` has met.
+        """
+        layout = self._layouts.get(tuple(scalars))
+        values = scalars.values()
+        if (
+            layout is None
+            or layout[1] is not False
+            or not self._array_types.issuperset(map(type, values))
+        ):
+            return None
+        try:
+            vector = _pack_values(*values)
+        except _DISPATCH_ERRORS:
+            if _can_be_packed(scalars, None):
+                raise
+            # `of_scalars` meets it again, and says more about it.
+            return None
+        if type(vector) not in self._array_types:
+            # A tracer: the caller is traced.
+            return None
+        if layout[2]:
+            vector = _read_if_ready(vector)
+        return layout[0], (), (vector,), step, 1, time.time()
+
+    def of_scalars(self, scalars: Mapping[str, Any], step: Steps, every_n: int) -> Scalars:
+        """Take the scalars of one step.
+
+        Values on a device are packed there into one vector, in one dispatch that waits for
+        nothing. The runtime orders it before anything that donates or deletes them later.
+
+        Raises:
+            LogDataError: lists every tag or value that cannot be logged.
+        """
+        now = time.time()
+        layout = self._layouts.get(tuple(scalars)) or self._look_at(scalars)
+        tags, host_values, arrays = self._split(scalars)
+        host_step, device_step = (step, None) if isinstance(step, int) else (None, step)
+        if not arrays and device_step is None:
+            return Scalars(tags, host_values, (), host_step, every_n, now)
+        if layout.is_spread is None:
+            layout = self._look_at(scalars)
+        if not layout.is_spread:
+            try:
+                vector = (
+                    _pack_values(*arrays) if device_step is None else _pack(arrays, device_step)
+                )
+                vectors = (_read_if_ready(vector) if layout.on_host else vector,)
+                return Scalars(tags, host_values, vectors, host_step, every_n, now)
+            except _DISPATCH_ERRORS:
+                _validation.check(scalars, {}, 0)
+                # Anything else is the user's, such as an exception of a signal handler.
+                if _can_be_packed(scalars, device_step):
+                    raise
+                self._layouts[layout.tags] = layout._replace(is_spread=True)
+        _validation.check(scalars, {}, 0)
+        tags, vectors = _pack_by_device(tags, len(host_values), arrays, device_step)
+        return Scalars(tags, host_values, vectors, host_step, every_n, now)
+
+    def _look_at(self, scalars: Mapping[str, Any]) -> _Layout:
+        """Find out how to pack scalars, and remember it for their tags."""
+        _validation.check(scalars, {}, 0)
+        if len(self._layouts) >= _MAX_LAYOUTS:
+            self._layouts.clear()
+        arrays = [value for value in scalars.values() if isinstance(value, jax.Array)]
+        devices = {device for array in arrays for device in array.sharding.device_set}
+        # Only one process logs, so what it dispatches must not need the others.
+        is_spread = len(devices) > 1 or jax.distributed.is_initialized() if arrays else None
+        on_host = all(device.platform == "cpu" for device in devices)
+        tags = tuple(scalars)
+        layout = self._layouts[tags] = _Layout(tags, is_spread, on_host)
+        return layout
+
+    def _split(
+        self, scalars: Mapping[str, Any]
+    ) -> tuple[tuple[str, ...], list[float], list[jax.Array]]:
+        """Return tags, values of Python and NumPy, and arrays on devices, in the order of tags."""
+        host: dict[str, float] = {}
+        device: dict[str, jax.Array] = {}
+        for tag, value in scalars.items():
+            if type(value) is float:
+                host[tag] = value
+            elif isinstance(value, jax.Array):
+                self._array_types.add(type(value))
+                device[tag] = value
+            elif problem_of_scalar(value):
+                _validation.check(scalars, {}, 0)
+            else:
+                host[tag] = float(value)
+        return (*host, *device), list(host.values()), list(device.values())
+
+
+def of_arrays(kind: str, values: Mapping[str, Any], steps: Steps, every_n: int) -> Arrays:
+    """Take stacked scalars or the arrays of histograms, which `check` has found valid."""
+    copies = {tag: _copy(value) for tag, value in values.items()}
+    return Arrays(kind, copies, _copy(steps), every_n, time.time())
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, int):
+        return value
+    if not isinstance(value, jax.Array):
+        return np.array(value)
+    local = value if value.is_fully_addressable else value.addressable_data(0)
+    # It waits for nothing, and unlike `jnp.copy` is not compiled for each new shape.
+    return jax.device_put(local, local.sharding, may_alias=False)
+
+
+def _read_if_ready(vector: jax.Array) -> jax.Array | bytes:
+    """Return a vector's bytes if they can be read without waiting.
+
+    An array takes kilobytes, whatever it holds: to keep thousands of them costs more than to read
+    each.
+    """
+    if not vector.is_ready():  # pyright: ignore[reportAttributeAccessIssue] # Arrays have it.
+        return vector
+    try:
+        return bytes(memoryview(vector))  # pyright: ignore[reportArgumentType] # CPUs' arrays are.
+    except jax.errors.JaxRuntimeError:
+        # The computation has failed, which the writing thread reports.
+        return vector
+
+
+def _can_be_packed(scalars: Mapping[str, Any], step: jax.Array | None) -> bool:
+    """Tell whether nothing about the values keeps them from being packed into one vector."""
+    if any(problem_of_scalar(value) for value in scalars.values()):
+        return False
+    values = scalars.values() if step is None else [*scalars.values(), step]
+    arrays = [value for value in values if isinstance(value, jax.Array)]
+    if any(isinstance(array, jax.core.Tracer) for array in arrays):
+        return False
+    return len({device for array in arrays for device in array.sharding.device_set}) < 2
+
+
+class _NotAScalar(ValueError):
+    """Raised while tracing, when a value is no real scalar; the caller then says which."""
+
+
+@jax.jit
+def _pack_values(*values: jax.Array) -> jax.Array:
+    return _pack(values, None)
+
+
+@jax.jit
+def _pack(values: Sequence[jax.Array], step: jax.Array | None) -> jax.Array:
+    for value in values:
+        if value.shape != () or not is_real(value.dtype):
+            raise _NotAScalar
+    # As bits, so that a step fits in beside them, and `jax_debug_nans` does not see a NaN.
+    words = [_bits(value.astype(jnp.float32)) for value in values]
+    return jnp.stack(words if step is None else [*words, *_words_of_step(step)])
+
+
+def _bits(value: jax.Array) -> jax.Array:
+    return jax.lax.bitcast_convert_type(value, jnp.uint32)
+
+
+def _words_of_step(step: jax.Array) -> list[jax.Array]:
+    """Return the low and the high 32 bits of a step as int64."""
+    if step.dtype.itemsize == 8:
+        low, high = _bits(step)
+        return [low, high]
+    is_negative = step < 0 if jnp.issubdtype(step.dtype, jnp.signedinteger) else False
+    return [step.astype(jnp.uint32), jnp.where(is_negative, jnp.uint32(0xFFFFFFFF), jnp.uint32(0))]
+
+
+def _pack_by_device(
+    tags: tuple[str, ...], hosted: int, values: Sequence[jax.Array], step: jax.Array | None
+) -> "tuple[tuple[str, ...], tuple[jax.Array | bytes, ...]]":
+    """Pack values that are on different devices, or on several each.
+
+    Of an array on several devices, the first copy that this process holds is taken: that burdens
+    one device instead of all. The first `hosted` tags are those of the host's values.
+
+    Returns:
+        All tags, in the order of the vectors, and a vector per device.
+    """
+    groups: dict[Any, tuple[list[str], list[jax.Array]]] = {}
+    if step is not None:
+        step = step.addressable_data(0)
+        groups[next(iter(step.devices()))] = ([], [])
+    for tag, value in zip(tags[hosted:], values, strict=True):
+        local = value.addressable_data(0)
+        names, members = groups.setdefault(next(iter(local.devices())), ([], []))
+        names.append(tag)
+        members.append(local)
+    steps = [step, *[None] * len(groups)]
+    vectors = tuple(
+        _pack(members, step) for (_, members), step in zip(groups.values(), steps, strict=False)
+    )
+    return (*tags[:hosted], *(tag for names, _ in groups.values() for tag in names)), vectors

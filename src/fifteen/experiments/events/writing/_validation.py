@@ -1,0 +1,205 @@
+"""Say what is wrong with a tag, a value, a step or an interval that cannot be logged."""
+
+import math
+import numbers
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jax.core import Tracer
+
+from ..._errors import LogDataError
+from ..._log_data import TensorboardLogData
+
+Steps: TypeAlias = "int | npt.NDArray[np.int64] | jax.Array"
+"""A step, a vector of steps, or an integer array on a device that is either."""
+
+MAX_STEP = 2**63 - 1
+_MAX_FLOAT = 2**1023
+_DELETED = "the array has been deleted, or donated, before it was logged"
+
+
+def check_arguments(
+    log_data: Any, scalars_every_n: Any, histograms_every_n: Any
+) -> tuple[Mapping[str, Any], Mapping[str, Any], int, int]:
+    """Return scalars, histograms and intervals.
+
+    Raises:
+        LogDataError: lists all that is wrong with them.
+    """
+    problems: list[str] = []
+    scalars = histograms = {}
+    if isinstance(log_data, TensorboardLogData):
+        scalars, histograms = log_data.scalars, log_data.histograms
+        problems += [
+            f"{name}: expected a mapping from tags, found {type(value).__name__}"
+            for name, value in (("scalars", scalars), ("histograms", histograms))
+            if type(value) is not dict and not isinstance(value, Mapping)
+        ]
+    else:
+        problems.append(f"log_data: expected TensorboardLogData, found {type(log_data).__name__}")
+    given = {"log_scalars_every_n": scalars_every_n, "log_histograms_every_n": histograms_every_n}
+    intervals = [
+        MAX_STEP if isinstance(every_n, float) and every_n == math.inf else _whole(every_n)
+        for every_n in given.values()
+    ]
+    problems += [
+        f"{name}: expected an integer of at least 1, found {every_n!r}"
+        for (name, every_n), interval in zip(given.items(), intervals, strict=True)
+        if interval is None or interval < 1
+    ]
+    if problems:
+        raise LogDataError("; ".join(problems))
+    # Nothing but step 0 can be a multiple of what is larger than any step.
+    every_scalars, every_histograms = (min(interval or 1, MAX_STEP) for interval in intervals)
+    return scalars, histograms, every_scalars, every_histograms
+
+
+def to_steps(step: Any) -> Steps:
+    """Return a step or several of them; an array on a device as it is if it holds integers.
+
+    Raises:
+        LogDataError: it is neither a whole number nor a vector of them, or exceeds 64 bits.
+    """
+    if isinstance(step, jax.Array):
+        if isinstance(step, Tracer) or (_is_integer(step.dtype) and step.dtype != np.uint64):
+            if not _is_integer(step.dtype) or step.ndim > 1:
+                raise _wrong_step(f"{step.dtype} of shape {step.shape}")
+            if _is_deleted(step):
+                raise LogDataError(f"step: {_DELETED}")
+            return step
+    elif isinstance(step, bool | np.bool_ | str | bytes) or step is None:
+        raise _wrong_step(repr(step))
+    elif (whole := _whole(step)) is not None:
+        return _in_range(whole)
+    return _host_steps(step)
+
+
+def _host_steps(step: Any) -> int | npt.NDArray[np.int64]:
+    try:
+        array = np.asarray(list(step) if isinstance(step, range) else step)
+    except (OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise LogDataError(f"step: expected an integer, found {step!r:.80}: {error}") from error
+    is_float = jnp.issubdtype(array.dtype, np.floating)
+    if array.ndim > 1 or not (is_float or array.dtype.kind in "iuO"):
+        raise _wrong_step(f"{array.dtype} of shape {array.shape}")
+    if is_float:
+        array = array.astype(np.float64)
+    if array.dtype.kind == "O" and not all(isinstance(number, int) for number in array.flat):
+        raise _wrong_step(f"{step!r:.80}")
+    with np.errstate(invalid="ignore"):
+        fractions = array[array % 1 != 0]
+    if fractions.size:
+        raise _wrong_step(f"{fractions[0]}; pass int(step)")
+    if array.dtype.kind != "i" and array.size:
+        _in_range(int(array.min()))
+        _in_range(int(array.max()))
+    # A copy, since the caller may change its own.
+    return int(array) if array.ndim == 0 else array.astype(np.int64)
+
+
+def _wrong_step(found: str) -> LogDataError:
+    return LogDataError(f"step: expected an integer, or integers of shape (n,); found {found}")
+
+
+def _in_range(step: int) -> int:
+    if not -MAX_STEP - 1 <= step <= MAX_STEP:
+        raise LogDataError(f"step: {step} does not fit in 64 bits")
+    return step
+
+
+def _whole(value: Any) -> int | None:
+    """Return a whole number of Python or NumPy as an int; None for anything else."""
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return int(value)
+    is_float = isinstance(value, float | np.floating)
+    return int(value) if is_float and float(value).is_integer() else None
+
+
+def check(scalars: Mapping[str, Any], histograms: Mapping[str, Any], steps: Steps) -> None:
+    """Raise unless all values can be logged. Tracers are judged by their shape and dtype.
+
+    Raises:
+        LogDataError: lists every tag or value that cannot be logged.
+    """
+    count = None if isinstance(steps, int) or steps.ndim == 0 else steps.shape[0]
+    problems = [*_problems("scalars", scalars, count), *_problems("histograms", histograms, count)]
+    if problems:
+        raise LogDataError("; ".join(problems))
+
+
+def _problems(kind: str, values: Mapping[str, Any], count: int | None) -> Iterator[str]:
+    for tag, value in values.items():
+        problem = _problem_of_tag(tag)
+        if not problem and kind == "scalars" and count is None:
+            problem = problem_of_scalar(value)
+        elif not problem:
+            problem = _problem_of_array(kind, value, count)
+        if problem:
+            yield f"{kind}[{tag!r}]: {problem}"
+
+
+def _problem_of_tag(tag: Any) -> str:
+    if not isinstance(tag, str):
+        return f"a tag must be a str, found {type(tag).__name__}"
+    if not tag:
+        return "a tag must not be empty"
+    try:
+        tag.encode()
+    except UnicodeEncodeError:
+        return "a tag must be text that UTF-8 can encode"
+    return ""
+
+
+def problem_of_scalar(value: Any) -> str:
+    """Say why a value is no real scalar, or return an empty text."""
+    if isinstance(value, bool | float):
+        return ""
+    if isinstance(value, int):
+        return "" if abs(value) < _MAX_FLOAT else "the integer is too large for a float"
+    if _is_deleted(value):
+        return _DELETED
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if isinstance(value, jax.Array | np.ndarray | np.generic) and not is_real(dtype):
+        return f"expected a real number, found {dtype}"
+    if shape is not None and tuple(shape) != ():
+        return (
+            f"expected a scalar, found shape {tuple(shape)}; average it, or take the first value "
+            "of what pmap and shard_map return with fix_sharded_scalars()"
+        )
+    if shape is not None or isinstance(value, numbers.Real):
+        return ""
+    return f"expected a real number, found {type(value).__name__} {value!r:.60}"
+
+
+def _problem_of_array(kind: str, value: Any, count: int | None) -> str:
+    """Say why an array is not `(count,)` scalars, or `(count, ...)` values of histograms."""
+    if _is_deleted(value):
+        return _DELETED
+    try:
+        array = value if isinstance(value, jax.Array) else np.asarray(value)
+    except ValueError as error:
+        return f"expected an array, found {type(value).__name__}: {error}"
+    shape = array.shape
+    if count is not None and (shape if kind == "scalars" else shape[:1]) != (count,):
+        expected = f"({count},)" if kind == "scalars" else f"({count}, ...)"
+        return f"expected shape {expected} for {count} steps, found {shape}"
+    return "" if is_real(array.dtype) else f"expected an array of real numbers, found {array.dtype}"
+
+
+def is_real(dtype: Any) -> bool:
+    """Tell whether a dtype's values are real numbers, as bool, integers and floats are."""
+    is_number = _is_integer(dtype) or jnp.issubdtype(dtype, np.floating)
+    return is_number or jnp.issubdtype(dtype, np.bool_)
+
+
+def _is_integer(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, np.integer)
+
+
+def _is_deleted(value: Any) -> bool:
+    # A tracer is an array too, but has no buffer to delete.
+    return isinstance(value, jax.Array) and not isinstance(value, Tracer) and value.is_deleted()
