@@ -5,7 +5,7 @@
 Twenty tags, once with one event a step and once with one event a value, as tensorboardX and
 PyTorch write them. The peers are TensorBoard's `EventAccumulator`, told to keep every point, and
 tbparse (`pip install tbparse`), which gives a data frame of all points. The raw limit reads the
-bytes of the file and does nothing with them. Times are medians, each of ours from a cold cache;
+bytes of the file and does nothing with them. Times are medians, each of ours for the first time;
 CPU seconds stand beside them, since they tell more on a machine that does other things too. Ratios
 are to ours, in CPU time. The last lines read again, without a change and after 100 more steps.
 """
@@ -24,8 +24,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 
-from fifteen.experiments.events import _reading_cache, read_scalars
-from fifteen.experiments.events._records import frame
+from fifteen.experiments.events._tfrecord import frame
+from fifteen.experiments.events.reading import EventReader
+from fifteen.experiments.storage import Directory
 
 ROUNDS_OF_OURS = 7
 ROUNDS_OF_PEERS = 1
@@ -50,9 +51,8 @@ def encode(steps: range, values: np.ndarray, is_one_a_step: bool) -> bytes:
 
 
 def ours(directory: pathlib.Path) -> int:
-    """Read everything from a cold cache; return how many points there are."""
-    _reading_cache.clear()
-    return sum(map(len, read_scalars(directory).values()))
+    """Read everything for the first time; return how many points there are."""
+    return sum(map(len, EventReader(Directory(directory)).scalars().values()))
 
 
 def accumulator(directory: pathlib.Path) -> int:
@@ -122,9 +122,11 @@ def compare(directory: pathlib.Path, expected: int) -> Times:
 
 def compare_growing(directory: pathlib.Path, more: bytes, expected: int, base: Times) -> None:
     """Print how long it takes to read again, with nothing new and with something new."""
+    reader = EventReader(Directory(directory))
+    reader.scalars()
 
     def read(directory: pathlib.Path) -> int:
-        return sum(map(len, read_scalars(directory).values()))
+        return sum(map(len, reader.scalars().values()))
 
     again, new = Times(), Times()
     for _ in range(ROUNDS_OF_OURS):

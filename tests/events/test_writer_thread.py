@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 
 import pytest
 
@@ -90,11 +91,12 @@ def test_whatever_writing_raises_is_raised_by_flush_and_tried_again(tmp_path, mo
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_dies_is_started_again(tmp_path, monkeypatch):
     log = EventLog(Directory(tmp_path))
-    dying = [True]
+    dead = []
     write = BackgroundWriter._write
 
     def die_once(self):
-        if dying.pop() if dying else False:
+        if not dead:
+            dead.append(threading.current_thread())
             raise SystemExit
         write(self)
 
@@ -103,6 +105,8 @@ def test_a_thread_that_dies_is_started_again(tmp_path, monkeypatch):
     log.flush()
     log.log(TensorboardLogData({"x": 1.0}), 2, 1, 1)
     log.close()
+    # pytest reports what ended the thread, so this has to happen during the test.
+    dead[0].join()
     assert EventReader(Directory(tmp_path)).scalars()["x"].step.tolist() == [1, 2]
 
 

@@ -157,6 +157,8 @@ class Session:
             except BaseException:
                 self.moved_to = None
                 raise
+            if self._events is not None:
+                self._events.follow(Directory(moved_to))
         with _lock:
             if _sessions.get(self.directory) is self:
                 del _sessions[self.directory]

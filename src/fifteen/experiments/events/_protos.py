@@ -12,9 +12,10 @@ SESSION_START = 1
 @functools.cache
 def event_type() -> Any:
     """Return the class `Event`. It is imported when first needed: that takes 90 ms."""
-    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto import event_pb2
 
-    return Event
+    messages: Any = event_pb2  # The compiled module makes its classes when it is imported.
+    return messages.Event
 
 
 def record(event: Any) -> bytes:

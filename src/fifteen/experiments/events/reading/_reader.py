@@ -146,7 +146,9 @@ def _join(parts: list[Points]) -> Points:
 
 
 def _take(points: Points, which: Any) -> Points:
-    return Points(*(array[which] for array in points))
+    return Points(
+        points.offset[which], points.step[which], points.wall_time[which], points.value[which]
+    )
 
 
 def _is_ascending(numbers: Integers) -> bool:

@@ -44,7 +44,7 @@ class Template:
 
     def matches(self, rows: Bytes) -> npt.NDArray[np.bool_]:
         """Tell which rows have this layout."""
-        return ~((rows ^ self.row) & self.fixed).any(axis=1)
+        return np.asarray(((rows ^ self.row) & self.fixed).any(axis=1)) == 0
 
     def decode(self, rows: Bytes) -> tuple[Any, Any, Any]:
         """Return the steps `(n,)`, wall times `(n,)` and values `(n, k)` of rows that match."""

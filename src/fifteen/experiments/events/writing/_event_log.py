@@ -226,6 +226,10 @@ class EventLog:
         finally:
             self.report()
 
+    def follow(self, directory: Directory) -> None:
+        """Write to where the directory has been moved; a kept `summary_writer` goes on there."""
+        self._directory = self._writer.directory = directory
+
     def close(self) -> None:
         """Flush, close the file and end the thread; raise `LogWriteError` if that fails."""
         self._await_callbacks()

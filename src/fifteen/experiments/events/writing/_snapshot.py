@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from . import _validation
 from ._validation import Steps, is_real, problem_of_scalar
@@ -128,7 +129,8 @@ class Snapshots:
         now = time.time()
         layout = self._layouts.get(tuple(scalars)) or self._look_at(scalars)
         tags, host_values, arrays = self._split(scalars)
-        host_step, device_step = (step, None) if isinstance(step, int) else (None, step)
+        host_step = step if isinstance(step, int) else None
+        device_step = step if isinstance(step, jax.Array) else None
         if not arrays and device_step is None:
             return Scalars(tags, host_values, (), host_step, every_n, now)
         if layout.is_spread is None:
@@ -220,7 +222,7 @@ def _can_be_packed(scalars: Mapping[str, Any], step: jax.Array | None) -> bool:
         return False
     values = scalars.values() if step is None else [*scalars.values(), step]
     arrays = [value for value in values if isinstance(value, jax.Array)]
-    if any(isinstance(array, jax.core.Tracer) for array in arrays):
+    if any(isinstance(array, Tracer) for array in arrays):
         return False
     return len({device for array in arrays for device in array.sharding.device_set}) < 2
 

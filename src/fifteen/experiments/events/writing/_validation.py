@@ -31,7 +31,8 @@ def check_arguments(
         LogDataError: lists all that is wrong with them.
     """
     problems: list[str] = []
-    scalars = histograms = {}
+    scalars: Any = {}
+    histograms: Any = {}
     if isinstance(log_data, TensorboardLogData):
         scalars, histograms = log_data.scalars, log_data.histograms
         problems += [
@@ -113,7 +114,9 @@ def _in_range(step: int) -> int:
 
 def _whole(value: Any) -> int | None:
     """Return a whole number of Python or NumPy as an int; None for anything else."""
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, numbers.Integral):
         return int(value)
     is_float = isinstance(value, float | np.floating)
     return int(value) if is_float and float(value).is_integer() else None
