@@ -229,3 +229,11 @@ def test_a_class_counts_if_both_sides_say_it(tmp_path):
     assert not metadata.diff(tagged, other)
     assert metadata.flatten(tagged) == {"o": "Adam", "o.rate": 1.0}
     assert metadata.diff({}, tagged).added == {"o": "Adam", "o.rate": 1.0}
+
+
+def test_plain_data_is_flat_like_its_file(tmp_path):
+    path = metadata.write(tmp_path, "x", Config(optimizer=Sgd()))
+    plain = metadata.read(tmp_path, "x")
+    assert metadata.flatten(plain) == metadata.flatten(path)
+    assert metadata.flatten(path)["optimizer"] == "Sgd"
+    assert not metadata.diff(plain, path)

@@ -109,7 +109,7 @@ def test_members_of_an_int_enum_in_an_int_field():
     holder = dataclasses.make_dataclass("Holder", [("x", int), ("y", list[int]), ("z", int | None)])
     result = there_and_back(holder(Level.HIGH, [Level.LOW], Level.LOW), holder)
     assert result == holder(2, [1], 1)
-    with pytest.raises(MetadataError, match="a Color where int is declared"):
+    with pytest.raises(MetadataError, match="a Color, but int is declared"):
         dump(holder(Color.RED, [], None))
 
 
@@ -155,7 +155,7 @@ def test_pydantic_models():
     class Open(pydantic.BaseModel, extra="allow"):
         a: int = 1
 
-    with pytest.raises(MetadataError, match="values that are no fields: 'b'"):
+    with pytest.raises(MetadataError, match="values that are not fields: 'b'"):
         dump(Open(a=1, b=2))
     assert metadata.flatten(value)["inner.width"] == 4
 
@@ -188,7 +188,7 @@ def test_a_field_declared_as_a_protocol_may_be_none():
     for value, message in (
         (holder(act=len), r"act: the builtin_function_or_method len: code is not written"),
         (holder(tx=optax.adam(0.1)), r"tx\.init: the function .*init_fn: code is not written"),
-        (holder(steppable=Stepper()), r"steppable: a Stepper where .* is declared"),
+        (holder(steppable=Stepper()), r"steppable: a Stepper, but .* is declared"),
     ):
         with pytest.raises(MetadataError, match=message):
             dump(value)

@@ -93,10 +93,10 @@ def test_what_is_declared_decides(tmp_path, text, kind, expected):
         ("adm", Literal["adam", "sgd"], "config.yaml:1:1: expected one of 'adam', 'sgd', got str 'adm'; did you mean 'adam'?"),
         ("[1, 2, 3]", tuple[int, int], "config.yaml:1:1: expected tuple[int, int], 2 values, got a sequence of 3 values"),
         ("a: 1", list[int], "config.yaml:1:1: expected list[int], got a mapping with 1 key"),
-        ("[a, a]", set[str], "config.yaml:1:1: a value is in the set twice"),
-        ("a: 1\na: 2", dict[str, int], "config.yaml:2:1: the key 'a' is there twice, first in line 1"),
+        ("[a, a]", set[str], "config.yaml:1:1: a value appears twice in the set"),
+        ("a: 1\na: 2", dict[str, int], "config.yaml:2:1: the key 'a' appears twice, first in line 1"),
         ("<<: {a: 1}", dict[str, Any], "config.yaml:1:1: merge keys (<<) are not read; write the keys out, or quote '<<' if it is a name"),
-        ("lr: 1\nlr: 2", Config, "config.yaml:2:1: the field 'lr' is there twice"),
+        ("lr: 1\nlr: 2", Config, "config.yaml:2:1: the field 'lr' appears twice"),
         ("layers:\n- width: 1\n- width: wide", Config, "config.yaml:3:10: layers[1].width: expected int, got str 'wide'"),
         ("layers:\n- {}", Config, "config.yaml:2:3: layers[0]: Layer needs 'width', which has no default and is missing"),
         ("a b: {x: [1, y]}", dict[str, dict[str, list[int]]], "config.yaml:1:14: ['a b'].x[1]: expected int, got str 'y'"),
@@ -152,7 +152,7 @@ def test_what_fits_two_classes_alike_is_not_guessed(tmp_path):
         width: int
 
     assert errors(tmp_path, "width: 3", Layer | Other) == (
-        "config.yaml:1:1: fits Layer and Other alike; say which with a tag, such as !dataclass:Layer"
+        "config.yaml:1:1: fits Layer and Other equally well; say which with a tag, such as !dataclass:Layer"
     )
     assert read(tmp_path, "!dataclass:Other {width: 3}", Layer | Other) == Other(3)
 
@@ -205,7 +205,7 @@ def test_a_renamed_field_is_found_by_its_alias(tmp_path):
         assert read(tmp_path, "lr: 0.5\n", Renamed) == Renamed(0.5)
         assert read(tmp_path, "rate: 0.5\n", Renamed) == Renamed(0.5)
         assert read(tmp_path, "learning_rate: 0.5\n", Renamed) == Renamed(0.5)
-    assert "the field 'learning_rate' is there twice" in errors(
+    assert "the field 'learning_rate' appears twice" in errors(
         tmp_path, "lr: 1\nrate: 2\n", Renamed
     )
     metadata.write(tmp_path, "config", Renamed(0.25))

@@ -132,7 +132,7 @@ class _ClassSchema:
             except AttributeError as error:
                 raise Problem(f"a field has no value: {error}") from None
             if getattr(value, "model_extra", None) and self.fields.kind == "pydantic":
-                raise Problem(f"values that are no fields: {_some(list(value.model_extra))}")
+                raise Problem(f"values that are not fields: {_some(list(value.model_extra))}")
         dumps = [self.schemas[name].dump for name in names]
         nodes = each(zip(names, dumps, parts, strict=True), context)
         keys = (ScalarNode("", name, style=self.styles[name]) for name in names)
@@ -149,7 +149,7 @@ class _ClassSchema:
             if name is None:
                 unknown.append(key)
             elif name in known:
-                problem = Problem(f"the field {name!r} is there twice", key).under(None, problem)
+                problem = Problem(f"the field {name!r} appears twice", key).under(None, problem)
             else:
                 known[name] = value
         if unknown or len(known) < len(self.names):
@@ -184,7 +184,7 @@ class _ClassSchema:
             if is_text and key.value == "<<" and not key.style:
                 problem = Problem(MERGE_REFUSED, key).under(None, problem)
                 continue
-            text = str(key.value) if is_text else "that is no text"
+            text = str(key.value) if is_text else "(not text)"
             hint = did_you_mean(text, lacking or self.names)
             what = f"{self.name} has no field {shorten(repr(text))}"
             if not missing:

@@ -91,7 +91,7 @@ def make_sequence(schemas: Schemas, declared: Declared) -> Schema | None:
         except TypeError as error:
             raise Problem(f"{error}; tag lists in it !tuple", node) from None
         if len(result) != len(values):
-            raise Problem("a value is in the set twice", node)
+            raise Problem("a value appears twice in the set", node)
         return result
 
     return Schema(
@@ -250,7 +250,7 @@ def _check_keys(keys: list[Any], nodes: list[Node], node: Node) -> None:
         try:
             if first.setdefault(key, key_node) is not key_node:
                 line = first[key].start_mark.line + 1
-                reason = f"the key {shorten(repr(key))} is there twice, first in line {line}"
+                reason = f"the key {shorten(repr(key))} appears twice, first in line {line}"
         except TypeError:
             reason = f"a {type(key).__name__} cannot be a key; tag it !tuple"
         if key == "<<" and type(key_node) is ScalarNode and not key_node.style:

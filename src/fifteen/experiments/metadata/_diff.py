@@ -57,6 +57,10 @@ class _ClassName(str):
         return self == other or self.endswith(f".{other}") or other.endswith(f".{self}")
 
 
+class _ObjectClassName(_ClassName):
+    """The class of a Python object; that of an object in a file is one of the file's values."""
+
+
 def _flatten(config: Any, with_classes: bool) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in _walk(config, "", ()):
@@ -65,7 +69,7 @@ def _flatten(config: Any, with_classes: bool) -> dict[str, Any]:
                 f"{name}: two values of the config have this name, one of them by a key that "
                 "contains a dot or is not a str; rename a key"
             )
-        if with_classes or not isinstance(value, _ClassName):
+        if with_classes or not isinstance(value, _ObjectClassName):
             flat[name] = value
     return flat
 
@@ -92,7 +96,7 @@ def _parts(value: Any) -> tuple[_ClassName | None, list[tuple[str, Any]]]:
     if kind_of_class(type(value)):
         fields = fields_of(type(value)).all
         parts = [(f.name, getattr(value, f.name)) for f in fields if hasattr(value, f.name)]
-        return _ClassName(type(value).__name__) if parts else None, parts
+        return _ObjectClassName(type(value).__name__) if parts else None, parts
     return None, []
 
 

@@ -25,6 +25,7 @@ from ._schema import Context, load_untagged
 from ._yaml import pyyaml_mapping
 
 _PYTHON = "tag:yaml.org,2002:python/"
+_DAMAGES = (ArithmeticError, AttributeError, LookupError, SyntaxError, TypeError, ValueError)
 
 
 def _path(cls: Any) -> Callable[[list[Any]], Any]:
@@ -121,17 +122,7 @@ def load_legacy(node: Node, context: Context) -> Any:
             return named(name)
         if kind in ("object", "object/apply", "object/new"):
             return _load_object(name, node, context)
-    except (
-        ScalarError,
-        TypeError,
-        ValueError,
-        OverflowError,
-        ArithmeticError,
-        IndexError,
-        AttributeError,
-        KeyError,
-        SyntaxError,
-    ) as error:
+    except _DAMAGES as error:
         raise Problem(f"damaged {tag[len(_PYTHON) :]}: {shorten(str(error), 120)}", node) from None
     return NotImplemented
 

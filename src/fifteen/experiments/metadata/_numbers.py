@@ -70,7 +70,7 @@ def parse_dtype(text: str) -> np.dtype[Any]:
         raise ValueError("objects are not read")
     if dtype.names or dtype.subdtype or dtype.itemsize > MAX_ARRAY_BYTES:
         # One value in a file could become gigabytes of zeros in memory.
-        raise ValueError(f"{shorten(text)} is no dtype of numbers or of short text")
+        raise ValueError(f"{shorten(text)} is not a dtype of numbers or of short text")
     return dtype
 
 
@@ -151,7 +151,7 @@ def _fetch(value: Any) -> np.ndarray[Any, Any]:
     if value.is_deleted():
         raise Problem("an array that has been deleted or donated")
     if not value.is_fully_addressable and not value.is_fully_replicated:
-        raise Problem("an array of several processes; use save_checkpoint")
+        raise Problem("an array spread over several processes; use save_checkpoint")
     return np.asarray(value)
 
 
@@ -207,7 +207,7 @@ def array_from_list(values: Any, dtype: Any = None) -> Any:
     is_complex = dtype is not None and dtype.kind == "c"
     array = np.asarray(_each_complex(values) if is_complex else values, dtype)
     if array.dtype.hasobject:
-        raise ValueError("values that are no numbers of at most 64 bits and no texts")
+        raise ValueError("values that are neither numbers of at most 64 bits nor text")
     return array
 
 

@@ -244,7 +244,7 @@ def dump_any(value: Any, context: Context, item: Any = Any) -> Node:
     if isinstance(value, enum.Enum) or kind_of_class(cls):
         if item is Any:
             raise Problem(
-                f"a {type_name(cls)} where no type is declared that could tell a reader its "
+                f"a {type_name(cls)}, but no type is declared that tells a reader its "
                 f"class; declare the field as {type_name(cls)}"
             )
         tag = schema.tag or class_tag(cls, [cls])
@@ -261,7 +261,7 @@ def dump_off_type(value: Any, declared: str, context: Context) -> Node:
     cls = type(value)
     if isinstance(value, enum.Enum) or kind_of_class(cls):
         raise Problem(
-            f"a {type_name(cls)} where {declared} is declared: a reader could not know its class; "
+            f"a {type_name(cls)}, but {declared} is declared: a reader could not know its class; "
             "declare it"
         )
     node = dump_any(value, context)

@@ -125,7 +125,7 @@ class _Union:
         if any(not same(first[2], other[2], context.schemas) for other in best):
             names = " and ".join(fit[1].name for fit in best)
             tag = first[1].tag or f"!dataclass:{first[1].name}"
-            raise Problem(f"fits {names} alike; say which with a tag, such as {tag}", node)
+            raise Problem(f"fits {names} equally well; say which with a tag, such as {tag}", node)
         context.adopt(first[3])
         return first[2]
 

@@ -132,7 +132,7 @@ def _check_bytes(data: bytes, modern: bool, where: str) -> None:
     ended = data.endswith(b"\n") and data.rstrip(b" \t\r\n").endswith(b"\n...")
     if modern and not ended:
         raise MetadataError(
-            f"{where}: the file does not end with a line '...', so a part of it is missing; "
+            f"{where}: the file does not end with a line '...', so part of it is missing; "
             "if only that line was removed, add it again"
         )
 
