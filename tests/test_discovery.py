@@ -233,6 +233,31 @@ def test_ten_thousand_experiments(tmp_path):
     assert paths[-1].name == "run_9999"
 
 
+# Curves
+
+
+def test_tags_may_be_patterns(tmp_path):
+    with Experiment(tmp_path, verbose=False) as experiment:
+        scalars = {"train/loss": 1.0, "train/accuracy": 2.0, "test/loss": 3.0, "a[1]": 4.0}
+        experiment.log(TensorboardLogData(scalars, {"train/w": np.ones(3)}), step=1)
+    read = experiment.read_scalars
+    assert list(read(["train/*"])) == ["train/accuracy", "train/loss"]
+    assert list(read(["*/loss", "a[1]"])) == ["a[1]", "test/loss", "train/loss"]
+    assert list(read(tag for tag in ["*/*"])) == ["test/loss", "train/accuracy", "train/loss"]
+    assert list(read()) == sorted(scalars)
+    assert read([]) == read(["Train/*"]) == {}
+    assert list(experiment.read_histograms(["train/*"])) == ["train/w"]
+
+
+def test_curves_of_a_directory_that_is_not_there_are_an_error(tmp_path):
+    for read in (
+        Experiment(tmp_path / "tpyo").read_scalars,
+        Experiment(tmp_path / "a").read_histograms,
+    ):
+        with pytest.raises(ExperimentNotFoundError, match="found no directory; check the path"):
+            read()
+
+
 # Summaries
 
 

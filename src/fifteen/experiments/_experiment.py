@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _processes, checkpoints, metadata, provenance
+from ._errors import ExperimentNotFoundError
 from ._handle import Handle
 from .checkpoints import LeafInfo
 from .events import HistogramSeries, ScalarSeries
@@ -326,8 +327,14 @@ class Experiment(Handle):
     def read_scalars(self, tags: Iterable[str] | None = None) -> dict[str, ScalarSeries]:
         """Read the logged scalars back, each point of them; of all tags by default.
 
+        Args:
+            tags: which tags to read, of those that there are; `*` stands for anything.
+
         Returns:
             For each tag, the steps, times and values as NumPy arrays, in the order of the steps.
+
+        Raises:
+            ExperimentNotFoundError: there is no such directory.
 
         Examples:
             >>> experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=7)
@@ -353,4 +360,8 @@ class Experiment(Handle):
     def _reader(self) -> "EventReader":
         self._session.check()
         self._session.write_logs()
+        if not self.data_dir.is_dir():
+            raise ExperimentNotFoundError(
+                f"{self.data_dir}: expected an experiment, found no directory; check the path"
+            )
         return self._session.reader

@@ -1,5 +1,6 @@
 """EventReader: the curves of one directory."""
 
+import fnmatch
 import threading
 from collections.abc import Iterable
 from typing import Any
@@ -66,15 +67,18 @@ class EventReader:
             raise LogDataError(
                 f"tags: expected several tags, found the str {tags!r}; pass [{tags!r}]"
             )
+        patterns = ("*",) if tags is None else tuple(tags)
         with self._lock:
             files = self._read_files()
             by_tag: list[dict[str, list[Points]]] = [getattr(file, kind) for file in files]
             known = {tag for parts in by_tag for tag in parts}
+            wanted = known.intersection(patterns)
+            wanted.update(*(fnmatch.filter(known, pattern) for pattern in patterns))
             # Points are ordered as if all files were one.
             bases = np.cumsum([0, *(file.end + 1 for file in files)]).tolist()
             rewinds = _Rewinds(files, bases)
             series: dict[str, Points] = {}
-            for tag in sorted(known if tags is None else known.intersection(tags)):
+            for tag in sorted(wanted):
                 parts: list[Points] = []
                 for base, points_of in zip(bases, by_tag, strict=False):
                     if found := points_of.get(tag):
