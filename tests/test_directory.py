@@ -10,7 +10,8 @@ import textwrap
 
 import pytest
 
-from fifteen.experiments import UnsafePathError, _directory
+from fifteen.experiments import UnsafePathError
+from fifteen.experiments.storage import _local
 
 
 def tree(path):
@@ -21,7 +22,7 @@ class TestAtomicFile:
     def test_writes_and_replaces(self, tmp_path):
         path = tmp_path / "a"
         for content in (b"old", b"new"):
-            with _directory.atomic_file(path) as file:
+            with _local.atomic_file(path) as file:
                 file.write(content)
             assert path.read_bytes() == content
         assert tree(tmp_path) == ["a"]
@@ -31,7 +32,7 @@ class TestAtomicFile:
         path.write_bytes(b"old")
 
         def write_half():
-            with _directory.atomic_file(path) as file:
+            with _local.atomic_file(path) as file:
                 file.write(b"ne")
                 raise RuntimeError("half-way")
 
@@ -41,15 +42,15 @@ class TestAtomicFile:
         assert tree(tmp_path) == ["a"]
 
     def test_nothing_is_visible_before_the_end(self, tmp_path):
-        with _directory.atomic_file(tmp_path / "a") as file:
+        with _local.atomic_file(tmp_path / "a") as file:
             file.write(b"x")
-            assert _directory.list_names(tmp_path) == []
-        assert _directory.list_names(tmp_path) == ["a"]
+            assert _local.list_names(tmp_path) == []
+        assert _local.list_names(tmp_path) == ["a"]
 
     def test_respects_the_umask(self, tmp_path):
         old = os.umask(0o027)
         try:
-            with _directory.atomic_file(tmp_path / "a") as file:
+            with _local.atomic_file(tmp_path / "a") as file:
                 file.write(b"x")
         finally:
             os.umask(old)
@@ -57,7 +58,7 @@ class TestAtomicFile:
 
     def test_long_and_wide_names(self, tmp_path):
         for name in ("n" * 255, "é" * 127, "🙂" * 63):
-            with _directory.atomic_file(tmp_path / name) as file:
+            with _local.atomic_file(tmp_path / name) as file:
                 file.write(b"x")
             assert (tmp_path / name).read_bytes() == b"x"
 
@@ -66,7 +67,7 @@ class TestAtomicFile:
         real_fsync, real_replace = os.fsync, os.replace
         monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("fsync"), real_fsync(fd)))
         monkeypatch.setattr(os, "replace", lambda *a: (calls.append("replace"), real_replace(*a)))
-        with _directory.atomic_file(tmp_path / "a") as file:
+        with _local.atomic_file(tmp_path / "a") as file:
             file.write(b"x")
         assert calls == ["fsync", "replace", "fsync"]
 
@@ -75,8 +76,8 @@ def start_writer(tmp_path, before="pass", stdin=None):
     """Start a process that is in the middle of writing `tmp_path / "a"`."""
     script = f"""
         import os, pathlib, sys, time
-        from fifteen.experiments import _directory
-        with _directory.atomic_file(pathlib.Path(sys.argv[1]) / "a") as file:
+        from fifteen.experiments import _local
+        with _local.atomic_file(pathlib.Path(sys.argv[1]) / "a") as file:
             file.write(b"half")
             {before}
             print("ready", flush=True)
@@ -100,12 +101,12 @@ def end(writer):
 def test_leftovers_go_once_their_writer_is_dead(tmp_path):
     writer = start_writer(tmp_path)
     try:
-        assert _directory.remove_leftovers(tmp_path) == []
+        assert _local.remove_leftovers(tmp_path) == []
         assert len(list(tmp_path.iterdir())) == 1
     finally:
         end(writer)
-    removed = _directory.remove_leftovers(tmp_path)
-    assert [_directory.is_temporary(path.name) for path in removed] == [True]
+    removed = _local.remove_leftovers(tmp_path)
+    assert [_local.is_temporary(path.name) for path in removed] == [True]
     assert tree(tmp_path) == []
 
 
@@ -115,39 +116,39 @@ def test_a_child_of_the_writer_does_not_keep_its_leftovers(tmp_path):
         # The child ends with this test, which has the other end of what it reads from.
         fork = "if not os.fork(): os.read(0, 1); file.close(); os._exit(0)"
         writer = start_writer(tmp_path, fork, stdin=reading)
-        assert _directory.remove_leftovers(tmp_path) == []
+        assert _local.remove_leftovers(tmp_path) == []
         end(writer)
-        (removed,) = _directory.remove_leftovers(tmp_path)
-        assert _directory.is_temporary(removed.name)
+        (removed,) = _local.remove_leftovers(tmp_path)
+        assert _local.is_temporary(removed.name)
     finally:
         os.close(reading)
         os.close(writing)
 
 
 def test_directories_are_held_too(tmp_path):
-    temporary = _directory.temporary_beside(tmp_path / "d")
-    with _directory.locked_directory(temporary):
+    temporary = _local.temporary_beside(tmp_path / "d")
+    with _local.locked_directory(temporary):
         (temporary / "inside").write_text("x")
-        assert _directory.remove_leftovers(tmp_path) == []
-    assert _directory.remove_leftovers(tmp_path) == [temporary]
+        assert _local.remove_leftovers(tmp_path) == []
+    assert _local.remove_leftovers(tmp_path) == [temporary]
 
 
 def test_remove_leftovers_touches_nothing_else(tmp_path):
     (tmp_path / ".a.fifteen").write_text("x")
     (tmp_path / "a.fifteen-tmp").write_text("x")
     (tmp_path / ".link.00000000.fifteen-tmp").symlink_to(tmp_path / ".a.fifteen")
-    assert _directory.remove_leftovers(tmp_path) == []
-    assert _directory.remove_leftovers(tmp_path / "absent") == []
+    assert _local.remove_leftovers(tmp_path) == []
+    assert _local.remove_leftovers(tmp_path / "absent") == []
     assert len(tree(tmp_path)) == 3
 
 
 def test_two_cleaners_and_a_writer(tmp_path):
     script = """
         import pathlib, sys, time
-        from fifteen.experiments import _directory
+        from fifteen.experiments import _local
         end = time.monotonic() + 2
         while time.monotonic() < end:
-            _directory.remove_leftovers(pathlib.Path(sys.argv[1]))
+            _local.remove_leftovers(pathlib.Path(sys.argv[1]))
     """
     cleaners = [
         subprocess.Popen([sys.executable, "-c", textwrap.dedent(script), str(tmp_path)])
@@ -155,7 +156,7 @@ def test_two_cleaners_and_a_writer(tmp_path):
     ]
     written = 0
     while any(cleaner.poll() is None for cleaner in cleaners):
-        with _directory.atomic_file(tmp_path / "a") as file:
+        with _local.atomic_file(tmp_path / "a") as file:
             file.write(b"whole")
         assert (tmp_path / "a").read_bytes() == b"whole"
         written += 1
@@ -165,20 +166,20 @@ def test_two_cleaners_and_a_writer(tmp_path):
 
 class TestMakeDirectory:
     def test_says_whether_it_made_it(self, tmp_path):
-        assert _directory.make_directory(tmp_path / "a" / "b")
-        assert not _directory.make_directory(tmp_path / "a" / "b")
+        assert _local.make_directory(tmp_path / "a" / "b")
+        assert not _local.make_directory(tmp_path / "a" / "b")
 
     def test_a_file_in_the_way(self, tmp_path):
         (tmp_path / "a").write_text("x")
         with pytest.raises((FileExistsError, NotADirectoryError), match="a"):
-            _directory.make_directory(tmp_path / "a" / "b")
+            _local.make_directory(tmp_path / "a" / "b")
 
 
 def test_create_exclusive_refuses_what_exists(tmp_path):
-    with _directory.create_exclusive(tmp_path / "a") as file:
+    with _local.create_exclusive(tmp_path / "a") as file:
         file.write(b"x")
     with pytest.raises(FileExistsError):
-        _directory.create_exclusive(tmp_path / "a")
+        _local.create_exclusive(tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == b"x"
 
 
@@ -187,7 +188,7 @@ class TestRemove:
         (tmp_path / "d" / "e").mkdir(parents=True)
         (tmp_path / "f").write_text("x")
         for name in ("d", "f", "absent"):
-            _directory.remove(tmp_path / name)
+            _local.remove(tmp_path / name)
         assert tree(tmp_path) == []
 
     def test_links_are_not_followed(self, tmp_path):
@@ -198,19 +199,19 @@ class TestRemove:
         inside.mkdir()
         (inside / "link").symlink_to(outside)
         (tmp_path / "direct").symlink_to(outside)
-        _directory.remove(inside)
-        _directory.remove(tmp_path / "direct")
+        _local.remove(inside)
+        _local.remove(tmp_path / "direct")
         assert tree(tmp_path) == ["outside", "outside/precious"]
 
     def test_a_kill_in_the_middle_leaves_nothing_under_the_name(self, tmp_path):
         script = """
             import os, pathlib, shutil, signal, sys
-            from fifteen.experiments import _directory
+            from fifteen.experiments import _local
             def die(path, *arguments, **options):
                 os.unlink(sorted(pathlib.Path(path).iterdir())[0])
                 os.kill(os.getpid(), signal.SIGKILL)
             shutil.rmtree = die
-            _directory.remove(pathlib.Path(sys.argv[1]))
+            _local.remove(pathlib.Path(sys.argv[1]))
         """
         doomed = tmp_path / "doomed"
         doomed.mkdir()
@@ -219,15 +220,15 @@ class TestRemove:
         process = subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(doomed)])
         assert process.returncode == -signal.SIGKILL
         assert not doomed.exists()
-        assert _directory.list_names(tmp_path) == []
-        assert len(_directory.remove_leftovers(tmp_path)) == 1
+        assert _local.list_names(tmp_path) == []
+        assert len(_local.remove_leftovers(tmp_path)) == 1
         assert tree(tmp_path) == []
 
 
 class TestInside:
     @pytest.mark.parametrize("name", ["config", "eval/step_100", "a.b", "a b", "ü", "..a", ".a"])
     def test_accepts(self, tmp_path, name):
-        assert _directory.inside(tmp_path, name, ".yaml") == tmp_path / f"{name}.yaml"
+        assert _local.inside(tmp_path, name, ".yaml") == tmp_path / f"{name}.yaml"
 
     @pytest.mark.parametrize(
         ("name", "problem"),
@@ -245,7 +246,7 @@ class TestInside:
     )
     def test_refuses(self, tmp_path, name, problem):
         with pytest.raises(UnsafePathError, match=problem):
-            _directory.inside(tmp_path, name, ".yaml")
+            _local.inside(tmp_path, name, ".yaml")
 
     def test_refuses_a_link_that_leads_out(self, tmp_path):
         root = tmp_path / "root"
@@ -254,17 +255,17 @@ class TestInside:
         (root / "file.yaml").symlink_to(tmp_path / "elsewhere.yaml")
         for name in ("out/config", "file"):
             with pytest.raises(UnsafePathError, match="symbolic link leads out"):
-                _directory.inside(root, name, ".yaml")
+                _local.inside(root, name, ".yaml")
 
     def test_accepts_a_link_that_stays(self, tmp_path):
         (tmp_path / "real").mkdir()
         (tmp_path / "link").symlink_to("real")
-        assert _directory.inside(tmp_path, "link/a") == tmp_path / "link/a"
+        assert _local.inside(tmp_path, "link/a") == tmp_path / "link/a"
 
     def test_root_may_itself_be_a_link(self, tmp_path):
         (tmp_path / "real").mkdir()
         (tmp_path / "link").symlink_to("real")
-        assert _directory.inside(tmp_path / "link", "a") == tmp_path / "link" / "a"
+        assert _local.inside(tmp_path / "link", "a") == tmp_path / "link" / "a"
 
 
 class TestRefuseToClear:
@@ -282,16 +283,16 @@ class TestRefuseToClear:
             (pathlib.Path("/proc"), "mounted"),
         ]:
             with pytest.raises(UnsafePathError, match=problem):
-                _directory.refuse_to_clear(path)
-        _directory.refuse_to_clear(tmp_path / "home" / "user")
-        _directory.refuse_to_clear(tmp_path / "absent")
+                _local.refuse_to_clear(path)
+        _local.refuse_to_clear(tmp_path / "home" / "user")
+        _local.refuse_to_clear(tmp_path / "absent")
 
     def test_refuses_a_link_to_home(self, tmp_path, monkeypatch):
         monkeypatch.setenv("HOME", str(tmp_path / "home"))
         (tmp_path / "home").mkdir()
         (tmp_path / "link").symlink_to("home")
         with pytest.raises(UnsafePathError, match="home directory"):
-            _directory.refuse_to_clear(tmp_path / "link")
+            _local.refuse_to_clear(tmp_path / "link")
 
 
 def test_size_of(tmp_path):
@@ -299,5 +300,5 @@ def test_size_of(tmp_path):
     (tmp_path / "d" / "a").write_bytes(b"x" * 100)
     (tmp_path / "b").write_bytes(b"x" * 20)
     (tmp_path / "link").symlink_to("b")
-    assert _directory.size_of(tmp_path) == 120
-    assert _directory.size_of(tmp_path / "b") == 20
+    assert _local.size_of(tmp_path) == 120
+    assert _local.size_of(tmp_path / "b") == 20

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from fifteen.experiments import _directory
+from fifteen.experiments.storage import _local
 
 
 def make(path: pathlib.Path, text: str) -> pathlib.Path:
@@ -18,8 +18,8 @@ def make(path: pathlib.Path, text: str) -> pathlib.Path:
 
 
 def test_nothing_was_there(tmp_path):
-    _directory.replace_directory(make(tmp_path / "new", "new"), tmp_path / "it")
-    assert _directory.list_names(tmp_path) == ["it"]
+    _local.replace_directory(make(tmp_path / "new", "new"), tmp_path / "it")
+    assert _local.list_names(tmp_path) == ["it"]
     assert (tmp_path / "it" / "content").read_text() == "new"
 
 
@@ -32,7 +32,7 @@ def test_replaces(tmp_path, old):
         path.write_text("old")
     else:
         path.symlink_to(make(tmp_path / "elsewhere", "kept"))
-    _directory.replace_directory(make(tmp_path / "new", "new"), path)
+    _local.replace_directory(make(tmp_path / "new", "new"), path)
     assert (path / "content").read_text() == "new"
     assert not path.is_symlink()
     assert (
@@ -45,18 +45,18 @@ def test_replaces(tmp_path, old):
 def test_killed_before_the_old_one_went(tmp_path):
     make(tmp_path / "it", "old")
     make(tmp_path / ".it.fifteen-new", "new")
-    assert _directory.list_names(tmp_path) == ["it"]
+    assert _local.list_names(tmp_path) == ["it"]
     assert (tmp_path / "it" / "content").read_text() == "old"
-    assert _directory.remove_leftovers(tmp_path) == [tmp_path / ".it.fifteen-new"]
+    assert _local.remove_leftovers(tmp_path) == [tmp_path / ".it.fifteen-new"]
     assert os.listdir(tmp_path) == ["it"]
 
 
 def test_killed_after_the_old_one_went(tmp_path):
     make(tmp_path / ".it.fifteen-new", "new")
-    assert _directory.list_names(tmp_path) == ["it"]
+    assert _local.list_names(tmp_path) == ["it"]
     assert (tmp_path / "it" / "content").read_text() == "new"
     make(tmp_path / ".at.fifteen-new", "new")
-    assert _directory.remove_leftovers(tmp_path) == []
+    assert _local.remove_leftovers(tmp_path) == []
     assert sorted(os.listdir(tmp_path)) == ["at", "it"]
 
 
@@ -65,7 +65,7 @@ def test_killed_at_any_system_call(tmp_path):
     """Kill the process at each rename and removal that it makes, by an audit hook."""
     script = """
 import os, pathlib, signal, sys
-from fifteen.experiments import _directory
+from fifteen.experiments import _local
 directory, limit = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 seen = 0
 def hook(event, arguments):
@@ -75,7 +75,7 @@ def hook(event, arguments):
         if seen > limit:
             os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(hook)
-_directory.replace_directory(directory / ".new.x.fifteen-tmp", directory / "it")
+_local.replace_directory(directory / ".new.x.fifteen-tmp", directory / "it")
 """
     for limit in range(20):
         directory = tmp_path / str(limit)
@@ -84,10 +84,10 @@ _directory.replace_directory(directory / ".new.x.fifteen-tmp", directory / "it")
         make(directory / ".new.x.fifteen-tmp", "new")
         command = [sys.executable, "-c", script, str(directory), str(limit)]
         code = subprocess.run(command).returncode
-        assert _directory.list_names(directory) == ["it"]
+        assert _local.list_names(directory) == ["it"]
         text = (directory / "it" / "content").read_text()
         assert text in ("old", "new")
-        _directory.remove_leftovers(directory)
+        _local.remove_leftovers(directory)
         assert os.listdir(directory) == ["it"]
         assert (directory / "it" / "content").read_text() == text
         if code == 0:

@@ -30,9 +30,9 @@ from fifteen.experiments import (
     MetadataError,
     TensorboardLogData,
     UnsafePathError,
-    _move,
 )
 from fifteen.experiments.checkpoints import Checkpoints
+from fifteen.experiments.storage import _move
 
 
 def scalar(value, tag="loss"):

@@ -11,7 +11,8 @@ import textwrap
 
 import pytest
 
-from fifteen.experiments import ExperimentExistsError, UnsafePathError, _directory, _move
+from fifteen.experiments import ExperimentExistsError, UnsafePathError
+from fifteen.experiments.storage import _local, _move
 
 
 @pytest.fixture
@@ -135,7 +136,7 @@ def test_a_kill_never_loses_the_source(source, elsewhere, moment):
     before = contents(source)
     script = """
         import os, pathlib, shutil, signal, sys
-        from fifteen.experiments import _directory, _move
+        from fifteen.experiments.storage import _local, _move
         moment, source, destination = sys.argv[1], *map(pathlib.Path, sys.argv[2:])
 
         def die(*arguments, **options):
@@ -147,7 +148,7 @@ def test_a_kill_never_loses_the_source(source, elsewhere, moment):
         elif moment == "before the rename":
             os.rename = lambda *pair: die() if "fifteen-tmp" in str(pair[0]) else real_rename(*pair)
         elif moment == "after it":
-            _directory.remove = die
+            _local.remove = die
         else:
             shutil.rmtree = die
         _move.move(source, destination)
@@ -168,6 +169,6 @@ def test_a_kill_never_loses_the_source(source, elsewhere, moment):
 
 
 def test_leftovers_of_a_deletion_are_hidden(source, tmp_path):
-    hidden = _directory.temporary_beside(source)
+    hidden = _local.temporary_beside(source)
     source.rename(hidden)
-    assert _directory.list_names(tmp_path) == []
+    assert _local.list_names(tmp_path) == []

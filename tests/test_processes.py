@@ -7,13 +7,13 @@ import textwrap
 
 import pytest
 
-from fifteen.experiments import _processes
+from fifteen.experiments import distributed
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import distributed_processes
 
 COMMON = """
-from fifteen.experiments import _processes
+from fifteen.experiments import distributed
 
 def outcome(action):
     try:
@@ -42,24 +42,24 @@ def run(pools, tmp_path):
 
 
 def test_alone():
-    assert _processes.is_primary()
-    assert _processes.index() == 0
-    assert _processes.count() == 1
-    assert _processes.on_primary(lambda: 3) == 3
-    _processes.barrier("here")
-    with pytest.raises(KeyError), _processes.together("failing"):
+    assert distributed.is_primary()
+    assert distributed.index() == 0
+    assert distributed.count() == 1
+    assert distributed.on_primary(lambda: 3) == 3
+    distributed.barrier("here")
+    with pytest.raises(KeyError), distributed.collective("failing"):
         raise KeyError("x")
     with pytest.raises(OSError, match="full"):
-        _processes.main.exchange("failing", error=OSError("full"))
+        distributed.main.all_gather("failing", error=OSError("full"))
 
 
 def test_alone_no_backend_is_initialised():
     script = """
 import fifteen.experiments as f
-from fifteen.experiments import _processes
+from fifteen.experiments import distributed
 from jax._src import xla_bridge
-_processes.is_primary(), _processes.count(), _processes.on_primary(lambda: 1)
-with _processes.together("it"):
+distributed.is_primary(), distributed.count(), distributed.on_primary(lambda: 1)
+with distributed.collective("it"):
     pass
 assert not xla_bridge.backends_are_initialized()
 """
@@ -74,7 +74,7 @@ def test_the_result_of_process_0_is_known_to_all(run, tmp_path, count):
         (directory / f"by_{INDEX}").touch()
         return {"who": INDEX}
     for _ in range(3):
-        print(_processes.count(), _processes.is_primary(), _processes.on_primary(act))
+        print(distributed.count(), distributed.is_primary(), distributed.on_primary(act))
     from jax._src import xla_bridge
     print(xla_bridge.backends_are_initialized())
     """
@@ -91,7 +91,7 @@ def test_process_0_waits_until_all_have_come(run, tmp_path):
     if INDEX == 1:
         time.sleep(0.5)
         (directory / "mine").touch()
-    print(_processes.on_primary(lambda: (directory / "mine").exists()))
+    print(distributed.on_primary(lambda: (directory / "mine").exists()))
     """
     assert run(script) == [["True"], ["True"]]
 
@@ -110,8 +110,8 @@ def test_an_error_of_process_0_is_raised_in_all(run, count):
     def odd():
         return {}["missing"]
     for action in (exists, full, forbidden, odd):
-        print(outcome(lambda: _processes.on_primary(action)))
-    print(_processes.on_primary(lambda: "goes on"))
+        print(outcome(lambda: distributed.on_primary(action)))
+    print(distributed.on_primary(lambda: "goes on"))
     """
     outputs = run(script, count)
     note = f"Raised in process 0 of {count}, and so in all."
@@ -133,24 +133,24 @@ def test_an_error_in_any_process_is_raised_in_all(run, where):
         if here == {where!r} and INDEX == 1:
             raise OSError(5, "Input/output error", "disk")
     def work():
-        with _processes.together("saving"):
+        with distributed.collective("saving"):
             fail("before")
-            _processes.on_primary(lambda: 1)
-            with _processes.together("inside"):
+            distributed.on_primary(lambda: 1)
+            with distributed.collective("inside"):
                 fail("between")
-            _processes.barrier("middle")
+            distributed.barrier("middle")
             fail("after")
     print(outcome(work))
     import threading
-    rounds = _processes.Rounds("thread " + {where!r})
+    rounds = distributed.ProcessGroup("thread " + {where!r})
     def in_background():
-        with rounds.together("writing"):
+        with rounds.collective("writing"):
             fail("background")
         rounds.on_primary(lambda: 2)
     found = []
     thread = threading.Thread(target=lambda: found.append(outcome(in_background)))
     thread.start()
-    print(_processes.on_primary(lambda: "the main thread goes on"))
+    print(distributed.on_primary(lambda: "the main thread goes on"))
     thread.join()
     print(found[0])
     """
@@ -166,8 +166,8 @@ def test_an_error_in_any_process_is_raised_in_all(run, where):
 @pytest.mark.slow
 def test_calls_that_differ_are_told(run):
     script = """
-    print(outcome(lambda: _processes.barrier("saving" if INDEX else "clearing")))
-    print(_processes.on_primary(lambda: "goes on"))
+    print(outcome(lambda: distributed.barrier("saving" if INDEX else "clearing")))
+    print(distributed.on_primary(lambda: "goes on"))
     """
     for output in run(script):
         assert "process 0 for clearing, process 1 for saving" in output[0]
@@ -177,9 +177,10 @@ def test_calls_that_differ_are_told(run):
 @pytest.mark.slow
 def test_a_process_that_does_not_come_is_told(tmp_path):
     script = COMMON + textwrap.dedent("""
-    _processes.TIMEOUT_SECONDS = 1
+    from fifteen.experiments.distributed import _group
+    _group.TIMEOUT_SECONDS = 1
     if INDEX == 0:
-        print(outcome(lambda: _processes.barrier("saving")))
+        print(outcome(lambda: distributed.barrier("saving")))
     """)
     output, _ = distributed_processes.run(script, tmp_path, 2, 1)
     assert "saving: process 0 of 2 waited for process 1, which did not answer" in output
@@ -189,10 +190,10 @@ def test_a_process_that_does_not_come_is_told(tmp_path):
 @pytest.mark.slow
 def test_long_results_and_messages_pass(run):
     script = """
-    print(len(_processes.on_primary(lambda: "ä" * 300_000)))
+    print(len(distributed.on_primary(lambda: "ä" * 300_000)))
     def fail():
         raise RuntimeError("x" * 100_000)
-    print(len(outcome(lambda: _processes.on_primary(fail))) > 10_000)
+    print(len(outcome(lambda: distributed.on_primary(fail))) > 10_000)
     """
     assert run(script) == [["300000", "True"]] * 2
 
@@ -209,7 +210,7 @@ def test_who_waits_can_be_interrupted_and_the_others_are_told(run, who):
         if INDEX == {who}:
             threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT]).start()
     def told(action):
-        _processes.barrier("all start")
+        distributed.barrier("all start")
         start = time.monotonic()
         try:
             print(outcome(action))
@@ -217,22 +218,22 @@ def test_who_waits_can_be_interrupted_and_the_others_are_told(run, who):
             print("interrupted", time.monotonic() - start < 2)
     def wait():
         late_or_interrupted()
-        with _processes.together("saving"):
-            _processes.barrier("here")
+        with distributed.collective("saving"):
+            distributed.barrier("here")
     def work():
-        with _processes.together("saving"):
+        with distributed.collective("saving"):
             late_or_interrupted()
             if INDEX == {who}:
                 time.sleep(10)
-            _processes.barrier("here")
+            distributed.barrier("here")
     def act():
         late_or_interrupted()
         time.sleep(10)
     told(wait)
     told(work)
     if {who} == 0:
-        told(lambda: _processes.on_primary(act))
-    print(_processes.on_primary(lambda: "goes on"))
+        told(lambda: distributed.on_primary(act))
+    print(distributed.on_primary(lambda: "goes on"))
     """
     times = 2 if who else 3
     problem = f"RuntimeError: KeyboardInterrupt Raised in process {who} of 4, and so in all."

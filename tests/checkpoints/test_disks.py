@@ -105,16 +105,16 @@ def test_a_file_where_the_directory_should_be(handle):
 
 
 def test_a_directory_that_vanishes_while_it_is_written(handle, monkeypatch):
-    from fifteen.experiments.checkpoints import _safetensors
+    from fifteen.experiments.checkpoints._safetensors import _reader
 
-    write = _safetensors.write
+    write = _reader.write
 
     def writing(*arguments):
         shutil.rmtree(handle.directory)
         write(*arguments)
 
     handle.save({"w": 1}, 1)
-    monkeypatch.setattr(_safetensors, "write", writing)
+    monkeypatch.setattr(_reader, "write", writing)
     with pytest.raises(FileNotFoundError, match="could not save step 2"):
         handle.save({"w": 1}, 2)
     assert not handle.directory.exists()
@@ -182,13 +182,13 @@ def test_links_to_a_checkpoint_are_followed(handle, tmp_path):
 
 
 def test_an_old_checkpoint_that_cannot_be_removed(handle, monkeypatch):
-    from fifteen.experiments import _directory
+    from fifteen.experiments.storage import _local
 
     def refusing(path):
         raise PermissionError(13, "Permission denied", str(path))
 
     handle.save({"w": 1}, 1)
-    monkeypatch.setattr(_directory, "remove", refusing)
+    monkeypatch.setattr(_local, "remove", refusing)
     with pytest.raises(OSError, match=r"checkpoint_2\.safetensors: saved, but what it replaces is"):
         handle.save({"w": 2}, 2)
     assert handle.restore({"w": 0}) == {"w": 2}

@@ -7,7 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from fifteen.experiments import _freeing
+from fifteen.experiments.storage import _removal
 
 PAGE = 4096
 SIZE = 6 << 20
@@ -31,7 +31,7 @@ def small_disk(tmp_path):
 
 def leave_free(disk, size):
     """Fill a disk until `size` bytes are free."""
-    _freeing.await_removals()
+    _removal.await_removals()
     filler = disk / "filler"
     free = os.statvfs(disk).f_bavail * PAGE
     with open(filler, "wb") as file:

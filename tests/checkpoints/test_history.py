@@ -10,7 +10,7 @@ import pytest
 from flax import serialization
 
 from fifteen.experiments import CheckpointError, CheckpointExistsError, CheckpointNotFoundError
-from fifteen.experiments.checkpoints._history import as_step, superfluous
+from fifteen.experiments.checkpoints._paths import as_step, superfluous
 
 
 def test_keep_leaves_the_newest(handle):
@@ -265,17 +265,17 @@ def test_a_folder_that_is_no_checkpoint_is_never_removed(handle):
 
 
 def test_what_is_saved_in_the_middle_of_a_save_stays(handle, monkeypatch):
-    from fifteen.experiments.checkpoints import _safetensors
+    from fifteen.experiments.checkpoints._safetensors import _reader
 
-    write = _safetensors.write
+    write = _reader.write
 
     def write_and_save(*arguments):
-        monkeypatch.setattr(_safetensors, "write", write)
+        monkeypatch.setattr(_reader, "write", write)
         # As a handler of SIGTERM may.
         handle.save({"x": 11}, 11)
         write(*arguments)
 
-    monkeypatch.setattr(_safetensors, "write", write_and_save)
+    monkeypatch.setattr(_reader, "write", write_and_save)
     handle.save({"x": 10}, 10)
     assert handle.restore({"x": 0}) == {"x": 11}
 

@@ -18,25 +18,25 @@ import numpy as np
 import pytest
 
 from fifteen.experiments import CheckpointDamagedError, CheckpointError
-from fifteen.experiments.checkpoints import _keys
+from fifteen.experiments.checkpoints import _tree
 
 parts = st.text(alphabet=st.one_of(st.sampled_from("/~.ab01 "), st.characters()), max_size=6)
 
 
 @hypothesis.given(st.lists(parts, max_size=5).map(tuple))
 def test_a_name_is_taken_apart_to_its_key(key):
-    assert _keys.key_of(_keys.name_of(key)) == key
+    assert _tree.key_of(_tree.name_of(key)) == key
 
 
 @hypothesis.given(st.lists(parts, max_size=3).map(tuple), st.lists(parts, max_size=3).map(tuple))
 def test_different_keys_have_different_names(one, other):
-    assert (_keys.name_of(one) == _keys.name_of(other)) == (one == other)
+    assert (_tree.name_of(one) == _tree.name_of(other)) == (one == other)
 
 
 def test_names_read_as_paths():
-    keys, _, _ = _keys.flatten({"layers": [{"w": 1}, {"w": 2}], "a/b": 3, "": 4})
-    assert [_keys.name_of(key) for key in keys] == ["", "a~1b", "layers/0/w", "layers/1/w"]
-    assert [_keys.name_of(key) for key in _keys.flatten(5)[0]] == ["~"]
+    keys, _, _ = _tree.flatten({"layers": [{"w": 1}, {"w": 2}], "a/b": 3, "": 4})
+    assert [_tree.name_of(key) for key in keys] == ["", "a~1b", "layers/0/w", "layers/1/w"]
+    assert [_tree.name_of(key) for key in _tree.flatten(5)[0]] == ["~"]
 
 
 def test_keys_that_read_the_same_are_refused():
@@ -51,7 +51,7 @@ def test_keys_that_read_the_same_are_refused():
             return cls()
 
     with pytest.raises(CheckpointError, match="leaves with the same name: a/twin; rename one"):
-        _keys.flatten({"a": Twins()})
+        _tree.flatten({"a": Twins()})
 
 
 @pytest.mark.parametrize("other", [{}, [], None, {"w": 2}, 3])
@@ -65,7 +65,7 @@ def test_nodes_that_read_the_same_are_refused(handle, other):
 def test_the_structure_is_dicts_and_lists_with_the_numbers_of_the_leaves():
     tree = {"a": [1, (2, None)], "b": {}, "c": [], "f": jnp.tanh, "d": 3}
     statics = [callable(leaf) for leaf in jax.tree.leaves(tree)]
-    text = _keys.structure(tree, statics)
+    text = _tree.structure(tree, statics)
     assert json.loads(text) == {
         "a": [0, [1, None]],
         "b": {},
@@ -73,7 +73,7 @@ def test_the_structure_is_dicts_and_lists_with_the_numbers_of_the_leaves():
         "d": 2,
         "f": None,
     }
-    assert _keys.nest(json.loads(text), "xyz") == {
+    assert _tree.nest(json.loads(text), "xyz") == {
         "a": ["x", ["y", None]],
         "b": {},
         "c": [],
@@ -95,9 +95,9 @@ def test_a_node_that_checks_its_children_is_flattened_as_it_is():
     tree = {"node": Strict(jnp.ones(2))}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        keys, _, _ = _keys.flatten(tree)
+        keys, _, _ = _tree.flatten(tree)
     assert keys == [("node", "0")]
-    assert json.loads(_keys.structure(tree, [False])) == {"node": {"0": 0}}
+    assert json.loads(_tree.structure(tree, [False])) == {"node": {"0": 0}}
 
 
 class Normalizing:

@@ -352,16 +352,16 @@ def test_sub_folders_that_differ_are_told(run):
 @pytest.mark.parametrize("blocking", [True, False])
 def test_a_temporary_that_cannot_be_removed_is_a_leftover(run, tmp_path, blocking):
     script = f"""
-    from fifteen.experiments import _directory
-    kept = _directory.remove
+    from fifteen.experiments.storage import _local
+    kept = _local.remove
     def refuse(path):
-        if _directory.is_temporary(path.name):
+        if _local.is_temporary(path.name):
             raise OSError(39, "Directory not empty")
         kept(path)
-    _directory.remove = refuse
+    _local.remove = refuse
     print(outcome(lambda: experiment.save_checkpoint({{"n": 1}}, 1, blocking={blocking})))
     print(outcome(experiment.flush))
-    _directory.remove = kept
+    _local.remove = kept
     print(outcome(lambda: experiment.save_checkpoint({{"n": 1}}, 2)))
     """
     for output in run(script):

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from fifteen.experiments.checkpoints import _pieces
+from fifteen.experiments.checkpoints import _host_copy
 
 
 def content(value, own=False):
-    return b"".join(bytes(block) for block in _pieces.take(value, own).blocks())
+    return b"".join(bytes(block) for block in _host_copy.take(value, own).blocks())
 
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(_pieces, "BLOCK_BYTES", 48)
+    monkeypatch.setattr(_host_copy, "BLOCK_BYTES", 48)
 
 
 shapes = st.lists(st.integers(0, 5), max_size=4).map(tuple)
@@ -28,7 +28,7 @@ shapes = st.lists(st.integers(0, 5), max_size=4).map(tuple)
 @hypothesis.given(shapes, st.integers(1, 40))
 def test_regions_cover_an_array_in_order_once(shape, most):
     order = np.arange(math.prod(shape)).reshape(shape)
-    found = [order[region].ravel() for region in _pieces._regions(shape, most)]
+    found = [order[region].ravel() for region in _host_copy._regions(shape, most)]
     assert all(part.size <= most for part in found)
     np.testing.assert_array_equal(np.concatenate([*found, []]), order.ravel())
 
@@ -40,7 +40,7 @@ def test_arrays_in_any_order_of_memory(shape, axes, dtype):
     expected = turned.astype(turned.dtype.newbyteorder("<")).tobytes()
     assert content(turned) == expected
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_pieces, "BLOCK_BYTES", 48)
+        patch.setattr(_host_copy, "BLOCK_BYTES", 48)
         assert content(turned) == expected
 
 
@@ -66,7 +66,7 @@ def test_sharded_arrays(axes, own, small_blocks):
 
 def test_arrays_on_the_cpu_are_not_copied():
     value = jnp.arange(1 << 16)
-    (block,) = _pieces.take(value, own=True).blocks()
+    (block,) = _host_copy.take(value, own=True).blocks()
     assert np.asarray(block).ctypes.data == value.unsafe_buffer_pointer()
 
 
@@ -78,7 +78,7 @@ def test_an_array_can_be_donated_once_its_bytes_are_let_go_of(dtype):
     double = jax.jit(lambda value: value + value, donate_argnums=0)
     value = jnp.zeros(1 << 16, dtype)
     pointer = value.unsafe_buffer_pointer()
-    for block in _pieces.take(value, own=False).blocks():
+    for block in _host_copy.take(value, own=False).blocks():
         bytes(block)
     del block
     assert double(value).unsafe_buffer_pointer() == pointer
@@ -90,19 +90,19 @@ def test_a_donated_array_keeps_its_bytes(dtype):
     double = jax.jit(lambda value: value + value, donate_argnums=0)
     value = jnp.arange(1 << 16).astype(dtype)
     expected = np.array(value).tobytes()
-    pieces = _pieces.take(value, own=True)
+    pieces = _host_copy.take(value, own=True)
     double(value).block_until_ready()
     assert b"".join(pieces.blocks()) == expected
 
 
 def test_bytes_cannot_be_changed():
     for value in (np.zeros(3), np.zeros(3, "bfloat16"), np.zeros((3, 3), ">f8"), jnp.zeros(3)):
-        assert all(block.readonly for block in _pieces.take(value, own=False).blocks())
+        assert all(block.readonly for block in _host_copy.take(value, own=False).blocks())
 
 
 def test_numpy_arrays_are_copied_only_to_own_them():
     array = np.arange(10)
-    owned, looked_at = _pieces.take(array, own=True), _pieces.take(array, own=False)
+    owned, looked_at = _host_copy.take(array, own=True), _host_copy.take(array, own=False)
     array[:] = 0
     assert b"".join(owned.blocks()) == np.arange(10).tobytes()
     assert b"".join(looked_at.blocks()) == bytes(80)
@@ -128,4 +128,4 @@ class Device:
     ],
 )
 def test_room_on_a_device_is_what_training_has_never_used(device, has_room):
-    assert _pieces._has_room(device, 100) is has_room
+    assert _host_copy._has_room(device, 100) is has_room

@@ -14,7 +14,8 @@ import pytest
 import safetensors.numpy
 
 from fifteen.experiments import CheckpointDamagedError, CheckpointError
-from fifteen.experiments.checkpoints import _leaves, _pieces, _safetensors
+from fifteen.experiments.checkpoints import _host_copy, _leaf
+from fifteen.experiments.checkpoints._safetensors import _reader
 
 
 @pytest.fixture
@@ -48,17 +49,17 @@ def test_safetensors_reads_it_as_torch(handle, tree):
 
 @pytest.mark.parametrize("blocks", [1, 5])
 def test_an_array_that_is_changed_while_it_is_written(handle, tmp_path, monkeypatch, blocks):
-    monkeypatch.setattr(_pieces, "BLOCK_BYTES", 4096)
-    monkeypatch.setattr(_safetensors, "BLOCK_BYTES", 4096)
+    monkeypatch.setattr(_host_copy, "BLOCK_BYTES", 4096)
+    monkeypatch.setattr(_reader, "BLOCK_BYTES", 4096)
     array = np.zeros((blocks, 512))
-    write_all = _safetensors._write_all
+    write_all = _reader._write_all
 
     def write_changing(*arguments):
         # As another thread may do it, between the checksum and the writing.
         array[:] += 1
         return write_all(*arguments)
 
-    monkeypatch.setattr(_safetensors, "_write_all", write_changing)
+    monkeypatch.setattr(_reader, "_write_all", write_changing)
     handle.save({"a": array})
     restored = handle.restore(None)["a"]
     assert set(np.unique(restored)) <= set(range(blocks + 1))
@@ -296,21 +297,21 @@ def test_none_being_whole_is_said(handle):
 
 def test_a_file_that_is_replaced_while_it_is_read(handle):
     path = handle.save({"w": np.zeros(1000)}, 1)
-    stored = _safetensors.SafetensorsFile(path)
+    stored = _reader.SafetensorsFile(path)
     other = handle.save({"w": np.ones(2000)}, 2)
     shutil.copy(other, path)
     assert not path.with_name("gone").exists()
     os.unlink(path)
-    reopened = _safetensors.SafetensorsFile(other)
+    reopened = _reader.SafetensorsFile(other)
     os.unlink(other)
     assert reopened.read({("w",): None})[("w",)].sum() == 2000
     assert stored.leaves[("w",)].shape == (1000,)
 
 
 def test_many_leaves_and_blocks(handle, assert_same, monkeypatch):
-    monkeypatch.setattr(_pieces, "BLOCK_BYTES", 1 << 10)
-    monkeypatch.setattr(_safetensors, "BLOCK_BYTES", 1 << 10)
-    monkeypatch.setattr(_safetensors, "_READ_TOGETHER", 1 << 10)
+    monkeypatch.setattr(_host_copy, "BLOCK_BYTES", 1 << 10)
+    monkeypatch.setattr(_reader, "BLOCK_BYTES", 1 << 10)
+    monkeypatch.setattr(_reader, "_READ_TOGETHER", 1 << 10)
     random = np.random.default_rng(0)
     tree = [random.integers(0, 99, random.integers(0, 900)).astype("i1") for _ in range(2500)]
     tree += [random.normal(size=(50, 70)).T, random.normal(size=5000)]
@@ -333,7 +334,7 @@ def test_an_array_over_four_gib(handle):
 
 def test_texts_without_letters_take_no_memory_however_many():
     empty = np.zeros((0, 0), np.uint8).reshape(10**15, 0)
-    assert _leaves.give(empty, {"dtype": "|S0"}).nbytes == 0
+    assert _leaf.give(empty, {"dtype": "|S0"}).nbytes == 0
 
 
 RESTORING_AT_EXIT = """

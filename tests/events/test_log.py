@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jax.sharding import NamedSharding, PartitionSpec
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fifteen.experiments import LogDataError, TensorboardLogData, _processes
+from fifteen.experiments import LogDataError, TensorboardLogData, distributed
 from fifteen.experiments.events.reading import EventReader
 from fifteen.experiments.events.writing import EventLog
 from fifteen.experiments.events.writing._background import BackgroundWriter
@@ -473,7 +473,7 @@ def test_random_logs_come_back(tmp_path_factory, steps):
 
 
 def test_only_the_first_process_writes(tmp_path, monkeypatch):
-    monkeypatch.setattr(_processes, "is_primary", lambda: False)
+    monkeypatch.setattr(distributed, "is_primary", lambda: False)
     log = EventLog(Directory(tmp_path))
     log.log(TensorboardLogData({"x": 1.0}, {"h": np.ones(3)}), 1, 1, 1)
     log.rewind(1)

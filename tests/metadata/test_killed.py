@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from fifteen.experiments import _directory, metadata
+from fifteen.experiments import metadata
+from fifteen.experiments.storage import _local
 
 
 @dataclasses.dataclass
@@ -59,9 +60,9 @@ def test_after_a_kill_the_file_is_the_old_or_the_new_one(tmp_path):
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         survived += check(tmp_path).writer == trial
-        assert _directory.list_names(tmp_path) == ["config.yaml"]
+        assert _local.list_names(tmp_path) == ["config.yaml"]
     assert survived == 60
-    _directory.remove_leftovers(tmp_path)
+    _local.remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 
 

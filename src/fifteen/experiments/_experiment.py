@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import _processes, checkpoints, metadata, provenance
+from . import checkpoints, distributed, metadata, provenance
 from ._errors import ExperimentNotFoundError
 from ._handle import Handle
 from .checkpoints import LeafInfo
@@ -59,7 +59,7 @@ class Experiment(Handle):
             >>> experiment.write_metadata("config", {"layers": [64, 64]})
         """
         self._session.check()
-        if _processes.is_primary():
+        if distributed.is_primary():
             with self._making_directory():
                 path = metadata.write(self.data_dir, name, object)
             self._print("Writing metadata to", path)
@@ -111,7 +111,7 @@ class Experiment(Handle):
             >>> experiment.metadata_names()
             ['provenance']
         """
-        if _processes.is_primary():
+        if distributed.is_primary():
             self.write_metadata("provenance", provenance.collect())
 
     # Checkpoints

@@ -7,11 +7,12 @@ import pathlib
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Self
 
-from . import _directory, _move, _notices, _processes
+from . import _console, distributed
 from ._errors import ExperimentExistsError, ExperimentNotFoundError
 from ._local_path import local_path
 from ._session import session_of
 from ._walk import find_paths, holds_experiment
+from .storage import _local, _move
 
 if TYPE_CHECKING:
     from ._session import Session
@@ -56,7 +57,7 @@ class Handle:
         Examples:
             >>> experiment = experiment.assert_new()
         """
-        _processes.on_primary(self._assert_new)
+        distributed.on_primary(self._assert_new)
         return self
 
     def assert_exists(self) -> Self:
@@ -70,7 +71,7 @@ class Handle:
             >>> experiment.write_metadata("config", {})
             >>> experiment = experiment.assert_exists()
         """
-        _processes.on_primary(self._assert_exists)
+        distributed.on_primary(self._assert_exists)
         return self
 
     def clear(self) -> Self:
@@ -86,15 +87,15 @@ class Handle:
             >>> experiment.write_metadata("config", {})
             >>> experiment = experiment.clear().assert_new()
         """
-        with _processes.together("clear"):
+        with distributed.collective("clear"):
             self._session.check()
-            _processes.on_primary(lambda: _directory.refuse_to_clear(self.data_dir))
+            distributed.on_primary(lambda: _local.refuse_to_clear(self.data_dir))
             # A thread that opens the log meanwhile waits, and then makes the directory again.
             with self._session.changing:
                 # An error of what is still pending is of no interest: its result goes too.
                 with self._quiet():
                     self._session.settle()
-                _processes.on_primary(self._clear)
+                distributed.on_primary(self._clear)
         return self
 
     def move(self, new_data_dir: pathlib.Path) -> Self:
@@ -114,14 +115,14 @@ class Handle:
             >>> experiment.write_metadata("config", {})
             >>> experiment = experiment.move(experiment.data_dir.with_name("done"))
         """
-        with _processes.together("move"):
+        with distributed.collective("move"):
             self._session.check()
             moved = dataclasses.replace(self, data_dir=new_data_dir)
-            _processes.on_primary(lambda: _move.refuse_to_move(self.data_dir, moved.data_dir))
+            distributed.on_primary(lambda: _move.refuse_to_move(self.data_dir, moved.data_dir))
             with self._session.leaving(moved.data_dir):
                 with self._quiet():
                     self._session.close()
-                _processes.on_primary(lambda: self._move(moved.data_dir))
+                distributed.on_primary(lambda: self._move(moved.data_dir))
         return moved
 
     def flush(self) -> None:
@@ -186,7 +187,7 @@ class Handle:
         problem = f"expected an experiment, found {found}; check the path"
         if self.data_dir.is_dir():
             below = [] if holds_experiment(self.data_dir) else find_paths(self.data_dir)
-            if _directory.list_names(self.data_dir) and not below:
+            if _local.list_names(self.data_dir) and not below:
                 return
             problem = "expected an experiment, found an empty directory; check the path"
             if below:
@@ -198,9 +199,9 @@ class Handle:
 
     def _clear(self) -> None:
         if os.path.lexists(self.data_dir):
-            _directory.remove(self.data_dir)
+            _local.remove(self.data_dir)
             self._print("Deleted", self.data_dir)
-        _directory.remove_leftovers(self.data_dir.parent)
+        _local.remove_leftovers(self.data_dir.parent)
 
     def _move(self, destination: pathlib.Path) -> None:
         # An experiment that nothing has been written to yet has nothing to move.
@@ -212,9 +213,9 @@ class Handle:
         session = self._session
         with session.changing:
             session.check()
-            if session.open_events is None and _processes.is_primary():
+            if session.open_events is None and distributed.is_primary():
                 with self._making_directory():
-                    _directory.make_directory(self.data_dir)
+                    _local.make_directory(self.data_dir)
                 self._print("Logging to", self.data_dir)
             return session.open_event_log()
 
@@ -232,12 +233,12 @@ class Handle:
         if self.verbose:
             yield
             return
-        with _notices.quiet():
+        with _console.quiet():
             yield
 
     def _print(self, *parts: object) -> None:
-        if self.verbose and _processes.is_primary():
-            _notices.tell(" ".join([f"[{type(self).__name__}]", *map(str, parts)]))
+        if self.verbose and distributed.is_primary():
+            _console.tell(" ".join([f"[{type(self).__name__}]", *map(str, parts)]))
 
 
 def _found_at(path: pathlib.Path) -> str:
@@ -246,6 +247,6 @@ def _found_at(path: pathlib.Path) -> str:
         if path.is_symlink():
             return f"a broken link to {os.readlink(path)}"
         return "a file" if path.exists() else ""
-    names = _directory.list_names(path)
+    names = _local.list_names(path)
     shown = ", ".join(names[:3])
     return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown

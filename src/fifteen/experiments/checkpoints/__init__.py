@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ._history import prefixes_in as prefixes_in
-from ._history import steps_in as steps_in
-from ._stored import LeafInfo as LeafInfo
+from ._paths import prefixes_in as prefixes_in
+from ._paths import steps_in as steps_in
+from ._reader import LeafInfo as LeafInfo
 
 if TYPE_CHECKING:
     from ._checkpoints import Checkpoints as Checkpoints

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from .. import _directory, _freeing, _processes, _shutdown, _told_errors
+from .. import _shutdown, distributed
 from .._collecting import paused_collection
 from .._errors import (
     CheckpointDamagedError,
@@ -19,17 +19,19 @@ from .._errors import (
     CheckpointExistsError,
     MissingExtraError,
 )
-from .._locking import suppressed_os_errors
-from . import _keys, _leaves, _matching, _report, _safetensors
+from ..storage import _local, _removal
+from ..storage._locks import suppressed_os_errors
+from . import _leaf, _matching, _report, _tree
 from ._background import Background
-from ._history import History, as_step, prefixes_in, steps_in, superfluous
-from ._leaves import Leaf
+from ._host_copy import is_lost
+from ._leaf import Leaf
 from ._ownership import is_checkpoint
-from ._pieces import is_lost
-from ._stored import Key, LeafInfo, StoredCheckpoint, StreamedCheckpoint, closing, open_stored
+from ._paths import History, as_step, prefixes_in, steps_in, superfluous
+from ._reader import Key, LeafInfo, StoredCheckpoint, StreamedCheckpoint, closing, open_stored
+from ._safetensors import _reader
 
 if TYPE_CHECKING:
-    from ._orbax_saving import SpreadSave
+    from ._orbax._save import SpreadSave
 
 _TRIES = 5
 """How often the latest checkpoint is looked for again when another process has replaced it."""
@@ -69,7 +71,7 @@ class Checkpoints:
             blocking: wait for the commit.
             before_commit: called, where the commit happens, just before it.
         """
-        with self._lock, _processes.together("save_checkpoint"), _untraced():
+        with self._lock, distributed.collective("save_checkpoint"), _untraced():
             self.wait()
             number = as_step(step)
             keep, keep_every_n_steps = _checked_retention(keep, keep_every_n_steps)
@@ -78,7 +80,7 @@ class Checkpoints:
             # Not those that somebody saves meanwhile, as a signal handler may.
             replaced = [other for other in history.paths() if overwrite and other > number]
 
-            is_alone = _processes.count() == 1
+            is_alone = distributed.count() == 1
             path = history.path(number) if is_alone else history.spread_path(number)
 
             def check() -> None:
@@ -118,7 +120,7 @@ class Checkpoints:
         self, target: Any, step: Any, prefix: str, strict: bool, partial: bool
     ) -> tuple[Any, pathlib.Path]:
         """Restore a pytree; see `Experiment.restore_checkpoint`."""
-        with self._lock, _processes.together("restore_checkpoint"), _untraced():
+        with self._lock, distributed.collective("restore_checkpoint"), _untraced():
             self.wait()
             history = History.of(self._directory, prefix)
             path, stored = _open(history, _agreed(history, step), is_asked=step is not None)
@@ -149,7 +151,7 @@ class Checkpoints:
             history = History.of(self._directory, prefix)
             _, stored = _open(history, step, is_asked=step is not None)
             with closing(stored):
-                return {_keys.name_of(key): info for key, info in stored.leaves.items()}
+                return {_tree.name_of(key): info for key, info in stored.leaves.items()}
 
     def wait(self) -> None:
         """See the save in the background through; raise its error, once."""
@@ -163,7 +165,7 @@ class Checkpoints:
             error = self._background.settle()
         if error is not None:
             # Another process may have been told of it before.
-            _told_errors.disagree(error)
+            distributed.clear_mark(error)
         return error
 
     def begin_in_child(self) -> None:
@@ -193,12 +195,12 @@ def _local_save(
 
     def write() -> None:
         before_commit()
-        _directory.make_directory(path.parent)
-        _directory.remove_leftovers(path.parent)
+        _local.make_directory(path.parent)
+        _local.remove_leftovers(path.parent)
         # The disk may have room for what is kept, and for no more than one beside it.
-        _freeing.await_removals()
-        with _directory.atomic_file(path) as file:
-            _safetensors.write(file, leaves, structure)
+        _removal.await_removals()
+        with _local.atomic_file(path) as file:
+            _reader.write(file, leaves, structure)
         tidy(path)
 
     return write
@@ -213,7 +215,7 @@ def _spread_save(
 ) -> "SpreadSave":
     """Take this process's values of a pytree that several hold, and return what writes them."""
     # Imported where it is used, since Orbax is an extra.
-    from ._orbax_saving import SpreadSave
+    from ._orbax._save import SpreadSave
 
     return SpreadSave(path, name, target, check, in_background)
 
@@ -224,9 +226,9 @@ def _nothing(error: BaseException) -> None:
 
 def _agreed(history: History, step: Any) -> Any:
     """Return the step that all processes are to restore: the one that process 0 finds."""
-    if _processes.count() == 1:
+    if distributed.count() == 1:
         return step
-    return _processes.on_primary(lambda: history.step_of(history.find(step)))
+    return distributed.on_primary(lambda: history.step_of(history.find(step)))
 
 
 def _open(history: History, step: Any, is_asked: bool) -> tuple[pathlib.Path, StoredCheckpoint]:
@@ -254,23 +256,23 @@ def _open(history: History, step: Any, is_asked: bool) -> tuple[pathlib.Path, St
 
 def _take(target: Any, own: bool) -> tuple[list[tuple[Key, Leaf]], str]:
     """Take all values of a pytree, and describe it."""
-    with _keys.refusing_depth():
-        keys, values, _ = _keys.flatten(target)
-    statics = tuple(_leaves.is_static(value) for value in values)
+    with _tree.refusing_depth():
+        keys, values, _ = _tree.flatten(target)
+    statics = tuple(_leaf.is_static(value) for value in values)
     taken: list[tuple[Key, Leaf]] = []
     problems: list[str] = []
     for key, value, is_static in zip(keys, values, statics, strict=True):
         if not is_static:
             try:
-                taken.append((key, _leaves.take(value, own)))
+                taken.append((key, _leaf.take(value, own)))
             except (CheckpointError, RuntimeError) as error:
                 if not (isinstance(error, CheckpointError) or is_lost(value, error)):
                     raise
-                problems.append(f"{_keys.name_of(key)}: {error}")
+                problems.append(f"{_tree.name_of(key)}: {error}")
     if problems:
         raise CheckpointError("\n".join(["cannot save the target:", *_report.shortened(problems)]))
-    with _keys.refusing_depth():
-        return taken, _keys.structure(target, statics)
+    with _tree.refusing_depth():
+        return taken, _tree.structure(target, statics)
 
 
 def _checked_retention(keep: Any, keep_every_n_steps: Any) -> tuple[int, int | None]:

@@ -7,23 +7,15 @@ from typing import Any
 
 import jax
 
-from .. import _notices
+from .. import _console
 from .._collecting import paused_collection
 from .._errors import CheckpointMismatchError
-from . import _keys
-from ._fitting import (
-    ON_DEVICES,
-    DoesNotFit,
-    LeavesDoNotFit,
-    family,
-    fit,
-    held_as,
-    info_of_target,
-)
-from ._leaves import is_state, is_static, refusal
-from ._placing import place, resolved
+from . import _tree
+from ._casting import ON_DEVICES, DoesNotFit, LeavesDoNotFit, family, fit, held_as, info_of_target
+from ._device_placement import place, resolved
+from ._leaf import is_state, is_static, refusal
+from ._reader import Key, LeafInfo, StoredCheckpoint, StreamedCheckpoint
 from ._report import Comparison, is_other_kind, report, report_of_misfits, shortened
-from ._stored import Key, LeafInfo, StoredCheckpoint, StreamedCheckpoint
 
 _PYTHON = {"bool", "int", "float", "complex"}
 
@@ -38,11 +30,11 @@ def restore(target: Any, stored: StoredCheckpoint, strict: bool, partial: bool) 
     """
     if target is None:
         return stored.nested(stored.read(dict.fromkeys(stored.leaves)))
-    keys, leaves, definition = _keys.flatten(target)
+    keys, leaves, definition = _tree.flatten(target)
     saved = stored.leaves
     if not saved.keys() <= set(keys):
         # Orbax numbers what has no key paths of its own, as version 0.1 of this package did.
-        numbered, _, _ = _keys.flatten(target, by_fields=False)
+        numbered, _, _ = _tree.flatten(target, by_fields=False)
         keys = max(keys, numbered, key=lambda keys: len(saved.keys() & set(keys)))
     wanted = _resolved(stored, dict(zip(keys, leaves, strict=True)))
     comparison = _compare(stored, wanted)
@@ -69,7 +61,7 @@ def restore(target: Any, stored: StoredCheckpoint, strict: bool, partial: bool) 
     if comparison.different or comparison.missing or comparison.unexpected:
         outcome = "kept" if keeps_different else "taken"
         headline = "was restored, and does not fit the target everywhere:"
-        _notices.warn(report(comparison, headline, outcome, common), stacklevel=4)
+        _console.warn(report(comparison, headline, outcome, common), stacklevel=4)
     return jax.tree.unflatten(
         definition, [restored.get(key, leaf) for key, leaf in zip(keys, leaves, strict=True)]
     )
@@ -88,7 +80,7 @@ def _resolved(stored: StoredCheckpoint, leaves: Mapping[Key, Any]) -> dict[Key, 
         except DoesNotFit as error:
             problem = f"target's leaf {error}"
         if problem is not None:
-            problems.append(f"{_keys.name_of(key)}: {problem}")
+            problems.append(f"{_tree.name_of(key)}: {problem}")
     if problems:
         raise CheckpointMismatchError(
             "\n".join([f"cannot restore {stored.path} into the target:", *shortened(problems)])

@@ -15,8 +15,8 @@ import os
 import pathlib
 import stat
 
-from .._locking import suppressed_os_errors
-from ._stored import DESCRIPTION, SUFFIX
+from ..storage._locks import suppressed_os_errors
+from ._reader import DESCRIPTION, SUFFIX
 
 _MARKS = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", DESCRIPTION)
 """Files in a directory that Orbax has written."""
@@ -44,7 +44,7 @@ _EXTENSIONS = {0xC7: 2, 0xC8: 3, 0xC9: 5, **dict.fromkeys(range(0xD4, 0xD9), 1)}
 def is_checkpoint(path: pathlib.Path) -> bool:
     """Whether what lies there is known to be a checkpoint, and may be removed as one."""
     # Imported when used: it needs JAX, and listing checkpoints does not.
-    from ._header import is_ours
+    from ._safetensors._header import is_ours
 
     mode = _mode(path)
     if path.name.endswith(SUFFIX):

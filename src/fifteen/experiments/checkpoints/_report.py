@@ -5,9 +5,9 @@ import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from ._fitting import ON_DEVICES, held_as, info_of_target, kind_of
-from ._keys import name_of
-from ._stored import Key, LeafInfo, StoredCheckpoint, printable
+from ._casting import ON_DEVICES, held_as, info_of_target, kind_of
+from ._reader import Key, LeafInfo, StoredCheckpoint, printable
+from ._tree import name_of
 
 _LINES = 20
 _LONGEST_LINE = 400

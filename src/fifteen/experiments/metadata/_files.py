@@ -8,7 +8,7 @@ from typing import Any, Union
 
 from yaml.nodes import Node
 
-from .. import _notices
+from .. import _console
 from .._collecting import paused_collection
 from .._errors import MetadataError, MetadataNotFoundError, UnsafePathError
 from ..storage import Directory
@@ -80,7 +80,7 @@ def read(data_dir: pathlib.Path, name: str, expected_type: Any = PLAIN) -> Any:
         ) from None
     value, context = loads(data, expected_type, str(path))
     if context.warnings:
-        _notices.warn(explain(context.warnings, str(path)), stacklevel=3)
+        _console.warn(explain(context.warnings, str(path)), stacklevel=3)
     return value
 
 

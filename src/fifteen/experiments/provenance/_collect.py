@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 
-from .. import _processes
+from .. import distributed
 from . import _git
 from ._redaction import redact_command, without_home
 
@@ -91,7 +91,7 @@ def collect() -> Provenance:
         cpus=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1,
         gpus=_gpus(),
         devices=_devices(),
-        processes=_processes.count(),
+        processes=distributed.count(),
         git_diff=git.diff,
     )
 

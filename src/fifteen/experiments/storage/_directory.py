@@ -8,7 +8,7 @@ import stat
 from collections.abc import Generator
 from typing import Literal, TypeAlias
 
-from .. import _directory, _freeing, _locking
+from . import _local, _locks, _removal
 from ._files import AppendedFile, NewFile, ReadableFile
 
 Kind: TypeAlias = Literal["file", "directory", "other"]
@@ -65,7 +65,7 @@ class Directory:
             UnsafePathError: it is empty or absolute, goes through `..` or a link that leads out,
                 or already ends with the suffix.
         """
-        return str(_directory.inside(self.path, name, suffix).relative_to(self.path))
+        return str(_local.inside(self.path, name, suffix).relative_to(self.path))
 
     def exists(self) -> bool:
         """Tell whether the directory is there."""
@@ -77,11 +77,11 @@ class Directory:
         Raises:
             NotADirectoryError: something else has its name, or the name of a parent.
         """
-        return _directory.make_directory(self.path)
+        return _local.make_directory(self.path)
 
     def names(self) -> list[str]:
         """Return the names in it, sorted, without temporaries; none if it is absent."""
-        return _directory.list_names(self.path)
+        return _local.list_names(self.path)
 
     def entries(self) -> list[Entry]:
         """Return what is in it, sorted by name, without temporaries; nothing if it is absent."""
@@ -105,7 +105,7 @@ class Directory:
 
     def size(self, name: str = "") -> int:
         """Return the bytes in a file, or in all files below a directory; links count nothing."""
-        return _directory.size_of(self.path / name)
+        return _local.size_of(self.path / name)
 
     def open(self, name: str) -> ReadableFile:
         """Open a file to read ranges of it.
@@ -128,7 +128,7 @@ class Directory:
         When the block ends, the file is synced and takes its name in one step. When the block
         raises, what was there stays.
         """
-        with _directory.atomic_file(self.path / name) as file:
+        with _local.atomic_file(self.path / name) as file:
             yield NewFile(file.fileno())
 
     def append(self, name: str) -> AppendedFile:
@@ -137,24 +137,24 @@ class Directory:
         Raises:
             FileExistsError: the name is taken.
         """
-        return AppendedFile(self.path / name, _locking.FILE_MODE)
+        return AppendedFile(self.path / name, _locks.FILE_MODE)
 
     def remove(self, name: str) -> None:
         """Remove a file, a link, or a directory with all that is in it, if it is there."""
-        _directory.remove(self.path / name)
+        _local.remove(self.path / name)
 
     def remove_in_background(self, name: str) -> None:
         """Remove a name at once, and free a large file's blocks in the background."""
-        _freeing.remove_soon(self.path / name)
+        _removal.remove_soon(self.path / name)
 
     @staticmethod
     def wait_for_removals() -> None:
         """Wait until the blocks of what was removed in the background are free."""
-        _freeing.await_removals()
+        _removal.await_removals()
 
     def remove_leftovers(self) -> None:
         """Remove what dead writers have left half-written."""
-        _directory.remove_leftovers(self.path)
+        _local.remove_leftovers(self.path)
 
     @contextlib.contextmanager
     def temporary(self, name: str) -> Generator["Directory"]:
@@ -162,13 +162,13 @@ class Directory:
 
         Nobody takes it for a leftover before the block ends. The caller removes it.
         """
-        path = _directory.temporary_beside(self.path / name)
-        with _directory.locked_directory(path):
+        path = _local.temporary_beside(self.path / name)
+        with _local.locked_directory(path):
             yield Directory(path)
 
     def replace_directory(self, new: "Directory", name: str) -> None:
         """Give a directory that is whole and synced a name, in place of what has it."""
-        _directory.replace_directory(new.path, self.path / name)
+        _local.replace_directory(new.path, self.path / name)
 
 
 def _entry(entry: "os.DirEntry[str]") -> Entry:

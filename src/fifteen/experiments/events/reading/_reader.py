@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ... import _notices
+from ... import _console
 from ..._errors import LogDataError
 from ...storage import Directory
 from .._series import HistogramSeries, ScalarSeries
@@ -101,10 +101,10 @@ class EventReader:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                _notices.warn(f"{path}: cannot be read, and is left out: {error.strerror or error}")
+                _console.warn(f"{path}: cannot be read, and is left out: {error.strerror or error}")
                 continue
             if report := files[name].report():
-                _notices.warn(f"{path}: {report}")
+                _console.warn(f"{path}: {report}")
         self._files = files
         return list(files.values())
 

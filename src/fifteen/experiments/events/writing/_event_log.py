@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from ... import _notices, _processes, _shutdown
+from ... import _console, _shutdown, distributed
 from ..._errors import LogDataError
 from ..._log_data import TensorboardLogData
 from ...storage import Directory
@@ -37,7 +37,7 @@ class EventLog:
         self._snapshots = _snapshot.Snapshots()
         self._summary_writer: tensorboardX.SummaryWriter | None = None
         self._hparams: Mapping[str, Any] | None = None
-        self._writes = _processes.is_primary()
+        self._writes = distributed.is_primary()
         self._has_callbacks = False
         if self._writes:
             # Here rather than in the thread: a child forked during an import could never import it.
@@ -174,12 +174,12 @@ class EventLog:
             return
         plain = {name: _hparams.to_plain(value) for name, value in hparams.items()}
         if odd := _hparams.not_finite(plain):
-            _notices.warn(
+            _console.warn(
                 f"hparams: NaN or infinite, so TensorBoard can neither sort nor filter by it: "
                 f"{', '.join(odd)}"
             )
         if self._hparams is not None and self._hparams != plain:
-            _notices.warn(
+            _console.warn(
                 "hparams: logged before with other values, and TensorBoard shows the first ones "
                 "only; log all of them in one call"
             )
@@ -208,7 +208,7 @@ class EventLog:
         """Warn of what the writing thread has met."""
         reports, self._writer.reports = self._writer.reports, []
         for text in reports:
-            _notices.warn(text)
+            _console.warn(text)
 
     def write(self) -> None:
         """Write everything that has been handed over, and warn of nothing yet.

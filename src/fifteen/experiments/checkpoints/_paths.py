@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import _directory, _freeing
 from .._errors import CheckpointError, CheckpointNotFoundError, UnsafePathError
+from ..storage import _local, _removal
 from ._ownership import is_beside_flax, is_checkpoint, may_be_checkpoint
-from ._stored import DESCRIPTION, SUFFIX, names_in
+from ._reader import DESCRIPTION, SUFFIX, names_in
 
 _NAME = re.compile(rf"(?P<prefix>.*?)(?P<step>[0-9]+)(?P<suffix>{re.escape(SUFFIX)})?", re.DOTALL)
 
@@ -51,7 +51,7 @@ class History:
             raise CheckpointError(f"prefix {prefix!r}: no name of a file can hold that") from None
         try:
             # A step makes a whole name of it, also where the prefix is empty or ends with `/`.
-            path = _directory.inside(root, prefix + "0")
+            path = _local.inside(root, prefix + "0")
         except UnsafePathError as error:
             raise CheckpointError(f"prefix {prefix!r}: {error}") from None
         return cls(path.parent, path.name.removesuffix("0"))
@@ -126,9 +126,9 @@ class History:
         beside = foreign.with_name(f"{foreign.name}_gda")
         for place in (self.path(step), foreign):
             if place != but and is_checkpoint(place):
-                _freeing.remove_soon(place)
+                _removal.remove_soon(place)
         if not os.path.lexists(foreign) and is_beside_flax(beside):
-            _freeing.remove_soon(beside)
+            _removal.remove_soon(beside)
 
     @property
     def _beginning(self) -> str:

@@ -25,10 +25,10 @@ from typing import Any
 
 import google_crc32c
 
-from .._errors import CheckpointError
-from . import _keys, _leaves
-from ._leaves import Leaf, Tensor
-from ._stored import Key, LeafInfo, damaged, printable, too_deep
+from ..._errors import CheckpointError
+from .. import _leaf, _tree
+from .._leaf import Leaf, Tensor
+from .._reader import Key, LeafInfo, damaged, printable, too_deep
 
 _VERSION = 1
 _CHECKSUMS = "fifteen.crc32c"
@@ -74,7 +74,7 @@ class Header:
 
     Attributes:
         leaves: in the order of the pytree.
-        structure: the pytree's shape, as `_keys.nest` takes it.
+        structure: the pytree's shape, as `_tree.nest` takes it.
         size: the bytes that it takes, after which the tensors begin.
     """
 
@@ -90,7 +90,7 @@ def compose(
 
     Args:
         leaves: in the order of the pytree.
-        structure: the pytree's shape; see `_keys.structure`.
+        structure: the pytree's shape; see `_tree.structure`.
 
     Returns:
         The header, the tensors in the order in which they follow it, and for each of these its
@@ -121,7 +121,7 @@ def compose(
     if len(text) > _LARGEST:
         largest = max(leaves, key=lambda item: len(_dump(item[1].description or "")))
         raise CheckpointError(
-            f"{_keys.name_of(largest[0])}: the description of all leaves would be {len(text):,} "
+            f"{_tree.name_of(largest[0])}: the description of all leaves would be {len(text):,} "
             f"bytes long, of which a file may have {_LARGEST:,}; save large texts and bytes as "
             "arrays of uint8, and many numbers as one array"
         )
@@ -200,8 +200,8 @@ def _parse(entries: Mapping[str, Any], digits: bytes, size: int) -> Header:
             place = _place(entries[name], digits[at : at + _DIGITS])
             at += _DIGITS
         dtype, shape = (place.dtype, place.shape) if place is not None else ("", ())
-        info = _leaves.info_of(dtype, shape, description)
-        leaves[_keys.key_of(name)] = Listed(info, place, description)
+        info = _leaf.info_of(dtype, shape, description)
+        leaves[_tree.key_of(name)] = Listed(info, place, description)
     return Header(leaves, described["structure"], size)
 
 
@@ -210,7 +210,7 @@ def _parse_foreign(entries: Mapping[str, Any], size: int) -> Header | None:
     if not {_CHECKSUMS, _CHECKPOINT}.isdisjoint(entries.get("__metadata__", {})):
         return None
     names = [name for name in entries if name != "__metadata__"]
-    keys = [_keys.key_of(name) for name in names]
+    keys = [_tree.key_of(name) for name in names]
     structure = _nested(keys)
     if structure is None:
         keys = [(name,) for name in names]
@@ -218,13 +218,13 @@ def _parse_foreign(entries: Mapping[str, Any], size: int) -> Header | None:
     leaves: dict[Key, Listed] = {}
     for name, key in zip(names, keys, strict=True):
         dtype = entries[name]["dtype"]
-        if not _leaves.is_stored_dtype(dtype):
+        if not _leaf.is_stored_dtype(dtype):
             raise CheckpointError(
                 f"{printable(name)}: another library has saved it as {dtype!r}, a dtype that NumPy "
                 "and ml_dtypes do not have; read it with that library"
             )
         place = _place(entries[name], None)
-        leaves[key] = Listed(_leaves.info_of(dtype, place.shape, None), place, None)
+        leaves[key] = Listed(_leaf.info_of(dtype, place.shape, None), place, None)
     return Header(leaves, structure, size)
 
 
@@ -284,12 +284,12 @@ def _layout(dtype: str, shape: tuple[int, ...]) -> str:
 
 @functools.lru_cache(maxsize=16384)
 def _quoted(key: Key) -> str:
-    return json.dumps(_keys.name_of(key))
+    return json.dumps(_tree.name_of(key))
 
 
 @functools.lru_cache(maxsize=64)
 def _itemsize(dtype: str) -> int:
-    return _leaves.stored_dtype(dtype).itemsize
+    return _leaf.stored_dtype(dtype).itemsize
 
 
 def _dump(value: Any) -> str:

@@ -11,8 +11,8 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from ._fitting import ON_DEVICES, PYTHON_NUMBERS, DoesNotFit, settings
-from ._spreading import fits, sharding_of_key_data, sharding_over_processes, spread
+from ._casting import ON_DEVICES, PYTHON_NUMBERS, DoesNotFit, settings
+from ._sharding import fits, sharding_of_key_data, sharding_over_processes, spread
 
 
 def resolved(target: Any) -> Any:

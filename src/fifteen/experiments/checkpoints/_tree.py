@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from .._errors import CheckpointError
-from ._stored import Key, printable
+from ._reader import Key, printable
 
 _RESERVED = "__metadata__"
 """What no tensor of a safetensors file can be called. After a tilde, where an escaped name has a

@@ -1,19 +1,17 @@
-"""Which process of a run does what, and how all of them agree.
+"""ProcessGroup: collectives of the processes of one run, on the host.
 
-Without `jax.distributed.initialize` a process is alone, and nothing here touches JAX's
-backends: asking for the process index would initialise them, after which a script could no
-longer call `jax.distributed.initialize` itself.
+Without `jax.distributed.initialize` a process is alone, and nothing here touches JAX's backends:
+asking JAX for the process index would initialise them, and then a script could no longer call
+`jax.distributed.initialize` itself.
 
-With it, the processes talk through the coordination service's key-value store and not through
-collectives on the devices: nothing is compiled, a thread in the background may talk while the
-main thread trains, and a process that does not come is noticed after a while instead of being
-waited for without end.
+With it, the processes talk through the key-value store of JAX's coordination service instead of
+collectives on the devices: nothing is compiled, a background thread may talk while the main thread
+trains, and a process that does not come is noticed after a while.
 
-Every call that all processes make together is a round. In a round each process brings a value or
-an error; process 0 collects what was brought and publishes it; so all of them go on, or all of
-them raise. An error that one process meets before it comes to a round is brought to the next
-one, which `together` sees to, so that nobody waits for a process that has given up. A process that
-is interrupted, as by Ctrl-C, brings that to its round and leaves without waiting for the others.
+In a collective each process brings a value or an error. Process 0 gathers them and publishes the
+result, so either all processes go on or all raise. `collective` takes an error that is raised
+between two collectives to the next one, so that no process waits for one that has given up. A
+process that is interrupted, for example by Ctrl-C, reports that and leaves without waiting.
 """
 
 import contextlib
@@ -25,7 +23,7 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any, Protocol, TypeVar, cast
 
-from ._told_errors import agree, describe, is_agreed, revive
+from ._remote_errors import deserialize, is_shared, mark_shared, serialize
 
 T = TypeVar("T")
 
@@ -66,7 +64,7 @@ def barrier(name: str) -> None:
     Args:
         name: what they come for. A process that comes for something else makes all of them raise.
     """
-    main.exchange(name)
+    main.all_gather(name)
 
 
 def on_primary(action: Callable[[], T]) -> T:
@@ -83,7 +81,7 @@ def on_primary(action: Callable[[], T]) -> T:
     return main.on_primary(action)
 
 
-def together(name: str) -> contextlib.AbstractContextManager[None]:
+def collective(name: str) -> contextlib.AbstractContextManager[None]:
     """Make a block fail in every process if it fails in one.
 
     Rounds may be made inside. Every process of the run must come here.
@@ -91,10 +89,10 @@ def together(name: str) -> contextlib.AbstractContextManager[None]:
     Args:
         name: what the block does, such as `"save_checkpoint"`.
     """
-    return main.together(name)
+    return main.collective(name)
 
 
-class Rounds:
+class ProcessGroup:
     """Count the rounds of one thread, which are made in the same order in every process.
 
     Args:
@@ -117,11 +115,11 @@ class Rounds:
             handled = sys.exc_info()[1]
             try:
                 # Process 0 may not remove what another process is still at work on.
-                self.exchange(name)
+                self.all_gather(name)
             except BaseException as error:
-                if not (self._depth or is_agreed(error, handled)):
+                if not (self._depth or is_shared(error, handled)):
                     # Interrupted after that round, with nobody around this one to tell it.
-                    self.exchange(name, error=error)
+                    self.all_gather(name, error=error)
                 raise
             result: Any = None
             error: BaseException | None = None
@@ -130,11 +128,11 @@ class Rounds:
                     result = action()
                 except BaseException as raised:
                     error = raised
-            results = self.exchange(name, result, error)
+            results = self.all_gather(name, result, error)
             return cast(T, results[0])
 
     @contextlib.contextmanager
-    def together(self, name: str) -> Generator[None]:
+    def collective(self, name: str) -> Generator[None]:
         """Make a block fail everywhere if it fails anywhere; see the function of this name."""
         if count() == 1:
             yield
@@ -151,14 +149,14 @@ class Rounds:
                 self._depth = 1
                 yield
             except BaseException as raised:
-                if is_agreed(raised, handled):
+                if is_shared(raised, handled):
                     raise
                 error = raised
             finally:
                 self._depth = 0
-            self.exchange(name, error=error)
+            self.all_gather(name, error=error)
 
-    def exchange(
+    def all_gather(
         self, name: str, value: Any = None, error: BaseException | None = None
     ) -> list[Any]:
         """Make a round: bring a value or an error, and get what every process has brought.
@@ -181,21 +179,21 @@ class Rounds:
             return [value]
         with self._lock:
             number, self._number = self._number, self._number + 1
-            brought = json.dumps([name, value, None if error is None else describe(error)])
+            brought = json.dumps([name, value, None if error is None else serialize(error)])
             try:
                 if error is not None and not isinstance(error, Exception):
                     raise error
                 summary = self._round(number, brought, name)
             except BaseException as failure:
-                if isinstance(failure, Exception) or self._leave(number, brought, failure):
-                    agree(failure)
+                if isinstance(failure, Exception) or self._abort(number, brought, failure):
+                    mark_shared(failure)
                 if error is None or failure is error:
                     raise
                 raise failure from error
         if summary.problem is None:
             return summary.values
-        raised = error if error is not None else revive(summary.problem, count())
-        agree(raised)
+        raised = error if error is not None else deserialize(summary.problem, count())
+        mark_shared(raised)
         raise raised
 
     def _round(self, number: int, brought: str, name: str) -> "_Summary":
@@ -226,7 +224,7 @@ class Rounds:
             return _Summary(*json.loads(_get(client, key, "process 0", "the result of a round")))
         return summary
 
-    def _leave(self, number: int, brought: str, error: BaseException) -> bool:
+    def _abort(self, number: int, brought: str, error: BaseException) -> bool:
         """Tell the others, without waiting for them, that this process has been interrupted.
 
         Returns:
@@ -236,7 +234,7 @@ class Rounds:
 
         client = cast(_Client, _state().client)
         with contextlib.suppress(JaxRuntimeError):
-            summary = _Summary([], {**describe(error), "process": index()})
+            summary = _Summary([], {**serialize(error), "process": index()})
             is_told = self._publish(number, summary).problem is not None
             # Process 0 may be waiting for it.
             client.key_value_set(f"{self._directory(number)}{index()}", brought, True)
@@ -247,7 +245,7 @@ class Rounds:
         return f"fifteen/{self._channel}/{number}/"
 
 
-main = Rounds("main")
+main = ProcessGroup("main")
 """The rounds of the methods that a script calls."""
 
 

@@ -17,8 +17,8 @@ import shutil
 import stat
 from collections.abc import Generator
 
-from . import _locking
-from ._errors import UnsafePathError
+from .._errors import UnsafePathError
+from . import _locks
 
 _TEMPORARY_SUFFIX = ".fifteen-tmp"
 _REPLACEMENT_SUFFIX = ".fifteen-new"
@@ -37,13 +37,13 @@ def atomic_file(path: pathlib.Path) -> Generator[io.FileIO]:
         and the destination is as it was.
     """
     temporary = temporary_beside(path)
-    with _locking.create(temporary) as file:
+    with _locks.create(temporary) as file:
         try:
             yield file
             os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
-            with _locking.suppressed_os_errors():
+            with _locks.suppressed_os_errors():
                 temporary.unlink()
             raise
     sync_directory(path.parent)
@@ -67,7 +67,7 @@ def remove_leftovers(directory: pathlib.Path) -> list[pathlib.Path]:
         path = directory / name
         # A replacement that has not begun is one that its writer has not told anybody of.
         is_leftover = is_temporary(name) or _is_replacement(name)
-        if is_leftover and not _finish_replacement(path) and _locking.remove_if_free(path):
+        if is_leftover and not _finish_replacement(path) and _locks.remove_if_free(path):
             removed.append(path)
     return removed
 
@@ -83,7 +83,7 @@ def replace_directory(new: pathlib.Path, path: pathlib.Path) -> None:
         new: the new directory, on the same file system.
         path: what it is to be called. Nothing need be there.
     """
-    with _locking.hold(new):
+    with _locks.hold(new):
         if not os.path.lexists(path):
             new.rename(path)
         else:
@@ -106,7 +106,7 @@ def locked_directory(path: pathlib.Path) -> Generator[None]:
             the lock is gone.
     """
     path.mkdir()
-    with _locking.hold(path):
+    with _locks.hold(path):
         yield
 
 
@@ -153,7 +153,7 @@ def make_directory(path: pathlib.Path) -> bool:
 def create_exclusive(path: pathlib.Path) -> io.FileIO:
     """Create a file that must not exist yet, for appending; unbuffered."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-    return io.FileIO(os.open(path, flags, _locking.FILE_MODE), "a")
+    return io.FileIO(os.open(path, flags, _locks.FILE_MODE), "a")
 
 
 def remove(path: pathlib.Path) -> None:
@@ -167,7 +167,7 @@ def remove(path: pathlib.Path) -> None:
             path.unlink()
             return
         # Held while it is deleted, so that no other process cleans up beside us.
-        with _locking.hold(path):
+        with _locks.hold(path):
             doomed = temporary_beside(path)
             path.rename(doomed)
             sync_directory(path.parent)
@@ -286,7 +286,7 @@ def _finish_replacement(path: pathlib.Path) -> bool:
         return False
     final = path.with_name(_replaced_by(path.name))
     # Where another process is faster, or the disk is read-only, there is nothing to be done.
-    with _locking.suppressed_os_errors():
+    with _locks.suppressed_os_errors():
         if not os.path.lexists(final):
             path.rename(final)
     return final.exists() and not path.exists()

@@ -12,11 +12,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from .._errors import CheckpointError, MissingExtraError
-from . import _keys
-from ._fitting import DoesNotFit, LeavesDoNotFit, as_held
-from ._leaves import HostArray
-from ._stored import Key, LeafInfo, damaged, making, printable
+from ..._errors import CheckpointError, MissingExtraError
+from .. import _tree
+from .._casting import DoesNotFit, LeavesDoNotFit, as_held
+from .._leaf import HostArray
+from .._reader import Key, LeafInfo, damaged, making, printable
 
 Spec = dict[str, Any]
 
@@ -135,7 +135,7 @@ def read(path: pathlib.Path, requests: Mapping[Key, Request]) -> dict[Key, Any]:
     values: dict[Key, Any] = {}
     for key, request in requests.items():
         read_parts = {name: _result(path, key, future) for name, future in started.pop(key).items()}
-        with making(path, _keys.name_of(key)):
+        with making(path, _tree.name_of(key)):
             parts = {name: request.decode(np.asarray(part)) for name, part in read_parts.items()}
         del read_parts
         if request.sharding is None:
@@ -184,7 +184,7 @@ def _result(path: pathlib.Path, key: Key, future: Any) -> Any:
     if error is not None:
         # Tensorstore's texts go on with the whole specification.
         problem = str(error).split(" [")[0][:500]
-        raise damaged(path, f"{_keys.name_of(key)}: {problem}")
+        raise damaged(path, f"{_tree.name_of(key)}: {problem}")
     return future.result()
 
 

@@ -18,10 +18,10 @@ from typing import Any, cast
 import numpy as np
 
 from .._errors import MissingExtraError
-from ._fitting import info_of_target
-from ._leaves import HostArray, dtype_named
-from ._spreading import sharding_over_processes
-from ._stored import Key, LeafInfo, damaged
+from ._casting import info_of_target
+from ._leaf import HostArray, dtype_named
+from ._reader import Key, LeafInfo, damaged
+from ._sharding import sharding_over_processes
 
 _ARRAY, _COMPLEX, _SCALAR = 1, 2, 3
 _CHUNKED = "__msgpack_chunked_array__"
@@ -52,17 +52,17 @@ class MsgpackFile:
 
     def read(self, wanted: Mapping[Key, Any]) -> dict[Key, Any]:
         """Read some leaves; see `StoredCheckpoint.read`."""
-        from . import _foreign_arrays
+        from ._orbax import _tensorstore
 
         requests = {
-            key: _foreign_arrays.Request(
+            key: _tensorstore.Request(
                 self._spread[key],
                 sharding_over_processes(leaf, self._spread[key].info.shape),
             )
             for key, leaf in wanted.items()
             if key in self._spread
         }
-        arrays = _foreign_arrays.read(self.path, requests)
+        arrays = _tensorstore.read(self.path, requests)
         return {key: arrays[key] if key in arrays else self._values[key] for key in wanted}
 
     def nested(self, leaves: Mapping[Key, Any]) -> Any:
@@ -77,11 +77,11 @@ class MsgpackFile:
         }
         if not names:
             return {}
-        from . import _foreign_arrays
+        from ._orbax import _tensorstore
 
         directory = self.path.with_name(self.path.name + "_gda")
-        return _foreign_arrays.open_all(
-            directory, {key: _foreign_arrays.plain(directory / name) for key, name in names.items()}
+        return _tensorstore.open_all(
+            directory, {key: _tensorstore.plain(directory / name) for key, name in names.items()}
         )
 
 

@@ -10,7 +10,7 @@ import os
 import pathlib
 import stat
 
-from . import _directory
+from . import _local
 
 _LARGE_FILE = 1 << 20
 
@@ -19,18 +19,18 @@ _freeing: list[_thread.LockType] = []
 
 
 def remove_soon(path: pathlib.Path) -> None:
-    """Remove as `_directory.remove` does, but free a large file's blocks in the background."""
+    """Remove as `_local.remove` does, but free a large file's blocks in the background."""
     try:
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode) or status.st_size < _LARGE_FILE:
-            _directory.remove(path)
+            _local.remove(path)
             return
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return
     except PermissionError:
         # Who may not read a file may still be allowed to remove it.
-        _directory.remove(path)
+        _local.remove(path)
         return
     try:
         path.unlink(missing_ok=True)

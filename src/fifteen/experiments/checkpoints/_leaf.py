@@ -16,10 +16,10 @@ import ml_dtypes
 import numpy as np
 
 from .._errors import CheckpointError
-from . import _pieces
-from ._pieces import HostArray as HostArray
-from ._pieces import Pieces
-from ._stored import LeafInfo
+from . import _host_copy
+from ._host_copy import HostArray as HostArray
+from ._host_copy import Pieces
+from ._reader import LeafInfo
 
 _NATIVE: dict[str, str] = {
     "bool": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16",
@@ -194,7 +194,7 @@ def name_of_dtype(dtype: Any) -> str:
 
 def _leaf_of(value: jax.Array | HostArray, own: bool) -> Leaf:
     layout = _layout(value.dtype)
-    data = _pieces.take(value, own)
+    data = _host_copy.take(value, own)
     shape = data.shape if layout.elements is None else (*data.shape, layout.elements)
     return Leaf(Tensor(layout.stored, shape, data), layout.description)
 

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Generator
 
 from ._errors import ExperimentWarning
-from ._locking import suppressed_os_errors
+from .storage._locks import suppressed_os_errors
 
 _is_quiet = contextvars.ContextVar("_is_quiet", default=False)
 

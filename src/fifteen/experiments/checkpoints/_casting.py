@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
-from ._leaves import SCALARS, HostArray, dtype_named, name_of_dtype
-from ._stored import Key, LeafInfo
+from ._leaf import SCALARS, HostArray, dtype_named, name_of_dtype
+from ._reader import Key, LeafInfo
 
 PYTHON_NUMBERS = (bool, int, float, complex)
 ON_DEVICES = (jax.Array, jax.ShapeDtypeStruct)

@@ -16,8 +16,8 @@ import struct
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
-from .. import _directory
 from .._errors import CheckpointDamagedError, CheckpointError
+from ..storage import _local
 
 Key = tuple[str, ...]
 
@@ -113,14 +113,14 @@ def _mode(path: pathlib.Path) -> int:
 def _opener(path: pathlib.Path, mode: int) -> Callable[[pathlib.Path], StoredCheckpoint]:
     # Imported where used, since Orbax and msgpack are extras.
     if path.name.endswith(SUFFIX):
-        from ._safetensors import SafetensorsFile
+        from ._safetensors._reader import SafetensorsFile
 
         return SafetensorsFile
     if stat.S_ISDIR(mode):
-        from ._orbax import open_directory
+        from ._orbax._reader import open_directory
 
         return open_directory
-    from ._msgpack import MsgpackFile
+    from ._flax_msgpack import MsgpackFile
 
     return MsgpackFile
 
@@ -134,7 +134,7 @@ SUFFIX = ".safetensors"
 
 def names_in(directory: pathlib.Path) -> list[str]:
     """List what may be checkpoints in a directory: everything but temporaries."""
-    return _directory.list_names(directory)
+    return _local.list_names(directory)
 
 
 def damaged(path: pathlib.Path, problem: str) -> CheckpointDamagedError:

@@ -15,16 +15,11 @@ from typing import Any, cast
 
 import jax
 
-from .._errors import CheckpointError
-from . import _foreign_arrays
-from ._fitting import info_of_target
-from ._keys import name_of
-from ._leaves import keys_from
-from ._msgpack import flatten, is_leaf, load
-from ._orbax_spread import TEXTS, SpreadDirectory, text_named
-from ._report import shortened
-from ._spreading import sharding_over_processes
-from ._stored import (
+from ..._errors import CheckpointError
+from .._casting import info_of_target
+from .._flax_msgpack import flatten, is_leaf, load
+from .._leaf import keys_from
+from .._reader import (
     DESCRIPTION,
     Key,
     LeafInfo,
@@ -34,6 +29,11 @@ from ._stored import (
     printable,
     too_deep,
 )
+from .._report import shortened
+from .._sharding import sharding_over_processes
+from .._tree import name_of
+from . import _tensorstore
+from ._sharded import TEXTS, SpreadDirectory, text_named
 
 _METADATA, _OLD_METADATA, _STORE = "_METADATA", "checkpoint", "manifest.ocdbt"
 _PLACEHOLDER = "PLACEHOLDER://"
@@ -52,15 +52,15 @@ class OrbaxDirectory:
         self._entries = _entries(path, self._items)
 
     @functools.cached_property
-    def _arrays(self) -> Mapping[Key, _foreign_arrays.OpenArray]:
+    def _arrays(self) -> Mapping[Key, _tensorstore.OpenArray]:
         specs = {
-            key: _foreign_arrays.in_directory(
+            key: _tensorstore.in_directory(
                 self._items, entry.name, entry.zarr3, entry.has_all_chunks
             )
             for key, entry in self._entries.items()
             if entry.is_array
         }
-        return _foreign_arrays.open_all(self.path, specs)
+        return _tensorstore.open_all(self.path, specs)
 
     @property
     def leaves(self) -> Mapping[Key, LeafInfo]:
@@ -77,7 +77,7 @@ class OrbaxDirectory:
             for key, leaf in wanted.items()
             if self._entries[key].is_array
         }
-        values = _foreign_arrays.read(self.path, requests)
+        values = _tensorstore.read(self.path, requests)
         return {key: self._value(key, values, leaf) for key, leaf in wanted.items()}
 
     def _refuse_lost(self, wanted: Mapping[Key, Any]) -> None:
@@ -127,13 +127,13 @@ class OrbaxDirectory:
         return info
 
     def _request(
-        self, array: _foreign_arrays.OpenArray, entry: "_Entry", leaf: Any
-    ) -> _foreign_arrays.Request:
+        self, array: _tensorstore.OpenArray, entry: "_Entry", leaf: Any
+    ) -> _tensorstore.Request:
         # The data of a typed key has an axis more than the key; and a number is one.
         if entry.random_key or entry.kind == "scalar":
-            return _foreign_arrays.Request(array)
+            return _tensorstore.Request(array)
         sharding = sharding_over_processes(leaf, array.info.shape)
-        return _foreign_arrays.Request(array, sharding)
+        return _tensorstore.Request(array, sharding)
 
     def _value(self, key: Key, values: Mapping[Key, Any], target: Any) -> Any:
         entry = self._entries[key]

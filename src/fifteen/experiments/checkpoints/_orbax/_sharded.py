@@ -12,14 +12,15 @@ from typing import Any, cast
 import jax
 import numpy as np
 
-from . import _foreign_arrays, _keys
-from ._fitting import as_held
-from ._foreign_arrays import OpenArray, Request
-from ._leaves import HostArray, dtype_named, keys_from
-from ._orbax_description import EncodedLeaf, as_stored, description_from
-from ._orbax_encoding import decode
-from ._spreading import sharding_of_key_data, sharding_over_processes, spread
-from ._stored import DESCRIPTION, Key, LeafInfo, damaged, making, too_deep
+from .. import _tree
+from .._casting import as_held
+from .._leaf import HostArray, dtype_named, keys_from
+from .._reader import DESCRIPTION, Key, LeafInfo, damaged, making, too_deep
+from .._sharding import sharding_of_key_data, sharding_over_processes, spread
+from . import _tensorstore
+from ._encode import decode
+from ._manifest import EncodedLeaf, as_stored, description_from
+from ._tensorstore import OpenArray, Request
 
 TEXTS = "_strings.json"
 """The file that holds all texts."""
@@ -48,10 +49,10 @@ class SpreadDirectory:
         """Read some leaves; see `StoredCheckpoint.read`."""
         leaves = {key: self._leaves[key] for key in wanted}
         names = {key: leaf.stored for key, leaf in leaves.items() if _is_array(leaf)}
-        arrays = _foreign_arrays.open_all(
+        arrays = _tensorstore.open_all(
             self.path,
             {
-                key: _foreign_arrays.in_directory(
+                key: _tensorstore.in_directory(
                     self.path, str(name), zarr3=False, has_all_chunks=True
                 )
                 for key, name in names.items()
@@ -60,10 +61,10 @@ class SpreadDirectory:
         for key, array in arrays.items():
             self._check(key, array.info)
         requests = {key: _request(leaves[key], array, wanted[key]) for key, array in arrays.items()}
-        data = _foreign_arrays.read(self.path, requests)
+        data = _tensorstore.read(self.path, requests)
         values: dict[Key, Any] = {}
         for key, leaf in leaves.items():
-            with making(self.path, _keys.name_of(key)):
+            with making(self.path, _tree.name_of(key)):
                 read = (
                     text_named(str(leaf.stored), self._texts) if _is_text(leaf) else data.get(key)
                 )
@@ -73,7 +74,7 @@ class SpreadDirectory:
     def nested(self, leaves: Mapping[Key, Any]) -> Any:
         """Put leaves that were read into nested dicts and lists, as they were saved."""
         try:
-            return _keys.nest(self._structure, [leaves[key] for key in self._leaves])
+            return _tree.nest(self._structure, [leaves[key] for key in self._leaves])
         except RecursionError:
             raise too_deep(self.path) from None
         except (AttributeError, IndexError, TypeError, ValueError) as error:
@@ -81,7 +82,7 @@ class SpreadDirectory:
 
     def _check(self, key: Key, found: LeafInfo) -> None:
         """Compare an array with what is stated of it, which has no checksum in version 1."""
-        name = _keys.name_of(key)
+        name = _tree.name_of(key)
         with making(self.path, name):
             expected = as_stored(self._leaves[key], found)
         if found != expected:

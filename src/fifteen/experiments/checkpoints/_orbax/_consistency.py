@@ -9,10 +9,11 @@ import pathlib
 import zlib
 from collections.abc import Iterator, Mapping
 
-from .. import _processes
-from .._errors import CheckpointError
-from . import _foreign_arrays, _keys, _report
-from ._orbax_encoding import Encoded
+from ... import distributed
+from ..._errors import CheckpointError
+from .. import _report, _tree
+from . import _tensorstore
+from ._encode import Encoded
 
 _ROUND = "comparing what is saved"
 
@@ -28,10 +29,10 @@ def agree(path: pathlib.Path, name: str, encoded: Encoded) -> None:
         name: what it is called in the experiment's directory.
         encoded: this process's part of the pytree.
     """
-    _foreign_arrays.refuse_undecodable(path)
-    leaves = {_keys.name_of(key): encoded.spread.get(key, "local") for key in encoded.leaves}
+    _tensorstore.refuse_undecodable(path)
+    leaves = {_tree.name_of(key): encoded.spread.get(key, "local") for key in encoded.leaves}
     text = json.dumps(list(leaves.items()))
-    brought = _processes.main.exchange(_ROUND, [name, zlib.crc32(text.encode())])
+    brought = distributed.main.all_gather(_ROUND, [name, zlib.crc32(text.encode())])
     checkpoints = [called for called, _ in brought]
     if len(set(checkpoints)) > 1:
         found = ", ".join(f"process {number} {called}" for number, called in enumerate(checkpoints))
@@ -45,7 +46,7 @@ def agree(path: pathlib.Path, name: str, encoded: Encoded) -> None:
 
 def _raise_differences(leaves: Mapping[str, str]) -> None:
     # The leaves are many and the processes too, so only those of one process are sent around.
-    first = _processes.main.exchange(_ROUND, leaves if _processes.is_primary() else None)[0]
+    first = distributed.main.all_gather(_ROUND, leaves if distributed.is_primary() else None)[0]
     differences = list(_differences(leaves, first))
     error = None
     if differences:
@@ -54,11 +55,11 @@ def _raise_differences(leaves: Mapping[str, str]) -> None:
             f"the processes save different pytrees:\n{lines}\nsave the same structure in all of "
             "them, and what is spread over the processes in one of them so in all"
         )
-    _processes.main.exchange(_ROUND, error=error)
+    distributed.main.all_gather(_ROUND, error=error)
 
 
 def _differences(leaves: Mapping[str, str], first: Mapping[str, str]) -> Iterator[str]:
-    here = f"process {_processes.index()}"
+    here = f"process {distributed.index()}"
     for name in [*first, *(name for name in leaves if name not in first)]:
         if name not in leaves:
             yield f"{name}: missing in {here}, but not in process 0"

@@ -4,7 +4,7 @@ Orbax's `PyTreeCheckpointHandler` writes the arrays, each process its own part, 
 compression, into a hidden directory. Its `AsyncCheckpointer`, which usually stands around the
 handler, is left out: where writing fails in one process, the others would wait for it until a
 timeout; and it deletes an old directory before the new one has its place. Both are done here,
-with the rounds of `_processes`, so that a save is committed in all processes or in none.
+with the rounds of `distributed`, so that a save is committed in all processes or in none.
 """
 
 import asyncio
@@ -22,15 +22,16 @@ from typing import Any
 
 import jax
 
-from .. import _directory, _processes, _told_errors
-from .._errors import CheckpointError, MissingExtraError
-from .._locking import suppressed_os_errors
-from . import _orbax_quiet
-from ._background import Background
-from ._orbax_agreeing import agree
-from ._orbax_description import to_json
-from ._orbax_encoding import encode
-from ._stored import DESCRIPTION
+from ... import distributed
+from ..._errors import CheckpointError, MissingExtraError
+from ...storage import _local
+from ...storage._locks import suppressed_os_errors
+from .._background import Background
+from .._reader import DESCRIPTION
+from . import _quiet
+from ._consistency import agree
+from ._encode import encode
+from ._manifest import to_json
 
 _INSIDE = "checkpoint"
 """What the directory is called inside the temporary one, until it has its place."""
@@ -83,22 +84,22 @@ class SpreadSave:
         self._description = to_json(encoded.leaves, encoded.structure)
         self._held = contextlib.ExitStack()
         try:
-            temporary = _processes.on_primary(lambda: self._make(check, bool(encoded.spread)))
+            temporary = distributed.on_primary(lambda: self._make(check, bool(encoded.spread)))
         except BaseException:
             # What has been made is a leftover, which the next save removes.
             self._held.close()
             raise
         self._temporary = path.with_name(temporary)
-        self._rounds = _processes.Rounds(temporary)
-        self._held.enter_context(_orbax_quiet.quiet())
+        self._rounds = distributed.ProcessGroup(temporary)
+        self._held.enter_context(_quiet.quiet())
         self._done = threading.Event()
         self._writing: list[Any] = []
         try:
             # The rounds of its own are for what may be done in the background.
-            _processes.main.exchange("starting to save", error=self._start(encoded.tree))
+            distributed.main.all_gather("starting to save", error=self._start(encoded.tree))
         except BaseException as error:
             # Interrupted after that round, the others are on their way to the commit already.
-            if not _told_errors.is_agreed(error, handled):
+            if not distributed.is_shared(error, handled):
                 self.abandon(error)
             else:
                 self._drop()
@@ -120,7 +121,7 @@ class SpreadSave:
         """
         try:
             self._has_begun = True
-            with self._rounds.together(_COMMITTING):
+            with self._rounds.collective(_COMMITTING):
                 with self._settling():
                     before()
                     self._in_thread(self._wait_for_all)
@@ -134,14 +135,14 @@ class SpreadSave:
             return
         handled = sys.exc_info()[1]
         try:
-            self._rounds.exchange(_COMMITTING, error=error)
+            self._rounds.all_gather(_COMMITTING, error=error)
         except BaseException as raised:
             # It is that error, or one that another process has met before.
-            if raised is not error and not _told_errors.is_agreed(raised, handled):
+            if raised is not error and not distributed.is_shared(raised, handled):
                 raise
         if self._in_background:
             # Only their threads know of it.
-            _told_errors.disagree(error)
+            distributed.clear_mark(error)
         self._drop()
 
     def wait(self) -> None:
@@ -154,10 +155,10 @@ class SpreadSave:
 
     def _make(self, check: Callable[[], None], is_spread: bool) -> str:
         check()
-        _directory.make_directory(self._path.parent)
-        _directory.remove_leftovers(self._path.parent)
-        temporary = _directory.temporary_beside(self._path)
-        self._held.enter_context(_directory.locked_directory(temporary))
+        _local.make_directory(self._path.parent)
+        _local.remove_leftovers(self._path.parent)
+        temporary = _local.temporary_beside(self._path)
+        self._held.enter_context(_local.locked_directory(temporary))
         (temporary / _INSIDE).mkdir()
         if is_spread:
             # Where process 0 fails before Orbax makes it, the others would wait for it.
@@ -273,17 +274,17 @@ class SpreadSave:
             self._in_thread(lambda: self._handler.finalize(_orbax_path(self._inside)))
         (self._inside / DESCRIPTION).write_text(self._description)
         _sync_all(self._inside)
-        _directory.replace_directory(self._inside, self._path)
+        _local.replace_directory(self._inside, self._path)
         tidy()
 
     def _drop(self) -> None:
         try:
             self._settle()
             self._held.close()
-            if _processes.is_primary():
+            if distributed.is_primary():
                 # What cannot be removed is a leftover, which the next save tries again.
                 with suppressed_os_errors():
-                    _directory.remove(self._temporary)
+                    _local.remove(self._temporary)
         finally:
             _committing.discard(self)
             self._done.set()
@@ -305,7 +306,7 @@ def _handler() -> Any:
 
 def _orbax() -> Any:
     try:
-        with _orbax_quiet.quiet(), warnings.catch_warnings():
+        with _quiet.quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import orbax.checkpoint as ocp
     except ImportError:
@@ -330,7 +331,7 @@ def _sync_all(directory: pathlib.Path) -> None:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-        _directory.sync_directory(pathlib.Path(parent))
+        _local.sync_directory(pathlib.Path(parent))
 
 
 _committing: set[SpreadSave] = set()

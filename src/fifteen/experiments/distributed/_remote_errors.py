@@ -1,32 +1,32 @@
-"""Errors that one process tells the others, so that all of them raise.
+"""Errors that one process reports to the others, so that all of them raise.
 
-An error that all of them have raised bears a mark. It need not be told once more on its way up.
+An error that all processes have raised is marked, so that no collective reports it again.
 """
 
 from collections.abc import Generator
 from typing import Any
 
-from ._errors import FifteenError
+from .._errors import FifteenError
 
-_LONGEST_MESSAGE = 20_000
-_AGREED = "_fifteen_agreed"
+_MAX_MESSAGE = 20_000
+_SHARED = "_fifteen_shared"
 
 
-def describe(error: BaseException) -> dict[str, Any]:
+def serialize(error: BaseException) -> dict[str, Any]:
     """Return what JSON keeps of an error."""
     described: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
     if isinstance(error, OSError) and error.errno is not None:
         filename = None if error.filename is None else str(error.filename)
         described |= {"message": error.strerror, "errno": error.errno, "filename": filename}
-    described["message"] = str(described["message"])[:_LONGEST_MESSAGE]
+    described["message"] = str(described["message"])[:_MAX_MESSAGE]
     return described
 
 
-def revive(problem: dict[str, Any], count: int) -> Exception:
+def deserialize(problem: dict[str, Any], count: int) -> Exception:
     """Make an error of the kind that another process has met.
 
     Args:
-        problem: from `describe`, with the number of the process.
+        problem: from `serialize`, with the number of the process.
         count: how many processes there are.
     """
     kind, message = problem["type"], problem["message"]
@@ -43,26 +43,26 @@ def revive(problem: dict[str, Any], count: int) -> Exception:
     return revived
 
 
-def agree(error: BaseException) -> None:
+def mark_shared(error: BaseException) -> None:
     """Note that an error has been raised in all processes."""
-    setattr(error, _AGREED, True)
+    setattr(error, _SHARED, True)
 
 
-def disagree(error: BaseException) -> None:
-    """Have an error told to all in the next round, though it has been in rounds of others."""
+def clear_mark(error: BaseException) -> None:
+    """Clear the mark, so that the next collective reports the error again."""
     for part in _made_of(error, None):
-        if hasattr(part, _AGREED):
-            delattr(part, _AGREED)
+        if hasattr(part, _SHARED):
+            delattr(part, _SHARED)
 
 
-def is_agreed(error: BaseException, handled: BaseException | None) -> bool:
+def is_shared(error: BaseException, handled: BaseException | None) -> bool:
     """Tell whether an error, or one that it was made of, has been raised in all processes.
 
     Args:
         error: the error.
         handled: what `sys.exc_info` told before, which the error has as its context.
     """
-    return any(hasattr(part, _AGREED) for part in _made_of(error, handled))
+    return any(hasattr(part, _SHARED) for part in _made_of(error, handled))
 
 
 def _made_of(

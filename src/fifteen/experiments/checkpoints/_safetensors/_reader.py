@@ -13,14 +13,15 @@ from typing import Any, cast
 import google_crc32c
 import numpy as np
 
-from .._collecting import paused_collection
-from . import _header, _keys, _leaves
-from ._ahead import one_ahead
-from ._background import Background
+from ..._collecting import paused_collection
+from .. import _leaf, _tree
+from .._ahead import one_ahead
+from .._background import Background
+from .._host_copy import BLOCK_BYTES
+from .._leaf import HostArray, Leaf, Tensor
+from .._reader import Key, LeafInfo, damaged, making, too_deep
+from . import _header
 from ._header import Listed, Place
-from ._leaves import HostArray, Leaf, Tensor
-from ._pieces import BLOCK_BYTES
-from ._stored import Key, LeafInfo, damaged, making, too_deep
 
 _READ_TOGETHER = 8 << 20
 """Bytes of small tensors that are read at once."""
@@ -41,7 +42,7 @@ def write(file: io.FileIO, leaves: Sequence[tuple[Key, Leaf]], structure: str) -
     Args:
         file: an empty file.
         leaves: in the order of the pytree. Their values are let go of on the way.
-        structure: the pytree's shape; see `_keys.structure`.
+        structure: the pytree's shape; see `_tree.structure`.
     """
     with paused_collection():
         header, tensors, numbers = _header.compose(leaves, structure)
@@ -162,7 +163,7 @@ class SafetensorsFile:
     def nested(self, leaves: Mapping[Key, Any]) -> Any:
         """Put leaves that were read into nested dicts and lists, as they were saved."""
         try:
-            return _keys.nest(self._header.structure, [leaves[key] for key in self._header.leaves])
+            return _tree.nest(self._header.structure, [leaves[key] for key in self._header.leaves])
         except RecursionError:
             raise too_deep(self.path) from None
         except (AttributeError, IndexError, TypeError, ValueError) as error:
@@ -194,15 +195,15 @@ class SafetensorsFile:
             checksum = listed.tensor.checksum
             if checksum is not None and google_crc32c.value(cast(Any, readonly)) != checksum:
                 raise damaged(
-                    self.path, f"{_keys.name_of(key)}: its bytes are not those that were written"
+                    self.path, f"{_tree.name_of(key)}: its bytes are not those that were written"
                 )
-        with making(self.path, _keys.name_of(key)):
+        with making(self.path, _tree.name_of(key)):
             if data is not None and listed.tensor is not None:
-                dtype = _leaves.stored_dtype(listed.tensor.dtype)
+                dtype = _leaf.stored_dtype(listed.tensor.dtype)
                 array = data.view(dtype).reshape(listed.tensor.shape)
                 # Other libraries need not align what they write.
                 array = np.require(array, requirements="A")
-            return _leaves.give(array, listed.description, target)
+            return _leaf.give(array, listed.description, target)
 
 
 def _grouped(listed: Mapping[Key, Listed]) -> list[list[tuple[Key, Listed, Place]]]:

@@ -7,8 +7,8 @@ import pathlib
 import shutil
 import stat
 
-from . import _directory
-from ._errors import ExperimentExistsError, UnsafePathError
+from .._errors import ExperimentExistsError, UnsafePathError
+from . import _local
 
 
 def refuse_to_move(source: pathlib.Path, destination: pathlib.Path) -> None:
@@ -46,7 +46,7 @@ def move(source: pathlib.Path, destination: pathlib.Path) -> None:
         OSError: the copy could not be made, or differs from the source; the source is whole.
     """
     refuse_to_move(source, destination)
-    _directory.make_directory(destination.parent)
+    _local.make_directory(destination.parent)
     if source.is_symlink():
         _move_link(source, destination)
         return
@@ -56,9 +56,9 @@ def move(source: pathlib.Path, destination: pathlib.Path) -> None:
         if error.errno != errno.EXDEV:
             raise
         _copy_across(source, destination)
-        _directory.remove(source)
-    _directory.sync_directory(source.parent)
-    _directory.sync_directory(destination.parent)
+        _local.remove(source)
+    _local.sync_directory(source.parent)
+    _local.sync_directory(destination.parent)
 
 
 def _move_link(source: pathlib.Path, destination: pathlib.Path) -> None:
@@ -70,10 +70,10 @@ def _move_link(source: pathlib.Path, destination: pathlib.Path) -> None:
 
 
 def _copy_across(source: pathlib.Path, destination: pathlib.Path) -> None:
-    _directory.remove_leftovers(destination.parent)
-    temporary = _directory.temporary_beside(destination)
+    _local.remove_leftovers(destination.parent)
+    temporary = _local.temporary_beside(destination)
     try:
-        with _directory.locked_directory(temporary):
+        with _local.locked_directory(temporary):
             shutil.copytree(
                 source, temporary, symlinks=True, dirs_exist_ok=True, copy_function=_copy_synced
             )
@@ -84,7 +84,7 @@ def _copy_across(source: pathlib.Path, destination: pathlib.Path) -> None:
                     "nothing was moved. Stop what writes there and move again"
                 )
             for directory, _, _ in os.walk(temporary):
-                _directory.sync_directory(pathlib.Path(directory))
+                _local.sync_directory(pathlib.Path(directory))
             os.rename(temporary, destination)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -22,12 +22,12 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
-from .._errors import CheckpointError
-from . import _keys, _leaves, _report
-from ._fitting import info_of_target
-from ._orbax_description import EncodedLeaf
-from ._pieces import is_lost
-from ._stored import Key
+from ..._errors import CheckpointError
+from .. import _leaf, _report, _tree
+from .._casting import info_of_target
+from .._host_copy import is_lost
+from .._reader import Key
+from ._manifest import EncodedLeaf
 
 _KNOWN = frozenset(
     [
@@ -74,16 +74,16 @@ def encode(target: Any) -> Encoded:
     Raises:
         CheckpointError: lists each leaf that cannot be saved.
     """
-    with _keys.refusing_depth():
-        keys, values, _ = _keys.flatten(target)
-        statics = tuple(_leaves.is_static(value) for value in values)
-        structure = _keys.structure(target, statics)
+    with _tree.refusing_depth():
+        keys, values, _ = _tree.flatten(target)
+        statics = tuple(_leaf.is_static(value) for value in values)
+        structure = _tree.structure(target, statics)
         # To Orbax the children of a dataclass without key paths are numbered.
-        numbered, _, _ = _keys.flatten(target, by_fields=False)
+        numbered, _, _ = _tree.flatten(target, by_fields=False)
         of_orbax = dict(zip(keys, numbered, strict=True))
         structure_of_orbax = structure
         if numbered != keys:
-            structure_of_orbax = _keys.structure(target, statics, by_fields=False)
+            structure_of_orbax = _tree.structure(target, statics, by_fields=False)
     dynamic = [
         (key, value)
         for key, value, is_static in zip(keys, values, statics, strict=True)
@@ -97,7 +97,7 @@ def encode(target: Any) -> Encoded:
         except (CheckpointError, RuntimeError) as error:
             if not (isinstance(error, CheckpointError) or is_lost(value, error)):
                 raise
-            problems.append(f"{_keys.name_of(key)}: {error}")
+            problems.append(f"{_tree.name_of(key)}: {error}")
     if problems:
         raise CheckpointError("\n".join(["cannot save the target:", *_report.shortened(problems)]))
     kept = {key: value for key, (value, _) in encoded.items() if value is not None}
@@ -106,7 +106,7 @@ def encode(target: Any) -> Encoded:
     for key, name in list(names.items()):
         # To Orbax the name of a text is a path in JSON.
         if isinstance(kept[key], str) and ("/" in name or "~" in name):
-            encoded[key] = None, _leaves.take(kept.pop(key), own=False).description
+            encoded[key] = None, _leaf.take(kept.pop(key), own=False).description
             del names[key]
     leaves = {
         key: EncodedLeaf(info_of_target(value), names.get(key), encoded[key][1])
@@ -115,8 +115,8 @@ def encode(target: Any) -> Encoded:
     if any("%" in name for name in names.values()):
         tree: Any = {names[key]: value for key, value in kept.items()}
     else:
-        with _keys.refusing_depth():
-            tree = _keys.nest(json.loads(structure_of_orbax), [kept.get(key) for key in leaves])
+        with _tree.refusing_depth():
+            tree = _tree.nest(json.loads(structure_of_orbax), [kept.get(key) for key in leaves])
     spread = {
         key: _described_as_spread(value, names[key])
         for key, value in kept.items()
@@ -166,7 +166,7 @@ def _encode(value: Any) -> tuple[Any, dict[str, Any] | None]:
     """Return what to give to Orbax, or None, and a description."""
     if isinstance(value, jax.core.Tracer | np.ma.MaskedArray):
         # They pass for arrays; this says why they cannot be saved.
-        _leaves.take(value, own=False)
+        _leaf.take(value, own=False)
     if isinstance(value, jax.Array):
         _refuse_out_of_reach(value)
         if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
@@ -184,7 +184,7 @@ def _encode(value: Any) -> tuple[Any, dict[str, Any] | None]:
         kind = info_of_target(value).dtype
         return _PLAIN[kind](value), {"scalar": kind}
     # The kinds that are left are described in one way, here and in our files.
-    return None, _leaves.take(value, own=False).description
+    return None, _leaf.take(value, own=False).description
 
 
 def _is_utf_8(text: str) -> bool:
@@ -223,9 +223,9 @@ def _encode_array(value: Any) -> tuple[Any, dict[str, Any] | None]:
     name = value.dtype.name
     if isinstance(value, np.ndarray | np.generic) and not value.nbytes:
         # An empty array of what cannot be saved is none the better for it.
-        _leaves.take(value, own=False)
+        _leaf.take(value, own=False)
     if not value.size or not value.dtype.itemsize:
-        return None, {"empty": _leaves.name_of_dtype(value.dtype)}
+        return None, {"empty": _leaf.name_of_dtype(value.dtype)}
     if isinstance(value, jax.Array) and not value.is_fully_addressable:
         return (value, None) if name in _KNOWN else (_bits(value), {"bits": name})
     # Orbax takes arrays of one process as NumPy's only, and has process 0 write them.
@@ -235,7 +235,7 @@ def _encode_array(value: Any) -> tuple[Any, dict[str, Any] | None]:
     # NumPy's own dtypes of one byte are texts and records, which have no name like these.
     if array.dtype.itemsize == 1 and hasattr(ml_dtypes, name):
         return array.view(np.uint8), {"bits": name}
-    described = _leaves.take(array, own=False).description
+    described = _leaf.take(array, own=False).description
     little = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
     return little.reshape(*array.shape, 1).view(np.uint8), described
 
@@ -261,9 +261,9 @@ def decode(array: Any, description: dict[str, Any] | None) -> Any:
         ValueError, KeyError or TypeError: the description is none of ours.
     """
     if array is None or (description is not None and "bits" not in description):
-        return _leaves.give(array, description)
+        return _leaf.give(array, description)
     if description is None:
         return array
-    dtype = _leaves.dtype_named(str(description["bits"]))
+    dtype = _leaf.dtype_named(str(description["bits"]))
     # `ascontiguousarray` makes a vector of what has no axes.
     return np.ascontiguousarray(array).view(dtype).reshape(array.shape)
