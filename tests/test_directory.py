@@ -76,7 +76,7 @@ def start_writer(tmp_path, before="pass", stdin=None):
     """Start a process that is in the middle of writing `tmp_path / "a"`."""
     script = f"""
         import os, pathlib, sys, time
-        from fifteen.experiments import _local
+        from fifteen.experiments.storage import _local
         with _local.atomic_file(pathlib.Path(sys.argv[1]) / "a") as file:
             file.write(b"half")
             {before}
@@ -145,7 +145,7 @@ def test_remove_leftovers_touches_nothing_else(tmp_path):
 def test_two_cleaners_and_a_writer(tmp_path):
     script = """
         import pathlib, sys, time
-        from fifteen.experiments import _local
+        from fifteen.experiments.storage import _local
         end = time.monotonic() + 2
         while time.monotonic() < end:
             _local.remove_leftovers(pathlib.Path(sys.argv[1]))
@@ -206,7 +206,7 @@ class TestRemove:
     def test_a_kill_in_the_middle_leaves_nothing_under_the_name(self, tmp_path):
         script = """
             import os, pathlib, shutil, signal, sys
-            from fifteen.experiments import _local
+            from fifteen.experiments.storage import _local
             def die(path, *arguments, **options):
                 os.unlink(sorted(pathlib.Path(path).iterdir())[0])
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -65,7 +65,7 @@ def test_killed_at_any_system_call(tmp_path):
     """Kill the process at each rename and removal that it makes, by an audit hook."""
     script = """
 import os, pathlib, signal, sys
-from fifteen.experiments import _local
+from fifteen.experiments.storage import _local
 directory, limit = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 seen = 0
 def hook(event, arguments):
