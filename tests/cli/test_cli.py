@@ -356,6 +356,7 @@ def unreadable(tmp_path):
         (tmp_path / "a" / f"{name}.yaml").write_text("y: 1\n")
     (tmp_path / "b" / "link.yaml").symlink_to("absent")
     os.mkfifo(tmp_path / "b" / "pipe.yaml")
+    (tmp_path / "b" / "torn.yaml").write_text("y: [1,")
     return tmp_path
 
 
@@ -374,8 +375,9 @@ def test_compare_marks_what_cannot_be_read(run, unreadable):
         ["link", "not compared", "unreadable"],
         ["pipe", "not compared", "unreadable"],
         ["results.y", "1", "-"],
+        ["torn", "-", "unreadable"],
     ]
-    assert len(result.stderr.splitlines()) == 2
+    assert len(result.stderr.splitlines()) == 3
 
 
 def test_show_long_metadata(run, tmp_path):

@@ -79,7 +79,10 @@ def _compare_file(fields: list[Fields], name: str, equal_ones: bool) -> list[lis
     readable = [index for index, field in enumerate(fields) if name not in field.unreadable]
     rows: list[list[Any]] = []
     if len(readable) < len(fields):
-        cells = ["not compared" if i in readable else UNREADABLE for i in range(len(fields))]
+        cells: list[Any] = [UNREADABLE] * len(fields)
+        for index in readable:
+            is_there = name in fields[index].metadata_names
+            cells[index] = "not compared" if is_there else ABSENT
         rows.append([name, *cells])
     differences = {
         index: _differences(name, fields[readable[0]], fields[index]) for index in readable[1:]
