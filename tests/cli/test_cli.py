@@ -380,6 +380,18 @@ def test_compare_marks_what_cannot_be_read(run, unreadable):
     assert len(result.stderr.splitlines()) == 3
 
 
+def test_compare_goes_on_with_those_that_can_be_read(run, unreadable):
+    make_metadata(unreadable, c="x: 2\n")
+    (unreadable / "c" / "torn.yaml").write_text("y: 2")
+    (unreadable / "a" / "torn.yaml").write_text("y: 1")
+    result = run("compare", "a", "b", "c", "--metadata", "torn", cwd=unreadable, expect=1)
+    assert table(result.stdout) == [
+        ["metadata", "a", "b", "c"],
+        ["torn", "readable", "unreadable", "readable"],
+        ["torn.y", "1", "unreadable", "2"],
+    ]
+
+
 def test_show_long_metadata(run, tmp_path):
     Experiment(tmp_path / "a", verbose=False).write_metadata(
         "config", {f"key_{number}": number for number in range(100)}

@@ -25,22 +25,22 @@ def compare(
     all: Flag = False,
     format: Format = "table",
 ) -> int:
-    """Compare experiments: the metadata in which they differ, and the results of their scalars.
+    """Compare experiments: metadata that differ, and the last and extreme values of scalars.
 
     Args:
         first: an experiment's directory.
         second: another one.
-        others: further ones.
+        others: more of them.
         metadata: which metadata to compare; all but `provenance` by default.
         tags: which scalars to compare, by their tags; `*` stands for anything. All by default.
-        all: show what is equal as well.
-        format: for people, or with exact values for other programs.
+        all: show equal metadata too.
+        format: a table for people, or exact values for other programs.
     """
     directories = [first, second, *others]
     fields = [Fields(open_experiment(directory)) for directory in directories]
     found = _compare_metadata(fields, metadata, all)
     scalars = _compare_scalars(fields, tags)
-    labels = [Column(label) for label in _labels(directories)]
+    labels = [Column(label) for label in _labels([field.experiment.data_dir for field in fields])]
     if format == "table":
         _print_for_people(labels, found, scalars)
     else:
@@ -82,13 +82,14 @@ def _compare_file(fields: list[Fields], name: str, equal_ones: bool) -> list[lis
         cells: list[Any] = [UNREADABLE] * len(fields)
         for index in readable:
             is_there = name in fields[index].metadata_names
-            cells[index] = "not compared" if is_there else ABSENT
+            alone = "not compared" if len(readable) == 1 else "readable"
+            cells[index] = alone if is_there else ABSENT
         rows.append([name, *cells])
     differences = {
         index: _differences(name, fields[readable[0]], fields[index]) for index in readable[1:]
     }
     for index, pairs in differences.items():
-        # The class of a whole config is known to `diff` alone.
+        # Only `diff` tells the class of a whole config.
         for key, (first, other) in pairs.items():
             if first is not ABSENT and other is not ABSENT:
                 flat[readable[0]].setdefault(key, first)
@@ -131,9 +132,8 @@ def _compare_scalars(fields: list[Fields], patterns: tuple[str, ...]) -> list[li
     return rows
 
 
-def _labels(directories: list[pathlib.Path]) -> list[str]:
-    """Return the shortest ends of the paths that tell them apart."""
-    paths = [pathlib.Path(os.path.abspath(directory)) for directory in directories]
+def _labels(paths: list[pathlib.Path]) -> list[str]:
+    """Return the names of directories, or their paths from a common parent if names repeat."""
     names = [path.name for path in paths]
     if len({*names, *_KEYS}) == len(names) + len(_KEYS):
         return names

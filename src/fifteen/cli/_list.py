@@ -47,10 +47,10 @@ def list_experiments(
 
     Args:
         root: where to look.
-        columns: metadata (`config.opt.lr`, `lr`) and scalars (`loss`, `loss:min`) to show as well.
-        sort: the column to sort by, numbers by value and names in natural order.
-        reverse: sort from the last to the first.
-        format: for people, or with exact values for other programs.
+        columns: metadata (`config.opt.lr`, `lr`) and scalars (`loss`, `loss:min`) to show too.
+        sort: what to sort by: a column, metadata or a scalar. Numbers are sorted by value.
+        reverse: sort in descending order.
+        format: a table for people, or exact values for other programs.
     """
     from fifteen.experiments import Experiment, ExperimentNotFoundError, find_experiments, summarize
 
@@ -67,7 +67,7 @@ def list_experiments(
     rows: list[list[Any]] = []
     listed: list[Fields] = []
     for experiment in find_experiments(root):
-        # One that has been moved or deleted meanwhile is not there any more.
+        # It may have been moved or deleted meanwhile.
         with contextlib.suppress(ExperimentNotFoundError):
             fields = Fields(experiment)
             row = _row(top, summarize(experiment.data_dir))

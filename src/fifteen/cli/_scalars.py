@@ -18,12 +18,12 @@ def scalars(
     tags: Names = (),
     format: Format = "table",
 ) -> None:
-    """Print every logged point of an experiment's scalars, one in a line.
+    """Print every logged point of an experiment's scalars, one per line.
 
     Args:
         directory: the experiment's directory.
         tags: which scalars to print, by their tags; `*` stands for anything. All by default.
-        format: for people, or with exact values and times in seconds since the epoch.
+        format: a table for people, or exact values with times in seconds since the epoch.
     """
     curves = Fields(open_experiment(directory)).scalars
     chosen = matching(tags, curves, "scalar") if tags else list(curves)

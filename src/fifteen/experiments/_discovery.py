@@ -1,4 +1,4 @@
-"""Finding experiments under a root, and what can be told of one at a glance."""
+"""Find experiments under a root, and summarize one."""
 
 import contextlib
 import dataclasses
@@ -16,7 +16,7 @@ from .storage import Directory
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """Say what lies in an experiment, without reading more than names and the ends of files.
+    """What is in an experiment, from names and the ends of files alone.
 
     Attributes:
         path: its directory.
@@ -111,7 +111,7 @@ def _size_and_time(path: pathlib.Path) -> tuple[int, float]:
     while pending:
         with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:
             for entry in entries:
-                # What a writer has just removed counts no more.
+                # A writer may have just removed it.
                 with contextlib.suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
                     modified = max(modified, status.st_mtime)

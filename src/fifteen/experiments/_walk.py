@@ -1,4 +1,4 @@
-"""Which directories are experiments, and in which order people expect them."""
+"""Find the directories that are experiments, in the order that people expect."""
 
 import os
 import pathlib
@@ -12,12 +12,12 @@ from ._errors import ExperimentNotFoundError, ExperimentWarning
 _CHECKPOINT = re.compile(r".*\D\d+\.safetensors|checkpoint.*\d+", re.DOTALL)
 """`best_300.safetensors`, and `checkpoint_300` as flax wrote it.
 
-A number at the end of a name says little by itself, so that of files without our suffix only
-those count that are called as flax calls them by default.
+A number at the end of a name says little by itself. So files without our suffix count only if they
+have flax's default prefix.
 """
 
 _ORBAX_MARKS = {"_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", "checkpoint"}
-"""At least one of these is in each directory that Orbax commits, in whichever version."""
+"""Each directory that Orbax commits has at least one of these, in every version of Orbax."""
 
 _NOT_ENTERED = {"__pycache__", "node_modules"}
 
@@ -62,8 +62,8 @@ class _Walk:
     def find(self) -> list[pathlib.Path]:
         found = list(self._below(str(self._root)))
         if self._links:
-            # Links come last, so that what has a place of its own under the root is found there.
-            # Without them nothing can be met twice, and no directory has to be identified.
+            # Links are followed last, so that a directory under the root is found by its own path.
+            # Without links no directory can be met twice, and none has to be identified.
             self._seen = {_identity(path) for path in self._visited}
         real_root = self._root.resolve()
         while self._links:
@@ -73,10 +73,9 @@ class _Walk:
         return [pathlib.Path(path) for path in found]
 
     def _below(self, top: str) -> Iterator[str]:
-        # Within an experiment that has run, a directory that holds only metadata or only
-        # checkpoints is a sub-folder of it: names and prefixes may lead into one
-        # (`eval/step_100`). Within one that has metadata alone it may well be an experiment:
-        # the metadata is then that of a sweep.
+        # Inside an experiment with events or checkpoints, a directory with only metadata or only
+        # checkpoints is a sub-folder of it: names and prefixes may have one (`eval/step_100`).
+        # Inside one with metadata alone, as of a sweep, it is an experiment of its own.
         pending = [(top, self._enter(top), False)]
         while pending:
             path, entries, is_within_run = pending.pop()
@@ -97,7 +96,7 @@ class _Walk:
             pending.extend((folder, inside, is_run) for folder, inside in folders)
 
     def _enter(self, path: str) -> list["os.DirEntry[str]"]:
-        """Return what is in a directory; nothing where it is not to be entered."""
+        """Return a directory's entries; none if it is not to be entered."""
         try:
             if self._seen is None:
                 self._visited.append(path)
@@ -111,7 +110,7 @@ class _Walk:
             return []
         except OSError as error:
             warnings.warn(
-                f"{path}: left out, since it cannot be read: {error.strerror}",
+                f"{path}: left out, as it cannot be read: {error.strerror}",
                 ExperimentWarning,
                 stacklevel=6,
             )
@@ -129,7 +128,7 @@ def _identity(path: str) -> tuple[int, int]:
 
 
 def _kind(entry: "os.DirEntry[str]") -> str:
-    """Say what of an experiment a file is; an empty text for what is nothing of it."""
+    """Return which kind of an experiment's file this is; an empty string if it is none."""
     name = entry.name
     if name.startswith("."):
         return ""
