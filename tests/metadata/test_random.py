@@ -172,7 +172,7 @@ def check(data: st.DataObject, holder: bool) -> None:
     except MetadataError as error:
         # Two alternatives of a union may have the same values (list[int] and list[str], both
         # empty, are the same; tuple[Path] and tuple[str] are not told apart by what they hold).
-        hypothesis.assume("alike; say which" not in str(error))
+        hypothesis.assume("equally well; say which" not in str(error))
         raise
     assert same(value, result), (value, result)
 

@@ -30,21 +30,10 @@ PLAIN: Any = enum.Enum("PlainData", ["PLAIN"]).PLAIN
 
 
 def write(data_dir: pathlib.Path, name: str, object: Any) -> pathlib.Path:
-    """Write an object to `{name}.yaml`, in place of what was there.
+    """Write an object to `{name}.yaml`, in place of what was there; return the file's path.
 
-    Up to 1 MiB, what is to be written is read back and compared first.
-
-    Args:
-        data_dir: the experiment's directory; made if it does not exist.
-        name: the name; may have sub-folders, as in `eval/step_100`.
-        object: plain data, or an object of a class with fields that hold plain data.
-
-    Returns:
-        The file's path.
-
-    Raises:
-        MetadataError: a part of the object would not come back equal; the old file stays.
-        UnsafePathError: the name leads out of the directory, or is not a name.
+    Up to 1 MiB, what is to be written is read back and compared first. If a part of the object
+    would not come back equal, a MetadataError names it, and the old file stays.
     """
     path = path_of(data_dir, name)
     data = dumps(object, f"metadata {name!r}")
@@ -56,18 +45,9 @@ def write(data_dir: pathlib.Path, name: str, object: Any) -> pathlib.Path:
 
 
 def read(data_dir: pathlib.Path, name: str, expected_type: Any = PLAIN) -> Any:
-    """Read `{name}.yaml` as an object of a type.
+    """Read `{name}.yaml` as an object of a type, or of one of a tuple of types.
 
-    Args:
-        data_dir: the experiment's directory.
-        name: the name under which it was written.
-        expected_type: any type expression, such as a dataclass, `dict[str, int]`, `A | B`, `Any`,
-            or a tuple of types, any of which may be in the file. Without it, plain data is read.
-
-    Raises:
-        MetadataNotFoundError: there is no such file.
-        MetadataError: the file is torn or is not of that type; all that is wrong is listed.
-        UnsafePathError: the name leads out of the directory, or is not a name.
+    Without a type, plain data is read. A MetadataError lists all that is wrong with the file.
     """
     path = path_of(data_dir, name)
     try:

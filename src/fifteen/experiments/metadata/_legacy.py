@@ -72,10 +72,9 @@ def _fraction(arguments: list[Any]) -> Any:
     return fractions.Fraction(*arguments)
 
 
+_PATHS = ("pathlib.Path", "pathlib.PosixPath", "pathlib.WindowsPath")
 _CALLS: dict[str, Callable[[list[Any]], Any]] = {
-    "pathlib.PosixPath": _path(pathlib.Path),
-    "pathlib.Path": _path(pathlib.Path),
-    "pathlib.WindowsPath": _path(pathlib.Path),
+    **dict.fromkeys(_PATHS, _path(pathlib.Path)),
     "pathlib.PurePath": _path(pathlib.PurePath),
     "pathlib.PurePosixPath": _path(pathlib.PurePosixPath),
     "pathlib.PureWindowsPath": _path(pathlib.PureWindowsPath),

@@ -30,7 +30,17 @@ from ._numbers import (
 )
 from ._problems import Problem, did_you_mean, expected
 from ._scalars import NULLS, ScalarError, parse_datetime, parse_timedelta, shorten
-from ._schema import YAML, Context, Declared, Schema, Schemas, load_any, load_untagged, type_name
+from ._schema import (
+    YAML,
+    Context,
+    Declared,
+    Schema,
+    Schemas,
+    kind_of,
+    load_any,
+    load_untagged,
+    type_name,
+)
 from ._yaml import plain, pyyaml_mapping, quoted
 
 _TEXT = {"str": 1, "int": 2, "float": 2, "bool": 2, "date": 2, "datetime": 2}
@@ -190,6 +200,8 @@ def make_hooked(schemas: Schemas, declared: Declared) -> Schema | None:
             expected(name, node, "; quote it if the text is meant")
         else:
             simple = node.value
+            if context.is_trial:
+                context.misfits += hook.ranks.get(kind_of(node, context.modern), 2) > 1
         try:
             return hook.structure(simple)
         except (ValueError, TypeError, OverflowError):
