@@ -31,6 +31,11 @@ class Stop(Exception):
     """What a user's handler raises."""
 
 
+def leave(_, frame):
+    traceback.print_stack(frame)
+    sys.exit(7)
+
+
 def child(directory, kind, seed):
     """Work until the signal comes."""
     report = os.open(directory / "report", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -46,7 +51,7 @@ def child(directory, kind, seed):
     sys.unraisablehook = ignored
     gc.callbacks.clear()
     if kind == "SIGTERM handled":
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+        signal.signal(signal.SIGTERM, leave)
     script = Script(random.Random(seed), directory / "run", say)
     say("ready", 0)
     if kind == "SIGALRM":
