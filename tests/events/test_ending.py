@@ -12,9 +12,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from fifteen.experiments.events.reading import EventReader
 from fifteen.experiments.storage import Directory
 
+# The file that takes the first half is open when the process ends.
 LOG_100 = """
 log = EventLog(Directory(directory))
-for step in range(100): log.log(scalars(x=jnp.float32(step)), step, 1, 1)
+for step in range(50): log.log(scalars(x=jnp.float32(step)), step, 1, 1)
+log.flush()
+for step in range(50, 100): log.log(scalars(x=jnp.float32(step)), step, 1, 1)
 """
 
 

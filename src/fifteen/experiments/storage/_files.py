@@ -5,7 +5,7 @@ import os
 import pathlib
 import stat
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 _MAX_BUFFERS = 512
@@ -30,7 +30,7 @@ class ReadableFile:
     def __init__(self, path: pathlib.Path) -> None:
         # A pipe without a writer would keep a plain `open` waiting.
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        self.close = weakref.finalize(self, os.close, self._descriptor)
+        self.close = _closing(self, self._descriptor)
         status = os.fstat(self._descriptor)
         if not stat.S_ISREG(status.st_mode):
             self.close()
@@ -118,6 +118,14 @@ class NewFile:
         return at
 
 
+def _closing(owner: Any, descriptor: int) -> Callable[[], Any]:
+    """Return what closes a descriptor, which its owner's end does as well."""
+    close = weakref.finalize(owner, os.close, descriptor)
+    # By default it runs at exit before our own work there, which still writes.
+    close.atexit = False
+    return close
+
+
 def _unwritten(buffers: Sequence[Any], written: int) -> list[Any]:
     """Return what is left of some buffers of which the first `written` bytes are done."""
     for number, buffer in enumerate(buffers):
@@ -138,7 +146,7 @@ class AppendedFile:
     def __init__(self, path: pathlib.Path, mode: int) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._descriptor = os.open(path, flags, mode)
-        self.close = weakref.finalize(self, os.close, self._descriptor)
+        self.close = _closing(self, self._descriptor)
 
     def write(self, data: Any) -> int:
         """Append data; return how many of its bytes were written, which may be fewer."""
