@@ -52,9 +52,10 @@ def test_exceptions_of_a_signal_handler_arrive(tmp_path, kind, raised):
                 log.log(data, at, 1, 1)
                 armed = False
                 logged.append(step)
-            except raised as error:
+            # If it is raised while JAX 0.12 compares keys of a cache, JAX puts it into a ValueError.
+            except (raised, ValueError) as error:
                 armed = False
-                seen += str(error) == "from the handler"
+                seen += str(error).endswith("from the handler")
     finally:
         armed = False
         signal.setitimer(signal.ITIMER_REAL, 0)

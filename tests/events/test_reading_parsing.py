@@ -66,6 +66,8 @@ def decode(proto):
     return to_numpy(tensor_pb2.TensorProto.FromString(proto.SerializeToString()))
 
 
+# TensorBoard sets the dtype of halves, which NumPy deprecated in 2.5.
+@pytest.mark.filterwarnings("ignore:Setting the dtype on a NumPy array:DeprecationWarning")
 @pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 3)])
 @pytest.mark.parametrize("dtype", DTYPES.values())
 def test_tensors_of_every_type_as_content_and_as_elements(dtype, shape):
