@@ -2,21 +2,25 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
-	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
-	&& echo $$python && break; done)
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	--constraint constraints.txt --editable
+# The first of these versions that is installed. The variable tells pyenv's shims which one to run.
+find_python = $(shell for version in $(1); do \
+	PYENV_VERSION=$$version python$$version -c 'import sys; print(sys.executable)' 2>/dev/null \
+	&& break; done)
+PYTHON ?= $(or $(shell python3 -c 'import sys; sys.version_info >= (3, 11) and print("python3")'), \
+	$(call find_python,3.15 3.14 3.13 3.12 3.11))
+VERSIONS := --constraint constraints.txt
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(VERSIONS) \
+	--editable
 PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-soak lint format bench docs clean
+.PHONY: help demo test test-fast test-soak test-oldest test-newest test-versions lint format bench docs clean
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(VENV)/installed: pyproject.toml constraints.txt
+$(VENV)/installed: pyproject.toml $(wildcard constraints*.txt)
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, and was not found." >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) '.[dev]'
@@ -33,6 +37,18 @@ test-fast: $(VENV)/installed  ## Run what takes seconds, for daily work
 
 test-soak: $(VENV)/installed  ## Run what takes many minutes: hundreds of kills
 	$(PYTEST) -m soak
+
+test-oldest:  ## Run the suite with the oldest supported Python and dependencies
+	$(MAKE) test-versions VENV=.venv-oldest VERSIONS="--constraint constraints-oldest.txt" \
+		PYTHON=$(call find_python,3.11 3.12 3.13 3.14 3.15)
+
+test-newest:  ## Run the suite with the newest Python found and the newest dependencies
+	rm -f .venv-newest/installed
+	$(MAKE) test-versions VENV=.venv-newest VERSIONS="--upgrade --upgrade-strategy eager" \
+		PYTHON=$(call find_python,3.15 3.14 3.13 3.12 3.11)
+
+test-versions: $(VENV)/installed
+	$(PYTEST) -n $(WORKERS) --dist worksteal
 
 lint: $(VENV)/installed  ## Check style and types
 	$(BIN)/ruff check .
@@ -53,5 +69,5 @@ $(VENV)/installed-docs: $(VENV)/installed
 docs: $(VENV)/installed-docs  ## Build the documentation into site/
 	$(BIN)/mkdocs build --strict
 
-clean:  ## Remove what the other targets have made, this environment too
-	rm -rf $(VENV) site build dist .pytest_cache .ruff_cache .hypothesis .coverage*
+clean:  ## Remove what the other targets have made, the environments too
+	rm -rf .venv* site build dist .pytest_cache .ruff_cache .hypothesis .coverage*
