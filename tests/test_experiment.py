@@ -729,3 +729,20 @@ def test_quiet_handles_in_several_threads_leave_the_programs_warnings_alone(tmp_
         thread.join()
     experiment.close()
     assert warnings.filters == before
+
+
+def test_a_link_and_its_directory_share_one_event_file(tmp_path):
+    run, link = tmp_path / "run", tmp_path / "link"
+    run.mkdir()
+    link.symlink_to(run)
+    experiments = [Experiment(run, verbose=False), Experiment(link, verbose=False)]
+    for step, experiment in enumerate(experiments):
+        experiment.log(TensorboardLogData(scalars={"x": 1.0}), step)
+    experiments[0].close()
+    assert len(list(run.iterdir())) == 1
+    moved = experiments[1].move(tmp_path / "other")
+    assert moved.data_dir.is_symlink()
+    for step, experiment in enumerate([experiments[0], moved], start=2):
+        experiment.log(TensorboardLogData(scalars={"x": 1.0}), step)
+    moved.close()
+    assert moved.read_scalars()["x"].step.tolist() == [0, 1, 2, 3]

@@ -119,7 +119,9 @@ class Handle:
             self._session.check()
             moved = dataclasses.replace(self, data_dir=new_data_dir)
             distributed.on_primary(lambda: _move.refuse_to_move(self.data_dir, moved.data_dir))
-            with self._session.leaving(moved.data_dir):
+            is_link = self.data_dir.is_symlink()
+            # If only a link is moved, other handles go on using the directory that it leads to.
+            with contextlib.nullcontext() if is_link else self._session.leaving(moved.data_dir):
                 with self._quiet():
                     self._session.close()
                 distributed.on_primary(lambda: self._move(moved.data_dir))

@@ -160,8 +160,8 @@ class Session:
             if self._events is not None:
                 self._events.follow(Directory(moved_to))
         with _lock:
-            if _sessions.get(self.directory) is self:
-                del _sessions[self.directory]
+            for key in [key for key, session in _sessions.items() if session is self]:
+                del _sessions[key]
 
 
 def _error_of(action: Callable[[], None]) -> LogWriteError | None:
@@ -182,11 +182,12 @@ def _raise_last(errors: Iterable[BaseException | None]) -> None:
 
 
 def session_of(directory: pathlib.Path) -> Session:
-    """Return this process's session in a directory."""
+    """Return this process's session in a directory, the same for every link to it."""
+    key = pathlib.Path(os.path.realpath(directory))
     with _lock:
-        session = _sessions.get(directory)
+        session = _sessions.get(key)
         # A signal handler may have made one meanwhile, in spite of the lock.
-        return session or _sessions.setdefault(directory, Session(directory))
+        return session or _sessions.setdefault(key, Session(directory))
 
 
 def _begin_in_child() -> None:
