@@ -87,8 +87,10 @@ def place(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
         for destination, indices in groups.items():
             with _on(destination) as sharding:
                 weak = [getattr(targets[index], "weak_type", False) for index in indices]
+                # JAX puts only arrays, of which it needs the dtype, on devices of other processes.
+                is_local = sharding is None or sharding.is_fully_addressable
                 values = [
-                    _as_number(placed[index]) if is_weak else placed[index]
+                    _as_number(placed[index]) if is_weak and is_local else placed[index]
                     for index, is_weak in zip(indices, weak, strict=True)
                 ]
                 arrays = _put(values, sharding)
