@@ -37,10 +37,14 @@ class Fields:
 
     def __init__(self, experiment: "Experiment") -> None:
         self.experiment = experiment
-        self.metadata_names = experiment.metadata_names()
         self.unreadable: set[str] = set()
         """Metadata that could not be read."""
         self._metadata: dict[str, dict[str, Any]] = {}
+
+    @functools.cached_property
+    def metadata_names(self) -> list[str]:
+        """The names of the metadata."""
+        return self.experiment.metadata_names()
 
     def metadata(self, names: Iterable[str]) -> dict[str, Any]:
         """Return the values of metadata by dotted names that begin with the metadata's name."""

@@ -65,15 +65,17 @@ def list_experiments(
     # Absolute, as the experiments' paths are.
     top = Experiment(root, verbose=False).data_dir
     rows: list[list[Any]] = []
-    listed: list[Fields] = []
-    for experiment in find_experiments(root):
+    is_whole = True
+    # Paths alone, since an experiment keeps the curves that have been read.
+    paths = [experiment.data_dir for experiment in find_experiments(root)]
+    for path in paths:
         # It may have been moved or deleted meanwhile.
         with contextlib.suppress(ExperimentNotFoundError):
-            fields = Fields(experiment)
-            row = _row(top, summarize(experiment.data_dir))
+            fields = Fields(Experiment(path, verbose=False))
+            row = _row(top, summarize(path))
             rows.append(row + [fields.value(column) for column in asked])
-            listed.append(fields)
-    _refuse_unknown(asked, rows, listed)
+            is_whole &= not fields.unreadable
+    _refuse_unknown(asked, rows, paths)
     if sort != "name":
         rows = sorted_by(rows, names.index(sort), reverse)
     elif reverse:
@@ -83,7 +85,7 @@ def list_experiments(
         return 0
     more = [Column(name, is_number=_is_numeric(rows, names.index(name))) for name in asked]
     print_table(_BUILT_IN + more, rows, format)
-    return int(any(fields.unreadable for fields in listed))
+    return int(not is_whole)
 
 
 def _row(top: pathlib.Path, summary: "Summary") -> list[Any]:
@@ -96,10 +98,15 @@ def _row(top: pathlib.Path, summary: "Summary") -> list[Any]:
     ]
 
 
-def _refuse_unknown(columns: Sequence[str], rows: list[list[Any]], listed: list[Fields]) -> None:
+def _refuse_unknown(
+    columns: Sequence[str], rows: list[list[Any]], paths: list[pathlib.Path]
+) -> None:
+    from fifteen.experiments import Experiment
+
     for index, column in enumerate(columns, start=len(_BUILT_IN)):
         if rows and all(row[index] is ABSENT for row in rows):
-            known = dict.fromkeys(name for fields in listed[:20] for name in fields.names())
+            some = [Fields(Experiment(path, verbose=False)) for path in paths[:20]]
+            known = dict.fromkeys(name for fields in some for name in fields.names())
             raise CommandError(
                 f"no experiment has metadata or a scalar called {column!r}; "
                 f"there is: {enumerate_names(list(known))}"
