@@ -53,6 +53,10 @@ def child(directory, kind, seed):
     if kind == "SIGTERM handled":
         signal.signal(signal.SIGTERM, leave)
     script = Script(random.Random(seed), directory / "run", say)
+    # An exception does not arrive while Python compiles a module, and what JAX was compiling then
+    # can never be compiled again.
+    for _ in range(0 if kind in ("SIGKILL", "SIGTERM") else 50):
+        script.work()
     say("ready", 0)
     if kind == "SIGALRM":
         interrupt(script)
@@ -68,9 +72,6 @@ def interrupt(script):
         stacks.append("".join(traceback.format_stack(frame)))
         raise Stop
 
-    for _ in range(50):
-        # Who is interrupted while JAX compiles something can never compile it again.
-        script.work()
     signal.signal(signal.SIGALRM, stop)
     for number in range(30):
         try:
@@ -109,9 +110,11 @@ def attack(rng, directory):
     kind, server = rng.choice(list(ENDS)), servers[0]
     server.stdin.write(json.dumps([str(directory), kind, rng.random()]).encode() + b"\n")
     pid = int(server.stdout.readline())
-    while not (directory / "report").exists():
-        time.sleep(0.01)
-    if kind != "SIGALRM":
+    report = directory / "report"
+    is_over = False
+    while not (is_over or (report.exists() and "ready" in report.read_text())):
+        is_over = bool(select.select([server.stdout], [], [], 0.01)[0])
+    if kind != "SIGALRM" and not is_over:
         time.sleep(rng.choice([0.05, 0.3, 1]) * rng.random())
         os.kill(pid, getattr(signal, kind.split()[0]))
     hangs = not select.select([server.stdout], [], [], LIMIT)[0]
@@ -123,7 +126,7 @@ def attack(rng, directory):
         return ["dropped by Python"]
     assert code == ENDS[kind], f"{kind}: ended with {code}: {output}"
     said = collections.defaultdict(list)
-    for line in (directory / "report").read_text().splitlines():
+    for line in report.read_text().splitlines():
         what, number = line.split()
         said[what].append(int(number))
     safe = max([0, *said["flushed"], *said["saved"]]) if kind == "SIGKILL" else float("inf")
