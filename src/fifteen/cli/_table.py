@@ -196,28 +196,33 @@ def _for_json(value: Any) -> Any:
 
 
 def _print_plain(columns: list[Column], cells: list[list[str]]) -> None:
-    from rich.cells import cell_len  # Some characters are two columns wide.
-
-    widths = [max(map(cell_len, texts)) for texts in zip(*cells, strict=True)]
+    widths = [max(map(_width, texts)) for texts in zip(*cells, strict=True)]
     out = io.StringIO()
     for row in cells:
         padded: list[str] = []
         for column, text, width in zip(columns, row, widths, strict=True):
-            space = " " * (width - cell_len(text))
+            space = " " * (width - _width(text))
             padded.append(space + text if column.is_number else text + space)
         out.write(_GAP.join(padded).rstrip() + "\n")
     sys.stdout.write(out.getvalue())
 
 
+def _width(text: str) -> int:
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len  # Some characters are two columns wide.
+
+    return cell_len(text)
+
+
 def _print_on_terminal(columns: list[Column], cells: list[list[str]]) -> None:
-    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), header_style="bold")
     # What a row is called stays readable, however many columns there are.
-    least = min(_MIN_FIRST, max(cell_len(row[0]) for row in cells))
+    least = min(_MIN_FIRST, max(_width(row[0]) for row in cells))
     for index, (column, heading) in enumerate(zip(columns, cells[0], strict=True)):
         justify = "right" if column.is_number else "left"
         width = None if index else least
