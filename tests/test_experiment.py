@@ -19,6 +19,8 @@ import warnings
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 import fifteen
 from fifteen.experiments import (
@@ -26,6 +28,7 @@ from fifteen.experiments import (
     ExperimentExistsError,
     ExperimentMovedError,
     ExperimentNotFoundError,
+    ExperimentWarning,
     LogDataError,
     MetadataError,
     TensorboardLogData,
@@ -558,6 +561,36 @@ class TestLog:
         experiment.log_hparams({})
         with pytest.raises(LogDataError, match="expected several tags, found the str 'loss'"):
             experiment.log_hparams({"a": 1}, metrics="loss")
+
+    @pytest.mark.parametrize("name", ["nan", "inf"])
+    def test_hparams_that_are_not_finite_are_named(self, tmp_path, name):
+        experiment = Experiment(tmp_path / "run")
+        with pytest.warns(ExperimentWarning, match=r"hparams: NaN or infinite.*: b\.rate$"):
+            experiment.log_hparams({"a": 1.0, "b": {"rate": float(name)}})
+        experiment.close()
+
+    def test_hparams_logged_again_with_other_values_are_said_to_be_ignored(self, tmp_path):
+        experiment = Experiment(tmp_path / "run")
+        experiment.log_hparams({"a": 1})
+        experiment.log_hparams({"a": 1})
+        with pytest.warns(ExperimentWarning, match="TensorBoard shows the first ones only"):
+            experiment.log_hparams({"a": 2})
+        experiment.close()
+
+    @pytest.mark.parametrize("make", [jnp.float32, np.float32, np.array, jnp.array])
+    def test_hparams_that_are_numbers_of_numpy_and_jax_are_numbers(self, experiment, make):
+        experiment.log_hparams({"rate": make(0.5), "steps": make(3), "shape": (1, 2)})
+        experiment.close()
+        [path] = experiment.data_dir.iterdir()
+        [hparams] = [
+            HParamsPluginData.FromString(value.metadata.plugin_data.content)
+            for event in EventFileLoader(str(path)).Load()
+            for value in event.summary.value
+            if value.metadata.plugin_data.plugin_name == "hparams"
+        ]
+        values = hparams.session_start_info.hparams
+        assert (values["rate"].number_value, values["steps"].number_value) == (0.5, 3.0)
+        assert values["shape"].string_value == "(1, 2)"
 
     def test_a_file_in_the_way_is_named(self, tmp_path):
         (tmp_path / "file").write_text("x")

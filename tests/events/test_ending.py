@@ -130,6 +130,28 @@ log.close()
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("logged_before", [True, False])
+def test_a_child_of_multiprocessing_writes_at_its_end(tmp_path, run_script, logged_before):
+    outcome = run_script(
+        "import multiprocessing, warnings; warnings.simplefilter('ignore')\n"
+        "log = EventLog(Directory(directory))\n"
+        f"if {logged_before}: log.log(scalars(x=0.0), 0, 1, 1)\n"
+        """
+def work(step):
+    log.log(scalars(x=float(step)), step, 1, 1)
+
+for step in (1, 2):
+    child = multiprocessing.get_context("fork").Process(target=work, args=(step,))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+"""
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    assert steps(tmp_path) == [0, 1, 2][not logged_before :]
+
+
+@pytest.mark.slow
 def test_flush_in_a_signal_handler_during_put(tmp_path, run_script):
     outcome = run_script(
         "log = EventLog(Directory(directory))\n"

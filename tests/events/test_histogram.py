@@ -123,6 +123,8 @@ def test_a_log_of_everything_odd(tmp_path):
         tag: series.counts[0].sum()
         for tag, series in EventReader(Directory(tmp_path)).histograms().items()
     }
+    empty = EventReader(Directory(tmp_path)).histograms()["only nan"]
+    assert len(empty.edges[0]) == len(empty.counts[0]) + 1
     expected = {tag: np.isfinite(np.asarray(value, np.float32)).sum() for tag, value in odd.items()}
     assert found == expected
 

@@ -18,7 +18,7 @@ from fifteen.experiments import LogDataError, TensorboardLogData, distributed
 from fifteen.experiments.events.reading import EventReader
 from fifteen.experiments.events.writing import EventLog
 from fifteen.experiments.events.writing._background import BackgroundWriter
-from fifteen.experiments.events.writing._snapshot import Scalars
+from fifteen.experiments.events.writing._snapshot import Arrays, Scalars
 from fifteen.experiments.storage import Directory
 
 STORED_AS_FLOAT32 = [
@@ -212,6 +212,17 @@ def test_every_n(log):
     assert list(read(log, "x")) == list(read(log, "y")) == [0, 5, 10, 15]
     found = EventReader(log._directory).histograms()
     assert found["h"].step.tolist() == found["g"].step.tolist() == [0, 10]
+
+
+def test_histograms_at_steps_on_a_device_are_read_only_if_logged(tmp_path):
+    writer = BackgroundWriter(Directory(tmp_path))
+    for step in (1, 10):
+        unreadable = jnp.ones(3)
+        unreadable.delete()
+        writer.put_large(Arrays("histograms", {"h": unreadable}, jnp.int32(step), 10, 1.0))
+    writer.close()
+    [report] = writer.reports
+    assert report.startswith("histograms 'h' at step 10 are left out")
 
 
 def test_does_nothing_on_steps_that_log_nothing(tmp_path):

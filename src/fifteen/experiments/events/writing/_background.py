@@ -151,6 +151,8 @@ class BackgroundWriter:
     def _start(self) -> None:
         with self._lock:
             if self._thread is None:
+                # Here, since a forked child has to prepare again.
+                _shutdown.prepare()
                 self._is_closing = False
                 self._thread = threading.Thread(
                     target=self._run, name=f"events of {self.directory.path.name}", daemon=True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from ... import _console, _shutdown, distributed
+from ... import _console, distributed
 from ..._errors import LogDataError
 from ..._log_data import TensorboardLogData
 from ...storage import Directory
@@ -42,7 +42,6 @@ class EventLog:
         if self._writes:
             # Here rather than in the thread: a child forked during an import could never import it.
             _protos.event_type()
-            _shutdown.prepare()
 
     def log(
         self,
