@@ -66,7 +66,7 @@ def test_where_no_thread_can_be_started_it_is_done_at_once(tmp_path, monkeypatch
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning", "ignore:os.fork:RuntimeWarning")
 def test_a_forked_child_waits_for_nothing_of_its_parent(tmp_path):
     under_way = _thread.allocate_lock()
     with under_way:

@@ -121,9 +121,9 @@ def _packages() -> dict[str, str]:
     versions: dict[str, str] = {}
     for package in importlib.metadata.distributions():
         # What a failed installation has left behind has no name.
-        if name := package.metadata["Name"]:
+        if "Name" in package.metadata:
             # The first one on the path is the one that is imported.
-            versions.setdefault(name.replace("_", "-").lower(), package.version)
+            versions.setdefault(package.name.replace("_", "-").lower(), package.version)
     return dict(sorted(versions.items()))
 
 
