@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from fifteen.experiments.checkpoints import Checkpoints
+from fifteen.experiments.checkpoints import Checkpoints, Retention
 
 
 class Handle:
@@ -24,9 +24,10 @@ class Handle:
         keep_every_n_steps=None,
         blocking=True,
     ):
-        return self.checkpoints.save(
-            target, step, prefix, keep, overwrite, keep_every_n_steps, blocking
-        )
+        def retention():
+            return Retention(keep, overwrite, keep_every_n_steps)
+
+        return self.checkpoints.save(target, step, prefix, retention, blocking)
 
     def restore(self, target, step=None, prefix="checkpoint_", strict=False, partial=False):
         return self.checkpoints.restore(target, step, prefix, strict, partial)[0]

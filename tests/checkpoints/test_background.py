@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 
 from fifteen.experiments import CheckpointError
-from fifteen.experiments.checkpoints._safetensors import _reader
+from fifteen.experiments.checkpoints._safetensors import _writer
 
 
 @pytest.fixture
 def slow_disk(monkeypatch):
     """Hold every commit back until told to go on."""
     go = threading.Event()
-    write = _reader.write
+    write = _writer.write
 
     def waiting(*arguments):
         assert go.wait(30)
         write(*arguments)
 
-    monkeypatch.setattr(_reader, "write", waiting)
+    monkeypatch.setattr(_writer, "write", waiting)
     yield go
     go.set()
 
@@ -35,7 +35,7 @@ def broken_disk(monkeypatch):
     def failing(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_reader, "write", failing)
+    monkeypatch.setattr(_writer, "write", failing)
 
 
 def donating():
@@ -174,8 +174,9 @@ def test_threads_do_not_disturb_one_another(handle):
 AT_EXIT = """
 import pathlib, sys, threading, time
 import numpy as np
-from fifteen.experiments.checkpoints import Checkpoints, _reader
-write = _reader.write
+from fifteen.experiments.checkpoints import Checkpoints, Retention
+from fifteen.experiments.checkpoints._safetensors import _writer
+write = _writer.write
 def slow(*arguments):
     if threading.current_thread() is threading.main_thread():
         return write(*arguments)
@@ -183,11 +184,11 @@ def slow(*arguments):
     if sys.argv[2] == "broken":
         raise OSError(28, "No space left on device")
     write(*arguments)
-_reader.write = slow
+_writer.write = slow
 checkpoints = Checkpoints(pathlib.Path(sys.argv[1]))
-checkpoints.save({"w": np.arange(1 << 20)}, 0, "checkpoint_", 1, False, None, True)
+checkpoints.save({"w": np.arange(1 << 20)}, 0, "checkpoint_", Retention, True)
 # Several blocks, which are written in another way than one.
-checkpoints.save({"w": np.arange(6 << 20)}, 1, "checkpoint_", 1, False, None, False)
+checkpoints.save({"w": np.arange(6 << 20)}, 1, "checkpoint_", Retention, False)
 if sys.argv[2] == "raising":
     raise ZeroDivisionError
 if sys.argv[2] == "exiting":
@@ -221,12 +222,12 @@ SIGNALLED = """
 import os, pathlib, signal, sys, threading, time
 import numpy as np
 from fifteen.experiments import Experiment, TensorboardLogData
-from fifteen.experiments.checkpoints import _reader
-write = _reader.write
+from fifteen.experiments.checkpoints._safetensors import _writer
+write = _writer.write
 def slow(*arguments):
     time.sleep(1)
     write(*arguments)
-_reader.write = slow
+_writer.write = slow
 experiment = Experiment(sys.argv[1])
 if sys.argv[2] == "logs":
     experiment.log(TensorboardLogData(scalars={"loss": 1.0}), 1)
@@ -251,18 +252,19 @@ def test_a_signal_sees_it_through(handle, logs, number):
 CHILD = """
 import multiprocessing, os, pathlib, sys, time
 import numpy as np
-from fifteen.experiments.checkpoints import Checkpoints, _reader
+from fifteen.experiments.checkpoints import Checkpoints, Retention
+from fifteen.experiments.checkpoints._safetensors import _writer
 how, end = sys.argv[2:]
-write = _reader.write
+write = _writer.write
 def slow(*arguments):
     time.sleep(0.5)
     if end == "broken":
         raise OSError(28, "No space left on device")
     write(*arguments)
-_reader.write = slow
+_writer.write = slow
 def save():
     checkpoints = Checkpoints(pathlib.Path(sys.argv[1]))
-    checkpoints.save({"w": np.arange(1000)}, 1, "checkpoint_", 1, False, None, False)
+    checkpoints.save({"w": np.arange(1000)}, 1, "checkpoint_", Retention, False)
 if __name__ == "__main__":
     if how == "os":
         child = os.fork()
@@ -297,10 +299,10 @@ def test_a_child_sees_it_through_and_tells_its_error(handle, tmp_path, how, end)
 SAVING_AT_EXIT = """
 import atexit, pathlib, sys
 import numpy as np
-from fifteen.experiments.checkpoints import Checkpoints
+from fifteen.experiments.checkpoints import Checkpoints, Retention
 checkpoints = Checkpoints(pathlib.Path(sys.argv[1]))
 def save():
-    checkpoints.save({"w": np.arange(6 << 20)}, 1, "checkpoint_", 1, False, None, False)
+    checkpoints.save({"w": np.arange(6 << 20)}, 1, "checkpoint_", Retention, False)
 atexit.register(save)
 """
 
@@ -315,9 +317,9 @@ def test_what_is_saved_at_exit_is_seen_through(handle):
 FORKING = """
 import os, pathlib, sys
 import numpy as np
-from fifteen.experiments.checkpoints import Checkpoints
+from fifteen.experiments.checkpoints import Checkpoints, Retention
 checkpoints = Checkpoints(pathlib.Path(sys.argv[1]))
-checkpoints.save({"w": np.arange(6 << 20)}, 1, "checkpoint_", 1, False, None, False)
+checkpoints.save({"w": np.arange(6 << 20)}, 1, "checkpoint_", Retention, False)
 child = os.fork()
 if child == 0:
     checkpoints.steps("checkpoint_")

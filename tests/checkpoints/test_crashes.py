@@ -15,7 +15,7 @@ import pytest
 SAVING = """
 import os, pathlib, sys, warnings
 import numpy as np
-from fifteen.experiments.checkpoints import Checkpoints
+from fifteen.experiments.checkpoints import Checkpoints, Retention
 
 warnings.simplefilter("ignore")
 directory, kind = pathlib.Path(sys.argv[1]), sys.argv[2]
@@ -34,7 +34,7 @@ def save(start):
         step = 7 if kind == "overwrite" else number
         keep = 2 if kind == "new step" else 1
         blocking = kind != "background"
-        checkpoints.save(state, step, "checkpoint_", keep, kind == "overwrite", None, blocking)
+        checkpoints.save(state, step, "checkpoint_", lambda: Retention(keep, kind == "overwrite"), blocking)
         if blocking:
             os.write(report, b"%d\\n" % number)
         elif number > start + 1:

@@ -19,12 +19,12 @@ def run(script, *arguments):
 FULL = """
 import errno, pathlib, resource, signal, sys
 import numpy as np
-from fifteen.experiments.checkpoints import Checkpoints
+from fifteen.experiments.checkpoints import Checkpoints, Retention
 
 directory, blocking = pathlib.Path(sys.argv[1]), sys.argv[2] == "blocking"
 checkpoints = Checkpoints(directory)
 def save(size, step):
-    checkpoints.save({"w": np.arange(size)}, step, "checkpoint_", 1, False, None, blocking)
+    checkpoints.save({"w": np.arange(size)}, step, "checkpoint_", Retention, blocking)
     checkpoints.wait()
 save(1000, 1)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -58,17 +58,17 @@ def test_a_full_disk(handle, how):
 READ_ONLY = """
 import errno, os, pathlib, sys
 import numpy as np
-from fifteen.experiments.checkpoints import Checkpoints
+from fifteen.experiments.checkpoints import Checkpoints, Retention
 
 directory = pathlib.Path(sys.argv[1])
 checkpoints = Checkpoints(directory)
-checkpoints.save({"w": 1}, 1, "checkpoint_", 1, False, None, True)
+checkpoints.save({"w": 1}, 1, "checkpoint_", Retention, True)
 directory.chmod(0o555)
 if os.geteuid() == 0:
     os.seteuid(65534)
 for blocking in (True, False):
     try:
-        checkpoints.save({"w": 2}, 2, "checkpoint_", 1, False, None, blocking)
+        checkpoints.save({"w": 2}, 2, "checkpoint_", Retention, blocking)
         checkpoints.wait()
     except PermissionError as error:
         assert "Permission denied: could not save step 2" in str(error), error
@@ -105,16 +105,16 @@ def test_a_file_where_the_directory_should_be(handle):
 
 
 def test_a_directory_that_vanishes_while_it_is_written(handle, monkeypatch):
-    from fifteen.experiments.checkpoints._safetensors import _reader
+    from fifteen.experiments.checkpoints._safetensors import _writer
 
-    write = _reader.write
+    write = _writer.write
 
     def writing(*arguments):
         shutil.rmtree(handle.directory)
         write(*arguments)
 
     handle.save({"w": 1}, 1)
-    monkeypatch.setattr(_reader, "write", writing)
+    monkeypatch.setattr(_writer, "write", writing)
     with pytest.raises(FileNotFoundError, match="could not save step 2"):
         handle.save({"w": 1}, 2)
     assert not handle.directory.exists()
@@ -124,7 +124,7 @@ def test_a_directory_that_vanishes_while_it_is_written(handle, monkeypatch):
 MEMORY = """
 import os, pathlib, resource, sys
 import jax, jax.numpy as jnp, numpy as np
-from fifteen.experiments.checkpoints import Checkpoints
+from fifteen.experiments.checkpoints import Checkpoints, Retention
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
@@ -143,11 +143,11 @@ def make(number):
     return jax.device_put(array, jax.sharding.NamedSharding(mesh, spec))
 
 checkpoints = Checkpoints(directory)
-checkpoints.save({"w": make(0)[:10, :10]}, 0, "checkpoint_", 1, False, None, True)
+checkpoints.save({"w": make(0)[:10, :10]}, 0, "checkpoint_", Retention, True)
 state = {str(number): make(number) for number in range(6)}
 jax.block_until_ready(state)
 before = peak()
-checkpoints.save(state, 1, "checkpoint_", 1, False, None, True)
+checkpoints.save(state, 1, "checkpoint_", Retention, True)
 saving = peak() - before
 restored, _ = checkpoints.restore(state, None, "checkpoint_", True, False)
 jax.block_until_ready(restored)

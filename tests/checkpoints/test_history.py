@@ -10,7 +10,8 @@ import pytest
 from flax import serialization
 
 from fifteen.experiments import CheckpointError, CheckpointExistsError, CheckpointNotFoundError
-from fifteen.experiments.checkpoints._paths import as_step, superfluous
+from fifteen.experiments.checkpoints._paths import as_step
+from fifteen.experiments.checkpoints._retention import Retention
 
 
 def test_keep_leaves_the_newest(handle):
@@ -69,7 +70,7 @@ def test_every_n_steps_are_kept_beyond_the_newest(handle):
     st.none() | st.integers(1, 30),
 )
 def test_retention_follows_its_rule(steps, keep, apart):
-    dropped = superfluous(steps, keep, apart)
+    dropped = Retention(keep, keep_every_n_steps=apart).steps_to_delete(steps)
     kept = [step for step in steps if step not in dropped]
     assert dropped == [step for step in steps if step in dropped]
     assert kept[-keep:] == steps[-keep:]
@@ -265,17 +266,17 @@ def test_a_folder_that_is_no_checkpoint_is_never_removed(handle):
 
 
 def test_what_is_saved_in_the_middle_of_a_save_stays(handle, monkeypatch):
-    from fifteen.experiments.checkpoints._safetensors import _reader
+    from fifteen.experiments.checkpoints._safetensors import _writer
 
-    write = _reader.write
+    write = _writer.write
 
     def write_and_save(*arguments):
-        monkeypatch.setattr(_reader, "write", write)
+        monkeypatch.setattr(_writer, "write", write)
         # As a handler of SIGTERM may.
         handle.save({"x": 11}, 11)
         write(*arguments)
 
-    monkeypatch.setattr(_reader, "write", write_and_save)
+    monkeypatch.setattr(_writer, "write", write_and_save)
     handle.save({"x": 10}, 10)
     assert handle.restore({"x": 0}) == {"x": 11}
 

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from fifteen.experiments.checkpoints import Checkpoints
+from fifteen.experiments.checkpoints import Checkpoints, Retention
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 import distributed_processes
@@ -23,7 +23,7 @@ import os, pathlib, sys, warnings
 import jax, numpy as np
 import orbax.checkpoint
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
-from fifteen.experiments.checkpoints import Checkpoints
+from fifteen.experiments.checkpoints import Checkpoints, Retention
 
 warnings.simplefilter("ignore")
 directory = pathlib.Path(sys.argv[1])
@@ -42,7 +42,7 @@ def save(port, index, start, kind):
         state = {"number": number, "spread": spread, "local": [np.full(300, number)] * 5}
         step = 7 if kind == "overwrite" else number
         blocking = kind != "background"
-        checkpoints.save(state, step, "checkpoint_", 2, kind == "overwrite", None, blocking)
+        checkpoints.save(state, step, "checkpoint_", lambda: Retention(2, kind == "overwrite"), blocking)
         if blocking:
             os.write(report, b"%d\\n" % number)
         elif number > start + 1:
@@ -149,7 +149,7 @@ def trials(tmp_path, kind, count):
         pair.close()
     state, _ = Checkpoints(directory).restore(None, None, "checkpoint_", False, False)
     step = 8 if kind == "overwrite" else number + 1
-    Checkpoints(directory).save(state, step, "checkpoint_", 1, False, None, True)
+    Checkpoints(directory).save(state, step, "checkpoint_", Retention, True)
     # What the killed ones have left behind is cleaned up by the next save, in one process as well.
     assert os.listdir(directory) == [f"checkpoint_{step}.safetensors"]
     print(

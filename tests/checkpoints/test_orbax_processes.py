@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 COMMON = """
 import hashlib
-from fifteen.experiments.checkpoints import Checkpoints
+from fifteen.experiments.checkpoints import Checkpoints, Retention
 mesh = Mesh(np.array(jax.devices()), ("x",))
 
 def spread(array, spec):
@@ -60,7 +60,7 @@ def assert_same(found, expected):
 
 SHARED = """
 def save(tree, step, keep=9, overwrite=False, blocking=True):
-    return checkpoints.save(tree, step, "checkpoint_", keep, overwrite, None, blocking)
+    return checkpoints.save(tree, step, "checkpoint_", lambda: Retention(keep, overwrite), blocking)
 
 def restore(target, step=None, strict=True):
     return checkpoints.restore(target, step, "checkpoint_", strict, False)[0]
@@ -405,8 +405,8 @@ def test_prefixes_that_end_with_digits(run, tmp_path):
     script = """
     for number, prefix in enumerate(["net", "net1"]):
         for step in (0, 3, 10):
-            checkpoints.save({"of": number}, step, prefix, 9, False, None, True)
-    checkpoints.save({"of": 0}, 26, "net", 1, False, None, True)
+            checkpoints.save({"of": number}, step, prefix, lambda: Retention(9), True)
+    checkpoints.save({"of": 0}, 26, "net", Retention, True)
     print(checkpoints.steps("net"), checkpoints.steps("net1"))
     """
     for output in run(script):
@@ -522,7 +522,7 @@ def test_an_error_in_one_process_is_raised_in_all(run, tmp_path):
     print(outcome(lambda: save(good, 2.5 if INDEX == 0 else 2)))
     target = {"a": good["a"], **({"c": 1} if INDEX == 1 else {})}
     print(outcome(lambda: restore(target)))
-    from fifteen.experiments.checkpoints import _orbax_saving
+    from fifteen.experiments.checkpoints._orbax import _save as _orbax_saving
     if INDEX == 1:
         class Failing:
             def result(self, timeout):

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 COMMON = """
 from fifteen.experiments import Experiment
-from fifteen.experiments.checkpoints import _orbax_saving
+from fifteen.experiments.checkpoints._orbax import _save as _orbax_saving
 mesh = Mesh(np.array(jax.devices()), ("x",))
 
 def spread(array, spec=P("x"), mesh=mesh):

@@ -160,9 +160,12 @@ class Experiment(Handle):
         session.check()
         if not blocking:
             session.keep()
-        asked = (target, step, prefix, keep, overwrite, keep_every_n_steps, blocking)
+
+        def retention() -> checkpoints.Retention:
+            return checkpoints.Retention(keep, overwrite, keep_every_n_steps)
+
         with self._quiet(), self._making_directory():
-            path = session.checkpoints.save(*asked, before_commit=session.write_logs)
+            path = session.checkpoints.save(target, step, prefix, retention, blocking)
         self._print("Saved checkpoint to" if blocking else "Saving checkpoint to", path)
         return str(path)
 

@@ -52,7 +52,7 @@ class Session:
 
         with _lock:
             if self._checkpoints is None:
-                self._checkpoints = Checkpoints(self.directory)
+                self._checkpoints = Checkpoints(self.directory, self.write_logs)
             return self._checkpoints
 
     @property

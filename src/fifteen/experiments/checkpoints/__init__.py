@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from ._paths import prefixes_in as prefixes_in
 from ._paths import steps_in as steps_in
 from ._reader import LeafInfo as LeafInfo
+from ._retention import Retention as Retention
 
 if TYPE_CHECKING:
     from ._checkpoints import Checkpoints as Checkpoints

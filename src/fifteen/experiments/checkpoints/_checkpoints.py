@@ -1,37 +1,21 @@
 """Checkpoints: saving and restoring in one directory, also in the background."""
 
 import contextlib
-import functools
-import os
 import pathlib
 import threading
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import jax
-import numpy as np
 
 from .. import _shutdown, distributed
-from .._collecting import paused_collection
-from .._errors import (
-    CheckpointDamagedError,
-    CheckpointError,
-    CheckpointExistsError,
-    MissingExtraError,
-)
-from ..storage import _local, _removal
-from ..storage._locks import suppressed_os_errors
-from . import _leaf, _matching, _report, _tree
+from .._errors import CheckpointDamagedError, CheckpointError, MissingExtraError
+from . import _matching, _tree
 from ._background import Background
-from ._host_copy import is_lost
-from ._leaf import Leaf
-from ._ownership import is_checkpoint
-from ._paths import History, as_step, prefixes_in, steps_in, superfluous
-from ._reader import Key, LeafInfo, StoredCheckpoint, StreamedCheckpoint, closing, open_stored
-from ._safetensors import _reader
-
-if TYPE_CHECKING:
-    from ._orbax._save import SpreadSave
+from ._paths import History, as_step, prefixes_in, steps_in
+from ._reader import LeafInfo, StoredCheckpoint, StreamedCheckpoint, closing, open_stored
+from ._retention import Destination, Retention
+from ._saving import LocalSave, PendingSave
 
 _TRIES = 5
 """How often the latest checkpoint is looked for again when another process has replaced it."""
@@ -41,10 +25,17 @@ class Checkpoints:
     """Save and restore the checkpoints of one directory.
 
     At most one save is under way at a time, and everything else waits for it.
+
+    Args:
+        directory: the experiment's directory.
+        before_commit: called in the thread that commits, before each commit.
     """
 
-    def __init__(self, directory: pathlib.Path) -> None:
+    def __init__(
+        self, directory: pathlib.Path, before_commit: Callable[[], None] = lambda: None
+    ) -> None:
         self._directory = directory
+        self._before_commit = before_commit
         self._lock = threading.RLock()
         self._background = Background()
 
@@ -53,56 +44,29 @@ class Checkpoints:
         target: Any,
         step: Any,
         prefix: str,
-        keep: int,
-        overwrite: bool,
-        keep_every_n_steps: int | None,
+        retention: Callable[[], Retention],
         blocking: bool,
-        before_commit: Callable[[], None] = lambda: None,
     ) -> pathlib.Path:
         """Save a pytree; see `Experiment.save_checkpoint`.
 
         Args:
             target: the pytree.
             step: its step.
-            prefix: what the file's name begins with.
-            keep: how many of the newest checkpoints to keep.
-            overwrite: allow a step at or below the latest.
-            keep_every_n_steps: of the older ones, keep those this far apart.
+            prefix: the beginning of the file's name.
+            retention: makes the retention. If that raises in one process, all of them raise.
             blocking: wait for the commit.
-            before_commit: called, where the commit happens, just before it.
         """
         with self._lock, distributed.collective("save_checkpoint"), _untraced():
             self.wait()
             number = as_step(step)
-            keep, keep_every_n_steps = _checked_retention(keep, keep_every_n_steps)
             history = History.of(self._directory, prefix)
-
-            # Not those that somebody saves meanwhile, as a signal handler may.
-            replaced = [other for other in history.paths() if overwrite and other > number]
-
-            is_alone = distributed.count() == 1
-            path = history.path(number) if is_alone else history.spread_path(number)
-
-            def check() -> None:
-                _refuse_taken(history, number, path, overwrite)
-
-            def tidy(path: pathlib.Path) -> None:
-                _tidy(history, number, path, keep, keep_every_n_steps, replaced)
-
-            if not is_alone:
-                with _explained(history, number, path):
-                    name = str(path.relative_to(self._directory))
-                    saving = _spread_save(path, name, target, check, not blocking)
-                write = functools.partial(saving.commit, before_commit, lambda: tidy(path))
-                abandon = saving.abandon
-            else:
-                check()
-                write = _local_save(path, target, not blocking, before_commit, tidy)
-                abandon = _nothing
+            destination = Destination(self._directory, history, number, retention())
+            with destination.errors_explained():
+                pending = self._pending_save(destination, target, not blocking)
 
             def commit() -> None:
-                with _explained(history, number, path):
-                    write()
+                with destination.errors_explained():
+                    pending.commit()
 
             try:
                 if blocking:
@@ -112,9 +76,20 @@ class Checkpoints:
                     self._background.start(commit)
             except BaseException as error:
                 if blocking or not self._background.is_pending:
-                    abandon(error)
+                    pending.abandon(error)
                 raise
-            return path
+            return destination.path
+
+    def _pending_save(
+        self, destination: Destination, target: Any, in_background: bool
+    ) -> PendingSave:
+        """Take this process's values of a pytree."""
+        if distributed.count() == 1:
+            return LocalSave(destination, target, in_background, self._before_commit)
+        # Imported when used, since Orbax is an extra.
+        from ._orbax._save import DistributedSave
+
+        return DistributedSave(destination, target, in_background, self._before_commit)
 
     def restore(
         self, target: Any, step: Any, prefix: str, strict: bool, partial: bool
@@ -182,48 +157,6 @@ def _untraced() -> contextlib.AbstractContextManager[None]:
     return jax.ensure_compile_time_eval()
 
 
-def _local_save(
-    path: pathlib.Path,
-    target: Any,
-    own: bool,
-    before_commit: Callable[[], None],
-    tidy: Callable[[pathlib.Path], None],
-) -> Callable[[], None]:
-    """Take the values of a pytree that this process holds, and return what writes them."""
-    with paused_collection():
-        leaves, structure = _take(target, own)
-
-    def write() -> None:
-        before_commit()
-        _local.make_directory(path.parent)
-        _local.remove_leftovers(path.parent)
-        # The disk may have room for what is kept, and for no more than one beside it.
-        _removal.await_removals()
-        with _local.atomic_file(path) as file:
-            _reader.write(file, leaves, structure)
-        tidy(path)
-
-    return write
-
-
-def _spread_save(
-    path: pathlib.Path,
-    name: str,
-    target: Any,
-    check: Callable[[], None],
-    in_background: bool,
-) -> "SpreadSave":
-    """Take this process's values of a pytree that several hold, and return what writes them."""
-    # Imported where it is used, since Orbax is an extra.
-    from ._orbax._save import SpreadSave
-
-    return SpreadSave(path, name, target, check, in_background)
-
-
-def _nothing(error: BaseException) -> None:
-    """Tell nobody of an error, where there is nobody else."""
-
-
 def _agreed(history: History, step: Any) -> Any:
     """Return the step that all processes are to restore: the one that process 0 finds."""
     if distributed.count() == 1:
@@ -252,106 +185,6 @@ def _open(history: History, step: Any, is_asked: bool) -> tuple[pathlib.Path, St
             if is_asked:
                 raise
             raise _with_advice(error, history, path) from None
-
-
-def _take(target: Any, own: bool) -> tuple[list[tuple[Key, Leaf]], str]:
-    """Take all values of a pytree, and describe it."""
-    with _tree.refusing_depth():
-        keys, values, _ = _tree.flatten(target)
-    statics = tuple(_leaf.is_static(value) for value in values)
-    taken: list[tuple[Key, Leaf]] = []
-    problems: list[str] = []
-    for key, value, is_static in zip(keys, values, statics, strict=True):
-        if not is_static:
-            try:
-                taken.append((key, _leaf.take(value, own)))
-            except (CheckpointError, RuntimeError) as error:
-                if not (isinstance(error, CheckpointError) or is_lost(value, error)):
-                    raise
-                problems.append(f"{_tree.name_of(key)}: {error}")
-    if problems:
-        raise CheckpointError("\n".join(["cannot save the target:", *_report.shortened(problems)]))
-    with _tree.refusing_depth():
-        return taken, _tree.structure(target, statics)
-
-
-def _checked_retention(keep: Any, keep_every_n_steps: Any) -> tuple[int, int | None]:
-    for name, value in (("keep", keep), ("keep_every_n_steps", keep_every_n_steps)):
-        if value is None and name == "keep_every_n_steps":
-            continue
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-            raise CheckpointError(f"{name}: expected a whole number of at least 1, found {value!r}")
-    # NumPy's unsigned integers count backwards when they are negated.
-    return int(keep), None if keep_every_n_steps is None else int(keep_every_n_steps)
-
-
-def _refuse_taken(history: History, step: int, path: pathlib.Path, overwrite: bool) -> None:
-    """Raise if a step may not be saved, since there is a later one, or something not ours."""
-    found = history.paths()
-    cannot = (
-        f"{history.directory}: cannot save step {step} under the prefix {history.prefix!r}, since"
-    )
-    latest = max(found, default=-1)
-    if step <= latest and not overwrite:
-        raise CheckpointExistsError(
-            f"{cannot} there is a checkpoint of step {latest}; pass overwrite=True to replace the "
-            "steps from there on"
-        )
-    in_the_way = [path, *(other for number, other in found.items() if number >= step)]
-    strange = dict.fromkeys(
-        other.name for other in in_the_way if os.path.lexists(other) and not is_checkpoint(other)
-    )
-    if strange:
-        raise CheckpointExistsError(
-            f"{cannot} it would replace {', '.join(strange)}, which is not known to be a "
-            "checkpoint of fifteen, flax or Orbax; move it away, or choose another prefix"
-        )
-
-
-def _tidy(
-    history: History,
-    step: int,
-    saved: pathlib.Path,
-    keep: int,
-    keep_every_n_steps: int | None,
-    replaced: list[int],
-) -> None:
-    """Remove what a committed checkpoint replaces: later steps, and the superfluous ones."""
-    try:
-        history.remove(step, but=saved)
-        for later in replaced:
-            history.remove(later)
-        # What somebody else has put there counts for nothing.
-        ours = [other for other, path in history.paths().items() if is_checkpoint(path)]
-        remaining = [other for other in ours if other <= step]
-        for old in superfluous(remaining, keep, keep_every_n_steps):
-            history.remove(old)
-    except OSError as error:
-        if error.errno is None:
-            raise
-        raise OSError(f"{saved}: saved, but what it replaces is still there: {error}") from error
-
-
-@contextlib.contextmanager
-def _explained(history: History, step: int, path: pathlib.Path) -> Generator[None]:
-    """Say of an error of the file system what it kept from being done, and what there still is."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None:
-            raise
-        present = ", ".join(map(str, _present(history))) or "none"
-        problem = (
-            f"{os.strerror(error.errno)}: could not save step {step}; earlier checkpoints are "
-            f"whole (steps present: {present})"
-        )
-        raise OSError(error.errno, problem, str(path)) from error
-
-
-def _present(history: History) -> list[int]:
-    with suppressed_os_errors():
-        return list(history.paths())
-    return []
 
 
 def _with_advice(

@@ -1,4 +1,4 @@
-"""The checkpoints of one prefix: which steps there are, and which of them to keep."""
+"""The checkpoints of one prefix: which steps there are, and where."""
 
 import dataclasses
 import operator
@@ -84,9 +84,9 @@ class History:
             return list(paths.values())[-1]
         if asked in paths:
             return paths[asked]
-        if asked is not None and os.path.lexists(self.spread_path(asked)):
+        if asked is not None and os.path.lexists(self.directory_path(asked)):
             # Who reads it says what is wrong with it.
-            return self.spread_path(asked)
+            return self.directory_path(asked)
         what = "no checkpoint" if asked is None else f"no checkpoint of step {asked}"
         what += f" under the prefix {self.prefix!r}"
         if self.directory.is_file():
@@ -101,7 +101,7 @@ class History:
                 problem += f"; prefixes present: {', '.join(map(repr, prefixes))}"
         raise CheckpointNotFoundError(f"{self.directory}: {problem}")
 
-    def spread_path(self, step: int) -> pathlib.Path:
+    def directory_path(self, step: int) -> pathlib.Path:
         """Return where the directory of a step lies that several processes have written.
 
         What flax and Orbax write lies there too.
@@ -121,7 +121,7 @@ class History:
             step: its step.
             but: what stays.
         """
-        foreign = self.spread_path(step)
+        foreign = self.directory_path(step)
         # The last is what flax wrote beside its file for arrays of several processes.
         beside = foreign.with_name(f"{foreign.name}_gda")
         for place in (self.path(step), foreign):
@@ -202,25 +202,3 @@ def as_step(step: Any) -> int:
     if number < 0:
         raise CheckpointError(f"step: expected at least 0, found {max(number, -_LAST_STEP)}")
     return number
-
-
-def superfluous(steps: list[int], keep: int, keep_every_n_steps: int | None) -> list[int]:
-    """Return the steps that need not be kept.
-
-    The newest `keep` are kept. Of the older ones, walking upwards, each that lies at least
-    `keep_every_n_steps` above the last one kept is kept too; this is flax's documented rule.
-
-    Args:
-        steps: ascending.
-        keep: at least 1.
-        keep_every_n_steps: None to keep no others.
-    """
-    dropped: list[int] = []
-    last_kept: int | None = None
-    for step in steps[:-keep]:
-        is_far = last_kept is None or step - last_kept >= (keep_every_n_steps or 0)
-        if keep_every_n_steps is not None and is_far:
-            last_kept = step
-        else:
-            dropped.append(step)
-    return dropped

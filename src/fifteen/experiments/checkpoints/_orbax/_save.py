@@ -28,6 +28,7 @@ from ...storage import _local
 from ...storage._locks import suppressed_os_errors
 from .._background import Background
 from .._reader import DESCRIPTION
+from .._retention import Destination
 from . import _quiet
 from ._consistency import agree
 from ._encode import encode
@@ -47,17 +48,16 @@ _OS_ERROR = re.compile(r"os[_ ]error(?:_code)?\W*(\d+)", re.IGNORECASE)
 """How tensorstore's messages tell the number of an error of the file system."""
 
 
-class SpreadSave:
+class DistributedSave:
     """A save of which the values have been taken, and that is to be committed.
 
     Every process of the run makes one, with its part of the same pytree.
 
     Args:
-        path: where the checkpoint goes.
-        name: what it is called in the experiment's directory.
+        destination: where the checkpoint goes; process 0 checks it, and all raise its errors.
         target: the pytree.
-        check: called in process 0 at first; what it raises is raised in all.
         in_background: whether `commit` will be called in a thread of its own.
+        before_commit: called in every process before the checkpoint is committed.
 
     Raises:
         CheckpointError: lists each leaf that cannot be saved, or that the processes do not share.
@@ -67,30 +67,31 @@ class SpreadSave:
 
     def __init__(
         self,
-        path: pathlib.Path,
-        name: str,
+        destination: Destination,
         target: Any,
-        check: Callable[[], None],
         in_background: bool,
+        before_commit: Callable[[], None],
     ) -> None:
         handled = sys.exc_info()[1]
-        self._path = path
+        self._destination = destination
+        self._path = path = destination.path
+        self._before_commit = before_commit
         self._in_background = in_background
         self._has_begun = False
         # Found missing before anything is made.
         _orbax()
         encoded = encode(target)
-        agree(path, name, encoded)
+        agree(path, destination.name, encoded)
         self._description = to_json(encoded.leaves, encoded.structure)
         self._held = contextlib.ExitStack()
         try:
-            temporary = distributed.on_primary(lambda: self._make(check, bool(encoded.spread)))
+            temporary = distributed.on_primary(lambda: self._make(bool(encoded.spread)))
         except BaseException:
             # What has been made is a leftover, which the next save removes.
             self._held.close()
             raise
         self._temporary = path.with_name(temporary)
-        self._rounds = distributed.ProcessGroup(temporary)
+        self._group = distributed.ProcessGroup(temporary)
         self._held.enter_context(_quiet.quiet())
         self._done = threading.Event()
         self._writing: list[Any] = []
@@ -106,14 +107,10 @@ class SpreadSave:
             raise
         _committing.add(self)
 
-    def commit(self, before: Callable[[], None], tidy: Callable[[], None]) -> None:
+    def commit(self) -> None:
         """See the values onto the disk, and give the checkpoint its place.
 
         May be called in a thread of its own.
-
-        Args:
-            before: called in every process before the checkpoint is committed.
-            tidy: called in process 0 once it is.
 
         Raises:
             OSError: what one process could not write, in all of them. Earlier checkpoints are
@@ -121,11 +118,11 @@ class SpreadSave:
         """
         try:
             self._has_begun = True
-            with self._rounds.collective(_COMMITTING):
+            with self._group.collective(_COMMITTING):
                 with self._settling():
-                    before()
+                    self._before_commit()
                     self._in_thread(self._wait_for_all)
-                self._rounds.on_primary(lambda: self._put_in_place(tidy))
+                self._group.on_primary(self._put_in_place)
         finally:
             self._drop()
 
@@ -135,7 +132,7 @@ class SpreadSave:
             return
         handled = sys.exc_info()[1]
         try:
-            self._rounds.all_gather(_COMMITTING, error=error)
+            self._group.all_gather(_COMMITTING, error=error)
         except BaseException as raised:
             # It is that error, or one that another process has met before.
             if raised is not error and not distributed.is_shared(raised, handled):
@@ -153,8 +150,8 @@ class SpreadSave:
     def _inside(self) -> pathlib.Path:
         return self._temporary / _INSIDE
 
-    def _make(self, check: Callable[[], None], is_spread: bool) -> str:
-        check()
+    def _make(self, is_spread: bool) -> str:
+        self._destination.check()
         _local.make_directory(self._path.parent)
         _local.remove_leftovers(self._path.parent)
         temporary = _local.temporary_beside(self._path)
@@ -268,14 +265,14 @@ class SpreadSave:
                 with contextlib.suppress(Exception):
                     self._wait_for(part)
 
-    def _put_in_place(self, tidy: Callable[[], None]) -> None:
+    def _put_in_place(self) -> None:
         self._refuse_vanished()
         if self._writing:
             self._in_thread(lambda: self._handler.finalize(_orbax_path(self._inside)))
         (self._inside / DESCRIPTION).write_text(self._description)
         _sync_all(self._inside)
         _local.replace_directory(self._inside, self._path)
-        tidy()
+        self._destination.apply_retention()
 
     def _drop(self) -> None:
         try:
@@ -334,7 +331,7 @@ def _sync_all(directory: pathlib.Path) -> None:
         _local.sync_directory(pathlib.Path(parent))
 
 
-_committing: set[SpreadSave] = set()
+_committing: set[DistributedSave] = set()
 
 
 def _wait_at_exit() -> None:

@@ -1,13 +1,11 @@
 """One checkpoint in one safetensors file; `_header` says what stands in it."""
 
 import contextlib
-import errno
 import functools
-import io
 import os
 import pathlib
 import weakref
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, cast
 
 import google_crc32c
@@ -16,9 +14,7 @@ import numpy as np
 from ..._collecting import paused_collection
 from .. import _leaf, _tree
 from .._ahead import one_ahead
-from .._background import Background
-from .._host_copy import BLOCK_BYTES
-from .._leaf import HostArray, Leaf, Tensor
+from .._leaf import HostArray
 from .._reader import Key, LeafInfo, damaged, making, too_deep
 from . import _header
 from ._header import Listed, Place
@@ -26,104 +22,9 @@ from ._header import Listed, Place
 _READ_TOGETHER = 8 << 20
 """Bytes of small tensors that are read at once."""
 
-_SMALL_BYTES = 1 << 20
-"""What is written faster than a thread for its checksums has started."""
-
-_WRITE_AT_ONCE = 512
-"""Buffers handed to the kernel in one call; it takes 1024 at most."""
-
-
-def write(file: io.FileIO, leaves: Sequence[tuple[Key, Leaf]], structure: str) -> None:
-    """Write a checkpoint.
-
-    The arrays' own memory is handed to the kernel. The checksums of a block are computed while
-    it is written, which leaves a processor idle.
-
-    Args:
-        file: an empty file.
-        leaves: in the order of the pytree. Their values are let go of on the way.
-        structure: the pytree's shape; see `_tree.structure`.
-    """
-    with paused_collection():
-        header, tensors, numbers = _header.compose(leaves, structure)
-        batches = _batches(tensors, numbers)
-        batch: list[tuple[int, memoryview]] | None = next(batches, [])
-    checksums = [0] * len(tensors)
-    following = next(batches, None)
-    if following is None and sum(block.nbytes for _, block in batch) < _SMALL_BYTES:
-        _add_checksums(checksums, batch)
-        _write_all(file, 0, [_header.seal(header, checksums), *(block for _, block in batch)])
-        return
-    at = len(header)
-    beside = Background()
-    while batch is not None:
-        beside.start(functools.partial(_add_checksums, checksums, batch))
-        try:
-            at = _write_all(file, at, [block for _, block in batch])
-        finally:
-            beside.wait()
-        # What has been written is let go of before more is taken.
-        batch = following
-        following = next(batches, None)
-    _write_all(file, 0, [_header.seal(header, checksums)])
-
-
-def _batches(
-    tensors: Sequence[Tensor], numbers: Sequence[int]
-) -> Iterator[list[tuple[int, memoryview]]]:
-    """Yield blocks of bytes in the order of the file, many small ones or a large one at once."""
-    batch: list[tuple[int, memoryview]] = []
-    size = 0
-    for at, (tensor, number) in enumerate(zip(tensors, numbers, strict=True)):
-        if at + 1 < len(tensors):
-            tensors[at + 1].data.prefetch()
-        for block in tensor.data.blocks():
-            if batch and size + block.nbytes > BLOCK_BYTES:
-                yield batch
-                batch, size = [], 0
-            batch.append((number, block))
-            size += block.nbytes
-    if batch:
-        yield batch
-
-
-def _add_checksums(checksums: list[int], batch: Sequence[tuple[int, memoryview]]) -> None:
-    for number, block in batch:
-        # As an array, since the checksum takes no memoryview.
-        readable = cast(Any, np.frombuffer(block, np.uint8))
-        checksums[number] = google_crc32c.extend(checksums[number], readable)
-
-
-def _write_all(file: io.FileIO, at: int, buffers: Sequence[Any]) -> int:
-    """Write buffers from an offset on, and return the offset of their end.
-
-    The kernel may write less than it is given, as on a disk that fills; the next call says why.
-    """
-    for first in range(0, len(buffers), _WRITE_AT_ONCE):
-        waiting = buffers[first : first + _WRITE_AT_ONCE]
-        end = at + sum(memoryview(buffer).nbytes for buffer in waiting)
-        while at < end:
-            written = os.pwritev(file.fileno(), waiting, at)
-            if not written:
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
-            at += written
-            if at < end:
-                waiting = _unwritten(waiting, written)
-    return at
-
-
-def _unwritten(buffers: Sequence[Any], written: int) -> list[Any]:
-    """Return what is left of some buffers of which the first `written` bytes are done."""
-    for number, buffer in enumerate(buffers):
-        size = memoryview(buffer).nbytes
-        if written < size:
-            return [memoryview(buffer).cast("B")[written:], *buffers[number + 1 :]]
-        written -= size
-    return []
-
 
 class SafetensorsFile:
-    """A checkpoint that `write` or another library has written; only its header is read at first.
+    """A checkpoint that `_writer` or another library has written; only its header is read at first.
 
     The file stays open for as long as the object lives, so that what its header tells is found in
     it also when another process replaces or removes it meanwhile.

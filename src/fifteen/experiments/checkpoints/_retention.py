@@ -1,0 +1,144 @@
+"""Which checkpoints of a prefix a new one replaces."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+
+from .. import distributed
+from .._errors import CheckpointError, CheckpointExistsError
+from ..storage._locks import suppressed_os_errors
+from ._ownership import is_checkpoint
+from ._paths import History
+
+
+@dataclasses.dataclass(frozen=True)
+class Retention:
+    """Which checkpoints stay beside a new one.
+
+    Attributes:
+        keep: how many of the newest checkpoints to keep, at least 1.
+        overwrite: allow a step at or below the latest; the later checkpoints are removed.
+        keep_every_n_steps: older checkpoints at least this many steps apart are also kept; None
+            keeps no others.
+
+    Raises:
+        CheckpointError: a number is not a whole number of at least 1.
+    """
+
+    keep: int = 1
+    overwrite: bool = False
+    keep_every_n_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keep", _count("keep", self.keep))
+        if self.keep_every_n_steps is not None:
+            every = _count("keep_every_n_steps", self.keep_every_n_steps)
+            object.__setattr__(self, "keep_every_n_steps", every)
+
+    def steps_to_delete(self, steps: list[int]) -> list[int]:
+        """Return which of some ascending steps need not be kept: flax's documented rule."""
+        deleted: list[int] = []
+        last_kept: int | None = None
+        for step in steps[: -self.keep]:
+            every = self.keep_every_n_steps
+            if every is not None and (last_kept is None or step - last_kept >= every):
+                last_kept = step
+            else:
+                deleted.append(step)
+        return deleted
+
+
+def _count(name: str, value: Any) -> int:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+        raise CheckpointError(f"{name}: expected a whole number of at least 1, found {value!r}")
+    # The negative of one of NumPy's unsigned integers is a large number.
+    return int(value)
+
+
+class Destination:
+    """Where a new checkpoint goes, and which checkpoints it replaces.
+
+    Attributes:
+        path: of the file, or of the directory if several processes save.
+        name: the path, relative to the experiment's directory.
+    """
+
+    def __init__(
+        self, root: pathlib.Path, history: History, step: int, retention: Retention
+    ) -> None:
+        is_alone = distributed.count() == 1
+        self.path = history.path(step) if is_alone else history.directory_path(step)
+        self.name = str(self.path.relative_to(root))
+        self._history = history
+        self._step = step
+        self._retention = retention
+        # Later steps that are saved from now on, for example by a signal handler, stay.
+        later = [other for other in history.paths() if other > step]
+        self._replaced = later if retention.overwrite else []
+
+    def check(self) -> None:
+        """Check that the step may be saved.
+
+        Raises:
+            CheckpointExistsError: there is a later step, or a file that is not a checkpoint.
+        """
+        history, step, found = self._history, self._step, self._history.paths()
+        problem = (
+            f"{history.directory}: cannot save step {step} under the prefix {history.prefix!r}: "
+        )
+        latest = max(found, default=-1)
+        if step <= latest and not self._retention.overwrite:
+            raise CheckpointExistsError(
+                f"{problem}there is a checkpoint of step {latest}; pass overwrite=True to replace "
+                "the steps from there on"
+            )
+        in_the_way = [self.path, *(path for other, path in found.items() if other >= step)]
+        unknown = dict.fromkeys(
+            path.name for path in in_the_way if os.path.lexists(path) and not is_checkpoint(path)
+        )
+        if unknown:
+            raise CheckpointExistsError(
+                f"{problem}it would replace {', '.join(unknown)}, which is not known to be a "
+                "checkpoint of fifteen, flax or Orbax; move it away, or choose another prefix"
+            )
+
+    def apply_retention(self) -> None:
+        """Remove what the checkpoint, now that it is committed, replaces."""
+        history = self._history
+        try:
+            history.remove(self._step, but=self.path)
+            for later in self._replaced:
+                history.remove(later)
+            # Files that are not checkpoints do not count towards `keep`.
+            steps = [step for step, path in history.paths().items() if is_checkpoint(path)]
+            earlier = [step for step in steps if step <= self._step]
+            for step in self._retention.steps_to_delete(earlier):
+                history.remove(step)
+        except OSError as error:
+            if error.errno is None:
+                raise
+            raise OSError(
+                f"{self.path}: saved, but what it replaces is still there: {error}"
+            ) from error
+
+    @contextlib.contextmanager
+    def errors_explained(self) -> Generator[None]:
+        """Add to errors of the file system what could not be saved, and which steps remain."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno is None:
+                raise
+            present: list[int] = []
+            with suppressed_os_errors():
+                present = list(self._history.paths())
+            problem = (
+                f"{os.strerror(error.errno)}: could not save step {self._step}; earlier "
+                f"checkpoints are whole (steps present: {', '.join(map(str, present)) or 'none'})"
+            )
+            raise OSError(error.errno, problem, str(self.path)) from error

@@ -1,0 +1,96 @@
+"""Save a pytree: take its values at once, and write them now or in the background."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from .._collecting import paused_collection
+from .._errors import CheckpointError
+from ..storage import Directory
+from . import _leaf, _report, _tree
+from ._host_copy import is_lost
+from ._leaf import Leaf
+from ._reader import Key
+from ._retention import Destination
+from ._safetensors import _writer
+
+
+class PendingSave(Protocol):
+    """A save whose values have been taken; either `commit` or `abandon` is called, once."""
+
+    def commit(self) -> None:
+        """Write the values and give the checkpoint its name; may be called in another thread.
+
+        Raises:
+            OSError: the values could not be written. Earlier checkpoints are whole.
+        """
+        ...
+
+    def abandon(self, error: BaseException) -> None:
+        """Give up because of an error, which the other processes raise as well."""
+        ...
+
+
+class LocalSave:
+    """Save values that this process holds whole to a safetensors file.
+
+    Args:
+        destination: where the checkpoint goes.
+        target: the pytree.
+        copy: make the values safe from what the caller does next, before `commit` writes them.
+        before_commit: called when the commit begins.
+
+    Raises:
+        CheckpointExistsError: the step may not be saved.
+        CheckpointError: lists each leaf that cannot be saved.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        target: Any,
+        copy: bool,
+        before_commit: Callable[[], None],
+    ) -> None:
+        destination.check()
+        self._destination = destination
+        self._before_commit = before_commit
+        with paused_collection():
+            self._leaves, self._structure = _encode(target, copy)
+
+    def commit(self) -> None:
+        """Write the file."""
+        self._before_commit()
+        path = self._destination.path
+        directory = Directory(path.parent)
+        directory.make()
+        directory.remove_leftovers()
+        # The disk may have room for the checkpoints that are kept and only one more.
+        directory.wait_for_removals()
+        with directory.replace(path.name) as file:
+            _writer.write(file, self._leaves, self._structure)
+        self._destination.apply_retention()
+
+    def abandon(self, error: BaseException) -> None:
+        """Do nothing: there is no other process."""
+
+
+def _encode(target: Any, copy: bool) -> tuple[list[tuple[Key, Leaf]], str]:
+    """Return all leaves of a pytree and its structure."""
+    with _tree.refusing_depth():
+        keys, values, _ = _tree.flatten(target)
+    statics = tuple(_leaf.is_static(value) for value in values)
+    leaves: list[tuple[Key, Leaf]] = []
+    problems: list[str] = []
+    for key, value, is_static in zip(keys, values, statics, strict=True):
+        if is_static:
+            continue
+        try:
+            leaves.append((key, _leaf.take(value, copy)))
+        except (CheckpointError, RuntimeError) as error:
+            if not (isinstance(error, CheckpointError) or is_lost(value, error)):
+                raise
+            problems.append(f"{_tree.name_of(key)}: {error}")
+    if problems:
+        raise CheckpointError("\n".join(["cannot save the target:", *_report.shortened(problems)]))
+    with _tree.refusing_depth():
+        return leaves, _tree.structure(target, statics)
