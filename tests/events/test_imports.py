@@ -1,0 +1,84 @@
+"""Each module imports only from those above it, reading and writing never meet, and so on."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+from fifteen.experiments import events
+
+ORDER = [
+    *("_series", "_tfrecord", "_protos", "__init__"),
+    *(
+        f"reading.{name}"
+        for name in (
+            *("_tensors", "_values", "_records", "_templates", "_event_file", "_last_step"),
+            *("_reader", "__init__"),
+        )
+    ),
+    *(
+        f"writing.{name}"
+        for name in (
+            *("_validation", "_histogram", "_snapshot", "_callback", "_encoder", "_file"),
+            *("_background", "_hparams", "_summary_writer", "_event_log", "__init__"),
+        )
+    ),
+]
+ROOM = pathlib.Path(str(events.__file__)).parent
+PACKAGE = ["fifteen", "experiments", "events"]
+
+
+def imports_of(name: str) -> list[tuple[str, ...]]:
+    """Return the modules of this package that a module imports, wherever in it."""
+    path = ROOM / f"{name.replace('.', '/')}.py"
+    here = [*PACKAGE, *name.split(".")]
+    found: list[tuple[str, ...]] = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = here[: -node.level]
+            if node.module:
+                found.append((*base, *node.module.split(".")))
+            else:
+                found += [(*base, alias.name) for alias in node.names]
+    return found
+
+
+def test_each_module_is_in_the_order():
+    paths = (path.relative_to(ROOM).with_suffix("") for path in ROOM.rglob("*.py"))
+    assert sorted(".".join(path.parts) for path in paths) == sorted(ORDER)
+
+
+def test_imports_point_upwards_in_the_list():
+    outside = {"_errors", "_console", "_log_data", "_shutdown", "distributed", "storage"}
+    for place, name in enumerate(ORDER):
+        for imported in imports_of(name):
+            inner = imported[len(PACKAGE) :]
+            if list(imported[: len(PACKAGE)]) == PACKAGE:
+                assert ".".join(inner) in ORDER[:place], (name, imported)
+                part, own = inner[0], name.partition(".")[0]
+                assert part == own or part not in ("reading", "writing"), (name, imported)
+            else:
+                assert imported[2] in outside, (name, imported)
+
+
+def test_only_two_modules_use_files():
+    for name in ORDER:
+        if name.endswith(("_file", "_event_file")):
+            continue
+        tree = ast.parse((ROOM / f"{name.replace('.', '/')}.py").read_text())
+        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        assert not names & {"open", "pathlib", "shutil"}, name
+
+
+def test_reading_imports_no_jax_and_tensorboardx_only_when_something_is_read(tmp_path):
+    code = f"""
+import pathlib, sys
+from fifteen.experiments.events.reading import EventReader, last_step
+from fifteen.experiments.storage import Directory
+assert not {{"jax", "tensorboardX"}} & sys.modules.keys()
+directory = Directory(pathlib.Path({str(tmp_path)!r}))
+assert EventReader(directory).scalars() == {{}} and last_step(directory) is None
+assert "jax" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
