@@ -131,5 +131,8 @@ def attack(rng, directory):
         assert exact(found, True) == exact(value, True), (found, value)
         return ["equal"]
     assert (directory / "config.yaml").read_bytes() == before
-    assert re.search(rf"'config'.*\b({bad or 'f[0-9]'}|and \d+ more)\b", text, re.DOTALL), (text, bad)
+    assert re.search(rf"'config'.*\b({bad or 'f[0-9]'}|and \d+ more)\b", text, re.DOTALL), (
+        text,
+        bad,
+    )
     return ["bad refused" if bad else "refused without a class"]
