@@ -10,10 +10,11 @@ import jax
 
 from .. import _shutdown, distributed
 from .._errors import CheckpointDamagedError, CheckpointError, MissingExtraError
-from . import _matching, _tree
+from . import _restoring, _tree
 from ._background import Background
+from ._opening import open_checkpoint
 from ._paths import History, as_step, prefixes_in, steps_in
-from ._reader import LeafInfo, StoredCheckpoint, StreamedCheckpoint, closing, open_stored
+from ._reader import CheckpointReader, LeafInfo
 from ._retention import Destination, Retention
 from ._saving import LocalSave, PendingSave
 
@@ -100,8 +101,8 @@ class Checkpoints:
             history = History.of(self._directory, prefix)
             path, stored = _open(history, _agreed(history, step), is_asked=step is not None)
             try:
-                with closing(stored):
-                    return _matching.restore(target, stored, strict, partial), path
+                with contextlib.closing(stored):
+                    return _restoring.restore(target, stored, strict, partial), path
             except CheckpointDamagedError as error:
                 if step is None:
                     raise _with_advice(error, history, path) from None
@@ -125,7 +126,7 @@ class Checkpoints:
             self.wait()
             history = History.of(self._directory, prefix)
             _, stored = _open(history, step, is_asked=step is not None)
-            with closing(stored):
+            with contextlib.closing(stored):
                 return {_tree.name_of(key): info for key, info in stored.leaves.items()}
 
     def wait(self) -> None:
@@ -164,7 +165,7 @@ def _agreed(history: History, step: Any) -> Any:
     return distributed.on_primary(lambda: history.step_of(history.find(step)))
 
 
-def _open(history: History, step: Any, is_asked: bool) -> tuple[pathlib.Path, StoredCheckpoint]:
+def _open(history: History, step: Any, is_asked: bool) -> tuple[pathlib.Path, CheckpointReader]:
     """Open the checkpoint of a step, or the latest one, which may move on as it is looked at.
 
     Args:
@@ -176,7 +177,7 @@ def _open(history: History, step: Any, is_asked: bool) -> tuple[pathlib.Path, St
     while True:
         path = history.find(step)
         try:
-            return path, open_stored(path)
+            return path, open_checkpoint(path)
         except FileNotFoundError:
             tries -= 1
             if not tries or path.exists():
@@ -202,14 +203,10 @@ def _latest_whole(history: History, before: pathlib.Path) -> str:
 
 def _is_whole(path: pathlib.Path) -> bool:
     try:
-        stored = open_stored(path)
-        wanted = dict.fromkeys(stored.leaves)
-        with closing(stored):
-            if isinstance(stored, StreamedCheckpoint):
-                for _ in stored.stream(wanted):
-                    pass
-            else:
-                stored.read(wanted)
+        stored = open_checkpoint(path)
+        with contextlib.closing(stored):
+            for _ in stored.read(dict.fromkeys(stored.leaves)):
+                pass
     except (CheckpointError, MissingExtraError):
         return False
     except OSError as error:

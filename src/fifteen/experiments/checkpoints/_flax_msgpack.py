@@ -12,15 +12,17 @@ once more.
 
 import mmap
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any, cast
 
 import numpy as np
 
 from .._errors import MissingExtraError
 from ._casting import info_of_target
+from ._damage import damaged
 from ._leaf import HostArray, dtype_named
-from ._reader import Key, LeafInfo, damaged
+from ._orbax import _tensorstore
+from ._reader import Key, LeafInfo
 from ._sharding import sharding_over_processes
 
 _ARRAY, _COMPLEX, _SCALAR = 1, 2, 3
@@ -50,10 +52,8 @@ class MsgpackFile:
             for key, value in self._values.items()
         }
 
-    def read(self, wanted: Mapping[Key, Any]) -> dict[Key, Any]:
-        """Read some leaves; see `StoredCheckpoint.read`."""
-        from ._orbax import _tensorstore
-
+    def read(self, wanted: Mapping[Key, Any]) -> Generator[Mapping[Key, Any]]:
+        """Read some leaves; see `CheckpointReader.read`."""
         requests = {
             key: _tensorstore.Request(
                 self._spread[key],
@@ -63,11 +63,14 @@ class MsgpackFile:
             if key in self._spread
         }
         arrays = _tensorstore.read(self.path, requests)
-        return {key: arrays[key] if key in arrays else self._values[key] for key in wanted}
+        yield {key: arrays[key] if key in arrays else self._values[key] for key in wanted}
 
-    def nested(self, leaves: Mapping[Key, Any]) -> Any:
+    def unflatten(self, leaves: Mapping[Key, Any]) -> Any:
         """Put leaves that were read into nested dicts, as flax itself gives them."""
         return nest(self._tree, leaves)
+
+    def close(self) -> None:
+        """Do nothing: no file stays open."""
 
     def _open_spread(self) -> Mapping[Key, Any]:
         names = {
@@ -77,8 +80,6 @@ class MsgpackFile:
         }
         if not names:
             return {}
-        from ._orbax import _tensorstore
-
         directory = self.path.with_name(self.path.name + "_gda")
         return _tensorstore.open_all(
             directory, {key: _tensorstore.plain(directory / name) for key, name in names.items()}

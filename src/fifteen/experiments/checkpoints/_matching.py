@@ -1,132 +1,40 @@
-"""Finding a target's leaves in a checkpoint."""
+"""Comparing a checkpoint with a target, and reporting all differences at once."""
 
-import contextlib
 import dataclasses
-from collections.abc import Generator, Mapping
-from typing import Any
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, Literal
 
-import jax
-
-from .. import _console
-from .._collecting import paused_collection
-from .._errors import CheckpointMismatchError
-from . import _tree
-from ._casting import ON_DEVICES, DoesNotFit, LeavesDoNotFit, family, fit, held_as, info_of_target
-from ._device_placement import place, resolved
-from ._leaf import is_state, is_static, refusal
-from ._reader import Key, LeafInfo, StoredCheckpoint, StreamedCheckpoint
-from ._report import Comparison, is_other_kind, report, report_of_misfits, shortened
+from ._casting import ON_DEVICES, family, held_as, info_of_target, kind_of
+from ._damage import MAX_LINES, shortened
+from ._reader import CheckpointReader, Key, LeafInfo
+from ._tree import name_of
 
 _PYTHON = {"bool", "int", "float", "complex"}
+_LONGEST_ALIKE = 200
+"""Comparing names takes the square of their length."""
+_NAMES = 3
+"""How many leaves of an item a line names."""
+
+Outcome = Literal["refused", "taken", "kept"]
+"""What becomes of leaves that differ: an error, the checkpoint's or the target's."""
 
 
-def restore(target: Any, stored: StoredCheckpoint, strict: bool, partial: bool) -> Any:
-    """Read a checkpoint into the structure of a target; see `Experiment.restore_checkpoint`.
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What a checkpoint and the leaves of a target do not have in common."""
 
-    Raises:
-        CheckpointMismatchError: lists every leaf that is missing, unexpected or, with `strict`,
-            different.
-        CheckpointDamagedError: a leaf's bytes are not those that were written.
-    """
-    if target is None:
-        return stored.nested(stored.read(dict.fromkeys(stored.leaves)))
-    keys, leaves, definition = _tree.flatten(target)
+    stored: CheckpointReader
+    wanted: Mapping[Key, Any]
+    missing: list[Key]
+    unexpected: list[Key]
+    different: list[Key]
+
+
+def compare(stored: CheckpointReader, wanted: Mapping[Key, Any]) -> Comparison:
+    """Compare what is in a checkpoint with the leaves of a target."""
     saved = stored.leaves
-    if not saved.keys() <= set(keys):
-        # Orbax numbers what has no key paths of its own, as version 0.1 of this package did.
-        numbered, _, _ = _tree.flatten(target, by_fields=False)
-        keys = max(keys, numbered, key=lambda keys: len(saved.keys() & set(keys)))
-    wanted = _resolved(stored, dict(zip(keys, leaves, strict=True)))
-    comparison = _compare(stored, wanted)
-    if not partial and (comparison.missing or comparison.unexpected):
-        raise CheckpointMismatchError(
-            report(
-                comparison, "does not fit the target; pass partial=True to restore what both have:"
-            )
-        )
-    keeps_different = partial and strict
-    refused = [
-        key
-        for key in comparison.different
-        if not keeps_different and (strict or is_other_kind(wanted[key], saved[key]))
-    ]
-    if refused:
-        only = dataclasses.replace(comparison, missing=[], unexpected=[], different=refused)
-        raise CheckpointMismatchError(report(only, "does not fit the target:"))
-    kept = set(comparison.different if keeps_different else ())
-    common = {key: leaf for key, leaf in wanted.items() if key in saved and key not in kept}
-    if not common and (wanted or saved):
-        raise CheckpointMismatchError(report(comparison, "has no leaf in common with the target:"))
-    restored = _placed(stored, common)
-    if comparison.different or comparison.missing or comparison.unexpected:
-        outcome = "kept" if keeps_different else "taken"
-        headline = "was restored, and does not fit the target everywhere:"
-        _console.warn(report(comparison, headline, outcome, common), stacklevel=4)
-    return jax.tree.unflatten(
-        definition, [restored.get(key, leaf) for key, leaf in zip(keys, leaves, strict=True)]
-    )
-
-
-def _resolved(stored: StoredCheckpoint, leaves: Mapping[Key, Any]) -> dict[Key, Any]:
-    """Return the leaves of a target that are state, each with its devices."""
-    wanted: dict[Key, Any] = {}
-    problems: list[str] = []
-    for key, leaf in leaves.items():
-        if is_static(leaf):
-            continue
-        try:
-            wanted[key] = resolved(leaf)
-            problem = None if is_state(leaf) else refusal(leaf)
-        except DoesNotFit as error:
-            problem = f"target's leaf {error}"
-        if problem is not None:
-            problems.append(f"{_tree.name_of(key)}: {problem}")
-    if problems:
-        raise CheckpointMismatchError(
-            "\n".join([f"cannot restore {stored.path} into the target:", *shortened(problems)])
-        )
-    return wanted
-
-
-def _placed(stored: StoredCheckpoint, wanted: Mapping[Key, Any]) -> dict[Key, Any]:
-    """Read leaves, and put each where its target's is."""
-    placed: dict[Key, Any] = {}
-    values: list[Any] = []
-    problems: dict[Key, str] = {}
-    try:
-        # Closed in so many words: what a signal handler raises in a finalizer is lost.
-        with contextlib.closing(_batches(stored, wanted)) as batches:
-            for batch in batches:
-                # What is on its way to a device holds on to what it was read into.
-                jax.block_until_ready(values)
-                with paused_collection():
-                    fitting: dict[Key, Any] = {}
-                    for key, value in batch.items():
-                        try:
-                            fitting[key] = fit(value, wanted[key])
-                        except DoesNotFit as error:
-                            problems[key] = str(error)
-                    if not problems:
-                        values = place(list(fitting.values()), [wanted[key] for key in fitting])
-                        placed.update(zip(fitting, values, strict=True))
-    except LeavesDoNotFit as error:
-        problems.update(error.problems)
-    if problems:
-        # They come in the order of the file.
-        ordered = {key: problems[key] for key in wanted if key in problems}
-        raise CheckpointMismatchError(report_of_misfits(stored, wanted, ordered))
-    return placed
-
-
-def _batches(stored: StoredCheckpoint, wanted: Mapping[Key, Any]) -> Generator[Mapping[Key, Any]]:
-    if isinstance(stored, StreamedCheckpoint):
-        return stored.stream(wanted)
-    return (batch for batch in [stored.read(wanted)])
-
-
-def _compare(stored: StoredCheckpoint, wanted: Mapping[Key, Any]) -> Comparison:
-    saved = stored.leaves
-    # There may be thousands of leaves, and but a few dtypes.
+    # There may be thousands of leaves, but only a few dtypes.
     narrowed = {
         dtype for dtype in {info.dtype for info in saved.values()} if held_as(dtype) != dtype
     }
@@ -150,8 +58,167 @@ def _compare(stored: StoredCheckpoint, wanted: Mapping[Key, Any]) -> Comparison:
 def _agree(target: LeafInfo, saved: LeafInfo) -> bool:
     if target == saved:
         return True
-    # A Python number and an array without axes hold the same, and the target says which to give.
+    # A Python number and an array without axes hold the same; the target decides.
     either_is_python = target.dtype in _PYTHON or saved.dtype in _PYTHON
     return (
         either_is_python and target.shape == saved.shape == () and family(target) == family(saved)
     )
+
+
+def is_other_kind(leaf: Any, saved: LeafInfo) -> bool:
+    """Whether nothing that was saved could stand where the leaf is, such as a text for a number."""
+    no_array = isinstance(leaf, ON_DEVICES) and held_as(saved.dtype) is None
+    return no_array or kind_of(info_of_target(leaf).dtype) != kind_of(saved.dtype)
+
+
+def report(
+    comparison: Comparison,
+    headline: str,
+    outcome: Outcome = "refused",
+    restored: Collection[Key] = (),
+) -> str:
+    """Return a headline, and a line for each difference.
+
+    Args:
+        comparison: the differences.
+        headline: goes on after the path.
+        outcome: what becomes of leaves of another shape or dtype.
+        restored: the leaves that were restored.
+    """
+    stored, wanted = comparison.stored, comparison.wanted
+    step, saved = _step(stored), stored.leaves
+    renames = _likely_renames(comparison)
+    lines = list(_moved(comparison, restored)) if restored else []
+    lines += [
+        f"{name_of(key)}: missing in {step}; the target has {info_of_target(wanted[key])}"
+        + (f"; did you mean its {name_of(renames[key])}?" if key in renames else "")
+        for key in comparison.missing
+    ]
+    lines += [
+        f"{name_of(key)}: unexpected in {step}, as {saved[key]}; the target has none"
+        for key in comparison.unexpected
+    ]
+    lines += [_difference(key, wanted[key], stored, outcome) for key in comparison.different]
+    return "\n".join([f"{stored.path} {headline}", *shortened(lines)])
+
+
+def report_of_misfits(
+    stored: CheckpointReader, wanted: Mapping[Key, Any], problems: Mapping[Key, str]
+) -> str:
+    """Return what is wrong with numbers that their targets cannot hold."""
+    lines = [
+        f"{name_of(key)}: target has dtype {info_of_target(wanted[key]).dtype}, "
+        f"{_step(stored)} has {problem}"
+        for key, problem in problems.items()
+    ]
+    return "\n".join([f"{stored.path} does not fit the target:", *shortened(lines)])
+
+
+def _step(stored: CheckpointReader) -> str:
+    """Return what to call a checkpoint in a line about one of its leaves."""
+    return stored.path.name.removesuffix(".safetensors")
+
+
+def _difference(key: Key, leaf: Any, stored: CheckpointReader, outcome: Outcome) -> str:
+    target, saved, step = info_of_target(leaf), stored.leaves[key], _step(stored)
+    held = held_as(saved.dtype) if isinstance(leaf, ON_DEVICES) else saved.dtype
+    if (kind_of(target.dtype) == "key") != (kind_of(saved.dtype) == "key"):
+        # Their shapes differ as well, which is not the point.
+        text = f"target has {target}, {step} has {saved}"
+    elif target.shape != saved.shape:
+        text = f"target has shape {target.shape}, {step} has {saved.shape}"
+    elif target.dtype != saved.dtype:
+        text = f"target has dtype {target.dtype}, {step} has {saved.dtype}"
+    else:
+        text = f"target and {step} have dtype {saved.dtype}"
+    narrowed = f" as {held}" if held not in (saved.dtype, None) else ""
+    if outcome == "kept":
+        advice = "kept the target's"
+    elif outcome == "taken":
+        reason = ", since jax_enable_x64 is off" if narrowed else ""
+        advice = f"took the checkpoint's{narrowed}{reason}; strict=True makes this an error"
+    elif held is None:
+        text += ", of which JAX has no arrays"
+        advice = "give a NumPy array as the target's leaf"
+    elif is_other_kind(leaf, saved):
+        advice = _advice_on_kinds(target, saved)
+    else:
+        setting = "set jax_enable_x64, or " if narrowed else ""
+        advice = f"{setting}pass strict=False to take the checkpoint's{narrowed}"
+    return f"{name_of(key)}: {text}; {advice}"
+
+
+def _advice_on_kinds(target: LeafInfo, saved: LeafInfo) -> str:
+    if kind_of(target.dtype) == "key" and saved.dtype == "uint32":
+        return (
+            "these are PRNG keys of the old kind: restore into an array of uint32, and make typed "
+            "ones with jax.random.wrap_key_data"
+        )
+    if kind_of(saved.dtype) == "key" and target.dtype == "uint32":
+        return (
+            "these are typed PRNG keys: restore into such keys, and take jax.random.key_data of "
+            "them where the old kind is needed"
+        )
+    return "change the target's leaf"
+
+
+def _moved(comparison: Comparison, restored: Iterable[Key]) -> Iterator[str]:
+    """Tell of numbered items, as those of a list, that may have got what was another item's."""
+    step = _step(comparison.stored)
+    in_target, in_saved = _items(comparison.wanted), _items(comparison.stored.leaves)
+    of_restored = _items(restored)
+    differing = [parent for parent in of_restored if in_target[parent] != in_saved[parent]]
+    for parent in differing:
+        # What is further up differs by this, and says less.
+        if any(other != parent and other[: len(parent)] == parent for other in differing):
+            continue
+        target, saved = in_target[parent], in_saved[parent]
+        items = [item for item in of_restored[parent] if target[item] != saved[item]]
+        for item in items:
+            yield (
+                f"{name_of((*parent, item))}: it holds {_few(saved[item])} in {step}, and "
+                f"{_few(target[item])} in the target; items are found by their number, so this one "
+                "may have got what was another's"
+            )
+        if not items:
+            yield (
+                f"{name_of(parent)}: {len(saved)} items in {step}, {len(target)} in the target; "
+                "items are found by their number, so some may have got what was another's"
+            )
+
+
+def _items(keys: Iterable[Key]) -> dict[Key, dict[str, set[Key]]]:
+    """Return by the parent and the number of each numbered item what it holds."""
+    items: dict[Key, dict[str, set[Key]]] = {}
+    for key in keys:
+        for depth, part in enumerate(key):
+            if part.isdecimal():
+                held = items.setdefault(key[:depth], {}).setdefault(part, set())
+                held.add(key[depth + 1 :])
+    return items
+
+
+def _few(keys: Collection[Key]) -> str:
+    names = sorted(name_of(key) if key else "a leaf" for key in keys)
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return ", ".join(names[:_NAMES]) + more
+
+
+def _likely_renames(comparison: Comparison) -> dict[Key, Key]:
+    """Pair what is missing with what is unexpected and alike."""
+    wanted, saved = comparison.wanted, comparison.stored.leaves
+    free = {name_of(key): key for key in comparison.unexpected}
+    renames: dict[Key, Key] = {}
+    # Comparing every pair takes long where everything is different, and helps nobody there.
+    for key in comparison.missing[:MAX_LINES]:
+        info = info_of_target(wanted[key])
+        alike = [
+            name
+            for name, other in free.items()
+            if saved[other].shape == info.shape and len(name) <= _LONGEST_ALIKE
+        ]
+        name = name_of(key)[: _LONGEST_ALIKE + 1]
+        closest = difflib.get_close_matches(name, alike[:200], n=1, cutoff=0.6)
+        if closest:
+            renames[key] = free.pop(closest[0])
+    return renames

@@ -6,7 +6,8 @@ from typing import Any, Protocol
 from .._collecting import paused_collection
 from .._errors import CheckpointError
 from ..storage import Directory
-from . import _leaf, _report, _tree
+from . import _leaf, _tree
+from ._damage import shortened
 from ._host_copy import is_lost
 from ._leaf import Leaf
 from ._reader import Key
@@ -91,6 +92,6 @@ def _encode(target: Any, copy: bool) -> tuple[list[tuple[Key, Leaf]], str]:
                 raise
             problems.append(f"{_tree.name_of(key)}: {error}")
     if problems:
-        raise CheckpointError("\n".join(["cannot save the target:", *_report.shortened(problems)]))
+        raise CheckpointError("\n".join(["cannot save the target:", *shortened(problems)]))
     with _tree.refusing_depth():
         return leaves, _tree.structure(target, statics)

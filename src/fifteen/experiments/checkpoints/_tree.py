@@ -12,14 +12,12 @@ import jax
 import numpy as np
 
 from .._errors import CheckpointError
-from ._reader import Key, printable
+from ._damage import MAX_LINES, printable
+from ._reader import Key
 
 _RESERVED = "__metadata__"
 """What no tensor of a safetensors file can be called. After a tilde, where an escaped name has a
 digit, it is free."""
-
-_SHOWN = 20
-"""How many names an error lists."""
 
 _DICT_KEY = jax.tree_util.DictKey
 _NUMBER = jax.tree_util.FlattenedIndexKey
@@ -81,10 +79,10 @@ def flatten(tree: Any, by_fields: bool = True) -> tuple[list[Key], list[Any], An
 
 def _said_of_twins(keys: Iterable[Key]) -> str:
     names = sorted(printable(name_of(key)) for key in keys)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    more = f" and {len(names) - MAX_LINES} more" if len(names) > MAX_LINES else ""
     return (
-        f"leaves with the same name: {', '.join(names[:_SHOWN])}{more}; rename one of each, since "
-        "a dict's keys are told apart by their text"
+        f"leaves with the same name: {', '.join(names[:MAX_LINES])}{more}; rename one of each: "
+        "only the text of a dict's key tells it from others"
     )
 
 

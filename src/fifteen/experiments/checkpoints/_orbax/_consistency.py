@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 
 from ... import distributed
 from ..._errors import CheckpointError
-from .. import _report, _tree
+from .. import _tree
+from .._damage import shortened
 from . import _tensorstore
 from ._encode import Encoded
 
@@ -50,7 +51,7 @@ def _raise_differences(leaves: Mapping[str, str]) -> None:
     differences = list(_differences(leaves, first))
     error = None
     if differences:
-        lines = "\n".join(_report.shortened(differences))
+        lines = "\n".join(shortened(differences))
         error = CheckpointError(
             f"the processes save different pytrees:\n{lines}\nsave the same structure in all of "
             "them, and what is spread over the processes in one of them so in all"

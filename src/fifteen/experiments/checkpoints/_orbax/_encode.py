@@ -23,8 +23,9 @@ import ml_dtypes
 import numpy as np
 
 from ..._errors import CheckpointError
-from .. import _leaf, _report, _tree
+from .. import _leaf, _tree
 from .._casting import info_of_target
+from .._damage import shortened
 from .._host_copy import is_lost
 from .._reader import Key
 from ._manifest import EncodedLeaf
@@ -99,7 +100,7 @@ def encode(target: Any) -> Encoded:
                 raise
             problems.append(f"{_tree.name_of(key)}: {error}")
     if problems:
-        raise CheckpointError("\n".join(["cannot save the target:", *_report.shortened(problems)]))
+        raise CheckpointError("\n".join(["cannot save the target:", *shortened(problems)]))
     kept = {key: value for key, (value, _) in encoded.items() if value is not None}
     by_number = stored_names([of_orbax[key] for key in kept])
     names = {key: by_number[of_orbax[key]] for key in kept}

@@ -10,30 +10,21 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any, cast
 
 import jax
 
 from ..._errors import CheckpointError
 from .._casting import info_of_target
+from .._damage import damaged, decoding, printable, shortened, too_deep
 from .._flax_msgpack import flatten, is_leaf, load
 from .._leaf import keys_from
-from .._reader import (
-    DESCRIPTION,
-    Key,
-    LeafInfo,
-    StoredCheckpoint,
-    damaged,
-    making,
-    printable,
-    too_deep,
-)
-from .._report import shortened
+from .._reader import Key, LeafInfo
 from .._sharding import sharding_over_processes
 from .._tree import name_of
 from . import _tensorstore
-from ._sharded import TEXTS, SpreadDirectory, text_named
+from ._sharded import TEXTS, text_named
 
 _METADATA, _OLD_METADATA, _STORE = "_METADATA", "checkpoint", "manifest.ocdbt"
 _PLACEHOLDER = "PLACEHOLDER://"
@@ -69,8 +60,8 @@ class OrbaxDirectory:
             key: self._info(key, entry) for key, entry in self._entries.items() if entry.is_leaf
         }
 
-    def read(self, wanted: Mapping[Key, Any]) -> dict[Key, Any]:
-        """Read some leaves; see `StoredCheckpoint.read`."""
+    def read(self, wanted: Mapping[Key, Any]) -> Generator[Mapping[Key, Any]]:
+        """Read some leaves; see `CheckpointReader.read`."""
         self._refuse_lost(wanted)
         requests = {
             key: self._request(self._arrays[key], self._entries[key], leaf)
@@ -78,7 +69,7 @@ class OrbaxDirectory:
             if self._entries[key].is_array
         }
         values = _tensorstore.read(self.path, requests)
-        return {key: self._value(key, values, leaf) for key, leaf in wanted.items()}
+        yield {key: self._value(key, values, leaf) for key, leaf in wanted.items()}
 
     def _refuse_lost(self, wanted: Mapping[Key, Any]) -> None:
         """Refuse leaves that Orbax has called the same, as `("a.b",)` and `("a", "b")`.
@@ -102,7 +93,7 @@ class OrbaxDirectory:
             )
             raise damaged(self.path, "\n".join([problem, *shortened(sorted(lost))]))
 
-    def nested(self, leaves: Mapping[Key, Any]) -> Any:
+    def unflatten(self, leaves: Mapping[Key, Any]) -> Any:
         """Put leaves that were read into nested dicts and lists, as they were saved."""
         ends = {
             key: leaves[key] if entry.is_leaf else entry.value
@@ -115,6 +106,9 @@ class OrbaxDirectory:
             raise too_deep(self.path) from None
         except (IndexError, ValueError) as error:
             raise damaged(self.path, f"its structure makes no sense: {error}") from None
+
+    def close(self) -> None:
+        """Do nothing: no file stays open."""
 
     def _info(self, key: Key, entry: "_Entry") -> LeafInfo:
         if not entry.is_array:
@@ -139,7 +133,7 @@ class OrbaxDirectory:
         entry = self._entries[key]
         if not entry.is_array:
             return entry.value
-        with making(self.path, name_of(key)):
+        with decoding(self.path, name_of(key)):
             if entry.random_key:
                 return keys_from(values[key], entry.random_key, target)
             return values[key].item() if entry.kind == "scalar" else values[key]
@@ -180,11 +174,6 @@ def _nest(ends: Mapping[Key, Any], kinds: Mapping[Key, tuple[int, ...]], depth: 
     if kinds[first][depth] != _LIST_INDEX:
         return nested
     return [nested[part] for part in sorted(nested, key=int)]
-
-
-def open_directory(path: pathlib.Path) -> StoredCheckpoint:
-    """Open a directory: one that we had Orbax write, or one that others had."""
-    return SpreadDirectory(path) if (path / DESCRIPTION).is_file() else OrbaxDirectory(path)
 
 
 def _item_in(path: pathlib.Path) -> pathlib.Path:

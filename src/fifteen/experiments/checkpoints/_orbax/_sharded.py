@@ -6,7 +6,7 @@ Beside what Orbax writes lies our description, which lists the leaves without op
 import functools
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any, cast
 
 import jax
@@ -14,8 +14,9 @@ import numpy as np
 
 from .. import _tree
 from .._casting import as_held
+from .._damage import damaged, decoding, too_deep
 from .._leaf import HostArray, dtype_named, keys_from
-from .._reader import DESCRIPTION, Key, LeafInfo, damaged, making, too_deep
+from .._reader import DESCRIPTION, Key, LeafInfo
 from .._sharding import sharding_of_key_data, sharding_over_processes, spread
 from . import _tensorstore
 from ._encode import decode
@@ -45,8 +46,8 @@ class SpreadDirectory:
         """Every leaf, in the order of the pytree."""
         return {key: leaf.info for key, leaf in self._leaves.items()}
 
-    def read(self, wanted: Mapping[Key, Any]) -> dict[Key, Any]:
-        """Read some leaves; see `StoredCheckpoint.read`."""
+    def read(self, wanted: Mapping[Key, Any]) -> Generator[Mapping[Key, Any]]:
+        """Read some leaves; see `CheckpointReader.read`."""
         leaves = {key: self._leaves[key] for key in wanted}
         names = {key: leaf.stored for key, leaf in leaves.items() if _is_array(leaf)}
         arrays = _tensorstore.open_all(
@@ -64,14 +65,14 @@ class SpreadDirectory:
         data = _tensorstore.read(self.path, requests)
         values: dict[Key, Any] = {}
         for key, leaf in leaves.items():
-            with making(self.path, _tree.name_of(key)):
+            with decoding(self.path, _tree.name_of(key)):
                 read = (
                     text_named(str(leaf.stored), self._texts) if _is_text(leaf) else data.get(key)
                 )
                 values[key] = _value(leaf, read, wanted[key])
-        return values
+        yield values
 
-    def nested(self, leaves: Mapping[Key, Any]) -> Any:
+    def unflatten(self, leaves: Mapping[Key, Any]) -> Any:
         """Put leaves that were read into nested dicts and lists, as they were saved."""
         try:
             return _tree.nest(self._structure, [leaves[key] for key in self._leaves])
@@ -80,10 +81,13 @@ class SpreadDirectory:
         except (AttributeError, IndexError, TypeError, ValueError) as error:
             raise damaged(self.path, f"its structure makes no sense: {error}") from None
 
+    def close(self) -> None:
+        """Do nothing: no file stays open."""
+
     def _check(self, key: Key, found: LeafInfo) -> None:
         """Compare an array with what is stated of it, which has no checksum in version 1."""
         name = _tree.name_of(key)
-        with making(self.path, name):
+        with decoding(self.path, name):
             expected = as_stored(self._leaves[key], found)
         if found != expected:
             raise damaged(

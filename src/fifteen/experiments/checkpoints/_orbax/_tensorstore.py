@@ -15,8 +15,9 @@ import numpy as np
 from ..._errors import CheckpointError, MissingExtraError
 from .. import _tree
 from .._casting import DoesNotFit, LeavesDoNotFit, as_held
+from .._damage import damaged, decoding, printable
 from .._leaf import HostArray
-from .._reader import Key, LeafInfo, damaged, making, printable
+from .._reader import Key, LeafInfo
 
 Spec = dict[str, Any]
 
@@ -135,7 +136,7 @@ def read(path: pathlib.Path, requests: Mapping[Key, Request]) -> dict[Key, Any]:
     values: dict[Key, Any] = {}
     for key, request in requests.items():
         read_parts = {name: _result(path, key, future) for name, future in started.pop(key).items()}
-        with making(path, _tree.name_of(key)):
+        with decoding(path, _tree.name_of(key)):
             parts = {name: request.decode(np.asarray(part)) for name, part in read_parts.items()}
         del read_parts
         if request.sharding is None:

@@ -27,8 +27,9 @@ import google_crc32c
 
 from ..._errors import CheckpointError
 from .. import _leaf, _tree
+from .._damage import damaged, printable, too_deep
 from .._leaf import Leaf, Tensor
-from .._reader import Key, LeafInfo, damaged, printable, too_deep
+from .._reader import Key, LeafInfo
 
 _VERSION = 1
 _CHECKSUMS = "fifteen.crc32c"

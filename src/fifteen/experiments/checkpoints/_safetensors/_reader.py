@@ -1,6 +1,5 @@
 """One checkpoint in one safetensors file; `_header` says what stands in it."""
 
-import contextlib
 import functools
 import os
 import pathlib
@@ -14,8 +13,9 @@ import numpy as np
 from ..._collecting import paused_collection
 from .. import _leaf, _tree
 from .._ahead import one_ahead
+from .._damage import damaged, decoding, too_deep
 from .._leaf import HostArray
-from .._reader import Key, LeafInfo, damaged, making, too_deep
+from .._reader import Key, LeafInfo
 from . import _header
 from ._header import Listed, Place
 
@@ -43,16 +43,8 @@ class SafetensorsFile:
         """Every leaf, in the order of the pytree."""
         return self._leaves
 
-    def read(self, wanted: Mapping[Key, Any]) -> dict[Key, Any]:
-        """Read some leaves, and verify them; see `StoredCheckpoint.read`."""
-        values: dict[Key, Any] = {}
-        with contextlib.closing(self.stream(wanted)) as batches:
-            for batch in batches:
-                values.update(batch)
-        return {key: values[key] for key in wanted}
-
-    def stream(self, wanted: Mapping[Key, Any]) -> Generator[Mapping[Key, Any]]:
-        """Read some leaves, and verify them; see `StreamedCheckpoint.stream`."""
+    def read(self, wanted: Mapping[Key, Any]) -> Generator[Mapping[Key, Any]]:
+        """Read some leaves, and verify them; see `CheckpointReader.read`."""
         listed = {key: self._header.leaves[key] for key in wanted}
         yield {key: self._value(key, leaf, None) for key, leaf in listed.items() if not leaf.tensor}
         groups = _grouped(listed)
@@ -61,7 +53,7 @@ class SafetensorsFile:
             [functools.partial(self._read_group, wanted, group) for group in groups]
         )
 
-    def nested(self, leaves: Mapping[Key, Any]) -> Any:
+    def unflatten(self, leaves: Mapping[Key, Any]) -> Any:
         """Put leaves that were read into nested dicts and lists, as they were saved."""
         try:
             return _tree.nest(self._header.structure, [leaves[key] for key in self._header.leaves])
@@ -98,7 +90,7 @@ class SafetensorsFile:
                 raise damaged(
                     self.path, f"{_tree.name_of(key)}: its bytes are not those that were written"
                 )
-        with making(self.path, _tree.name_of(key)):
+        with decoding(self.path, _tree.name_of(key)):
             if data is not None and listed.tensor is not None:
                 dtype = _leaf.stored_dtype(listed.tensor.dtype)
                 array = data.view(dtype).reshape(listed.tensor.shape)

@@ -1,0 +1,67 @@
+"""What is said of a checkpoint that cannot be read, or of many leaves at once."""
+
+import contextlib
+import pathlib
+import struct
+from collections.abc import Generator, Sequence
+
+from .._errors import CheckpointDamagedError, CheckpointError
+
+MAX_LINES = 20
+_LONGEST_LINE = 400
+
+
+def damaged(path: pathlib.Path, problem: str) -> CheckpointDamagedError:
+    """Return the error that says what is wrong with a file."""
+    shown = "\n".join(map(printable, problem.split("\n")))
+    return CheckpointDamagedError(f"{path}: {shown}; restore another step, or a copy of the file")
+
+
+def printable(text: str) -> str:
+    """Escape what would be invisible or change the terminal: a leaf may have any name."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+def too_deep(path: pathlib.Path) -> CheckpointError:
+    """Return the error for a whole file that is nested deeper than Python can recurse."""
+    return CheckpointError(
+        f"{path}: nested too deeply to be read from here; restore with fewer calls on the stack, "
+        "or after sys.setrecursionlimit"
+    )
+
+
+@contextlib.contextmanager
+def decoding(path: pathlib.Path, leaf: str) -> Generator[None]:
+    """Name the file and the leaf in an error of decoding the leaf.
+
+    Raises:
+        CheckpointDamagedError: the description of the leaf makes no sense.
+        CheckpointError: it does, but this process cannot make such a value.
+    """
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {printable(leaf)}: {error}") from None
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError, struct.error) as error:
+        raise damaged(path, f"{leaf}: {error}") from None
+
+
+def shortened(lines: Sequence[str]) -> list[str]:
+    """Indent the first lines, and count the rest."""
+    shown = list(lines[:MAX_LINES])
+    if len(lines) > MAX_LINES:
+        shown[-1:] = [f"and {len(lines) - MAX_LINES + 1} more of {len(lines)}"]
+    return ["  " + _cut(printable(line)) for line in shown]
+
+
+def _cut(line: str) -> str:
+    """Cut the middle out of a long line, which begins with a name and ends with advice."""
+    if len(line) <= _LONGEST_LINE:
+        return line
+    kept = _LONGEST_LINE // 2
+    return f"{line[:kept]} … {line[-kept:]}"

@@ -1,0 +1,174 @@
+"""How the modules of the package may depend on one another, read from their imports."""
+
+import ast
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+
+import fifteen.experiments
+
+ROOT = pathlib.Path(fifteen.experiments.__file__).parents[2]
+PACKAGE = "fifteen"
+ROOM = "fifteen.experiments"
+
+OUTSIDE_STORAGE = {
+    "cli._main": "stdout that was closed",
+    "cli._move": "paths that the user typed",
+    "cli._show": "notes beside an experiment",
+    "experiments._discovery": "search for experiments",
+    "experiments._experiment": "the experiment's own directory",
+    "experiments._handle": "the experiment's own directory",
+    "experiments._local_path": "paths that the user gave",
+    "experiments._session": "the experiment's own directory",
+    "experiments._walk": "search for experiments",
+    "experiments.checkpoints._checkpoints": "a path in the way of a checkpoint",
+    "experiments.checkpoints._flax_msgpack": "a file of flax",
+    "experiments.checkpoints._opening": "what lies at the path of a checkpoint",
+    "experiments.checkpoints._orbax._reader": "a directory of Orbax",
+    "experiments.checkpoints._orbax._save": "a directory of Orbax",
+    "experiments.checkpoints._orbax._sharded": "a directory of Orbax",
+    "experiments.checkpoints._orbax._tensorstore": "a directory of Orbax",
+    "experiments.checkpoints._ownership": "what lies at the path of a checkpoint",
+    "experiments.checkpoints._paths": "what lies at the path of a checkpoint",
+    "experiments.checkpoints._retention": "what is in the way of a checkpoint",
+    "experiments.checkpoints._safetensors._header": "ranges of an open file",
+    "experiments.checkpoints._safetensors._reader": "ranges of an open file",
+    "experiments.events.writing._background": "asks `Directory.exists`, which only looks alike",
+    "experiments.metadata._scalars": "`Hook.resolve`, which only looks alike",
+    "experiments.provenance._collect": "the machine and the program, not the experiment",
+    "experiments.provenance._redaction": "the home directory of the user",
+}
+"""Modules outside of `storage` that touch a file system, and what they look at. It may only shrink:
+whatever leaves it can work with directories elsewhere than on a local disk."""
+
+_OS = {
+    *("access", "chmod", "fstat", "fsync", "ftruncate", "link", "listdir", "lstat", "makedirs"),
+    *("mkdir", "open", "pread", "preadv", "pwrite", "pwritev", "read", "readlink", "remove"),
+    *("rename", "replace", "rmdir", "scandir", "stat", "symlink", "truncate", "unlink", "utime"),
+    *("walk", "write"),
+}
+_OS_PATH = {
+    *("exists", "getmtime", "getsize", "isdir", "isfile", "islink", "ismount", "lexists"),
+    *("realpath", "samefile", "expanduser"),
+}
+_PATH = {
+    *("exists", "expanduser", "glob", "hardlink_to", "is_dir", "is_file", "is_symlink", "iterdir"),
+    *("lchmod", "lstat", "mkdir", "read_bytes", "read_text", "readlink", "resolve", "rglob"),
+    *("rmdir", "samefile", "stat", "symlink_to", "touch", "unlink", "write_bytes", "write_text"),
+}
+
+
+def _module_of(path: pathlib.Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {_module_of(path): path for path in sorted((ROOT / PACKAGE).rglob("*.py"))}
+TREES = {module: ast.parse(path.read_text()) for module, path in FILES.items()}
+
+
+def _nodes_at_run_time(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield all nodes but those that only type checkers see."""
+    yield node
+    is_for_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    for child in node.orelse if is_for_types else ast.iter_child_nodes(node):
+        yield from _nodes_at_run_time(child)
+
+
+def _imported(module: str, node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        parts = module.split(".") if FILES[module].name == "__init__.py" else module.split(".")[:-1]
+        base = ".".join(parts[: len(parts) + 1 - node.level]) if node.level else ""
+        source = ".".join(filter(None, [base, node.module]))
+        for alias in node.names:
+            name = f"{source}.{alias.name}"
+            yield name if name in FILES else source
+
+
+def _imports_of(module: str) -> set[str]:
+    """Return the modules of the package that a module imports, on top or inside a function."""
+    nodes = _nodes_at_run_time(TREES[module])
+    return {name for node in nodes for name in _imported(module, node) if name in FILES} - {module}
+
+
+IMPORTS = {module: _imports_of(module) for module in FILES}
+
+
+def _is_in(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def test_the_imports_are_found():
+    assert f"{ROOM}.storage" in IMPORTS[f"{ROOM}.metadata._files"]
+    assert f"{ROOM}.checkpoints._checkpoints" in IMPORTS[f"{ROOM}.checkpoints"]
+    assert f"{ROOM}.checkpoints._tree" in IMPORTS[f"{ROOM}.checkpoints._checkpoints"]
+
+
+def test_no_modules_import_one_another_in_a_circle():
+    done: set[str] = set()
+    circles: list[str] = []
+
+    def visit(module: str, above: tuple[str, ...]) -> None:
+        if module in above:
+            circles.append(" -> ".join([*above[above.index(module) :], module]))
+        elif module not in done:
+            for other in sorted(IMPORTS[module]):
+                visit(other, (*above, module))
+            done.add(module)
+
+    for module in IMPORTS:
+        visit(module, ())
+    assert circles == []
+
+
+@pytest.mark.parametrize("room", ["metadata", "checkpoints", "events", "storage", "distributed"])
+def test_rooms_know_neither_one_another_nor_what_is_above_them(room):
+    others = {"metadata", "checkpoints", "events"} - {room}
+    forbidden = [f"{ROOM}.{name}" for name in sorted(others)]
+    forbidden += [f"{ROOM}._experiment", f"{ROOM}._session", f"{ROOM}._handle", "fifteen.cli"]
+    wrong = [
+        f"{module} imports {name}"
+        for module, names in IMPORTS.items()
+        if _is_in(module, f"{ROOM}.{room}")
+        for name in sorted(names)
+        if name == ROOM or any(_is_in(name, package) for package in forbidden)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(("half", "other"), [("reading", "writing"), ("writing", "reading")])
+def test_reading_and_writing_of_events_know_nothing_of_each_other(half, other):
+    wrong = [
+        f"{module} imports {name}"
+        for module, names in IMPORTS.items()
+        if _is_in(module, f"{ROOM}.events.{half}")
+        for name in names
+        if _is_in(name, f"{ROOM}.events.{other}")
+    ]
+    assert wrong == []
+
+
+def _touches_files(node: ast.AST) -> bool:
+    if isinstance(node, ast.ImportFrom | ast.Import):
+        names = [alias.name for alias in node.names]
+        module = getattr(node, "module", None)
+        return "shutil" in (module, *names) or "tempfile" in (module, *names)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        return node.func.id == "open"
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        owner, name = ast.unparse(node.func.value), node.func.attr
+        known = {"os": _OS, "os.path": _OS_PATH, "io": {"FileIO", "open"}}
+        return name in known.get(owner, _PATH)
+    return False
+
+
+def test_only_the_storage_room_touches_a_file_system():
+    found = {
+        module.removeprefix(f"{PACKAGE}.")
+        for module, tree in TREES.items()
+        if not _is_in(module, f"{ROOM}.storage") and any(map(_touches_files, ast.walk(tree)))
+    }
+    assert found - set(OUTSIDE_STORAGE) == set()
