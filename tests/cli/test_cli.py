@@ -470,6 +470,31 @@ def test_compare_equal_and_absent(run, tmp_path):
     ]
 
 
+def test_compare_tells_keys_of_one_name_apart(run, tmp_path):
+    for name, config in (("a", {1: "x"}), ("b", {"1": "x"})):
+        Experiment(tmp_path / name, verbose=False).write_metadata("config", config)
+    assert table(run("compare", "a", "b", cwd=tmp_path).stdout) == [
+        ["metadata", "a", "b"],
+        ["config.1", "x", "-"],
+        ["config.'1'", "-", "x"],
+    ]
+    assert table(run("compare", "b", "a", cwd=tmp_path).stdout) == [
+        ["metadata", "b", "a"],
+        ["config.'1'", "x", "-"],
+        ["config.1", "-", "x"],
+    ]
+
+
+def test_compare_tells_a_dash_from_nothing(run, tmp_path):
+    for name, config in (("a", {"x": "-"}), ("b", {"y": 1})):
+        Experiment(tmp_path / name, verbose=False).write_metadata("config", config)
+    assert table(run("compare", "a", "b", cwd=tmp_path).stdout) == [
+        ["metadata", "a", "b"],
+        ["config.x", "'-'", "-"],
+        ["config.y", "-", "1"],
+    ]
+
+
 def test_compare_none_with_nothing(run, tmp_path):
     for name, config in (("kind", {"x": None}), ("b", {"y": 1})):
         Experiment(tmp_path / name, verbose=False).write_metadata("config", config)

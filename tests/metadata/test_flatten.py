@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import enum
 import os
@@ -237,3 +238,25 @@ def test_plain_data_is_flat_like_its_file(tmp_path):
     assert metadata.flatten(plain) == metadata.flatten(path)
     assert metadata.flatten(path)["optimizer"] == "Sgd"
     assert not metadata.diff(plain, path)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "added", "removed"),
+    [
+        ({1: 2}, {"1": 2}, {"'1'": 2}, {"1": 2}),
+        ({None: 2}, {"None": 2}, {"'None'": 2}, {"None": 2}),
+        ({"a": {True: 2}}, {"a": {"True": 2}}, {"'a'.'True'": 2}, {"'a'.True": 2}),
+        ({"a.b": 2}, {"a": {"b": 2}}, {"'a'.'b'": 2}, {"'a.b'": 2}),
+    ],
+)
+def test_different_keys_of_one_name_are_a_difference(tmp_path, a, b, added, removed):
+    for name, config in (("a", a), ("b", b)):
+        metadata.write(tmp_path, name, config)
+    files = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    for sides in ((a, b), files):
+        assert metadata.diff(*sides) == metadata.Difference(added, removed, {})
+
+
+def test_equal_keys_of_any_kind_are_no_difference():
+    config = {float("nan"): 1, (1, 2): 2, "a.b": 3, 4: {None: 5, "4": 6}}
+    assert not metadata.diff(config, copy.deepcopy(config))

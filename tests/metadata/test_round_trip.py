@@ -469,3 +469,18 @@ def test_a_class_that_got_a_namesake_later_is_not_mistaken_for_it(tmp_path):
         metadata.read(tmp_path, "x", holder)
     path.write_text(path.read_text().replace("!dataclass:Twin", "!dataclass:second.Twin"))
     assert type(metadata.read(tmp_path, "x", holder).one) is second
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (list[dict[Color, None]] | list, [Level.LOW]),
+        (list | tuple[float, dict], (0.1, {Color.RED: 1})),
+        (dict | dict[float, int], {Color.RED: 1}),
+    ],
+)
+def test_what_no_member_of_a_union_declares_is_not_written(tmp_path, annotation, value):
+    config = dataclasses.make_dataclass("Config", [("a", annotation)])
+    with pytest.raises(MetadataError, match="not written"):
+        metadata.write(tmp_path, "config", config(value))
+    assert not any(tmp_path.iterdir())

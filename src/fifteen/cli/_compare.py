@@ -89,11 +89,13 @@ def _compare_file(fields: list[Fields], name: str, equal_ones: bool) -> list[lis
         index: _differences(name, fields[readable[0]], fields[index]) for index in readable[1:]
     }
     for index, pairs in differences.items():
-        # Only `diff` tells the class of a whole config.
-        for key, (first, other) in pairs.items():
-            if first is not ABSENT and other is not ABSENT:
-                flat[readable[0]].setdefault(key, first)
-                flat[index].setdefault(key, other)
+        # Only `diff` tells the class of a whole config, and keys apart that have one name.
+        for key, values in pairs.items():
+            for side, value in zip((readable[0], index), values, strict=True):
+                if value is ABSENT:
+                    flat[side].pop(key, None)
+                else:
+                    flat[side].setdefault(key, value)
     for key in dict.fromkeys(key for values in flat for key in values):
         if not equal_ones and not any(key in pairs for pairs in differences.values()):
             continue

@@ -60,7 +60,9 @@ def show_apart(values: Sequence[Any]) -> list[str]:
         exact = _show_exactly([values[index] for index in alike])
         if len(set(exact)) > 1:
             for index, exact_text in zip(alike, exact, strict=True):
-                shown[index] = printable(exact_text)
+                # What is missing keeps its mark.
+                if not isinstance(values[index], Missing):
+                    shown[index] = printable(exact_text)
     return shown
 
 

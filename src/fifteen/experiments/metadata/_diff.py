@@ -5,7 +5,7 @@ import dataclasses
 import enum
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,8 @@ class _ObjectClassName(_ClassName):
 
 def _flatten(config: Any, with_classes: bool) -> dict[str, Any]:
     flat: dict[str, Any] = {}
-    for name, value in _walk(config, "", ()):
+    for keys, value in _walk(config, (), ()):
+        name = ".".join(map(str, keys))
         if name in flat:
             raise MetadataError(
                 f"{name}: two values of the config have this name, one of them by a key that "
@@ -74,23 +75,27 @@ def _flatten(config: Any, with_classes: bool) -> dict[str, Any]:
     return flat
 
 
-def _walk(value: Any, name: str, parents: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
+def _walk(
+    value: Any, keys: tuple[Any, ...], parents: tuple[int, ...]
+) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Yield the values of a config, each after the keys that lead to it."""
     if id(value) in parents:
+        name = ".".join(map(str, keys))
         raise MetadataError(f"{name}: the config contains itself")
     class_name, parts = _parts(value)
     if class_name:
-        yield name, class_name
-    elif not parts and (name or not is_mapping_class(type(value))):
-        yield name, value
+        yield keys, class_name
+    elif not parts and (keys or not is_mapping_class(type(value))):
+        yield keys, value
     for key, part in parts:
-        yield from _walk(part, f"{name}.{key}" if name else key, (*parents, id(value)))
+        yield from _walk(part, (*keys, key), (*parents, id(value)))
 
 
-def _parts(value: Any) -> tuple[_ClassName | None, list[tuple[str, Any]]]:
+def _parts(value: Any) -> tuple[_ClassName | None, list[tuple[Any, Any]]]:
     if is_mapping_class(type(value)):
         class_name = value.get(CLASS_KEY)
         names = {key: key.name if isinstance(key, enum.Enum) else key for key in value}
-        parts = [(str(names[key]), part) for key, part in value.items()]
+        parts = [(names[key], part) for key, part in value.items()]
         parts = [part for part in parts if part[0] != CLASS_KEY or type(part[1]) is not str]
         return _ClassName(class_name) if type(class_name) is str else None, parts
     if kind_of_class(type(value)):
@@ -155,9 +160,11 @@ def diff(a: Any, b: Any) -> Difference:
     """
     # A file knows no types; compared with one, a config is taken as it would be in a file.
     as_file = isinstance(a, str | os.PathLike) or isinstance(b, str | os.PathLike)
-    first, second = (_flatten(_load(side, as_file), with_classes=True) for side in (a, b))
+    sides = _load(a, as_file), _load(b, as_file)
+    first, second = (_flatten(side, with_classes=True) for side in sides)
     for flat, other in ((first, second), (second, first)):
         _drop_unknown_classes(flat, other)
+    first, second = _tell_keys_apart(sides, (first, second))
     return Difference(
         added={name: _plain(value) for name, value in second.items() if name not in first},
         removed={name: _plain(value) for name, value in first.items() if name not in second},
@@ -167,6 +174,23 @@ def diff(a: Any, b: Any) -> Difference:
             if name in second and not _is_equal(value, second[name])
         },
     )
+
+
+def _tell_keys_apart(sides: Iterable[Any], flats: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Quote the texts in names that mean other keys on the other side: 1 and "1", a.b and a, b."""
+    exact = [
+        {".".join(map(str, keys)): ".".join(map(_exact, keys)) for keys, _ in _walk(side, (), ())}
+        for side in sides
+    ]
+    differing = {n for n in exact[0].keys() & exact[1].keys() if exact[0][n] != exact[1][n]}
+    return [
+        {names[name] if name in differing else name: value for name, value in flat.items()}
+        for names, flat in zip(exact, flats, strict=True)
+    ]
+
+
+def _exact(key: Any) -> str:
+    return repr(str(key)) if isinstance(key, str) else str(key)
 
 
 def _drop_unknown_classes(flat: dict[str, Any], other: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """The schemas of unions, literals and type variables: which alternative is meant."""
 
+import dataclasses
 import enum
 import sys
 import types
@@ -39,11 +40,14 @@ def make_union(schemas: Schemas, declared: Declared) -> Schema | None:
     # A float accepts integers and Any accepts everything, so they are asked last.
     last = (float, object, Any)
     ordered = sorted(arguments, key=lambda a: last.index(a) if a in last else -1)
-    return _Union([schemas.of(a) for a in ordered], type_name(expression)).schema
+    is_open = bool(getattr(expression, "__parameters__", ()))
+    return _Union([schemas.of(a) for a in ordered], type_name(expression), is_open).schema
 
 
 class _Union:
-    def __init__(self, members: list[Schema], name: str) -> None:
+    def __init__(self, members: list[Schema], name: str, is_open: bool) -> None:
+        # A reader may declare more classes only in place of a type variable.
+        self.is_open = is_open
         # The alternatives of an inner union count as this one's.
         self.members = tuple(m for member in members for m in (member.members or [member]))
         self.schema = Schema(
@@ -70,12 +74,13 @@ class _Union:
         is_container = cls in (list, set, frozenset, tuple) or is_mapping_class(cls)
         if is_container and not self.is_meant(member, next(iter(member.ranks))):
             # Only the items may tell a list[A] from a list[B], so they get tags too.
-            return dump_any(value, context, OPEN_ITEM)
+            own = context if self.is_open else dataclasses.replace(context, classes={})
+            return dump_any(value, own, OPEN_ITEM)
         node = member.dump(value, context)
         if not self.is_meant(member, kind_of(node)) and not node.tag:
             candidates = self.classes() if kind_of_class(cls) and member.classes() else []
-            own = context.schemas.own(cls)
-            node.tag = class_tag(cls, candidates) if candidates else own.tag
+            tag = context.schemas.own(cls).tag
+            node.tag = class_tag(cls, candidates) if candidates else tag
             if candidates or isinstance(value, enum.Enum):
                 context.classes[node.tag] = cls
         return node
