@@ -573,7 +573,7 @@ class TestLog:
         experiment = Experiment(tmp_path / "run")
         experiment.log_hparams({"a": 1})
         experiment.log_hparams({"a": 1})
-        with pytest.warns(ExperimentWarning, match="TensorBoard shows the first ones only"):
+        with pytest.warns(ExperimentWarning, match="TensorBoard shows only the first ones"):
             experiment.log_hparams({"a": 2})
         experiment.close()
 

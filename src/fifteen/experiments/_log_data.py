@@ -25,11 +25,10 @@ class TensorboardLogData:
     """Hold scalars and histograms by tag; a JAX pytree.
 
     Return it from functions under `jit`, `grad(..., has_aux=True)`, `vmap`, `scan`, `pmap` and
-    `shard_map`, then hand it to `Experiment.log`. Methods return new objects and leave theirs
-    as they are.
+    `shard_map`, then pass it to `Experiment.log`. Methods return new objects and change nothing.
 
     Attributes:
-        scalars: a scalar for each tag; of shape `()`, or `(n,)` where `n` steps are stacked.
+        scalars: a scalar for each tag, of shape `()`, or `(n,)` if `n` steps are stacked.
         histograms: an array of any shape for each tag, whose values are counted.
 
     Examples:
@@ -41,9 +40,9 @@ class TensorboardLogData:
     histograms: dict[str, Array] = dataclasses.field(default_factory=dict)
 
     def prefix(self, prefix: str) -> "TensorboardLogData":
-        """Put `prefix` before every tag, as in `"train/"`.
+        """Put `prefix`, such as `"train/"`, before every tag.
 
-        TensorBoard groups tags by what comes before their first slash.
+        TensorBoard groups tags by the part before their first slash.
 
         Args:
             prefix: what to put before each tag. No separator is added.
@@ -61,7 +60,7 @@ class TensorboardLogData:
         )
 
     def merge(self, other: "TensorboardLogData") -> "TensorboardLogData":
-        """Put the tags of two log data together.
+        """Combine the tags of two log data.
 
         Args:
             other: the log data to add.
@@ -128,11 +127,11 @@ class TensorboardLogData:
     def fix_sharded_scalars(self) -> "TensorboardLogData":
         """Take the first value of each scalar that came back as an array.
 
-        A function under `pmap` or `shard_map` returns one value of each scalar a device. Average
-        inside the function where an average is meant (`jax.lax.pmean`): all values are then the
-        same, and the first stands for all. Where this process does not hold the first value, the
-        first that it holds is taken. Python scalars, arrays of shape `()` and histograms stay as
-        they are, and nothing waits for the device.
+        A function under `pmap` or `shard_map` returns one value of each scalar per device. If you
+        want an average, compute it inside the function (`jax.lax.pmean`): all values are then the
+        same. If this process does not hold the first value, it takes the first one that it holds.
+        Python scalars, arrays of shape `()` and histograms do not change, and nothing waits for
+        the device.
 
         Returns:
             The data with each scalar of shape `()`.
@@ -163,7 +162,7 @@ def _union(kind: str, left: Mapping[str, V], right: Mapping[str, V]) -> dict[str
     if repeated:
         raise LogDataError(
             f"{kind}: on both sides of the merge: {', '.join(map(repr, repeated))}; "
-            "rename one side, for instance with prefix()"
+            "rename those on one side, for instance with prefix()"
         )
     return {**left, **right}
 
@@ -179,8 +178,8 @@ def _first_value(tag: str, value: Scalar) -> Scalar:
         return cast(np.generic, value.reshape(-1)[0])
     if isinstance(value, Tracer):
         return value.reshape(-1)[0]
-    # Indexing the sharded array itself would gather it across devices, and fails where some
-    # shards belong to other processes. One shard's data is an ordinary array on one device.
+    # Indexing the sharded array itself would gather it across devices, and fails if some shards
+    # belong to other processes. The data of one shard is an ordinary array on one device.
     first = min(value.addressable_shards, key=lambda shard: _offsets(shard.index))
     return cast(jax.Array, _take_first(first.data))
 

@@ -174,13 +174,13 @@ class EventLog:
         plain = {name: _hparams.to_plain(value) for name, value in hparams.items()}
         if odd := _hparams.not_finite(plain):
             _console.warn(
-                f"hparams: NaN or infinite, so TensorBoard can neither sort nor filter by it: "
+                "hparams: NaN or infinite, so TensorBoard can neither sort nor filter by them: "
                 f"{', '.join(odd)}"
             )
         if self._hparams is not None and self._hparams != plain:
             _console.warn(
-                "hparams: logged before with other values, and TensorBoard shows the first ones "
-                "only; log all of them in one call"
+                "hparams: logged before with other values, and TensorBoard shows only the first "
+                "ones; log all of them in one call"
             )
         self._hparams = self._hparams or plain
         for summary in _hparams.summaries(plain, metrics):
