@@ -4,8 +4,9 @@
 import dataclasses
 import enum
 import pathlib
+import signal
 import warnings
-from typing import Any, Literal, Optional
+from typing import Any, ClassVar, Literal, Optional
 
 import optax
 import pytest
@@ -283,3 +284,32 @@ def test_null_is_no_path_and_no_date(tmp_path, text):
         message = errors(tmp_path, f"a: {text}", dict[str, kind])
         assert "got null" in message
     assert read(tmp_path, f"a: {text}", dict[str, pathlib.Path | None]) == {"a": None}
+
+
+class Stop(Exception):
+    pass
+
+
+@dataclasses.dataclass
+class Interrupted:
+    value: int
+    signals: ClassVar[int] = 0
+
+    def __post_init__(self):
+        if Interrupted.signals:
+            Interrupted.signals -= 1
+            signal.raise_signal(signal.SIGUSR1)
+
+
+def test_what_a_signal_handler_raises_in_a_constructor_arrives(tmp_path):
+    def stop(number, frame):
+        raise Stop
+
+    metadata.write(tmp_path, "config", Interrupted(1))
+    before = signal.signal(signal.SIGUSR1, stop)
+    try:
+        Interrupted.signals = 1
+        with pytest.raises(Stop):
+            metadata.read(tmp_path, "config", Interrupted)
+    finally:
+        signal.signal(signal.SIGUSR1, before)

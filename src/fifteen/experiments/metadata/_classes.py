@@ -6,7 +6,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from ._collections import MERGE_REFUSED
 from ._fields import UNSET, Fields, fields_of, full_name, kind_of_class, subclasses
-from ._problems import Problem, did_you_mean, each, expected
+from ._problems import Problem, did_you_mean, each, expected, raise_if_foreign
 from ._scalars import shorten
 from ._schema import (
     YAML,
@@ -161,9 +161,11 @@ class _ClassSchema:
             raise found.under(None, problem) from None
         if problem:
             raise problem
+        arguments = dict(zip(known, values, strict=True))
         try:
-            return self.make(dict(zip(known, values, strict=True)))
+            return self.make(arguments)
         except Exception as error:
+            raise_if_foreign(error, lambda: self.make(arguments))
             text = " ".join(str(error).split())
             reason = f"{self.name} does not take these values: {type(error).__name__}: {text}"
             raise Problem(reason, node) from error

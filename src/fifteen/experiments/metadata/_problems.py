@@ -115,3 +115,12 @@ def step_of(key: Any) -> str:
     if type(key) is str and key.isidentifier():
         return f".{key}"
     return f"[{shorten(repr(key))}]"
+
+
+def raise_if_foreign(error: Exception, call: Callable[[], object]) -> None:
+    """Raise an error of a call again unless it comes again: then a signal handler raised it."""
+    try:
+        call()
+    except type(error):
+        return
+    raise error
