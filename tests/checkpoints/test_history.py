@@ -83,8 +83,11 @@ def test_retention_follows_its_rule(steps, keep, apart):
     assert all(any(0 < step - other < apart for other in old) for step in dropped)
 
 
-@pytest.mark.parametrize("step", [7, np.int32(7), np.uint64(7), jnp.asarray(7), np.array(7)])
-def test_steps_are_integers_of_any_kind(handle, step):
+@pytest.mark.parametrize(
+    "step",
+    [7, 7.0, np.float32(7), jnp.float32(7), np.int32(7), np.uint64(7), jnp.asarray(7), np.array(7)],
+)
+def test_steps_are_whole_numbers_of_any_kind(handle, step):
     assert handle.save({"w": 1}, step).name == "checkpoint_7.safetensors"
     assert handle.restore({"w": 0}, step=step) == {"w": 1}
     assert handle.steps() == [7]
@@ -95,8 +98,9 @@ def test_steps_are_integers_of_any_kind(handle, step):
     [
         (-1, "step: expected at least 0, found -1"),
         (1.5, "step: expected a whole number, found 1.5"),
-        (2.0, "step: expected a whole number, found 2.0"),
-        (np.float32(2), "step: expected a whole number, found"),
+        (np.float32(2.5), "step: expected a whole number, found"),
+        (float("inf"), "step: expected a whole number, found inf"),
+        (float("nan"), "step: expected a whole number, found nan"),
         (True, "step: expected a whole number, found True"),
         ("3", "step: expected a whole number, found '3'"),
         (None, "step: expected a whole number, found None"),
@@ -122,7 +126,31 @@ def test_keep_is_at_least_one(handle, keep):
     with pytest.raises(CheckpointError, match="keep: expected a whole number of at least 1"):
         handle.save({"w": 1}, 1, keep=keep)
     with pytest.raises(CheckpointError, match="keep_every_n_steps: expected a whole number"):
-        handle.save({"w": 1}, 1, keep_every_n_steps=0)
+        handle.save({"w": 1}, 1, keep_every_n_steps=-1)
+
+
+def test_infinity_keeps_all_and_every_0_steps_means_none_of_the_older_ones(handle):
+    for step in range(4):
+        handle.save({"w": step}, step, keep=float("inf"))
+    assert handle.steps() == [0, 1, 2, 3]
+    handle.save({"w": 4}, 4, keep=2.0, keep_every_n_steps=0)
+    assert handle.steps() == [3, 4]
+
+
+def test_files_of_fractional_steps_that_flax_wrote(handle):
+    handle.directory.mkdir()
+    for step in (3.0, 4.5):
+        content = serialization.msgpack_serialize({"w": np.full(2, step)})
+        (handle.directory / f"checkpoint_{step}").write_bytes(content)
+    assert handle.restore(None)["w"][0] == 4.5
+    assert handle.restore(None, step=4.5)["w"][0] == 4.5
+    assert handle.restore(None, step=3)["w"][0] == 3
+    assert handle.steps() == [3]
+    assert handle.checkpoints.prefixes() == ["checkpoint_"]
+    with pytest.raises(CheckpointExistsError, match=r"there is a checkpoint of step 4\.5"):
+        handle.save({"w": 4}, 4)
+    handle.save({"w": 5}, 5)
+    assert handle.names() == ["checkpoint_5.safetensors"]
 
 
 def test_retention_takes_numpy_integers(handle):

@@ -118,7 +118,7 @@ def test_keys_of_an_implementation_without_a_name_in_jax(saved):
 def test_arrays_that_are_missing_are_told(saved):
     for path in saved.directory.glob("checkpoint_3/**/d/*"):
         path.unlink()
-    with pytest.raises(CheckpointDamagedError, match="there is no earlier whole one"):
+    with pytest.raises(CheckpointDamagedError, match="there is no other one that opens"):
         saved.restore(None)
 
 

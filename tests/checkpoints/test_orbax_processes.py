@@ -91,6 +91,24 @@ def run(pools, tmp_path):
     return run_in
 
 
+def test_saves_leave_nothing_in_the_coordination_service(run):
+    script = """
+    from fifteen.experiments import distributed
+    from jax._src import distributed as of_jax
+    def channels():
+        distributed.barrier("look")
+        keys = of_jax.global_state.client.key_value_dir_get("fifteen/")
+        distributed.barrier("done")
+        return {key.split("/")[1] for key, _ in keys} - {"main"}
+    for step in range(3):
+        save(state(), step, blocking=step % 2 == 0)
+    checkpoints.wait()
+    distributed.barrier("reported")
+    print(sorted(channels()))
+    """
+    assert [line.strip() for line in run(script)] == ["[]", "[]"]
+
+
 @pytest.mark.parametrize("count", [2, 4])
 def test_round_trip(run, tmp_path, count):
     script = """
@@ -470,9 +488,11 @@ def test_a_damaged_description_of_the_latest_tells_what_is_whole(run, tmp_path):
     for output in run(script + "print(problem()); print(problem(22))"):
         latest, asked = output.splitlines()
         assert "checkpoint_22" in latest
-        assert "the latest whole one is step 20: restore_checkpoint(..., step=20)" in latest
+        assert (
+            "the latest other one that opens is step 20: restore_checkpoint(..., step=20)" in latest
+        )
         assert "checkpoint_22" in asked
-        assert "whole one" not in asked
+        assert "one that opens" not in asked
 
 
 def test_retention_and_refusal_act_once_and_agree(run, tmp_path):

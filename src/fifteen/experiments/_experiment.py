@@ -136,10 +136,10 @@ class Experiment(Handle):
             target: any pytree of arrays, numbers, strings and None.
             step: the training step, at least 0 and above the latest one saved.
             prefix: what the file's name begins with. Each prefix has its own history.
-            keep: how many of the newest checkpoints to keep, at least 1.
+            keep: how many of the newest checkpoints to keep, at least 1; `float("inf")` keeps all.
             overwrite: allow a step at or below the latest; the steps from there on are dropped.
             keep_every_n_steps: of the older checkpoints, keep those at least this many steps
-                apart.
+                apart; None and 0 keep none of them.
             blocking: wait until the checkpoint is on disk. Otherwise return as soon as the values
                 are safe from donation and mutation; an error is raised at the next call.
 

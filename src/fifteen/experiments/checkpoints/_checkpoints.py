@@ -191,27 +191,23 @@ def _open(history: History, step: Any, is_asked: bool) -> tuple[pathlib.Path, Ch
 def _with_advice(
     error: CheckpointDamagedError, history: History, path: pathlib.Path
 ) -> CheckpointDamagedError:
-    return CheckpointDamagedError(f"{error}; {_latest_whole(history, before=path)}")
+    """Add which other checkpoint to try; only headers are read for that."""
+    for step, other in reversed(history.paths().items()):
+        if other != path and _can_be_opened(other):
+            advice = f"the latest other one that opens is step {step}: "
+            advice += f"restore_checkpoint(..., step={step})"
+            return CheckpointDamagedError(f"{error}; {advice}")
+    return CheckpointDamagedError(f"{error}; there is no other one that opens")
 
 
-def _latest_whole(history: History, before: pathlib.Path) -> str:
-    for step, path in reversed(history.paths().items()):
-        if path != before and _is_whole(path):
-            return f"the latest whole one is step {step}: restore_checkpoint(..., step={step})"
-    return "there is no earlier whole one"
-
-
-def _is_whole(path: pathlib.Path) -> bool:
+def _can_be_opened(path: pathlib.Path) -> bool:
     try:
-        stored = open_checkpoint(path)
-        with contextlib.closing(stored):
-            for _ in stored.read(dict.fromkeys(stored.leaves)):
-                pass
+        with contextlib.closing(open_checkpoint(path)):
+            return True
     except (CheckpointError, MissingExtraError):
         return False
     except OSError as error:
-        # One without a number is not the file system's, but a signal handler's.
+        # One without a number is a signal handler's, not the file system's.
         if error.errno is None:
             raise
         return False
-    return True

@@ -6,7 +6,7 @@ import os
 import pathlib
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -15,7 +15,12 @@ from ..storage import _local, _removal
 from ._ownership import is_beside_flax, is_checkpoint, may_be_checkpoint
 from ._reader import DESCRIPTION, SUFFIX, names_in
 
-_NAME = re.compile(rf"(?P<prefix>.*?)(?P<step>[0-9]+)(?P<suffix>{re.escape(SUFFIX)})?", re.DOTALL)
+Step: TypeAlias = int | float
+"""A step; only flax writes files of steps that are not whole."""
+
+_NAME = re.compile(
+    rf"(?P<prefix>.*?)([0-9]+(?P<suffix>{re.escape(SUFFIX)})?|[0-9]+\.[0-9]+)", re.DOTALL
+)
 
 _ENDS_WITH_DIGIT = re.compile(r"[0-9]@*\Z")
 """A prefix after which a step would not be seen to begin: an `@` parts the two."""
@@ -56,7 +61,7 @@ class History:
             raise CheckpointError(f"prefix {prefix!r}: {error}") from None
         return cls(path.parent, path.name.removesuffix("0"))
 
-    def paths(self) -> dict[int, pathlib.Path]:
+    def paths(self) -> dict[Step, pathlib.Path]:
         """Return where each step's checkpoint lies, in the order of the steps.
 
         Where a step has a file of ours and one of another format, ours counts.
@@ -68,7 +73,7 @@ class History:
             found = _steps(filter(_is_foreign, paths), self.prefix)
         return dict(sorted(found.items()))
 
-    def path(self, step: int) -> pathlib.Path:
+    def path(self, step: Step) -> pathlib.Path:
         """Return where our file of a step lies."""
         return self.directory / f"{self._beginning}{step}{SUFFIX}"
 
@@ -79,7 +84,9 @@ class History:
             CheckpointNotFoundError: there is none; lists those that there are.
         """
         paths = self.paths()
-        asked = None if step is None else as_step(step)
+        # flax's steps need not be whole.
+        is_there = isinstance(step, float) and step in paths
+        asked = step if step is None or is_there else as_step(step)
         if asked is None and paths:
             return list(paths.values())[-1]
         if asked in paths:
@@ -101,20 +108,18 @@ class History:
                 problem += f"; prefixes present: {', '.join(map(repr, prefixes))}"
         raise CheckpointNotFoundError(f"{self.directory}: {problem}")
 
-    def directory_path(self, step: int) -> pathlib.Path:
+    def directory_path(self, step: Step) -> pathlib.Path:
         """Return where the directory of a step lies that several processes have written.
 
         What flax and Orbax write lies there too.
         """
         return self.directory / f"{self._beginning}{step}"
 
-    def step_of(self, path: pathlib.Path) -> int:
+    def step_of(self, path: pathlib.Path) -> Step:
         """Return the step of what `paths` has found."""
-        is_parted = path.name.startswith(self._beginning)
-        beginning = self._beginning if is_parted else self.prefix
-        return int(path.name.removeprefix(beginning).removesuffix(SUFFIX))
+        return next(step for step, found in self.paths().items() if found == path)
 
-    def remove(self, step: int, but: pathlib.Path | None = None) -> None:
+    def remove(self, step: Step, but: pathlib.Path | None = None) -> None:
         """Remove what is known to be a checkpoint of a step, in every format.
 
         Args:
@@ -124,7 +129,8 @@ class History:
         foreign = self.directory_path(step)
         # The last is what flax wrote beside its file for arrays of several processes.
         beside = foreign.with_name(f"{foreign.name}_gda")
-        for place in (self.path(step), foreign):
+        whole_float = foreign.with_name(f"{foreign.name}.0")
+        for place in (self.path(step), foreign, whole_float):
             if place != but and is_checkpoint(place):
                 _removal.remove_soon(place)
         if not os.path.lexists(foreign) and is_beside_flax(beside):
@@ -139,19 +145,28 @@ def _is_foreign(path: pathlib.Path) -> bool:
     return not (path.name.endswith(SUFFIX) or (path / DESCRIPTION).exists())
 
 
-def _steps(paths: Iterable[pathlib.Path], beginning: str) -> dict[int, pathlib.Path]:
+def _steps(paths: Iterable[pathlib.Path], beginning: str) -> dict[Step, pathlib.Path]:
     """Return what may be checkpoints whose names begin with a text, by their steps."""
-    found: dict[int, pathlib.Path] = {}
+    found: dict[Step, pathlib.Path] = {}
     for path in paths:
-        match = _NAME.fullmatch(path.name)
-        if match and path.name.startswith(beginning):
-            digits = path.name[len(beginning) :].removesuffix(SUFFIX)
-            # A longer prefix, as in `checkpoint_best_3`, is another history.
-            is_step = digits.isascii() and digits.isdecimal() and str(int(digits)) == digits
-            is_first = is_step and (int(digits) not in found or match["suffix"])
-            if is_first and may_be_checkpoint(path):
-                found[int(digits)] = path
+        if not path.name.startswith(beginning):
+            continue
+        is_ours = path.name.endswith(SUFFIX)
+        step = _parse_step(path.name[len(beginning) :].removesuffix(SUFFIX), is_ours)
+        if step is not None and (step not in found or is_ours) and may_be_checkpoint(path):
+            found[step] = path
     return found
+
+
+def _parse_step(text: str, is_ours: bool) -> Step | None:
+    """Return the step in a name; None for others, as of a longer prefix (`checkpoint_best_3`)."""
+    if text.isascii() and text.isdecimal():
+        return int(text) if str(int(text)) == text else None
+    # flax writes floats as Python does.
+    if is_ours or not re.fullmatch(r"[0-9]+\.[0-9]+", text) or repr(float(text)) != text:
+        return None
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 def prefixes_in(directory: pathlib.Path) -> list[str]:
@@ -172,8 +187,22 @@ def prefixes_in(directory: pathlib.Path) -> list[str]:
 
 
 def steps_in(directory: pathlib.Path, prefix: str) -> list[int]:
-    """Return the steps of the committed checkpoints of a prefix, ascending."""
-    return list(History.of(directory, prefix).paths())
+    """Return the steps of the committed checkpoints of a prefix, ascending; whole ones only."""
+    return [step for step in History.of(directory, prefix).paths() if isinstance(step, int)]
+
+
+def whole_number(value: Any) -> int | None:
+    """Return an integer or a whole float, of Python, NumPy or JAX, as an int; None for others."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        pass
+    try:
+        number = value.item() if isinstance(value, np.generic) or hasattr(value, "ndim") else value
+    except (TypeError, ValueError):
+        # An array of several numbers, or one that is being traced.
+        return None
+    return int(number) if isinstance(number, float) and number.is_integer() else None
 
 
 def as_step(step: Any) -> int:
@@ -182,18 +211,16 @@ def as_step(step: Any) -> int:
     Raises:
         CheckpointError: it is no whole number, or negative.
     """
-    if isinstance(step, bool | np.bool_):
-        raise CheckpointError(f"step: expected a whole number, found {step!r}")
     try:
-        number = operator.index(step)
-    except TypeError:
-        raise CheckpointError(f"step: expected a whole number, found {step!r}") from None
+        number = None if isinstance(step, bool | np.bool_) else whole_number(step)
     except RuntimeError as error:
         # Asked without JAX, which looking at checkpoints does not need.
         if not getattr(step, "is_deleted", bool)():
             raise
         # Of an array that has been donated, not even the text can be had.
         raise CheckpointError(f"step: expected a whole number, found no value: {error}") from None
+    if number is None:
+        raise CheckpointError(f"step: expected a whole number, found {step!r}")
     if number > _LAST_STEP:
         # Python refuses to write out an int of several thousand digits.
         raise CheckpointError(

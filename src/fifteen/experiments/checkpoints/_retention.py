@@ -2,9 +2,11 @@
 
 import contextlib
 import dataclasses
+import math
 import os
 import pathlib
-from collections.abc import Generator
+import sys
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from .. import distributed
 from .._errors import CheckpointError, CheckpointExistsError
 from ..storage._locks import suppressed_os_errors
 from ._ownership import is_checkpoint
-from ._paths import History
+from ._paths import History, Step, whole_number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,13 +23,13 @@ class Retention:
     """Which checkpoints stay beside a new one.
 
     Attributes:
-        keep: how many of the newest checkpoints to keep, at least 1.
+        keep: how many of the newest checkpoints to keep, at least 1; infinity keeps all.
         overwrite: allow a step at or below the latest; the later checkpoints are removed.
         keep_every_n_steps: older checkpoints at least this many steps apart are also kept; None
-            keeps no others.
+            and 0 keep no others.
 
     Raises:
-        CheckpointError: a number is not a whole number of at least 1.
+        CheckpointError: a number is neither whole nor infinite, or is too small.
     """
 
     keep: int = 1
@@ -35,15 +37,15 @@ class Retention:
     keep_every_n_steps: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "keep", _count("keep", self.keep))
+        object.__setattr__(self, "keep", _count("keep", self.keep, 1))
         if self.keep_every_n_steps is not None:
-            every = _count("keep_every_n_steps", self.keep_every_n_steps)
+            every = _count("keep_every_n_steps", self.keep_every_n_steps, 0) or None
             object.__setattr__(self, "keep_every_n_steps", every)
 
-    def steps_to_delete(self, steps: list[int]) -> list[int]:
+    def steps_to_delete(self, steps: Sequence[Step]) -> list[Step]:
         """Return which of some ascending steps need not be kept: flax's documented rule."""
-        deleted: list[int] = []
-        last_kept: int | None = None
+        deleted: list[Step] = []
+        last_kept: Step | None = None
         for step in steps[: -self.keep]:
             every = self.keep_every_n_steps
             if every is not None and (last_kept is None or step - last_kept >= every):
@@ -53,11 +55,16 @@ class Retention:
         return deleted
 
 
-def _count(name: str, value: Any) -> int:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-        raise CheckpointError(f"{name}: expected a whole number of at least 1, found {value!r}")
-    # The negative of one of NumPy's unsigned integers is a large number.
-    return int(value)
+def _count(name: str, value: Any, minimum: int) -> int:
+    if isinstance(value, float | np.floating) and value == math.inf:
+        return sys.maxsize
+    # Not as NumPy's unsigned integers, whose negatives are large numbers.
+    number = None if isinstance(value, bool) else whole_number(value)
+    if number is None or number < minimum:
+        raise CheckpointError(
+            f"{name}: expected a whole number of at least {minimum}, found {value!r}"
+        )
+    return number
 
 
 class Destination:
@@ -134,7 +141,7 @@ class Destination:
         except OSError as error:
             if error.errno is None:
                 raise
-            present: list[int] = []
+            present: list[Step] = []
             with suppressed_os_errors():
                 present = list(self._history.paths())
             problem = (

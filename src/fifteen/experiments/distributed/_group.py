@@ -14,6 +14,7 @@ between two collectives to the next one, so that no process waits for one that h
 process that is interrupted, for example by Ctrl-C, reports that and leaves without waiting.
 """
 
+import collections
 import contextlib
 import dataclasses
 import json
@@ -106,6 +107,14 @@ class ProcessGroup:
         # A handle may be used from several threads; their rounds must not mix.
         self._lock = threading.RLock()
 
+    def close(self) -> None:
+        """Let the channel's keys be deleted, which happens once every process has closed it.
+
+        The next collective of `main` reports it, so nobody waits here.
+        """
+        if count() > 1:
+            _closed.append(self._channel)
+
     def on_primary(self, action: Callable[[], T]) -> T:
         """Run an action in process 0; see the function of this name."""
         if count() == 1:
@@ -179,7 +188,10 @@ class ProcessGroup:
             return [value]
         with self._lock:
             number, self._number = self._number, self._number + 1
-            brought = json.dumps([name, value, None if error is None else serialize(error)])
+            problem = None if error is None else serialize(error)
+            # Popped one by one, since another thread may append meanwhile.
+            closed = [_closed.pop() for _ in range(len(_closed))] if self is main else []
+            brought = json.dumps([name, value, problem, closed])
             try:
                 if error is not None and not isinstance(error, Exception):
                     raise error
@@ -202,10 +214,14 @@ class ProcessGroup:
         client.key_value_set(f"{directory}{index()}", brought)
         if not is_primary():
             return _Summary(*json.loads(_get(client, f"{directory}all", "process 0", name)))
-        summary = _summarise([
+        texts = [
             _get(client, f"{directory}{process}", f"process {process}", name)
             for process in range(count())
-        ])  # fmt: skip
+        ]
+        everything = [json.loads(text) for text in texts]
+        summary = _summarise(everything)
+        for *_, closed in everything:
+            _delete_closed(client, closed)
         if number:
             # All have come to this round, so all have done with the one before.
             client.key_value_delete(self._directory(number - 1))
@@ -248,6 +264,20 @@ class ProcessGroup:
 main = ProcessGroup("main")
 """The rounds of the methods that a script calls."""
 
+_closed: list[str] = []
+"""Channels that this process has closed, and has not reported yet."""
+
+_closings: collections.Counter[str] = collections.Counter()
+"""How many processes have closed a channel that others still use; in process 0."""
+
+
+def _delete_closed(client: _Client, closed: list[str]) -> None:
+    _closings.update(closed)
+    for channel in closed:
+        if _closings[channel] == count():
+            del _closings[channel]
+            client.key_value_delete(f"fifteen/{channel}/")
+
 
 @dataclasses.dataclass(frozen=True)
 class _Summary:
@@ -275,12 +305,11 @@ def _get(client: _Client, key: str, who: str, name: str) -> str:
             ) from error
 
 
-def _summarise(brought: list[str]) -> _Summary:
+def _summarise(brought: list[list[Any]]) -> _Summary:
     names: list[str] = []
     values: list[Any] = []
     problem: dict[str, Any] | None = None
-    for process, text in enumerate(brought):
-        name, value, error = json.loads(text)
+    for process, (name, value, error, _) in enumerate(brought):
         names.append(name)
         values.append(value)
         if error is not None and problem is None:

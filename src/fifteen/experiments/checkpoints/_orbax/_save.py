@@ -283,6 +283,7 @@ class DistributedSave:
                 with suppressed_os_errors():
                     _local.remove(self._temporary)
         finally:
+            self._group.close()
             _committing.discard(self)
             self._done.set()
 
