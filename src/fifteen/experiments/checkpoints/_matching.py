@@ -34,10 +34,11 @@ class Comparison:
 def compare(stored: CheckpointReader, wanted: Mapping[Key, Any]) -> Comparison:
     """Compare what is in a checkpoint with the leaves of a target."""
     saved = stored.leaves
-    # There may be thousands of leaves, but only a few dtypes.
-    narrowed = {
-        dtype for dtype in {info.dtype for info in saved.values()} if held_as(dtype) != dtype
-    }
+    on_devices = {key for key, leaf in wanted.items() if isinstance(leaf, ON_DEVICES)}
+    # There may be thousands of leaves, but only a few dtypes. JAX is asked about none that stay on
+    # the host, since its answer takes a backend, after which it cannot join other processes.
+    dtypes = {saved[key].dtype for key in on_devices & saved.keys()}
+    narrowed = {dtype for dtype in dtypes if held_as(dtype) != dtype}
     return Comparison(
         stored,
         wanted,
@@ -49,7 +50,7 @@ def compare(stored: CheckpointReader, wanted: Mapping[Key, Any]) -> Comparison:
             if key in saved
             and (
                 not _agree(info_of_target(leaf), saved[key])
-                or (saved[key].dtype in narrowed and isinstance(leaf, ON_DEVICES))
+                or (key in on_devices and saved[key].dtype in narrowed)
             )
         ],
     )

@@ -290,7 +290,8 @@ def _json_or_empty(path: pathlib.Path) -> dict[str, Any]:
 
 def _name_of_key_dtype(implementation: str) -> str:
     try:
-        return str(jax.random.key(0, impl=implementation).dtype)
+        # A key itself would take a backend, after which JAX cannot join other processes.
+        return str(jax.eval_shape(lambda: jax.random.key(0, impl=implementation)).dtype)
     except ValueError:
         # JAX does not know it here; its own name is as good as any.
         return f"key<{implementation}>"
