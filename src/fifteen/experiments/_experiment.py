@@ -304,6 +304,9 @@ class Experiment(Handle):
         Call it when a run resumes from a checkpoint of that step, so that what it logs again does
         not stand beside what was logged before. Nothing is deleted from disk.
 
+        Raises:
+            LogDataError: the step is not one whole number.
+
         Examples:
             >>> experiment.log(TensorboardLogData(scalars={"loss": jnp.ones(4)}), step=range(4))
             >>> experiment.rewind_logs(1)
@@ -319,6 +322,9 @@ class Experiment(Handle):
         Args:
             hparams: a (nested) dataclass or mapping; nested names are joined with dots.
             metrics: tags of scalars that become columns, and fill as they are logged.
+
+        Raises:
+            LogDataError: the values have no names, or `metrics` is a single string.
 
         Examples:
             >>> experiment.log_hparams({"learning_rate": 1e-3}, metrics=("test/accuracy",))
@@ -338,6 +344,7 @@ class Experiment(Handle):
 
         Raises:
             ExperimentNotFoundError: there is no such directory.
+            LogDataError: `tags` is a single string.
 
         Examples:
             >>> experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=7)

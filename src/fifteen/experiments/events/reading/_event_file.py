@@ -29,26 +29,16 @@ MALFORMED = (DecodeError, ValueError, OverflowError)
 
 
 class Points(NamedTuple):
-    """Points of one tag, each array `(n,)`.
+    """Points of one tag, each array `(n,)`."""
 
-    Attributes:
-        offset: where in the file each event begins.
-        step: its step.
-        wall_time: seconds since the epoch.
-        value: a float64 for a scalar, `Buckets` for a histogram.
-    """
-
-    offset: npt.NDArray[np.int64]
+    offset: npt.NDArray[np.int64]  # Where in the file each event begins.
     step: npt.NDArray[np.int64]
-    wall_time: npt.NDArray[np.float64]
-    value: npt.NDArray[Any]
+    wall_time: npt.NDArray[np.float64]  # Seconds since the epoch.
+    value: npt.NDArray[Any]  # A float64 for a scalar, `Buckets` for a histogram.
 
 
 def event_files(directory: Directory) -> list[str]:
-    """Return the names of a directory's event files in order.
-
-    That is TensorBoard's order, and the order in which they were begun, whatever the clocks.
-    """
+    """Return the names of a directory's event files, in the order in which they were begun."""
     return [
         entry.name
         for entry in directory.entries()
@@ -59,22 +49,14 @@ def event_files(directory: Directory) -> list[str]:
 
 
 class EventFile:
-    """What has been read of an event file, from its beginning.
-
-    Attributes:
-        scalars: the points of each tag, in parts.
-        histograms: likewise.
-        starts: offset and step of each session start.
-        plugins: see `Plugins`.
-        end: how far the file has been read.
-    """
+    """What has been read of an event file, from its beginning."""
 
     def __init__(self) -> None:
         self.scalars: dict[str, list[Points]] = defaultdict(list)
         self.histograms: dict[str, list[Points]] = defaultdict(list)
-        self.starts: list[tuple[int, int]] = []
+        self.starts: list[tuple[int, int]] = []  # Offset and step of each session start.
         self.plugins: Plugins = {}
-        self.end = 0
+        self.end = 0  # How far the file has been read.
         self._stamp: tuple[object, int, int] | None = None
         self._fingerprint = b""
         self._damages: list[Damage] = []
@@ -99,10 +81,7 @@ class EventFile:
         return first + file.read(max(0, self.end - _FINGERPRINT_BYTES), self.end)
 
     def read_on(self, file: ReadableFile) -> None:
-        """Read what the file holds after what has been read.
-
-        What is torn or damaged at its end is read again the next time, when it may be complete.
-        """
+        """Read what is new; an incomplete or damaged end is read again the next time."""
         at, size, needed = self.end, file.size, _CHUNK_BYTES
         gap: Gap | None = None
         while at < size:

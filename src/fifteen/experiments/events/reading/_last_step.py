@@ -14,11 +14,10 @@ _MAX_WINDOW_BYTES = 1 << 24
 
 
 def last_step(directory: Directory) -> int | None:
-    """Return the step of the scalars or histograms logged last, without reading whole files.
+    """Return the step of the last scalars or histograms that no rewind hides.
 
-    Returns:
-        The step of the last event that no rewind hides. None if nothing has been logged, or only
-        before 16 MiB of other events.
+    Only the ends of files are read. The result is None if nothing has been logged, or only before
+    16 MiB of other events.
     """
     limit = 2**63 - 1
     for name in reversed(event_files(directory)):

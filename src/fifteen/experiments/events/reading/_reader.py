@@ -24,9 +24,6 @@ class EventReader:
     sampled away. If a step was logged twice, the last write counts, and what `rewind_logs` made
     void is left out. Damaged bytes are skipped with an `ExperimentWarning` that names the file and
     the place; an incomplete record at the end of a file is skipped silently.
-
-    Args:
-        directory: the directory; its sub-directories are other runs. It need not exist yet.
     """
 
     def __init__(self, directory: Directory) -> None:
@@ -36,22 +33,14 @@ class EventReader:
         self._lock = threading.RLock()
 
     def scalars(self, tags: Iterable[str] | None = None) -> dict[str, ScalarSeries]:
-        """Return a series for each tag that is there, sorted by tag.
-
-        Raises:
-            LogDataError: `tags` is a single string.
-        """
+        """Return a series for each tag that is there, sorted by tag."""
         return {
             tag: ScalarSeries(*map(_read_only, points[1:]))
             for tag, points in self._read("scalars", tags).items()
         }
 
     def histograms(self, tags: Iterable[str] | None = None) -> dict[str, HistogramSeries]:
-        """Return a series for each tag that is there, sorted by tag.
-
-        Raises:
-            LogDataError: `tags` is a single string.
-        """
+        """Return a series for each tag that is there, sorted by tag."""
         return {
             tag: HistogramSeries(
                 _read_only(points.step),
@@ -76,7 +65,11 @@ class EventReader:
             wanted.update(*(fnmatch.filter(known, pattern) for pattern in patterns))
             # Points are ordered as if all files were one.
             bases = np.cumsum([0, *(file.end + 1 for file in files)]).tolist()
-            rewinds = _Rewinds(files, bases)
+            starts = [
+                (base + offset, step)
+                for base, file in zip(bases, files, strict=False)
+                for offset, step in sorted(file.starts)
+            ]
             series: dict[str, Points] = {}
             for tag in sorted(wanted):
                 parts: list[Points] = []
@@ -85,7 +78,7 @@ class EventReader:
                         joined = _join(found)
                         found[:] = [joined]
                         parts.append(joined._replace(offset=joined.offset + base))
-                points = _in_order(rewinds.visible(_join(parts)))
+                points = _in_order(_visible(_join(parts), starts))
                 if len(points.step):
                     series[tag] = points
             return series
@@ -109,30 +102,19 @@ class EventReader:
         return list(files.values())
 
 
-class _Rewinds:
-    """What session starts hide: all that was written before one, at its step or a later one.
+def _visible(points: Points, starts: list[tuple[int, int]]) -> Points:
+    """Leave out what was written before a session start and has its step or a later one.
 
     As in TensorBoard (`event_accumulator.py`), the order of the files and the place in a file say
     what was written before.
     """
-
-    def __init__(self, files: list[EventFile], bases: list[int]) -> None:
-        starts = sorted(
-            (base + offset, step)
-            for base, file in zip(bases, files, strict=False)
-            for offset, step in file.starts
-        )
-        self._offsets = np.array([offset for offset, _ in starts], np.int64)
-        # After the last start, nothing is hidden.
-        steps = np.array([*(step for _, step in starts), np.iinfo(np.int64).max], np.int64)
-        self._lowest = np.minimum.accumulate(steps[::-1])[::-1]
-
-    def visible(self, points: Points) -> Points:
-        """Leave out the points that are hidden."""
-        if not self._offsets.size:
-            return points
-        lowest = self._lowest[np.searchsorted(self._offsets, points.offset)]
-        return _take(points, points.step < lowest)
+    if not starts:
+        return points
+    offsets = np.array([offset for offset, _ in starts], np.int64)
+    # After the last start, nothing is hidden.
+    steps = np.array([*(step for _, step in starts), np.iinfo(np.int64).max], np.int64)
+    lowest = np.minimum.accumulate(steps[::-1])[::-1]
+    return _take(points, points.step < lowest[np.searchsorted(offsets, points.offset)])
 
 
 def _in_order(points: Points) -> Points:

@@ -24,51 +24,28 @@ class Damage(NamedTuple):
 
 @dataclasses.dataclass(slots=True)
 class Gap:
-    """Bytes after which no record has been found yet.
+    """Bytes after which no record has been found yet."""
 
-    Attributes:
-        start: the offset in the file at which they begin.
-        reason: why no record is read there.
-        is_torn: whether they begin with a record that the file ends before.
-        is_zero: whether all of them are zero, as after a crash of the machine.
-    """
-
-    start: int
-    reason: str
-    is_torn: bool
-    is_zero: bool = True
+    start: int  # An offset in the file.
+    reason: str  # Why no record is read there.
+    is_torn: bool  # They begin with a record that would end after the file.
+    is_zero: bool = True  # All of them are zero, as after a crash of the machine.
 
 
 @dataclasses.dataclass(slots=True)
 class Scan:
-    """What a part of a file holds. All offsets are offsets in the file.
+    """The records in a part of a file. All offsets are offsets in the file."""
 
-    Attributes:
-        offsets: where each intact record begins.
-        payloads: what each of them holds.
-        damages: damage that an intact header follows.
-        gap: damage that reaches to the end of the part.
-        end: where the next part has to begin.
-        needed: how many bytes the next part must have at least.
-    """
-
-    end: int
-    gap: Gap | None
+    end: int  # Where the next part has to begin.
+    gap: Gap | None  # Damage that reaches to the end of the part.
     offsets: list[int] = dataclasses.field(default_factory=list[int])
     payloads: list[bytes] = dataclasses.field(default_factory=list[bytes])
     damages: list[Damage] = dataclasses.field(default_factory=list[Damage])
-    needed: int = HEADER.size
+    needed: int = HEADER.size  # How many bytes the next part must have at least.
 
 
 def scan(buffer: bytes, base: int, file_end: int, gap: Gap | None = None) -> Scan:
-    """Scan a part of a file for records.
-
-    Args:
-        buffer: the part.
-        base: its offset in the file.
-        file_end: the file's size.
-        gap: the gap with which the part before this one ended.
-    """
+    """Scan the part of a file at the offset `base`; `gap` is how the part before it ended."""
     found = Scan(base, gap)
     lengths: dict[bytes, int | None] = {}
     budget = _MAX_CHECKSUM_PASSES * len(buffer)

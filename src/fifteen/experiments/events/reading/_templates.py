@@ -26,21 +26,13 @@ _STEP = 10
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Template:
-    """The layout that many events share.
-
-    Attributes:
-        tags: the tag of each scalar.
-        row: an event of this layout.
-        fixed: the bits that are the same in all of them.
-        step: the bytes of the step.
-        values: the bytes of the values, four for each.
-    """
+    """The layout that many events share."""
 
     tags: tuple[str, ...]
-    row: Bytes
-    fixed: Bytes
-    step: slice
-    values: npt.NDArray[np.int64]
+    row: Bytes  # An event of this layout.
+    fixed: Bytes  # The bits that are the same in all of them.
+    step: slice  # The bytes of the step.
+    values: npt.NDArray[np.int64]  # The bytes of the values, four for each.
 
     def matches(self, rows: Bytes) -> npt.NDArray[np.bool_]:
         """Tell which rows have this layout."""
@@ -57,11 +49,7 @@ class Template:
 
 
 def template_of(payload: bytes, plugins: Plugins) -> Template | None:
-    """Make a template of an event; None if it holds anything but scalars of float32.
-
-    Raises:
-        google.protobuf.message.DecodeError: the bytes are no event.
-    """
+    """Make a template of an event; None if it holds anything but scalars of float32."""
     event = parse(payload)
     scalars = event.summary.value
     if not (scalars and event.wall_time and event.SerializeToString() == payload):

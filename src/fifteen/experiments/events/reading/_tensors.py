@@ -38,8 +38,7 @@ _MAX_IMPLIED_ELEMENTS = 1 << 20
 def to_numpy(tensor: Any) -> npt.NDArray[Any] | None:
     """Return a `TensorProto` as an array; None if it does not hold numbers.
 
-    Raises:
-        ValueError, OverflowError: its elements do not fill its shape or do not have its dtype.
+    Raises `ValueError` or `OverflowError` if its elements do not fill its shape or dtype.
     """
     if tensor.dtype not in _DTYPES:
         return None
@@ -72,10 +71,7 @@ def buckets_of_histogram(histogram: Any) -> Buckets:
 
     As in TensorBoard (`data_compat.py`), empty buckets at both ends are left out. The outermost
     edges are the smallest and the largest value: those in the file may be the largest finite
-    numbers.
-
-    Raises:
-        ValueError: there are more edges than counts, or fewer.
+    numbers. Raises `ValueError` if there are more edges than counts, or fewer.
     """
     limits, counts = np.array(histogram.bucket_limit), np.array(histogram.bucket)
     if len(limits) != len(counts):

@@ -15,23 +15,15 @@ Plugins = dict[str, str]
 
 
 def parse(payload: bytes) -> Any:
-    """Parse an `Event`.
-
-    Raises:
-        google.protobuf.message.DecodeError: the bytes are no event.
-    """
+    """Parse an `Event`, or raise protobuf's `DecodeError`."""
     return event_type().FromString(payload)
 
 
 def values_of(event: Any, plugins: Plugins) -> Iterator[tuple[str, float | Buckets]]:
     """Yield tag and value of each scalar, and tag and buckets of each histogram.
 
-    Args:
-        event: an `Event`.
-        plugins: the plugins known so far. What this event says of a new tag is added.
-
-    Raises:
-        ValueError, OverflowError: a tensor or a histogram is malformed.
+    The plugins of new tags are added to `plugins`. Raises `ValueError` or `OverflowError` if a
+    tensor or a histogram is malformed.
     """
     for value in event.summary.value:
         kind = value.WhichOneof("value")

@@ -18,7 +18,6 @@ from ._file import EventFile
 SECONDS_BETWEEN_WRITES = 0.5
 MAX_ENTRIES = 4096
 """Few enough that the garbage collector has no reason to look through the whole heap."""
-_MAX_SCALARS = 1 << 16
 _MAX_BYTES = 16 << 20
 _MAX_BATCH_BYTES = 1 << 18
 
@@ -26,14 +25,13 @@ _MAX_BATCH_BYTES = 1 << 18
 class BackgroundWriter:
     """Append entries to one event file of a directory.
 
-    Handing over an entry takes an append to a queue. A thread encodes and writes the queue twice a
-    second: that disturbs the caller less than a thread that wakes up at each step. Only this thread
-    touches the file. An entry is what `Encoder.records` takes, and safe from whatever the caller
-    does next.
+    To hand over an entry is to append it to a queue. A thread encodes and writes the queue twice a
+    second, which disturbs the caller less than a thread that wakes up at each step. Only this
+    thread touches the file. An entry is what `Encoder.records` takes.
 
     Attributes:
         directory: where the file is.
-        reports: lines that the user should be told; whoever calls next takes and shows them.
+        reports: what to warn the user of; the next caller removes each and warns.
     """
 
     def __init__(self, directory: Directory) -> None:
@@ -56,7 +54,6 @@ class BackgroundWriter:
         self._encoder = Encoder()
         self._entries: collections.deque[Any] = collections.deque()
         self._entry_bytes = 0
-        self._max_entries = MAX_ENTRIES
         self._flushes_wanted = 0
         self._flushes_done = 0
         self._is_closing = False
@@ -73,26 +70,22 @@ class BackgroundWriter:
         # `deque.append` is atomic, so no lock. Append, then check the thread; an exiting thread
         # does the reverse.
         entries = self._entries
-        if len(entries) >= self._max_entries // 2:
+        if len(entries) >= MAX_ENTRIES // 2:
             self._make_room(0)
         entries.append(entry)
         if self._thread is None:
             self._start()
 
     def put_large(self, entry: Any) -> None:
-        """Hand over arrays or a serialized event; wait only while the queue is full."""
+        """Hand over an entry that counts by its size; wait only while the queue is full."""
         self._make_room(_nbytes(entry))
         self.put(entry)
-
-    def expect(self, scalars: int) -> None:
-        """Let fewer entries wait from now on, since they hold that many scalars each."""
-        self._max_entries = min(self._max_entries, max(2, _MAX_SCALARS // scalars))
 
     def wait_for_room(self, nbytes: int) -> None:
         """Wait until an entry of that size fits in, or would be the only one."""
         with self._lock:
             while self._entries and (
-                self._entry_bytes + nbytes > _MAX_BYTES or len(self._entries) >= self._max_entries
+                self._entry_bytes + nbytes > _MAX_BYTES or len(self._entries) >= MAX_ENTRIES
             ):
                 self._start()
                 self._changed.notify_all()
@@ -209,7 +202,7 @@ class BackgroundWriter:
         return self._error is None and (self._is_closing or self._is_half_full())
 
     def _is_half_full(self) -> bool:
-        return self._entry_bytes > _MAX_BYTES // 2 or len(self._entries) >= self._max_entries // 2
+        return self._entry_bytes > _MAX_BYTES // 2 or len(self._entries) >= MAX_ENTRIES // 2
 
     def _has_work(self) -> bool:
         return bool(self._entries or self._batch or self._error)
@@ -228,7 +221,7 @@ class BackgroundWriter:
                 self._write_batches()
         except BaseException as error:
             if self._error is None:
-                self._report(
+                self.reports.append(
                     f"{self.directory}: what was logged cannot be written: {_text(error)}; it is "
                     "kept in memory and tried again, and log() waits once the queue is full"
                 )
@@ -246,12 +239,12 @@ class BackgroundWriter:
         entries.reverse()
         while entries:
             entry = entries.pop()
-            records = self._encoder.records(entry, self._report)
+            records = self._encoder.records(entry, self.reports.append)
             while True:
                 try:
                     record = next(records, None)
                 except BaseException as error:
-                    self._report(f"{describe(entry)} are left out: {_text(error)}")
+                    self.reports.append(f"{describe(entry)} are left out: {_text(error)}")
                     break
                 if record is None:
                     break
@@ -261,9 +254,6 @@ class BackgroundWriter:
                     yield b"".join(batch)
                     batch, size = [], 0
         yield b"".join(batch)
-
-    def _report(self, text: str) -> None:
-        self.reports.append(text)
 
     def _write_batches(self) -> None:
         """Write what has been encoded, and what is about to be."""
@@ -311,18 +301,12 @@ def _finish_all(finish: Callable[[BackgroundWriter], None]) -> None:
             )
 
 
-def _close_all() -> None:
-    _finish_all(BackgroundWriter.close)
-
-
-def _flush_all() -> None:
-    _finish_all(BackgroundWriter.flush)
-
-
 def _reset_all() -> None:
     for writer in list(_writers):
         writer.reset_in_child()
 
 
-_shutdown.register(_close_all, _flush_all)
+_shutdown.register(
+    lambda: _finish_all(BackgroundWriter.close), lambda: _finish_all(BackgroundWriter.flush)
+)
 os.register_at_fork(after_in_child=_reset_all)

@@ -33,8 +33,7 @@ class Encoder:
     def records(self, entry: Any, report: Report) -> Iterator[bytes]:
         """Yield the records of an entry: a serialized event, `Arrays`, or the fields of `Scalars`.
 
-        Raises:
-            Exception: the entry cannot be encoded, for instance because a computation has failed.
+        Raises whatever reading the values raises, for instance if a computation has failed.
         """
         if isinstance(entry, bytes):
             yield _tfrecord.frame(entry)

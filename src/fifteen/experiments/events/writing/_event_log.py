@@ -14,22 +14,17 @@ from ...storage import Directory
 from .. import _protos
 from . import _callback, _hparams, _snapshot, _validation
 from ._background import BackgroundWriter
+from ._snapshot import MANY_SCALARS
 from ._validation import MAX_STEP, Steps
 
 if TYPE_CHECKING:
     import tensorboardX
 
-_MANY_SCALARS = 64
-"""If a step has that many scalars, fewer steps may wait to be written."""
 _SMALL_STEP = 2**31
 
 
 class EventLog:
-    """Log to one directory from this process; on all but the first process, do nothing.
-
-    Args:
-        directory: where the event file goes. It must exist when something is logged.
-    """
+    """Log to one directory, which must exist by then; on all but the first process, do nothing."""
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
@@ -51,18 +46,10 @@ class EventLog:
         histograms_every_n: Any = 1,
         at_run_time: Callable[..., None] | None = None,
     ) -> None:
-        """Take scalars and histograms; see `Experiment.log`.
+        """Take scalars and histograms; see `Experiment.log`, which raises the same.
 
-        Args:
-            log_data: what to log.
-            step: its step, or a vector of steps.
-            scalars_every_n: log scalars only at steps that this divides.
-            histograms_every_n: log histograms only at steps that this divides.
-            at_run_time: called as `at_run_time(log_data, step, scalars_every_n,
-                histograms_every_n)` when a traced function runs; this method by default.
-
-        Raises:
-            LogDataError: a tag, value or step cannot be logged; lists all that is wrong.
+        When a traced function runs, it calls `at_run_time` with the other arguments; by default,
+        that is this method.
         """
         if not self._writes:
             return
@@ -74,7 +61,7 @@ class EventLog:
             and scalars_every_n == 1 == histograms_every_n
             and not log_data.histograms
             and type(log_data.scalars) is dict
-            and len(log_data.scalars) < _MANY_SCALARS
+            and len(log_data.scalars) < MANY_SCALARS
             and (entry := self._snapshots.of_arrays(log_data.scalars, step)) is not None
         ):
             self._writer.put(entry)
@@ -114,9 +101,8 @@ class EventLog:
             if scalars and is_stacked:
                 self._put_arrays("scalars", scalars, steps, scalars_every_n)
             elif scalars:
-                if len(scalars) >= _MANY_SCALARS:
-                    self._writer.expect(len(scalars))
-                self._writer.put(self._snapshots.of_scalars(scalars, steps, scalars_every_n))
+                put = self._writer.put if len(scalars) < MANY_SCALARS else self._writer.put_large
+                put(self._snapshots.of_scalars(scalars, steps, scalars_every_n))
             if histograms:
                 self._put_arrays("histograms", histograms, steps, histograms_every_n)
 
@@ -126,18 +112,14 @@ class EventLog:
         self._writer.put_large(_snapshot.of_arrays(kind, values, steps, every_n))
 
     def rewind(self, step: Any) -> None:
-        """Mark that what was logged after `step` no longer counts.
-
-        Raises:
-            LogDataError: the step is not one whole number.
-        """
+        """Mark that what was logged after `step` no longer counts; see `Experiment.rewind_logs`."""
         last = _validation.to_steps(step)
         if not isinstance(last, int):
             if last.ndim:
                 raise LogDataError(f"step: expected one integer, found {step!r}")
             last = int(last)
         if self._writes:
-            # No step is larger than `MAX_STEP`, so after it there is nothing to hide.
+            # After `MAX_STEP` there is nothing to hide.
             event = _protos.event_type()(
                 wall_time=time.time(),
                 step=min(last + 1, MAX_STEP),
@@ -150,17 +132,9 @@ class EventLog:
                 self._writer.put_large(event.SerializeToString())
 
     def log_hparams(self, hparams: Mapping[str, Any], metrics: Sequence[str]) -> None:
-        """Give the run its row in the HParams tab.
-
-        Args:
-            hparams: a value for each name; what is no bool, number or str is written as text.
-            metrics: tags of scalars that become columns; all, if none is named.
-
-        Raises:
-            LogDataError: the values have no names, or `metrics` is a single string.
-        """
+        """Give the run its row in the HParams tab; see `Experiment.log_hparams`."""
         if not all(hparams):
-            # What has no names of its own has the name "", and so has an empty config.
+            # `flatten` gives the name "" to what has no fields, such as 3 or an empty config.
             (whole,) = hparams.values()
             if not isinstance(whole, Mapping) and not dataclasses.is_dataclass(whole):
                 raise LogDataError(
@@ -191,11 +165,10 @@ class EventLog:
     def summary_writer(self) -> "tensorboardX.SummaryWriter":
         """A `tensorboardX.SummaryWriter` whose events go to the same file."""
         if self._summary_writer is None:
-            from ._summary_writer import summary_writer
+            from ._summary_writer import JoinedSummaryWriter
 
-            self._summary_writer = summary_writer(
-                self._directory, self._writer if self._writes else None
-            )
+            writer = self._writer if self._writes else None
+            self._summary_writer = JoinedSummaryWriter(self._directory, writer)
         return self._summary_writer
 
     @property
@@ -205,8 +178,11 @@ class EventLog:
 
     def report(self) -> None:
         """Warn of what the writing thread has met."""
-        reports, self._writer.reports = self._writer.reports, []
-        for text in reports:
+        while self._writer.reports:
+            try:
+                text = self._writer.reports.pop(0)
+            except IndexError:  # Another thread warns of it.
+                return
             _console.warn(text)
 
     def write(self) -> None:
@@ -238,6 +214,6 @@ class EventLog:
             self.report()
 
     def _await_callbacks(self) -> None:
-        # What is called inside `jit` is handed over only when the device gets there.
+        """Wait until the device has handed over what was logged inside `jit`."""
         if self._has_callbacks:
             jax.effects_barrier()

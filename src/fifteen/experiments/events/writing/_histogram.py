@@ -25,18 +25,13 @@ _MIN_EXPONENT = -1074
 class Histogram:
     """The finite values of an array, counted.
 
-    Attributes:
-        edges: `(n + 1,)` ascending; the first is the smallest value and the last the largest.
-        counts: `(n,)` how many values are in each bucket. A bucket includes its left edge, and the
-            last bucket its right edge too.
-        moments: see `Moments`.
-        not_finite: how many values are NaN or infinite, and left out.
+    A bucket includes its left edge, and the last bucket its right edge too.
     """
 
-    edges: npt.NDArray[np.float64]
-    counts: npt.NDArray[np.float64]
+    edges: npt.NDArray[np.float64]  # `(n + 1,)`, from the smallest value to the largest.
+    counts: npt.NDArray[np.float64]  # `(n,)`
     moments: Moments
-    not_finite: int
+    not_finite: int  # How many values are NaN or infinite, and left out.
 
 
 def histogram(values: npt.NDArray[np.generic]) -> Histogram:

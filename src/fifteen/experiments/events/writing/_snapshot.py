@@ -12,6 +12,9 @@ from jax.core import Tracer
 from . import _validation
 from ._validation import Steps, is_real, problem_of_scalar
 
+MANY_SCALARS = 64
+"""The entry of a step with that many scalars counts by its size."""
+_BYTES_PER_SCALAR = 256
 _MAX_LAYOUTS = 4096
 _DISPATCH_ERRORS = (RuntimeError, TypeError, ValueError)
 """What JAX raises for arrays that are deleted, on several devices, or no real scalars."""
@@ -22,41 +25,31 @@ class Scalars(NamedTuple):
 
     A tuple of few objects: many of them wait to be written, and the garbage collector looks
     through all of them while the caller waits.
-
-    Attributes:
-        tags: first those of the host's values, then those of the vectors in order.
-        host_values: Python and NumPy values.
-        vectors: values from devices, one vector per device: float32 bits as uint32, on the device
-            or, as `bytes`, on the host already.
-        step: the step. None if it is the last two words of the first vector.
-        every_n: log only at steps that this divides. It matters only if `step` is None.
-        wall_time: seconds since the epoch.
     """
 
-    tags: tuple[str, ...]
+    tags: tuple[str, ...]  # First those of `host_values`, then those of `vectors`.
     host_values: Sequence[float]
+    # One per device: float32 bits as uint32, on the device or, as `bytes`, on the host already.
     vectors: "tuple[jax.Array | bytes, ...]"
-    step: int | None
-    every_n: int
-    wall_time: float
+    step: int | None  # None if it is the last two words of the first vector.
+    every_n: int  # Log only at steps that this divides. It matters only if `step` is None.
+    wall_time: float  # Seconds since the epoch.
+
+    @property
+    def nbytes(self) -> int:
+        """About what the entry takes, in memory and as an event; 0 if that is little."""
+        count = len(self.tags)
+        return count * _BYTES_PER_SCALAR if count >= MANY_SCALARS else 0
 
 
 class Arrays(NamedTuple):
-    """Arrays of one step, or stacked arrays of many.
+    """Arrays of one step, or stacked arrays of many."""
 
-    Attributes:
-        kind: "scalars" for stacked scalars, or "histograms".
-        values: an array for each tag.
-        steps: a step, or a vector of steps for the leading axis of the arrays.
-        every_n: log only at steps that this divides.
-        wall_time: seconds since the epoch.
-    """
-
-    kind: str
+    kind: str  # "scalars", if they are stacked, or "histograms".
     values: dict[str, Any]
-    steps: Steps
-    every_n: int
-    wall_time: float
+    steps: Steps  # A step, or one for each row of the arrays.
+    every_n: int  # Log only at steps that this divides.
+    wall_time: float  # Seconds since the epoch.
 
     @property
     def nbytes(self) -> int:
@@ -65,17 +58,11 @@ class Arrays(NamedTuple):
 
 
 class _Layout(NamedTuple):
-    """What is known of scalars under the same tags.
+    """What is known of scalars under the same tags."""
 
-    Attributes:
-        tags: valid tags, the same object for all entries.
-        is_spread: whether the arrays are on several devices; None if none of the values is one.
-        on_host: whether they are in memory that this process can read.
-    """
-
-    tags: tuple[str, ...]
-    is_spread: bool | None
-    on_host: bool
+    tags: tuple[str, ...]  # Valid, and the same object for all entries.
+    is_spread: bool | None  # The arrays are on several devices. None: there are no arrays.
+    on_host: bool  # They are in memory that this process can read.
 
 
 class Snapshots:
@@ -86,14 +73,11 @@ class Snapshots:
         self._array_types: set[type] = set()
 
     def of_arrays(self, scalars: Mapping[str, Any], step: int) -> tuple[Any, ...] | None:
-        """Take what most training loops log, in as little code as possible.
+        """Return the fields of `Scalars`; None unless all values are arrays on one device.
 
-        A dispatch evicts most of the interpreter from the processor's caches, so each line after
-        it costs a multiple of its usual price.
-
-        Returns:
-            The fields of `Scalars`, which would take longer to make than all the rest. None unless
-            all values are arrays on one device, under tags that `of_scalars` has met.
+        This is what most training loops log, and the tags must be known from `of_scalars`. A
+        dispatch evicts most of the interpreter from the processor's caches, so each line after it
+        costs a multiple of its usual price; to make a `Scalars` would cost more than all the rest.
         """
         layout = self._layouts.get(tuple(scalars))
         values = scalars.values()
@@ -108,7 +92,7 @@ class Snapshots:
         except _DISPATCH_ERRORS:
             if _can_be_packed(scalars, None):
                 raise
-            # `of_scalars` meets it again, and says more about it.
+            # `of_scalars` says what is wrong.
             return None
         if type(vector) not in self._array_types:
             # A tracer: the caller is traced.
@@ -121,10 +105,8 @@ class Snapshots:
         """Take the scalars of one step.
 
         Values on a device are packed there into one vector, in one dispatch that waits for
-        nothing. The runtime orders it before anything that donates or deletes them later.
-
-        Raises:
-            LogDataError: lists every tag or value that cannot be logged.
+        nothing. The runtime orders it before anything that donates or deletes them later. Raises
+        `LogDataError` with every tag and value that cannot be logged.
         """
         now = time.time()
         layout = self._layouts.get(tuple(scalars)) or self._look_at(scalars)
@@ -265,10 +247,8 @@ def _pack_by_device(
     """Pack values that are on different devices, or on several each.
 
     Of an array on several devices, the first copy that this process holds is taken: that burdens
-    one device instead of all. The first `hosted` tags are those of the host's values.
-
-    Returns:
-        All tags, in the order of the vectors, and a vector per device.
+    one device instead of all. The first `hosted` tags are those of the host's values. Returns all
+    tags, in the order of the vectors, and a vector per device.
     """
     groups: dict[Any, tuple[list[str], list[jax.Array]]] = {}
     if step is not None:

@@ -25,11 +25,7 @@ _DELETED = "the array has been deleted, or donated, before it was logged"
 def check_arguments(
     log_data: Any, scalars_every_n: Any, histograms_every_n: Any
 ) -> tuple[Mapping[str, Any], Mapping[str, Any], int, int]:
-    """Return scalars, histograms and intervals.
-
-    Raises:
-        LogDataError: lists all that is wrong with them.
-    """
+    """Return scalars, histograms and intervals, or raise `LogDataError` with all that is wrong."""
     problems: list[str] = []
     scalars: Any = {}
     histograms: Any = {}
@@ -60,10 +56,9 @@ def check_arguments(
 
 
 def to_steps(step: Any) -> Steps:
-    """Return a step or several of them; an array on a device as it is if it holds integers.
+    """Return a step or several of them, or raise `LogDataError`.
 
-    Raises:
-        LogDataError: it is neither a whole number nor a vector of them, or exceeds 64 bits.
+    An array of integers on a device is returned as it is.
     """
     if isinstance(step, jax.Array):
         if isinstance(step, Tracer) or (_is_integer(step.dtype) and step.dtype != np.uint64):
@@ -123,10 +118,9 @@ def _whole(value: Any) -> int | None:
 
 
 def check(scalars: Mapping[str, Any], histograms: Mapping[str, Any], steps: Steps) -> None:
-    """Raise unless all values can be logged. Tracers are judged by their shape and dtype.
+    """Raise `LogDataError` with every tag and value that cannot be logged, if there are any.
 
-    Raises:
-        LogDataError: lists every tag or value that cannot be logged.
+    Tracers are judged by their shape and dtype.
     """
     count = None if isinstance(steps, int) or steps.ndim == 0 else steps.shape[0]
     problems = [*_problems("scalars", scalars, count), *_problems("histograms", histograms, count)]
