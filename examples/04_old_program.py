@@ -1,6 +1,6 @@
 """A program as it was written for the old library, which runs unmodified.
 
-python examples/04_old_program.py --experiment-name old
+python examples/04_old_program.py --config.experiment-name old
 """
 
 import dataclasses
