@@ -228,3 +228,18 @@ def test_other_readers_take_numbers_for_numbers():
 
 def test_the_directory_is_made(tmp_path: pathlib.Path):
     assert metadata.write(tmp_path / "a" / "b", "c/d", 1).read_text().endswith("\n1\n...\n")
+
+
+@pytest.mark.parametrize("value", [Inner(object()), [object()]])
+def test_a_plain_object_is_refused_by_name(tmp_path, value):
+    with pytest.raises(MetadataError, match=r"plain object\(\) is not written"):
+        metadata.write(tmp_path, "c", value)
+
+
+@pytest.mark.parametrize("dtype", ["S2", "U2"])
+def test_arrays_of_short_texts_come_back(tmp_path, dtype):
+    array = np.array(["ab", "c"], dtype)
+    metadata.write(tmp_path, "c", {"a": array})
+    found = metadata.read(tmp_path, "c", dict)["a"]
+    assert found.dtype == array.dtype
+    assert found.tolist() == array.tolist()

@@ -114,11 +114,16 @@ def _evaluate(base: Any, name: str, annotation: Any) -> Any:
     module = sys.modules.get(base.__module__)
     module_names = dict(vars(module)) if module else {}
     holder = type("_", (), {"__annotations__": {name: annotation}, "__module__": base.__module__})
-    try:
-        hints = typing_extensions.get_type_hints(
+
+    def resolve() -> dict[str, Any]:
+        return typing_extensions.get_type_hints(
             holder, module_names, _Names(base, module_names), include_extras=True
         )
+
+    try:
+        hints = resolve()
     except Exception as error:
+        raise_if_foreign(error, resolve)
         raise MetadataError(
             f"{base.__qualname__}.{name}: its annotation {annotation!r} cannot be resolved: "
             f"{error}; metadata needs the type at run time: import it outside of TYPE_CHECKING, "

@@ -48,7 +48,7 @@ def numpy_scalar_type(name: str) -> Any:
 
 def _name_of(dtype: Any) -> str:
     """Return a dtype's name, or NumPy's code of it if the name does not say all."""
-    if dtype.names is None and dtype.isnative and dtype.kind != "U":
+    if dtype.names is None and dtype.isnative and dtype.kind not in "SU":
         return dtype.name
     return dtype.str
 

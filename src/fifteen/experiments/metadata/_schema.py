@@ -240,6 +240,9 @@ def dump_any(value: Any, context: Context, item: Any = Any) -> Node:
     """Dump a value by its own class, with a tag unless the node alone shows the class."""
     value = as_plain_number(value)
     cls = type(value)
+    if cls is object:
+        # Its own schema is that of any object, which leads back here.
+        raise Problem("a plain object() is not written: it holds nothing")
     schema = context.schemas.own(np.dtype if is_dtype(value) else cls, item)
     if isinstance(value, enum.Enum) or kind_of_class(cls):
         if item is Any:
