@@ -205,3 +205,18 @@ def test_many_events_alike_that_are_no_scalars(tmp_path):
     with pytest.warns(UserWarning, match=r"no event: .*; and 52 more"):
         weights = EventReader(Directory(tmp_path)).histograms()["weights"]
     assert [counts.sum() for counts in weights.counts] == [*range(51, 61), *range(11, 51)]
+
+
+@pytest.mark.parametrize("unnamed", [1, 7, 8, 100])
+@pytest.mark.parametrize("chunk_bytes", [1 << 10, 1 << 22])
+def test_the_event_that_names_a_plugin_may_be_one_of_many_of_its_length(
+    tmp_path, monkeypatch, unnamed, chunk_bytes
+):
+    monkeypatch.setattr(_event_file, "_CHUNK_BYTES", chunk_bytes)
+    named = [tensor_event(step + 1, tag, 1.0, "scalars") for step, tag in enumerate("abcdefghijkl")]
+    later = [tensor_event(20 + step, "a", 1.0) for step in range(unnamed)]
+    payloads = [event.SerializeToString() for event in named + later]
+    assert len({len(payload) for payload in payloads[: len(named)]}) == 1
+    (tmp_path / "events.out.tfevents.1").write_bytes(b"".join(map(frame, payloads)))
+    steps = EventReader(Directory(tmp_path)).scalars()["a"].step.tolist()
+    assert steps == [1, *range(20, 20 + unnamed)]

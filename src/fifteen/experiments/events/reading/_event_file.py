@@ -12,7 +12,7 @@ from .._protos import SESSION_START
 from .._tfrecord import OVERHEAD
 from ._records import Damage, Gap, Scan, scan
 from ._templates import template_of
-from ._values import Plugins, parse, values_of
+from ._values import Plugins, has_unknown_plugin, parse, values_of
 
 _CHUNK_BYTES = 4 << 20
 _MAX_RECORD_BYTES = 1 << 28
@@ -123,14 +123,13 @@ class EventFile:
             by_length[len(payload)].append(number)
         groups = by_length.values()
         # These come first: an event that names the plugin of a tag is longer than its successors.
-        rest = [number for group in groups if len(group) < _MIN_ROWS for number in group]
-        self._decode_each(found, sorted(rest))
+        few = [number for group in groups if len(group) < _MIN_ROWS for number in group]
+        left = self._decode_each(found, few, may_leave=True)
         offsets = np.array(found.offsets, np.int64)
-        rest = []
         for group in groups:
             if len(group) >= _MIN_ROWS:
-                rest += self._decode_alike(found.payloads, offsets, np.array(group))
-        self._decode_each(found, sorted(rest))
+                left += self._decode_alike(found.payloads, offsets, np.array(group))
+        self._decode_each(found, left)
 
     def _decode_alike(
         self, payloads: list[bytes], offsets: npt.NDArray[np.int64], numbers: npt.NDArray[np.int64]
@@ -161,13 +160,18 @@ class EventFile:
             numbers, rows = numbers[~is_match], rows[~is_match]
         return left + numbers.tolist()
 
-    def _decode_each(self, found: Scan, numbers: list[int]) -> None:
+    def _decode_each(self, found: Scan, numbers: list[int], may_leave: bool = False) -> list[int]:
+        """Decode events one by one; return the numbers of those whose plugin is not known yet."""
+        left: list[int] = []
         scalars: dict[str, list[Any]] = defaultdict(list)
         histograms: dict[str, list[Any]] = defaultdict(list)
-        for number in numbers:
+        for number in sorted(numbers):
             offset, payload = found.offsets[number], found.payloads[number]
             try:
                 event = parse(payload)
+                if may_leave and has_unknown_plugin(event, self.plugins):
+                    left.append(number)
+                    continue
                 values = dict(values_of(event, self.plugins))
             except MALFORMED as error:
                 end = offset + len(payload) + OVERHEAD
@@ -182,6 +186,7 @@ class EventFile:
             self.scalars[tag].append(_points(points, np.float64))
         for tag, points in histograms.items():
             self.histograms[tag].append(_points(points, object))
+        return left
 
 
 def _points(rows: list[Any], dtype: npt.DTypeLike) -> Points:
