@@ -1,13 +1,14 @@
 """Whatever a signal handler raises while something is logged arrives, and the log stays whole."""
 
 import gc
+import random
 import signal
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from fifteen.experiments import TensorboardLogData
+from fifteen.experiments import Experiment, TensorboardLogData
 from fifteen.experiments.events.reading import EventReader
 from fifteen.experiments.events.writing import EventLog
 from fifteen.experiments.storage import Directory
@@ -65,3 +66,50 @@ def test_exceptions_of_a_signal_handler_arrive(tmp_path, kind, raised):
     assert seen == raised_count > 20
     found = set(EventReader(Directory(tmp_path)).scalars()["s0"].step.tolist())
     assert found >= {8 * step if stacked else step for step in logged}
+
+
+# Interrupted before its `with` block, `os.scandir` closes itself a little later.
+@pytest.mark.filterwarnings(
+    "ignore:unclosed scandir:ResourceWarning",
+    "ignore:.*ScandirIterator:pytest.PytestUnraisableExceptionWarning",
+)
+def test_exceptions_of_a_signal_handler_arrive_whatever_they_interrupt(tmp_path):
+    raised_count = seen = 0
+    armed, logged = False, []
+
+    def handler(number, frame):
+        nonlocal raised_count
+        if armed:
+            raised_count += 1
+            raise Stop
+
+    experiment = Experiment(tmp_path, verbose=False)
+    rng = random.Random(0)
+    acts = [experiment.flush, experiment.close, experiment.read_scalars]
+    acts += [lambda: experiment.summary_writer.flush(), lambda: log(step)]
+
+    def log(step):
+        experiment.log(TensorboardLogData({"x": float(step)}), step=step)
+
+    old = signal.signal(signal.SIGALRM, handler)
+    gc.disable()
+    try:
+        for step in range(1500):
+            log(step)
+            logged.append(step)
+            signal.setitimer(signal.ITIMER_REAL, 10 ** rng.uniform(-5.5, -3))
+            try:
+                armed = True
+                rng.choice(acts)()
+                armed = False
+            except Stop:
+                armed = False
+                seen += 1
+    finally:
+        armed = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+        gc.enable()
+    experiment.close()
+    assert seen == raised_count > 200
+    assert experiment.read_scalars()["x"].step.tolist() == logged

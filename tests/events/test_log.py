@@ -1,7 +1,7 @@
+import _thread
 import functools
 import gc
 import re
-import threading
 import time
 
 import jax
@@ -516,11 +516,11 @@ def test_values_from_outside_a_traced_function(log):
 
 
 def test_an_interrupt_as_the_thread_starts_loses_nothing(log, monkeypatch):
-    def interrupted(thread):
+    def interrupted(function, arguments):
         monkeypatch.undo()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    monkeypatch.setattr(_thread, "start_new_thread", interrupted)
     with pytest.raises(KeyboardInterrupt):
         log.log(scalars(x=1.0), 1, 1, 1)
     log.log(scalars(x=2.0), 2, 1, 1)

@@ -1,10 +1,17 @@
-"""BackgroundWriter: a queue, a thread behind it, and the file that the thread appends to."""
+"""BackgroundWriter: a queue, a thread behind it, and the file that the thread appends to.
 
+A signal handler of the user's may raise at any instruction of the main thread, or flush the log. So
+callers hold no lock, and use nothing that an exception breaks half-way, such as the objects of
+`threading`: they only use what happens in one step.
+"""
+
+import _thread
 import collections
 import contextlib
 import os
+import queue
 import sys
-import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,6 +27,16 @@ MAX_ENTRIES = 4096
 """Few enough that the garbage collector has no reason to look through the whole heap."""
 _MAX_BYTES = 16 << 20
 _MAX_BATCH_BYTES = 1 << 18
+
+
+class _Request:
+    """What a caller waits for: that all it has handed over is written, or has failed to be."""
+
+    def __init__(self, is_close: bool) -> None:
+        self.is_close = is_close
+        self.is_met = False  # False after the answer: the thread has died.
+        self.answer = _thread.allocate_lock()
+        self.answer.acquire()
 
 
 class BackgroundWriter:
@@ -46,18 +63,16 @@ class BackgroundWriter:
         self._reset()
 
     def _reset(self) -> None:
-        # Reentrant, since a signal handler may flush in the middle of `put`. It is acquired itself
-        # rather than through the condition: an interrupt may leave Python code of the condition
-        # half-way, with the lock acquired for ever.
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
         self._encoder = Encoder()
         self._entries: collections.deque[Any] = collections.deque()
         self._entry_bytes = 0
-        self._flushes_wanted = 0
-        self._flushes_done = 0
-        self._is_closing = False
-        self._thread: threading.Thread | None = None
+        # None wakes the thread up.
+        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._taken: list[_Request] = []
+        self._room_wanted: collections.deque[_thread.LockType] = collections.deque()
+        # The one thread that writes, under None: `dict.setdefault` decides which one it is.
+        self._thread: dict[None, object] = {}
+        self._is_starting = False
         self._file: EventFile | None = None
         self._batches: Iterator[bytes] = iter(())
         self._batch = b""
@@ -67,13 +82,12 @@ class BackgroundWriter:
 
     def put(self, entry: tuple[Any, ...]) -> None:
         """Hand over the scalars of a step; wait only while the queue is full."""
-        # `deque.append` is atomic, so no lock. Append, then check the thread; an exiting thread
-        # does the reverse.
+        # Append, then check the thread; an exiting thread does the reverse.
         entries = self._entries
         if len(entries) >= MAX_ENTRIES // 2:
             self._make_room(0)
         entries.append(entry)
-        if self._thread is None:
+        if not self._thread:
             self._start()
 
     def put_large(self, entry: Any) -> None:
@@ -83,13 +97,15 @@ class BackgroundWriter:
 
     def wait_for_room(self, nbytes: int) -> None:
         """Wait until an entry of that size fits in, or would be the only one."""
-        with self._lock:
-            while self._entries and (
-                self._entry_bytes + nbytes > _MAX_BYTES or len(self._entries) >= MAX_ENTRIES
-            ):
-                self._start()
-                self._changed.notify_all()
-                self._changed.wait(SECONDS_BETWEEN_WRITES)
+        while self._entries and (
+            self._entry_bytes + nbytes > _MAX_BYTES or len(self._entries) >= MAX_ENTRIES
+        ):
+            has_room = _thread.allocate_lock()
+            has_room.acquire()
+            self._room_wanted.append(has_room)
+            self._requests.put(None)
+            self._start()
+            has_room.acquire(timeout=SECONDS_BETWEEN_WRITES)
 
     def flush(self) -> None:
         """Write everything that has been handed over.
@@ -97,15 +113,7 @@ class BackgroundWriter:
         Raises:
             LogWriteError: it cannot be written; it is kept and tried again.
         """
-        with self._lock:
-            self._flushes_wanted += 1
-            wanted = self._flushes_wanted
-            # A thread that has died is replaced, if there is anything left for it.
-            while self._flushes_done < wanted and (self._thread is not None or self._has_work()):
-                self._start()
-                self._changed.notify_all()
-                self._changed.wait()
-        self._raise_error()
+        self._ask(is_close=False)
 
     def close(self) -> None:
         """Flush, end the thread and close the file. What is put later opens another.
@@ -113,18 +121,17 @@ class BackgroundWriter:
         Raises:
             LogWriteError: it cannot be written; it is kept, and can be closed again.
         """
-        self.flush()
-        with self._lock:
-            thread, self._is_closing = self._thread, True
-            self._changed.notify_all()
-            # A write of what was put since the flush may fail, and then the thread goes on.
-            while thread is not None and self._thread is thread and self._error is None:
-                self._changed.wait()
-        self._raise_error()
-        if thread is not None:
-            thread.join()
+        self._ask(is_close=True)
 
-    def _raise_error(self) -> None:
+    def _ask(self, is_close: bool) -> None:
+        # A thread that has died is replaced, if there is anything left for it.
+        while self._thread or self._is_starting or self._entries or self._batch or self._error:
+            request = _Request(is_close)
+            self._requests.put(request)
+            self._start()
+            request.answer.acquire()
+            if request.is_met:
+                break
         error = self._error
         if error is not None:
             is_there = self.directory.exists()
@@ -135,86 +142,97 @@ class BackgroundWriter:
             ) from error
 
     def _make_room(self, nbytes: int) -> None:
-        with self._lock:
-            self.wait_for_room(nbytes)
-            self._entry_bytes += nbytes
-            if self._is_half_full():
-                self._changed.notify_all()
+        self.wait_for_room(nbytes)
+        self._entry_bytes += nbytes
+        if self._is_half_full() and self._requests.empty():
+            self._requests.put(None)
 
     def _start(self) -> None:
-        with self._lock:
-            if self._thread is None:
-                # Here, since a forked child has to prepare again.
-                _shutdown.prepare()
-                self._is_closing = False
-                self._thread = threading.Thread(
-                    target=self._run, name=f"events of {self.directory.path.name}", daemon=True
-                )
-                try:
-                    self._thread.start()
-                except BaseException:
-                    # Interrupted, or refused: the next caller tries again.
-                    if self._thread.ident is None:
-                        self._thread = None
-                    raise
+        if self._thread or self._is_starting:
+            return
+        # Here, since a forked child has to prepare again.
+        _shutdown.prepare()
+        self._is_starting = True
+        try:
+            _thread.start_new_thread(self._run, ())
+        except BaseException:
+            # Interrupted, or refused. The next caller starts a thread; if it is the second one, it
+            # ends at once.
+            self._is_starting = False
+            raise
 
     def _run(self) -> None:
+        me = object()
+        is_the_one = self._thread.setdefault(None, me) is me
+        self._is_starting = False
+        if not is_the_one:
+            return
         try:
             while self._write_next():
                 pass
         finally:
             # However the thread ends, nobody may wait for it.
-            with self._lock:
-                if self._thread is threading.current_thread():
-                    self._thread = None
-                    self._changed.notify_all()
-
-    def _write_next(self) -> bool:
-        """Wait until something is due, and write it; return whether to go on."""
-        with self._lock:
-            if self._thread is not threading.current_thread():
-                # `_start` was interrupted, and has started another thread.
-                return False
-            # Few entries at a time cost more each, so they are collected for a while.
-            self._changed.wait_for(self._is_due, SECONDS_BETWEEN_WRITES)
-            wanted = self._flushes_wanted
-        self._write()
-        with self._lock:
-            self._flushes_done = wanted
-            self._changed.notify_all()
-            if not self._is_closing or self._error is not None:
-                return True
-            self._thread = None
-            file, self._file = self._file, None
-        if file is not None:
-            file.close()
+            requests, self._taken = self._taken, []
+            self._thread.clear()
+            for request in requests + self._take_requests():
+                request.answer.release()
         # What has been put since goes to another file: `close` must not wait for all that other
         # threads may ever log. At the end of the interpreter there are no new threads.
         if self._entries:
             with contextlib.suppress(RuntimeError):
                 self._start()
-        return False
 
-    def _is_due(self) -> bool:
-        if self._flushes_wanted != self._flushes_done:
-            return True
-        # After an error it waits, however much there is to write.
-        return self._error is None and (self._is_closing or self._is_half_full())
+    def _write_next(self) -> bool:
+        """Wait until something is due, and write it; return whether to go on."""
+        self._wait()
+        self._write()
+        is_closing = self._error is None and any(request.is_close for request in self._taken)
+        for request in self._taken:
+            request.is_met = True
+        if is_closing:
+            if self._file is not None:
+                self._file.close()
+            self._file = None
+            return False
+        requests, self._taken = self._taken, []
+        for request in requests:
+            request.answer.release()
+        return True
+
+    def _wait(self) -> None:
+        """Wait for a request: few entries at a time cost more each, so they are collected."""
+        end = time.monotonic() + SECONDS_BETWEEN_WRITES
+        while not self._taken and (seconds := end - time.monotonic()) > 0:
+            with contextlib.suppress(queue.Empty):
+                request = self._requests.get(timeout=seconds)
+                if request is not None:
+                    self._taken.append(request)
+                elif self._error is None:
+                    break
+                # After an error it waits, however much there is to write.
+        self._taken += self._take_requests()
+
+    def _take_requests(self) -> list[_Request]:
+        requests: list[_Request] = []
+        while True:
+            try:
+                request = self._requests.get_nowait()
+            except queue.Empty:
+                return requests
+            if request is not None:
+                requests.append(request)
 
     def _is_half_full(self) -> bool:
         return self._entry_bytes > _MAX_BYTES // 2 or len(self._entries) >= MAX_ENTRIES // 2
-
-    def _has_work(self) -> bool:
-        return bool(self._entries or self._batch or self._error)
 
     def _write(self) -> None:
         """Write all there is; what cannot be written is kept for the next time."""
         try:
             self._write_batches()
-            with self._lock:
-                entries = [self._entries.popleft() for _ in range(len(self._entries))]
-                self._entry_bytes -= sum(map(_nbytes, entries))
-                self._changed.notify_all()
+            entries = [self._entries.popleft() for _ in range(len(self._entries))]
+            self._entry_bytes = 0
+            while self._room_wanted:
+                self._room_wanted.popleft().release()
             if entries:
                 self._batches = self._encoded(entries)
                 del entries
