@@ -6,12 +6,24 @@ import inspect
 import pathlib
 import sys
 import warnings
-from collections.abc import Generator
+import weakref
+from collections.abc import Callable, Generator
 
 from ._errors import ExperimentWarning
 from .storage._locks import suppressed_os_errors
 
-_is_quiet = contextvars.ContextVar("_is_quiet", default=False)
+
+class _Block:
+    """A `with quiet()` block, for as long as it lives."""
+
+
+def _outside() -> _Block | None:
+    return None
+
+
+_quiet_block: contextvars.ContextVar[Callable[[], _Block | None]] = contextvars.ContextVar(
+    "_quiet_block", default=_outside
+)
 
 
 @contextlib.contextmanager
@@ -21,11 +33,13 @@ def quiet() -> Generator[None]:
     `warnings.catch_warnings` would do it for all threads, and where two of them are in such a
     block at once, for good.
     """
-    token = _is_quiet.set(True)
+    # A signal handler may raise before `try`. What it sets then ends with the block's frame.
+    block = _Block()
+    token = _quiet_block.set(weakref.ref(block))
     try:
         yield
     finally:
-        _is_quiet.reset(token)
+        _quiet_block.reset(token)
 
 
 def warn(message: str, stacklevel: int | None = None) -> None:
@@ -36,7 +50,7 @@ def warn(message: str, stacklevel: int | None = None) -> None:
         stacklevel: as for `warnings.warn`, counted from the caller; by default, that of the line
             that called this package.
     """
-    if not _is_quiet.get():
+    if _quiet_block.get()() is None:
         level = _level_of_user() if stacklevel is None else stacklevel
         warnings.warn(message, ExperimentWarning, stacklevel=level + 1)
 
