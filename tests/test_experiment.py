@@ -777,5 +777,6 @@ def test_a_link_and_its_directory_share_one_event_file(tmp_path):
     assert moved.data_dir.is_symlink()
     for step, experiment in enumerate([experiments[0], moved], start=2):
         experiment.log(TensorboardLogData(scalars={"x": 1.0}), step)
-    moved.close()
     assert moved.read_scalars()["x"].step.tolist() == [0, 1, 2, 3]
+    moved.close()
+    assert len(list(run.iterdir())) == 2

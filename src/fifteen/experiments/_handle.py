@@ -125,6 +125,8 @@ class Handle:
                 with self._quiet():
                     self._session.close()
                 distributed.on_primary(lambda: self._move(moved.data_dir))
+        # A link leads to its directory only now.
+        moved._join_session()
         return moved
 
     def flush(self) -> None:
