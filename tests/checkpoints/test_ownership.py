@@ -15,7 +15,16 @@ import safetensors.numpy
 from flax import serialization
 
 from fifteen.experiments import CheckpointError, CheckpointExistsError
-from fifteen.experiments.checkpoints._ownership import is_checkpoint, may_be_checkpoint
+from fifteen.experiments.checkpoints import _ownership
+from fifteen.experiments.storage import Directory
+
+
+def is_checkpoint(path):
+    return _ownership.is_checkpoint(Directory(path.parent), path.name)
+
+
+def may_be_checkpoint(path):
+    return _ownership.may_be_checkpoint(Directory(path.parent), path.name)
 
 
 def content_of(directory):

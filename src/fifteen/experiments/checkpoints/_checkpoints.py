@@ -10,6 +10,7 @@ import jax
 
 from .. import _shutdown, distributed
 from .._errors import CheckpointDamagedError, CheckpointError, MissingExtraError
+from ..storage import Directory
 from . import _restoring, _tree
 from ._background import Background
 from ._opening import open_checkpoint
@@ -18,8 +19,8 @@ from ._reader import CheckpointReader, LeafInfo
 from ._retention import Destination, Retention
 from ._saving import LocalSave, PendingSave
 
-_TRIES = 5
-"""How often the latest checkpoint is looked for again when another process has replaced it."""
+MAX_TRIES = 5
+"""How often to look for the latest checkpoint while another process replaces it."""
 
 
 class Checkpoints:
@@ -35,7 +36,7 @@ class Checkpoints:
     def __init__(
         self, directory: pathlib.Path, before_commit: Callable[[], None] = lambda: None
     ) -> None:
-        self._directory = directory
+        self._directory = Directory(directory)
         self._before_commit = before_commit
         self._lock = threading.RLock()
         self._background = Background()
@@ -112,13 +113,13 @@ class Checkpoints:
         """Return the steps of the committed checkpoints, ascending."""
         with self._lock:
             self.wait()
-            return steps_in(self._directory, prefix)
+            return steps_in(self._directory.path, prefix)
 
     def prefixes(self) -> list[str]:
         """Return the prefixes under which there are checkpoints, sorted."""
         with self._lock:
             self.wait()
-            return prefixes_in(self._directory)
+            return prefixes_in(self._directory.path)
 
     def leaves(self, step: Any, prefix: str) -> dict[str, LeafInfo]:
         """Return the leaves of a checkpoint by their names, from its description alone."""
@@ -130,31 +131,31 @@ class Checkpoints:
                 return {_tree.name_of(key): info for key, info in stored.leaves.items()}
 
     def wait(self) -> None:
-        """See the save in the background through; raise its error, once."""
+        """Wait for the save in the background; raise its error, once."""
         error = self.settle()
         if error is not None:
             raise error
 
     def settle(self) -> BaseException | None:
-        """See the save in the background through; return its error, once."""
+        """Wait for the save in the background; return its error, once."""
         with self._lock:
             error = self._background.settle()
         if error is not None:
-            # Another process may have been told of it before.
+            # Another process may have reported it before.
             distributed.clear_mark(error)
         return error
 
     def begin_in_child(self) -> None:
-        """Let go of a lock that a thread of the parent held when the process was forked."""
+        """Replace the lock: a thread of the parent may have held it during the fork."""
         self._lock = threading.RLock()
 
     def close(self) -> None:
-        """See the save in the background through."""
+        """Wait for the save in the background."""
         self.wait()
 
 
 def _untraced() -> contextlib.AbstractContextManager[None]:
-    """Compute at once what is computed in the block, also inside of a function that is traced."""
+    """Compute at once, even inside a function that is traced."""
     return jax.ensure_compile_time_eval()
 
 
@@ -173,14 +174,14 @@ def _open(history: History, step: Any, is_asked: bool) -> tuple[pathlib.Path, Ch
         step: None for the latest one.
         is_asked: whether the user asked for that step; he is told of no other one then.
     """
-    tries = _TRIES
+    tries = MAX_TRIES
     while True:
         path = history.find(step)
         try:
             return path, open_checkpoint(path)
         except FileNotFoundError:
             tries -= 1
-            if not tries or path.exists():
+            if not tries or history.directory.kind_of(path.name) is not None:
                 raise
         except CheckpointDamagedError as error:
             if is_asked:

@@ -1,20 +1,17 @@
-"""Whose a file or directory is that is called like a checkpoint.
+"""Which files and directories with the name of a checkpoint are checkpoints.
 
 A name says little: `checkpoint_10.safetensors` may be another library's, and `2024` a folder of
-photos. Only what `is_checkpoint` knows by its content is ever removed:
+photos. Only what `is_checkpoint` recognizes by its content is ever removed:
 
-- our file by the description that its header begins with,
-- flax's file by msgpack's mark of a dict with a text as its key, or of flax's own types,
+- our file by the description at the beginning of its header,
+- flax's file by msgpack's mark of a dict with a string as its key, or of flax's own types,
 - a directory of Orbax's or ours by the files that describe it, or by items that have these,
-- the directory that flax wrote beside its file by the zarr arrays that are all there is in it.
+- the directory that flax wrote beside its file, since it contains only zarr arrays.
 
-`may_be_checkpoint` asks for less, so that what is damaged is told of, and not passed over.
+`may_be_checkpoint` asks for less, so that damaged checkpoints are reported and not ignored.
 """
 
-import os
-import pathlib
-import stat
-
+from ..storage import Directory, Kind
 from ..storage._locks import suppressed_os_errors
 from ._reader import DESCRIPTION, SUFFIX
 
@@ -41,71 +38,69 @@ _EXTENSIONS = {0xC7: 2, 0xC8: 3, 0xC9: 5, **dict.fromkeys(range(0xD4, 0xD9), 1)}
 """msgpack's marks of an extension type, and how far behind each the type is; flax has three."""
 
 
-def is_checkpoint(path: pathlib.Path) -> bool:
-    """Whether what lies there is known to be a checkpoint, and may be removed as one."""
+def is_checkpoint(directory: Directory, name: str) -> bool:
+    """Tell whether a name is known to be a checkpoint, which may be removed."""
     # Imported when used: it needs JAX, and listing checkpoints does not.
     from ._safetensors._header import is_ours
 
-    mode = _mode(path)
-    if path.name.endswith(SUFFIX):
-        return stat.S_ISREG(mode) and is_ours(_head(path, _HEAD))
-    if stat.S_ISDIR(mode):
-        items, others = _items(path)
-        return _is_marked(path) or (bool(items) and not others)
-    return stat.S_ISREG(mode) and _is_msgpack(path)
+    kind = _kind(directory, name)
+    if name.endswith(SUFFIX):
+        return kind == "file" and is_ours(_head(directory, name))
+    if kind == "directory":
+        items, others = _items(directory / name)
+        return _is_marked(directory / name) or (bool(items) and not others)
+    return kind == "file" and _is_msgpack(directory, name)
 
 
-def may_be_checkpoint(path: pathlib.Path) -> bool:
-    """Whether what lies there is a checkpoint, perhaps a damaged one, and not somebody's own."""
-    mode = _mode(path)
-    if path.name.endswith(SUFFIX) or not mode:
+def may_be_checkpoint(directory: Directory, name: str) -> bool:
+    """Tell whether a name is a checkpoint, perhaps a damaged one, and not a user's own file."""
+    kind = _kind(directory, name)
+    if kind == "directory" and not name.endswith(SUFFIX):
+        items, others = _items(directory / name)
+        return _is_marked(directory / name) or bool(items) or not others
+    if kind != "file" or name.endswith(SUFFIX):
         return True
-    if stat.S_ISDIR(mode):
-        items, others = _items(path)
-        return _is_marked(path) or bool(items) or not others
-    if not stat.S_ISREG(mode):
-        return True
-    head = _head(path, _HEAD)
+    head = _head(directory, name)
     # A crash leaves files of zeros, or without a length.
     if not any(head) or head == _EMPTY_DICT or _begins_state(head):
         return True
     return head[0] in _DICTS or head[0] in _EXTENSIONS
 
 
-def is_beside_flax(path: pathlib.Path) -> bool:
-    """Whether flax has written a directory, for arrays of several processes."""
-    if path.is_symlink() or not path.is_dir():
+def is_beside_flax(directory: Directory, name: str) -> bool:
+    """Tell whether flax has written a directory, for arrays of several processes."""
+    if directory.is_link(name) or directory.kind_of(name) != "directory":
         return False
-    children = list(path.iterdir())
-    is_array = (path / _ZARR).is_file()
-    return is_array or (bool(children) and all(map(is_beside_flax, children)))
+    inside = directory / name
+    children = inside.names()
+    is_array = inside.kind_of(_ZARR) == "file"
+    return is_array or (bool(children) and all(is_beside_flax(inside, name) for name in children))
 
 
-def _is_marked(path: pathlib.Path) -> bool:
-    is_marked = any((path / mark).is_file() for mark in _MARKS)
-    return is_marked or _is_msgpack(path / _OLD_MARK)
+def _is_marked(directory: Directory) -> bool:
+    is_marked = any(directory.kind_of(mark) == "file" for mark in _MARKS)
+    return is_marked or _is_msgpack(directory, _OLD_MARK)
 
 
-def _items(path: pathlib.Path) -> tuple[list[pathlib.Path], list[pathlib.Path]]:
-    """Return the items of an Orbax directory, and whatever else lies in one.
+def _items(directory: Directory) -> tuple[list[str], list[str]]:
+    """Return the items of an Orbax directory, and the other names in it.
 
-    A folder that ends with a digit, or with our description in it, is no item, but the step of a
-    prefix that leads into a sub-folder.
+    A folder is not an item if its name ends with a digit, or if it contains our description: it
+    is then the step of a prefix with a sub-folder.
     """
-    children = list(path.iterdir())
     items = [
-        child
-        for child in children
-        if not child.name[-1].isdigit()
-        and not (child / DESCRIPTION).exists()
-        and child.is_dir()
-        and _is_marked(child)
+        entry.name
+        for entry in directory.entries()
+        if entry.kind == "directory"
+        and not entry.name[-1].isdigit()
+        and (directory / entry.name).kind_of(DESCRIPTION) is None
+        and _is_marked(directory / entry.name)
     ]
-    return items, [child for child in children if child not in items]
+    return items, [name for name in directory.names() if name not in items]
 
 
-def _is_msgpack(path: pathlib.Path) -> bool:
-    head = _head(path, _HEAD)
+def _is_msgpack(directory: Directory, name: str) -> bool:
+    head = _head(directory, name)
     return head == _EMPTY_DICT or _begins_state(head)
 
 
@@ -125,17 +120,16 @@ def _begins_state(head: bytes) -> bool:
     return first[0] in _TEXTS if mark in _DICTS else _begins_state(first.lstrip(_NONE))
 
 
-def _head(path: pathlib.Path, size: int) -> bytes:
-    """Return the first bytes of a file; none of one that cannot be read."""
+def _head(directory: Directory, name: str) -> bytes:
+    """Return the first bytes of a file; none if it cannot be read."""
     with suppressed_os_errors():
-        if path.is_file():
-            with open(path, "rb", buffering=0) as file:
-                return os.pread(file.fileno(), size, 0)
+        if directory.kind_of(name) == "file":
+            with directory.open(name) as file:
+                return file.read(0, _HEAD)
     return b""
 
 
-def _mode(path: pathlib.Path) -> int:
-    """Return what a path, or what it leads to, is; 0 if there is nothing, as behind a link."""
+def _kind(directory: Directory, name: str) -> Kind | None:
     with suppressed_os_errors():
-        return path.stat().st_mode
-    return 0
+        return directory.kind_of(name)
+    return None

@@ -2,7 +2,6 @@
 
 import dataclasses
 import operator
-import os
 import pathlib
 import re
 from collections.abc import Iterable
@@ -11,9 +10,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .._errors import CheckpointError, CheckpointNotFoundError, UnsafePathError
-from ..storage import _local, _removal
+from ..storage import Directory
 from ._ownership import is_beside_flax, is_checkpoint, may_be_checkpoint
-from ._reader import DESCRIPTION, SUFFIX, names_in
+from ._reader import DESCRIPTION, SUFFIX
 
 Step: TypeAlias = int | float
 """A step; only flax writes files of steps that are not whole."""
@@ -25,24 +24,24 @@ _NAME = re.compile(
 _ENDS_WITH_DIGIT = re.compile(r"[0-9]@*\Z")
 """A prefix after which a step would not be seen to begin: an `@` parts the two."""
 
-_LAST_STEP = 10**100
+MAX_STEP = 10**100
 
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """Name the checkpoints of one prefix in a directory.
+    """The checkpoints of one prefix in a directory.
 
     Attributes:
-        directory: where they lie.
-        prefix: what their names begin with, before the step. After a digit comes an `@`, so that
-            step 0 of `net1` is not step 10 of `net`.
+        directory: the directory that contains them.
+        prefix: the beginning of their names. If it ends with a digit, an `@` separates it from
+            the step, so that step 0 of `net1` is not step 10 of `net`.
     """
 
-    directory: pathlib.Path
+    directory: Directory
     prefix: str
 
     @classmethod
-    def of(cls, root: pathlib.Path, prefix: str) -> "History":
+    def of(cls, root: Directory, prefix: str) -> "History":
         """Return the history of a prefix, which may lead into a sub-folder, below a root.
 
         Raises:
@@ -51,34 +50,31 @@ class History:
         if not isinstance(prefix, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise CheckpointError(f"prefix: expected a str, found {prefix!r}")
         try:
-            os.fsencode(prefix)
-        except UnicodeEncodeError:
-            raise CheckpointError(f"prefix {prefix!r}: no name of a file can hold that") from None
-        try:
-            # A step makes a whole name of it, also where the prefix is empty or ends with `/`.
-            path = _local.inside(root, prefix + "0")
+            # With a step it is a name, even if the prefix is empty or ends with `/`.
+            path = root.path / root.checked_name(prefix + "0")
         except UnsafePathError as error:
             raise CheckpointError(f"prefix {prefix!r}: {error}") from None
-        return cls(path.parent, path.name.removesuffix("0"))
+        return cls(Directory(path.parent), path.name.removesuffix("0"))
 
     def paths(self) -> dict[Step, pathlib.Path]:
-        """Return where each step's checkpoint lies, in the order of the steps.
+        """Return the path of each step's checkpoint, by ascending steps.
 
-        Where a step has a file of ours and one of another format, ours counts.
+        If a step has a file of ours and one of another format, ours counts.
         """
-        paths = [self.directory / name for name in names_in(self.directory)]
-        found = _steps(paths, self._beginning)
+        names = self.directory.names()
+        found = self._steps(names, self._beginning)
         if not found and self._beginning != self.prefix:
-            # Flax and Orbax write no `@`; what is ours without one belongs to a shorter prefix.
-            found = _steps(filter(_is_foreign, paths), self.prefix)
-        return dict(sorted(found.items()))
+            # flax and Orbax write no `@`; ours without one belongs to a shorter prefix.
+            foreign = [name for name in names if self._is_foreign(name)]
+            found = self._steps(foreign, self.prefix)
+        return {step: self.directory.path / name for step, name in sorted(found.items())}
 
     def path(self, step: Step) -> pathlib.Path:
-        """Return where our file of a step lies."""
-        return self.directory / f"{self._beginning}{step}{SUFFIX}"
+        """Return the path of our file of a step."""
+        return self.directory.path / f"{self._beginning}{step}{SUFFIX}"
 
     def find(self, step: Any) -> pathlib.Path:
-        """Return where the checkpoint of a step lies, or of the latest one.
+        """Return the path of the checkpoint of a step, or of the latest one.
 
         Raises:
             CheckpointNotFoundError: there is none; lists those that there are.
@@ -91,71 +87,67 @@ class History:
             return list(paths.values())[-1]
         if asked in paths:
             return paths[asked]
-        if asked is not None and os.path.lexists(self.directory_path(asked)):
-            # Who reads it says what is wrong with it.
+        if asked is not None and self._is_taken(self.directory_path(asked).name):
+            # Reading it will raise an error that says what is wrong with it.
             return self.directory_path(asked)
         what = "no checkpoint" if asked is None else f"no checkpoint of step {asked}"
         what += f" under the prefix {self.prefix!r}"
-        if self.directory.is_file():
+        here = self.directory.path
+        if Directory(here.parent).kind_of(here.name) == "file":
             problem = "a file; open the experiment by the directory that the file is in"
-        elif not self.directory.is_dir():
+        elif not self.directory.exists():
             problem = f"{what}, since there is no such directory"
         else:
             present = ", ".join(map(str, paths)) if paths else "none"
             problem = f"{what}; steps present: {present}"
-            prefixes = [] if paths else prefixes_in(self.directory)
+            prefixes = [] if paths else prefixes_in(here)
             if prefixes:
                 problem += f"; prefixes present: {', '.join(map(repr, prefixes))}"
         raise CheckpointNotFoundError(f"{self.directory}: {problem}")
 
     def directory_path(self, step: Step) -> pathlib.Path:
-        """Return where the directory of a step lies that several processes have written.
-
-        What flax and Orbax write lies there too.
-        """
-        return self.directory / f"{self._beginning}{step}"
+        """Return the path of a step that several processes, flax or Orbax have written."""
+        return self.directory.path / f"{self._beginning}{step}"
 
     def step_of(self, path: pathlib.Path) -> Step:
         """Return the step of what `paths` has found."""
         return next(step for step, found in self.paths().items() if found == path)
 
     def remove(self, step: Step, but: pathlib.Path | None = None) -> None:
-        """Remove what is known to be a checkpoint of a step, in every format.
-
-        Args:
-            step: its step.
-            but: what stays.
-        """
+        """Remove the known checkpoints of a step, in every format, but for one path."""
         foreign = self.directory_path(step)
         # The last is what flax wrote beside its file for arrays of several processes.
         beside = foreign.with_name(f"{foreign.name}_gda")
         whole_float = foreign.with_name(f"{foreign.name}.0")
         for place in (self.path(step), foreign, whole_float):
-            if place != but and is_checkpoint(place):
-                _removal.remove_soon(place)
-        if not os.path.lexists(foreign) and is_beside_flax(beside):
-            _removal.remove_soon(beside)
+            if place != but and is_checkpoint(self.directory, place.name):
+                self.directory.remove_in_background(place.name)
+        if not self._is_taken(foreign.name) and is_beside_flax(self.directory, beside.name):
+            self.directory.remove_in_background(beside.name)
 
     @property
     def _beginning(self) -> str:
         return f"{self.prefix}@" if _ENDS_WITH_DIGIT.search(self.prefix) else self.prefix
 
+    def _is_taken(self, name: str) -> bool:
+        return self.directory.kind_of(name) is not None
 
-def _is_foreign(path: pathlib.Path) -> bool:
-    return not (path.name.endswith(SUFFIX) or (path / DESCRIPTION).exists())
+    def _is_foreign(self, name: str) -> bool:
+        is_ours = name.endswith(SUFFIX)
+        return not is_ours and (self.directory / name).kind_of(DESCRIPTION) is None
 
-
-def _steps(paths: Iterable[pathlib.Path], beginning: str) -> dict[Step, pathlib.Path]:
-    """Return what may be checkpoints whose names begin with a text, by their steps."""
-    found: dict[Step, pathlib.Path] = {}
-    for path in paths:
-        if not path.name.startswith(beginning):
-            continue
-        is_ours = path.name.endswith(SUFFIX)
-        step = _parse_step(path.name[len(beginning) :].removesuffix(SUFFIX), is_ours)
-        if step is not None and (step not in found or is_ours) and may_be_checkpoint(path):
-            found[step] = path
-    return found
+    def _steps(self, names: Iterable[str], beginning: str) -> dict[Step, str]:
+        """Return what may be checkpoints whose names have a given beginning."""
+        found: dict[Step, str] = {}
+        for name in names:
+            if not name.startswith(beginning):
+                continue
+            is_ours = name.endswith(SUFFIX)
+            step = _parse_step(name[len(beginning) :].removesuffix(SUFFIX), is_ours)
+            is_first = step is not None and (step not in found or is_ours)
+            if step is not None and is_first and may_be_checkpoint(self.directory, name):
+                found[step] = name
+        return found
 
 
 def _parse_step(text: str, is_ours: bool) -> Step | None:
@@ -170,16 +162,16 @@ def _parse_step(text: str, is_ours: bool) -> Step | None:
 
 
 def prefixes_in(directory: pathlib.Path) -> list[str]:
-    """Return the prefixes of what looks like checkpoints in a directory, sorted.
+    """Return the prefixes of the checkpoints in a directory, sorted.
 
-    Only what has our suffix, or is called `checkpoint…`, is taken for one: a number at the end of
-    a name says little by itself.
+    Only names with our suffix, or that begin with `checkpoint`, count: a number at the end of a
+    name says little by itself.
     """
     found: set[str] = set()
-    for name in names_in(directory):
+    for name in Directory(directory).names():
         match = _NAME.fullmatch(name)
         is_called_so = match and (match["suffix"] or name.startswith("checkpoint"))
-        if match and is_called_so and may_be_checkpoint(directory / name):
+        if match and is_called_so and may_be_checkpoint(Directory(directory), name):
             prefix = match["prefix"]
             is_parted = prefix.endswith("@") and _ENDS_WITH_DIGIT.search(prefix)
             found.add(prefix[:-1] if is_parted else prefix)
@@ -188,7 +180,9 @@ def prefixes_in(directory: pathlib.Path) -> list[str]:
 
 def steps_in(directory: pathlib.Path, prefix: str) -> list[int]:
     """Return the steps of the committed checkpoints of a prefix, ascending; whole ones only."""
-    return [step for step in History.of(directory, prefix).paths() if isinstance(step, int)]
+    return [
+        step for step in History.of(Directory(directory), prefix).paths() if isinstance(step, int)
+    ]
 
 
 def whole_number(value: Any) -> int | None:
@@ -209,23 +203,23 @@ def as_step(step: Any) -> int:
     """Return a step as an int.
 
     Raises:
-        CheckpointError: it is no whole number, or negative.
+        CheckpointError: it is not a whole number, or negative.
     """
     try:
         number = None if isinstance(step, bool | np.bool_) else whole_number(step)
     except RuntimeError as error:
-        # Asked without JAX, which looking at checkpoints does not need.
+        # Checked without JAX, since listing checkpoints does not need it.
         if not getattr(step, "is_deleted", bool)():
             raise
-        # Of an array that has been donated, not even the text can be had.
+        # A donated array has not even a text.
         raise CheckpointError(f"step: expected a whole number, found no value: {error}") from None
     if number is None:
         raise CheckpointError(f"step: expected a whole number, found {step!r}")
-    if number > _LAST_STEP:
+    if number > MAX_STEP:
         # Python refuses to write out an int of several thousand digits.
         raise CheckpointError(
             f"step: expected at most 10**100, found an int of {number.bit_length()} bits"
         )
     if number < 0:
-        raise CheckpointError(f"step: expected at least 0, found {max(number, -_LAST_STEP)}")
+        raise CheckpointError(f"step: expected at least 0, found {max(number, -MAX_STEP)}")
     return number

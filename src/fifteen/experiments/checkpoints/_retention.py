@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import math
 import os
-import pathlib
 import sys
 from collections.abc import Generator, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 
 from .. import distributed
 from .._errors import CheckpointError, CheckpointExistsError
+from ..storage import Directory
 from ..storage._locks import suppressed_os_errors
 from ._ownership import is_checkpoint
 from ._paths import History, Step, whole_number
@@ -73,14 +73,14 @@ class Destination:
     Attributes:
         path: of the file, or of the directory if several processes save.
         name: the path, relative to the experiment's directory.
+        directory: the directory that contains the checkpoint.
     """
 
-    def __init__(
-        self, root: pathlib.Path, history: History, step: int, retention: Retention
-    ) -> None:
+    def __init__(self, root: Directory, history: History, step: int, retention: Retention) -> None:
         is_alone = distributed.count() == 1
         self.path = history.path(step) if is_alone else history.directory_path(step)
-        self.name = str(self.path.relative_to(root))
+        self.name = str(self.path.relative_to(root.path))
+        self.directory = history.directory
         self._history = history
         self._step = step
         self._retention = retention
@@ -106,7 +106,10 @@ class Destination:
             )
         in_the_way = [self.path, *(path for other, path in found.items() if other >= step)]
         unknown = dict.fromkeys(
-            path.name for path in in_the_way if os.path.lexists(path) and not is_checkpoint(path)
+            path.name
+            for path in in_the_way
+            if self.directory.kind_of(path.name) is not None
+            and not is_checkpoint(self.directory, path.name)
         )
         if unknown:
             raise CheckpointExistsError(
@@ -122,7 +125,8 @@ class Destination:
             for later in self._replaced:
                 history.remove(later)
             # Files that are not checkpoints do not count towards `keep`.
-            steps = [step for step, path in history.paths().items() if is_checkpoint(path)]
+            paths = history.paths()
+            steps = [step for step in paths if is_checkpoint(self.directory, paths[step].name)]
             earlier = [step for step in steps if step <= self._step]
             for step in self._retention.steps_to_delete(earlier):
                 history.remove(step)

@@ -5,7 +5,6 @@ from typing import Any, Protocol
 
 from .._collecting import paused_collection
 from .._errors import CheckpointError
-from ..storage import Directory
 from . import _leaf, _tree
 from ._damage import shortened
 from ._host_copy import is_lost
@@ -61,13 +60,12 @@ class LocalSave:
     def commit(self) -> None:
         """Write the file."""
         self._before_commit()
-        path = self._destination.path
-        directory = Directory(path.parent)
+        directory = self._destination.directory
         directory.make()
         directory.remove_leftovers()
         # The disk may have room for the checkpoints that are kept and only one more.
         directory.wait_for_removals()
-        with directory.replace(path.name) as file:
+        with directory.replace(self._destination.path.name) as file:
             _writer.write(file, self._leaves, self._structure)
         self._destination.apply_retention()
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import os
 import pathlib
 import stat
@@ -97,11 +98,18 @@ class Directory:
         """Tell what a name leads to, links followed; None if there is nothing."""
         try:
             mode = (self.path / name).stat().st_mode
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            # The last is a link that leads to itself.
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise
             return "other" if os.path.lexists(self.path / name) else None
         if stat.S_ISREG(mode):
             return "file"
         return "directory" if stat.S_ISDIR(mode) else "other"
+
+    def is_link(self, name: str) -> bool:
+        """Tell whether a name is a symbolic link."""
+        return (self.path / name).is_symlink()
 
     def size(self, name: str = "") -> int:
         """Return the bytes in a file, or in all files below a directory; links count nothing."""

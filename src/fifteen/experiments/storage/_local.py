@@ -261,6 +261,10 @@ def _problem_of_name(name: str, suffix: str) -> str:
         return "it is empty"
     if "\0" in name:
         return "it holds a NUL"
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return "no name of a file can hold that"
     if pathlib.PurePath(name).is_absolute():
         return "it is absolute; give a name inside the experiment"
     if ".." in parts:
