@@ -130,12 +130,13 @@ def test_an_error_in_one_process_is_raised_in_all(run, tmp_path):
     print(outcome(lambda: experiment.move(directory.with_name("moved"))))
     _session.Session.close = close
     print(experiment.checkpoint_steps())
-    def failing_logs(self):
+    def failing_logs():
         if INDEX == 1:
             raise OSError(5, "Input/output error")
-    write_logs, _session.Session.write_logs = _session.Session.write_logs, failing_logs
+    checkpoints = experiment._session.checkpoints
+    write_logs, checkpoints._before_commit = checkpoints._before_commit, failing_logs
     print(outcome(lambda: experiment.save_checkpoint(state, step=2)))
-    _session.Session.write_logs = write_logs
+    checkpoints._before_commit = write_logs
     print(experiment.checkpoint_steps())
     """
     for output in run(script):

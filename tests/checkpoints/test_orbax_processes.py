@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fifteen.experiments import CheckpointDamagedError, CheckpointError
-from fifteen.experiments.checkpoints import Checkpoints
+from fifteen.experiments.checkpoints import Checkpoints, Retention
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 import distributed_processes
@@ -431,7 +431,9 @@ def test_prefixes_that_end_with_digits(run, tmp_path):
         assert output == "[26] [0, 3, 10]\n"
     alone = Checkpoints(tmp_path)
     assert alone.restore(None, None, "net1", False, False)[0] == {"of": 1}
-    assert alone.save({"of": 2}, 11, "net1", 9, True, None, True).name == "net1@11.safetensors"
+    assert (
+        alone.save({"of": 2}, 11, "net1", lambda: Retention(9), True).name == "net1@11.safetensors"
+    )
     assert alone.steps("net1") == [0, 3, 10, 11]
 
 
