@@ -12,7 +12,14 @@ RUN = pathlib.Path(__file__).with_name("run.py")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("attack", "count"),
-    [("trees", 20), ("comparisons", 30), ("directories", 20), ("disks", 10), ("signals", 6)],
+    [
+        ("trees", 20),
+        ("metadata", 60),
+        ("comparisons", 30),
+        ("directories", 20),
+        ("disks", 10),
+        ("signals", 6),
+    ],
 )
 def test_attack(attack, count):
     arguments = [attack, "--count", str(count), "--minutes", "10"]
