@@ -32,8 +32,6 @@ OUTSIDE_STORAGE = {
     "experiments.checkpoints._ownership": "what lies at the path of a checkpoint",
     "experiments.checkpoints._paths": "what lies at the path of a checkpoint",
     "experiments.checkpoints._retention": "what is in the way of a checkpoint",
-    "experiments.checkpoints._safetensors._header": "ranges of an open file",
-    "experiments.checkpoints._safetensors._reader": "ranges of an open file",
     "experiments.events.writing._background": "asks `Directory.exists`, which only looks alike",
     "experiments.metadata._scalars": "`Hook.resolve`, which only looks alike",
     "experiments.provenance._collect": "the machine and the program, not the experiment",

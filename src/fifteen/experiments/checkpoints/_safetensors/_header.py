@@ -18,14 +18,13 @@ import dataclasses
 import functools
 import json
 import math
-import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import google_crc32c
 
 from ..._errors import CheckpointError
+from ...storage import ReadableFile
 from .. import _leaf, _tree
 from .._damage import damaged, printable, too_deep
 from .._leaf import Leaf, Tensor
@@ -144,18 +143,18 @@ def seal(header: bytes, checksums: Sequence[int]) -> bytes:
     return header[:at] + digits + header[at + len(digits) :]
 
 
-def read(descriptor: int, path: pathlib.Path) -> Header:
+def read(file: ReadableFile) -> Header:
     """Read a file's header.
 
     Raises:
         CheckpointDamagedError: it is damaged, or the file has not the size that it tells.
         CheckpointError: another library has saved a tensor of a dtype that NumPy does not have.
     """
-    found = os.fstat(descriptor).st_size
-    length = int.from_bytes(os.pread(descriptor, 8, 0), "little")
+    path, found = file.path, file.size
+    length = int.from_bytes(file.read(0, 8), "little")
     if found < 8 or length > min(found - 8, _LARGEST):
         raise damaged(path, f"a file of {found} bytes that is cut off, or no safetensors file")
-    text = _read_text(descriptor, length)
+    text = file.read(8, 8 + length)
     digits = _digits(text)
     blank = text
     if digits is not None:
@@ -264,18 +263,6 @@ def _digits(text: bytes) -> bytes | None:
     before, after = _BEGINNING.encode(), f'","{_CHECKPOINT}":'.encode()
     end = text.find(after)
     return text[len(before) : end] if text.startswith(before) and end > 0 else None
-
-
-def _read_text(descriptor: int, length: int) -> bytes:
-    parts: list[bytes] = []
-    at = 0
-    while at < length:
-        part = os.pread(descriptor, length - at, 8 + at)
-        if not part:
-            break
-        parts.append(part)
-        at += len(part)
-    return b"".join(parts)
 
 
 @functools.lru_cache(maxsize=1024)

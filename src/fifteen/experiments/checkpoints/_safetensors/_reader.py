@@ -1,9 +1,7 @@
 """One checkpoint in one safetensors file; `_header` says what stands in it."""
 
 import functools
-import os
 import pathlib
-import weakref
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, cast
 
@@ -11,6 +9,7 @@ import google_crc32c
 import numpy as np
 
 from ..._collecting import paused_collection
+from ...storage import ReadableFile
 from .. import _leaf, _tree
 from .._ahead import one_ahead
 from .._damage import damaged, decoding, too_deep
@@ -32,10 +31,10 @@ class SafetensorsFile:
 
     def __init__(self, path: pathlib.Path) -> None:
         self.path = path
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self.close = weakref.finalize(self, os.close, self._descriptor)
+        self._file = ReadableFile(path)
+        self.close = self._file.close
         with paused_collection():
-            self._header = _header.read(self._descriptor, path)
+            self._header = _header.read(self._file)
         self._leaves = {key: listed.info for key, listed in self._header.leaves.items()}
 
     @property
@@ -67,12 +66,8 @@ class SafetensorsFile:
     ) -> dict[Key, Any]:
         begin, end = group[0][2].start, group[-1][2].end
         buffer = np.empty(end - begin, np.uint8)
-        view, at = memoryview(cast(Any, buffer)), 0
-        while at < len(buffer):
-            count = os.preadv(self._descriptor, [view[at:]], self._header.size + begin + at)
-            if not count:
-                raise damaged(self.path, "the file ends before its data does")
-            at += count
+        if self._file.read_into(buffer, self._header.size + begin) < len(buffer):
+            raise damaged(self.path, "the file ends before its data does")
         return {
             key: self._value(
                 key, listed, buffer[place.start - begin : place.end - begin], wanted[key]
