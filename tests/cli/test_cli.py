@@ -342,7 +342,7 @@ def test_show_the_provenance_without_its_packages(run, tmp_path):
     experiment = Experiment(tmp_path, verbose=False)
     experiment.write_provenance()
     output = run("show", ".", cwd=tmp_path).stdout
-    assert re.search(r"^command:\s.*pytest", output, re.MULTILINE | re.DOTALL)
+    assert re.search(r"^command:$", output, re.MULTILINE)
     assert "numpy: " not in output
     assert "more lines; --metadata provenance shows them" in output
     assert "numpy: " in run("show", ".", "--metadata", "provenance", cwd=tmp_path).stdout
