@@ -25,7 +25,6 @@ _MAX_REPORTED = 8
 _FINGERPRINT_BYTES = 64
 
 MALFORMED = (DecodeError, ValueError, OverflowError)
-"""What decoding an event raises if its bytes make no sense."""
 
 
 class Points(NamedTuple):

@@ -45,10 +45,6 @@ class BackgroundWriter:
     To hand over an entry is to append it to a queue. A thread encodes and writes the queue twice a
     second, which disturbs the caller less than a thread that wakes up at each step. Only this
     thread touches the file. An entry is what `Encoder.records` takes.
-
-    Attributes:
-        directory: where the file is.
-        reports: what to warn the user of; the next caller removes each and warns.
     """
 
     def __init__(self, directory: Directory) -> None:
@@ -78,7 +74,7 @@ class BackgroundWriter:
         self._batch = b""
         self._batch_written = 0
         self._error: BaseException | None = None
-        self.reports: list[str] = []
+        self.reports: list[str] = []  # The next caller removes each, and warns of it.
 
     def put(self, entry: tuple[Any, ...]) -> None:
         """Hand over the scalars of a step; wait only while the queue is full."""
@@ -108,19 +104,11 @@ class BackgroundWriter:
             has_room.acquire(timeout=SECONDS_BETWEEN_WRITES)
 
     def flush(self) -> None:
-        """Write everything that has been handed over.
-
-        Raises:
-            LogWriteError: it cannot be written; it is kept and tried again.
-        """
+        """Write everything that has been handed over; raise `LogWriteError` if that fails."""
         self._ask(is_close=False)
 
     def close(self) -> None:
-        """Flush, end the thread and close the file. What is put later opens another.
-
-        Raises:
-            LogWriteError: it cannot be written; it is kept, and can be closed again.
-        """
+        """Flush, end the thread and close the file. What is put later opens another."""
         self._ask(is_close=True)
 
     def _ask(self, is_close: bool) -> None:

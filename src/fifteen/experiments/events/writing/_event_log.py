@@ -186,11 +186,7 @@ class EventLog:
             _console.warn(text)
 
     def write(self) -> None:
-        """Write everything that has been handed over, and warn of nothing yet.
-
-        Raises:
-            LogWriteError: it cannot be written; it is kept and tried again.
-        """
+        """Write everything that has been handed over, and warn of nothing yet."""
         self._await_callbacks()
         self._writer.flush()
 

@@ -22,11 +22,8 @@ class EventFile:
 
     TensorBoard takes every file with `tfevents` in its name for an event file. It reads those of a
     directory in the order of their names, which begin with the second of their creation. So the
-    name is chosen to come after those of all other files, also if the last of them was created in
-    this second or by a host whose clock is ahead.
-
-    Raises:
-        OSError: it cannot be created; nothing is left behind.
+    name is chosen to come after those of all other files, even if the last of them was created in
+    this second or by a host whose clock is ahead. If creating it fails, nothing is left behind.
     """
 
     def __init__(self, directory: Directory) -> None:

@@ -17,8 +17,7 @@ _DOT = 8192
 """Values per dot product: few enough that the linear algebra library starts no threads for it,
 which would take the processor from training."""
 
-_MIN_EXPONENT = -1074
-"""The exponent of the smallest positive float64."""
+_MIN_EXPONENT = -1074  # That of the smallest positive float64.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,8 +118,7 @@ def _count(
     inner = _scale((first + np.arange(1, buckets)).astype(np.float64), exponent)
     edges = np.concatenate([[smallest], inner, [largest]])
     if edges[-2] == largest:
-        # The largest value lies on an inner edge, alone in a bucket without a width; the bucket
-        # before it has the right edge to hold it.
+        # The largest value is alone in a bucket without a width. The bucket before it includes it.
         edges, counts = edges[:-1], np.append(counts[:-2], counts[-2] + counts[-1])
     return edges, counts.astype(np.float64)
 
@@ -140,7 +138,7 @@ def _floor_scaled(value: float, exponent: int) -> int:
 def _scale(
     values: npt.NDArray[np.floating], exponent: int, out: npt.NDArray[np.floating] | None = None
 ) -> npt.NDArray[np.floating]:
-    """Multiply by a power of two, which `ldexp` does too, where it must, but slowly."""
+    """Multiply by a power of two; `ldexp` is slow, and used only for extreme ones."""
     if abs(exponent) < (126 if values.dtype == np.float32 else 1000):
         return np.multiply(values, values.dtype.type(math.ldexp(1.0, exponent)), out=out)
     return np.ldexp(values, exponent, out=out)
