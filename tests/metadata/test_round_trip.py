@@ -484,3 +484,10 @@ def test_what_no_member_of_a_union_declares_is_not_written(tmp_path, annotation,
     with pytest.raises(MetadataError, match="not written"):
         metadata.write(tmp_path, "config", config(value))
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", [(0.0,), ([],), (1, 2), ((),), [(1.5,)]])
+def test_any_takes_a_tuple_whose_items_another_member_does_not(tmp_path, value):
+    kind = Color | tuple[int, ...] | Any
+    metadata.write(tmp_path, "x", value)
+    assert metadata.read(tmp_path, "x", kind) == value

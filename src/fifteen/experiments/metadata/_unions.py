@@ -24,6 +24,7 @@ from ._schema import (
     class_tag,
     dump_any,
     kind_of,
+    load_any,
     type_name,
 )
 
@@ -137,7 +138,14 @@ class _Union:
     def load_tagged(self, node: Node, context: Context) -> Any:
         named = [m for m in self.members if node.tag in (m.tag, *m.tags)]
         if len(named) == 1:
-            return named[0].load(node, context)
+            result, trial = context.trial((named[0], "tagged"), named[0].load, node)
+            if not isinstance(result, Problem):
+                context.adopt(trial)
+                return result
+            if not any(member.load_tagged is load_any for member in self.members):
+                raise result
+            # Any takes what has the tag but not the declared items, as a tuple of other items.
+            return load_any(node, context)
         if named:
             return self.load_best(dict.fromkeys(named, 0), node, context)
         class_named(node, self.classes())
