@@ -31,7 +31,7 @@ def small_disk(tmp_path):
 
 def leave_free(disk, size):
     """Fill a disk until `size` bytes are free."""
-    _removal.await_removals()
+    _removal.wait_for_removals()
     filler = disk / "filler"
     free = os.statvfs(disk).f_bavail * PAGE
     with open(filler, "wb") as file:

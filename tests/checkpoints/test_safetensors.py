@@ -302,12 +302,12 @@ def test_none_being_whole_is_said(handle):
 
 def test_a_file_that_is_replaced_while_it_is_read(handle):
     path = handle.save({"w": np.zeros(1000)}, 1)
-    stored = _reader.SafetensorsFile(path)
+    stored = _reader.SafetensorsCheckpoint(path)
     other = handle.save({"w": np.ones(2000)}, 2)
     shutil.copy(other, path)
     assert not path.with_name("gone").exists()
     os.unlink(path)
-    reopened = _reader.SafetensorsFile(other)
+    reopened = _reader.SafetensorsCheckpoint(other)
     os.unlink(other)
     *_, batch = reopened.read({("w",): None})
     assert batch["w",].sum() == 2000
@@ -340,7 +340,7 @@ def test_an_array_over_four_gib(handle):
 
 def test_texts_without_letters_take_no_memory_however_many():
     empty = np.zeros((0, 0), np.uint8).reshape(10**15, 0)
-    assert _leaf.give(empty, {"dtype": "|S0"}).nbytes == 0
+    assert _leaf.decode(empty, {"dtype": "|S0"}).nbytes == 0
 
 
 RESTORING_AT_EXIT = """

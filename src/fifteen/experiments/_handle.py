@@ -1,4 +1,4 @@
-"""Handle: an experiment's directory itself, whatever is kept in it."""
+"""Handle: the experiment directory as a whole: create, clear, move, close."""
 
 import contextlib
 import dataclasses
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Handle:
-    """Name a directory, and do to it what is done to a directory as a whole.
+    """An experiment directory: create, clear, move, close.
 
     Attributes:
         data_dir: the directory's absolute path.

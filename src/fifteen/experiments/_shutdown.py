@@ -50,8 +50,8 @@ def register(at_exit: Callable[[], None], at_signal: Callable[[], None] | None =
 def prepare() -> None:
     """Finish all registered work, however this process ends; call it when there is some.
 
-    In a process of `multiprocessing`, where `atexit` is not heeded if it has been forked, work is
-    finished at its end as well. Before SIGTERM or SIGHUP ends a process, it is.
+    That includes processes of `multiprocessing`, which skip `atexit` if they were forked, and
+    processes that SIGTERM or SIGHUP ends.
 
     A handler of the user's stays: if it exits through `sys.exit`, `at_exit` has its turn. Nothing
     is done outside the main thread, where Python sets no handlers, nor with `jax.distributed`,
@@ -68,10 +68,10 @@ def prepare() -> None:
 
 
 def fail() -> None:
-    """Have this process exit with a code that is not 0, since something that was to be done is not.
+    """Make this process exit with a non-zero code, because work at exit has failed.
 
-    The code is 120, which Python has for what fails while it exits, and 1 in a process that
-    `multiprocessing` has forked.
+    The code is 120, as for other failures while Python exits, and 1 in a process that
+    `multiprocessing` forked.
     """
     global _has_failed
     if not _has_failed:

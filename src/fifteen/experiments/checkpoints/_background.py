@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from .. import _shutdown
 
-_LONGEST_PAUSE = 0.05
+MAX_PAUSE_SECONDS = 0.05
 """Seconds that a thread waits for its caller to go on."""
 
 _NEVER = object()
@@ -34,8 +34,7 @@ class Background:
     def start(self, action: Callable[[], None]) -> None:
         """Run an action in a thread of its own; `wait` must have been called before.
 
-        Who is interrupted on the way has either started the action, which `wait` sees through, or
-        has not, and it will never run.
+        If interrupted, the action has either started, and `wait` joins it, or never runs.
         """
         pending = _Action(action)
         self._pending = pending
@@ -58,7 +57,7 @@ class Background:
         if pending is None or not self.is_pending:
             return None
         if not pending.is_started:
-            # Whoever started it has been interrupted.
+            # `start` was interrupted.
             pending.cancel()
         pending.join()
         # Only now: who is interrupted while waiting has to wait again.
@@ -81,7 +80,7 @@ class _Action:
         self.is_started = False
         self.process = os.getpid()
         self._action = action
-        # Whoever is the first to set it decides: a thread runs the action, or it never runs.
+        # Set once: by the thread that runs the action, or by the caller that cancels it.
         self._decision: dict[None, object] = {}
         self._caller_goes_on = _thread.allocate_lock()
         self._under_way = _thread.allocate_lock()
@@ -90,7 +89,7 @@ class _Action:
 
     def start(self) -> None:
         try:
-            _thread.start_new_thread(self._run, (_LONGEST_PAUSE,))
+            _thread.start_new_thread(self._run, (MAX_PAUSE_SECONDS,))
             self.is_started = True
             _running.add(self)
             if not self._under_way.locked():

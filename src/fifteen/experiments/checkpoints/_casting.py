@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
-from ._leaf import SCALARS, HostArray, dtype_named, name_of_dtype
+from ._leaf import HostArray, dtype_named, name_of_dtype
+from ._leaf_kinds import SCALARS
 from ._reader import Key, LeafInfo
 
 PYTHON_NUMBERS = (bool, int, float, complex)
@@ -23,12 +24,12 @@ _LOOKED_AT_ONCE = 1 << 20
 _SHOWN_BITS = 128
 
 
-class DoesNotFit(Exception):
+class CastError(Exception):
     """Say what a checkpoint has that its target's leaf cannot be, and what to do."""
 
 
-class LeavesDoNotFit(Exception):
-    """Hold what a `DoesNotFit` says of each of some leaves."""
+class CastErrors(Exception):
+    """Hold what a `CastError` says of each of some leaves."""
 
     def __init__(self, problems: Mapping[Key, str]) -> None:
         super().__init__(problems)
@@ -62,7 +63,7 @@ def kind_of(dtype: str) -> str:
     return "number" if found is None else f"array of {found[1]}"
 
 
-def held_as(dtype: str) -> str | None:
+def canonical_dtype(dtype: str) -> str | None:
     """Return the dtype that JAX's arrays have of one that was saved; None if it has none for it."""
     if dtype in _NAMES_OF_SCALARS or kind_of(dtype) != "number":
         return dtype
@@ -74,7 +75,7 @@ def held_as(dtype: str) -> str | None:
     return None if held is None else held.name
 
 
-def fit(value: Any, target: Any) -> Any:
+def cast_to_target(value: Any, target: Any) -> Any:
     """Return a value as what is put where the target's leaf is.
 
     Args:
@@ -86,12 +87,14 @@ def fit(value: Any, target: Any) -> Any:
         devices an array to be put there.
 
     Raises:
-        DoesNotFit: something other than digits would be lost.
+        CastError: something other than digits would be lost.
     """
     if isinstance(value, str | bytes):
         return value
     if isinstance(target, ON_DEVICES):
-        return as_held(_as_array(value, target) if isinstance(value, PYTHON_NUMBERS) else value)
+        return canonicalize(
+            _as_array(value, target) if isinstance(value, PYTHON_NUMBERS) else value
+        )
     if isinstance(target, np.ndarray | np.generic):
         array = _as_array(value, target)
         if isinstance(target, np.generic) and array.ndim == 0:
@@ -104,11 +107,11 @@ def fit(value: Any, target: Any) -> Any:
     return value.item() if is_one and isinstance(target, PYTHON_NUMBERS) else value
 
 
-def as_held(value: Any) -> Any:
+def canonicalize(value: Any) -> Any:
     """Return an array in the dtype that JAX will give it, which has 64 bits only if it may.
 
     Raises:
-        DoesNotFit: a number is out of that dtype's range.
+        CastError: a number is out of that dtype's range.
     """
     if not isinstance(value, np.ndarray) or value.dtype.itemsize < 8:
         return value
@@ -123,7 +126,7 @@ def as_held(value: Any) -> Any:
             narrow[block] = flat[block]
         lost = _lost(flat[block], narrow[block])
         if lost is not None:
-            raise DoesNotFit(
+            raise CastError(
                 f"{name_of_dtype(value.dtype)} with {lost}, which {held.name} cannot hold; "
                 "set jax_enable_x64, or give a NumPy array as the target's leaf"
             )
@@ -152,14 +155,14 @@ def _as_array(value: Any, target: Any) -> HostArray:
         dtype = np.dtype(target.dtype)
         held = _held_as(dtype) if isinstance(target, ON_DEVICES) else dtype
         if held is None:
-            raise DoesNotFit(
+            raise CastError(
                 f"{_shown(value)}, and JAX has no arrays of that dtype; give a NumPy array, or "
                 "another dtype, as the target's leaf"
             )
         return _array_of_number(value, held)
     array = np.asarray(value)
     if array.dtype.hasobject:
-        raise DoesNotFit(
+        raise CastError(
             f"{_shown(value)}, which no array can hold; give a Python int as the target's leaf"
         )
     if array.dtype.newbyteorder(target.dtype.byteorder) == target.dtype:
@@ -177,7 +180,7 @@ def _array_of_number(value: Any, dtype: np.dtype[Any]) -> HostArray:
             array = np.asarray(value, dtype)
         fits = isinstance(value, bool) or _is_about(complex(value), complex(array), dtype)
     if not fits:
-        raise DoesNotFit(
+        raise CastError(
             f"{_shown(value)}, which {dtype.name} cannot hold; change the target's leaf"
         )
     return array

@@ -8,7 +8,7 @@ from collections.abc import Generator, Sequence
 from .._errors import CheckpointDamagedError, CheckpointError
 
 MAX_LINES = 20
-_LONGEST_LINE = 400
+MAX_LINE = 400
 
 
 def damaged(path: pathlib.Path, problem: str) -> CheckpointDamagedError:
@@ -61,7 +61,7 @@ def shortened(lines: Sequence[str]) -> list[str]:
 
 def _cut(line: str) -> str:
     """Cut the middle out of a long line, which begins with a name and ends with advice."""
-    if len(line) <= _LONGEST_LINE:
+    if len(line) <= MAX_LINE:
         return line
-    kept = _LONGEST_LINE // 2
+    kept = MAX_LINE // 2
     return f"{line[:kept]} … {line[-kept:]}"

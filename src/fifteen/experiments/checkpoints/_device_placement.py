@@ -11,26 +11,26 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from ._casting import ON_DEVICES, PYTHON_NUMBERS, DoesNotFit, settings
+from ._casting import ON_DEVICES, PYTHON_NUMBERS, CastError, settings
 from ._sharding import fits, sharding_of_key_data, sharding_over_processes, spread
 
 
-def resolved(target: Any) -> Any:
+def resolve_sharding(target: Any) -> Any:
     """Return a target's leaf with the devices that it is to be put on.
 
     `jax.eval_shape` of a state over a mesh with explicit axes tells of the mesh only its shape.
 
     Raises:
-        DoesNotFit: there is no mesh of that shape at hand, the shape does not divide among the
+        CastError: there is no mesh of that shape at hand, the shape does not divide among the
             devices, or the leaf is a traced one.
     """
     if isinstance(target, jax.core.Tracer):
-        raise DoesNotFit("is only traced, and is on no device; restore outside of jit")
+        raise CastError("is only traced, and is on no device; restore outside of jit")
     sharding = target.sharding if isinstance(target, jax.ShapeDtypeStruct) else None
     is_named = isinstance(sharding, jax.sharding.NamedSharding)
     if not is_named or not isinstance(sharding.mesh, jax.sharding.AbstractMesh):
         if sharding is not None and not fits(sharding, target.shape):
-            raise DoesNotFit(
+            raise CastError(
                 f"has shape {target.shape}, which does not divide among the devices of its "
                 f"sharding, {sharding}; give the jax.ShapeDtypeStruct another sharding"
             )
@@ -38,7 +38,7 @@ def resolved(target: Any) -> Any:
     mesh = _mesh_at_hand()
     if mesh is None or mesh.shape_tuple != sharding.mesh.shape_tuple:
         axes = ", ".join(f"{name!r}: {size}" for name, size in sharding.mesh.shape.items())
-        raise DoesNotFit(
+        raise CastError(
             f"is sharded over an abstract mesh ({axes}), which has no devices; restore inside of "
             "`with jax.set_mesh(mesh):` and outside of jit, or give each jax.ShapeDtypeStruct a "
             "sharding over a mesh"
@@ -61,7 +61,7 @@ def _mesh_at_hand() -> jax.sharding.Mesh | None:
         return None
 
 
-def place(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
+def device_put_like(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
     """Put each value where its target's leaf is.
 
     Args:
@@ -73,7 +73,7 @@ def place(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
     placed = list(values)
     # All that goes to the same place goes in one call, which costs little more than one array.
     groups: dict[Any, list[int]] = defaultdict(list)
-    # What a user wants to be told about his own computations is no concern of these.
+    # The user's debug flags must not apply to our transfers.
     with jax.transfer_guard("allow"), jax.debug_nans(False), jax.debug_infs(False):
         for index, target in enumerate(targets):
             value = placed[index]

@@ -35,7 +35,7 @@ _BYTES_LENGTH = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
 """msgpack's marks of bytes and of text, which old versions wrote bytes as: size of the length."""
 
 
-class MsgpackFile:
+class MsgpackCheckpoint:
     """A checkpoint that flax has written to one file."""
 
     def __init__(self, path: pathlib.Path) -> None:

@@ -90,18 +90,18 @@ class Pieces:
             yield _readable(block)
 
 
-def take(value: jax.Array | HostArray, own: bool) -> Pieces:
+def snapshot(value: jax.Array | HostArray, copy: bool) -> Pieces:
     """Take an array.
 
     Args:
         value: a NumPy array, or a `jax.Array` that is held whole by this process.
-        own: make it safe from whatever the caller does once this returns.
+        copy: make it safe from whatever the caller does once this returns.
     """
     shape = value.shape
     if not isinstance(value, jax.Array):
-        host = value.copy() if own else value
+        host = value.copy() if copy else value
         if host.flags.c_contiguous and host.dtype.byteorder != ">":
-            return Pieces(shape, host.dtype, host.nbytes, _readable(host), is_shared=not own)
+            return Pieces(shape, host.dtype, host.nbytes, _readable(host), is_shared=not copy)
         return Pieces(shape, host.dtype.newbyteorder("<"), host.nbytes, [(None, host)])
     kind = _kind_of(value.sharding)
     # Nearly every leaf is of this kind where JAX runs on the CPU, and there may be many small ones.
@@ -122,7 +122,7 @@ def take(value: jax.Array | HostArray, own: bool) -> Pieces:
             for shard in value.addressable_shards
             if shard.replica_id == 0
         ]
-    settled = [(index, _settle(data, own)) for index, data in held]
+    settled = [(index, _to_host(data, copy)) for index, data in held]
     return Pieces(shape, value.dtype, math.prod(shape) * value.dtype.itemsize, settled)
 
 
@@ -144,11 +144,11 @@ def _kind_of(sharding: jax.sharding.Sharding) -> int:
     return _ON_ONE_CPU if platforms == ["cpu"] else _WHOLE
 
 
-def _settle(data: jax.Array, own: bool) -> Any:
+def _to_host(data: jax.Array, copy: bool) -> Any:
     (device,) = data.devices()
     if device.platform == "cpu":
         return np.asarray(data)
-    if not own:
+    if not copy:
         # Fetched when its turn comes, so that the host need not hold all of the state.
         return data
     return jnp.copy(data) if _has_room(device, data.nbytes) else np.asarray(data)

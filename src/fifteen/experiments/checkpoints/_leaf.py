@@ -4,9 +4,7 @@ import base64
 import dataclasses
 import functools
 import math
-import operator
 import struct
-import types
 from typing import Any
 
 import jax
@@ -19,6 +17,7 @@ from .._errors import CheckpointError
 from . import _host_copy
 from ._host_copy import HostArray as HostArray
 from ._host_copy import Pieces
+from ._leaf_kinds import ARRAYS, SCALARS, refusal
 from ._reader import LeafInfo
 
 _NATIVE: dict[str, str] = {
@@ -36,18 +35,7 @@ _FOREIGN: dict[str, str] = {
 
 _NUMPY: dict[str, str] = {stored: name for name, stored in _NATIVE.items()} | _FOREIGN
 
-_ARRAYS = (jax.Array, np.ndarray)
-SCALARS = (bool, int, float, complex, str, bytes)
 _NAMES_OF_SCALARS = frozenset(kind.__name__ for kind in SCALARS)
-
-_FUNCTIONS = (
-    type, types.FunctionType, types.MethodType, types.BuiltinFunctionType,
-    types.MethodDescriptorType, types.ClassMethodDescriptorType, types.WrapperDescriptorType,
-    types.MethodWrapperType, operator.attrgetter, operator.itemgetter, operator.methodcaller,
-    np.ufunc, jnp.ufunc, jax.stages.Compiled,
-)  # fmt: skip
-_WRAPPING_LIBRARIES = ("functools", "numpy", "jax", "jaxlib", "flax")
-"""Their wrappers, such as `jax.jit(f)`, hold the function in `__wrapped__` and no state."""
 
 _plain_types: set[type] = set()
 """Types of arrays that have been met and need no second look: there may be thousands of leaves."""
@@ -75,87 +63,35 @@ class Leaf:
     description: dict[str, Any] | None
 
 
-def is_static(value: Any) -> bool:
-    """Whether a leaf is a part of the program, such as an activation function, and no state.
-
-    That is a function, a class or a method, and what JAX or NumPy makes of a function. Any other
-    object that can be called may hold arrays.
-    """
-    return callable(value) and _is_function(value)
-
-
-def _is_function(value: Any) -> bool:
-    if isinstance(value, _FUNCTIONS):
-        return True
-    if isinstance(value, functools.partial):
-        parts = jax.tree.leaves((value.func, value.args, value.keywords))
-        return all(isinstance(part, SCALARS) or is_static(part) for part in parts)
-    library = type(value).__module__.partition(".")[0]
-    return library in _WRAPPING_LIBRARIES and is_static(getattr(value, "__wrapped__", None))
-
-
-def take(value: Any, own: bool) -> Leaf:
+def encode(value: Any, copy: bool) -> Leaf:
     """Take a leaf's value from the pytree.
 
     Args:
         value: an array, a number, a str or bytes.
-        own: make it safe from whatever the caller does once this returns.
+        copy: make it safe from whatever the caller does once this returns.
 
     Raises:
         CheckpointError: it is something else; the text says what, not where.
     """
     if type(value) in _plain_types:
-        return _leaf_of(value, own)
+        return _leaf_of(value, copy)
     if isinstance(value, jax.core.Tracer):
         raise CheckpointError("it is only traced, and has no value yet; save outside of jit")
     if isinstance(value, np.ma.MaskedArray):
         raise CheckpointError("cannot save a masked array; save its data and its mask as leaves")
-    if isinstance(value, _ARRAYS):
+    if isinstance(value, ARRAYS):
         if isinstance(value.dtype, np.dtype):
             _plain_types.add(type(value))
-            return _leaf_of(value, own)
+            return _leaf_of(value, copy)
         # The dtype of a typed PRNG key is JAX's own.
-        leaf = _leaf_of(jax.random.key_data(value), own)
+        leaf = _leaf_of(jax.random.key_data(value), copy)
         description = {"key": str(jax.random.key_impl(value)), "dtype": str(value.dtype)}
         return Leaf(leaf.tensor, description)
     if isinstance(value, np.generic):
-        return take(np.asarray(value), own=False)
+        return encode(np.asarray(value), copy=False)
     if isinstance(value, SCALARS):
         return Leaf(None, _described(value))
     raise CheckpointError(refusal(value))
-
-
-def is_state(value: Any) -> bool:
-    """Whether a target's leaf is of a kind that a checkpoint may hold, or stands for one."""
-    return isinstance(value, (*_ARRAYS, jax.ShapeDtypeStruct, np.generic, *SCALARS))
-
-
-def refusal(value: Any) -> str:
-    """Return why an object cannot be a leaf, and what to do."""
-    kind = type(value)
-    return (
-        f"expected an array, a number, a str, bytes or None, found {kind.__name__}; "
-        f"{_remedy(value, [parent.__module__ for parent in kind.__mro__])}"
-    )
-
-
-def _remedy(value: Any, modules: list[str]) -> str:
-    if any(name.startswith("flax.linen") for name in modules):
-        return "a linen module holds no state: use the variables that model.init(...) returns"
-    if any(name.startswith("flax.nnx") for name in modules):
-        return "use nnx.state(model), and nnx.update(model, state) after restoring"
-    if isinstance(value, getattr(jax, "Ref", ())):
-        return "use the array that it holds, ref[...]"
-    if isinstance(value, functools.partial):
-        return "use jax.tree_util.Partial, whose arguments are leaves"
-    if dataclasses.is_dataclass(value):
-        return "register its class with jax.tree_util.register_dataclass"
-    if isinstance(value, set | frozenset):
-        return "use a sorted list"
-    advice = "use the arrays that it holds, or register its class as a pytree node"
-    if callable(value):
-        advice += " (jax.tree_util.register_static if it has no state)"
-    return advice
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -192,9 +128,9 @@ def name_of_dtype(dtype: Any) -> str:
     return dtype.newbyteorder("<").str if dtype.kind in "USMm" else dtype.name
 
 
-def _leaf_of(value: jax.Array | HostArray, own: bool) -> Leaf:
+def _leaf_of(value: jax.Array | HostArray, copy: bool) -> Leaf:
     layout = _layout(value.dtype)
-    data = _host_copy.take(value, own)
+    data = _host_copy.snapshot(value, copy)
     shape = data.shape if layout.elements is None else (*data.shape, layout.elements)
     return Leaf(Tensor(layout.stored, shape, data), layout.description)
 
@@ -239,7 +175,7 @@ def info_of(dtype: str, shape: tuple[int, ...], description: dict[str, Any] | No
     Args:
         dtype: safetensors' name of it; empty for what the description alone holds.
         shape: of the tensor.
-        description: what `take` described.
+        description: what `encode` described.
 
     Raises:
         KeyError, TypeError, ValueError or AttributeError: the description is none of ours.
@@ -272,7 +208,7 @@ def keys_from(data: Any, implementation: str, target: Any) -> jax.Array:
     """
     of_target = _implementation_of(target)
     known: Any = of_target if str(of_target) == implementation else implementation
-    # What a user wants to be told of transfers is no concern of this one.
+    # The user's transfer guard must not apply to our transfers.
     with jax.transfer_guard("allow"):
         array = data if isinstance(data, jax.Array) else jnp.asarray(data)
         try:
@@ -295,12 +231,12 @@ def _implementation_of(target: Any) -> Any:
     return found[0]
 
 
-def give(array: HostArray | None, description: dict[str, Any] | None, target: Any = None) -> Any:
-    """Return the value that `take` has taken.
+def decode(array: HostArray | None, description: dict[str, Any] | None, target: Any = None) -> Any:
+    """Return the value that `encode` has taken.
 
     Args:
         array: as it stands in the file.
-        description: what `take` described.
+        description: what `encode` described.
         target: the leaf whose place it takes, if there is one.
 
     Raises:

@@ -5,13 +5,13 @@ import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
-from ._casting import ON_DEVICES, family, held_as, info_of_target, kind_of
+from ._casting import ON_DEVICES, canonical_dtype, family, info_of_target, kind_of
 from ._damage import MAX_LINES, shortened
 from ._reader import CheckpointReader, Key, LeafInfo
 from ._tree import name_of
 
 _PYTHON = {"bool", "int", "float", "complex"}
-_LONGEST_ALIKE = 200
+MAX_ALIKE = 200
 """Comparing names takes the square of their length."""
 _NAMES = 3
 """How many leaves of an item a line names."""
@@ -38,7 +38,7 @@ def compare(stored: CheckpointReader, wanted: Mapping[Key, Any]) -> Comparison:
     # There may be thousands of leaves, but only a few dtypes. JAX is asked about none that stay on
     # the host, since its answer takes a backend, after which it cannot join other processes.
     dtypes = {saved[key].dtype for key in on_devices & saved.keys()}
-    narrowed = {dtype for dtype in dtypes if held_as(dtype) != dtype}
+    narrowed = {dtype for dtype in dtypes if canonical_dtype(dtype) != dtype}
     return Comparison(
         stored,
         wanted,
@@ -68,7 +68,7 @@ def _agree(target: LeafInfo, saved: LeafInfo) -> bool:
 
 def is_other_kind(leaf: Any, saved: LeafInfo) -> bool:
     """Whether nothing that was saved could stand where the leaf is, such as a text for a number."""
-    no_array = isinstance(leaf, ON_DEVICES) and held_as(saved.dtype) is None
+    no_array = isinstance(leaf, ON_DEVICES) and canonical_dtype(saved.dtype) is None
     return no_array or kind_of(info_of_target(leaf).dtype) != kind_of(saved.dtype)
 
 
@@ -122,7 +122,7 @@ def _step(stored: CheckpointReader) -> str:
 
 def _difference(key: Key, leaf: Any, stored: CheckpointReader, outcome: Outcome) -> str:
     target, saved, step = info_of_target(leaf), stored.leaves[key], _step(stored)
-    held = held_as(saved.dtype) if isinstance(leaf, ON_DEVICES) else saved.dtype
+    held = canonical_dtype(saved.dtype) if isinstance(leaf, ON_DEVICES) else saved.dtype
     if (kind_of(target.dtype) == "key") != (kind_of(saved.dtype) == "key"):
         # Their shapes differ as well, which is not the point.
         text = f"target has {target}, {step} has {saved}"
@@ -216,9 +216,9 @@ def _likely_renames(comparison: Comparison) -> dict[Key, Key]:
         alike = [
             name
             for name, other in free.items()
-            if saved[other].shape == info.shape and len(name) <= _LONGEST_ALIKE
+            if saved[other].shape == info.shape and len(name) <= MAX_ALIKE
         ]
-        name = name_of(key)[: _LONGEST_ALIKE + 1]
+        name = name_of(key)[: MAX_ALIKE + 1]
         closest = difflib.get_close_matches(name, alike[:200], n=1, cutoff=0.6)
         if closest:
             renames[key] = free.pop(closest[0])

@@ -4,11 +4,11 @@ import pathlib
 import stat
 
 from ._damage import damaged
-from ._flax_msgpack import MsgpackFile
-from ._orbax._reader import OrbaxDirectory
-from ._orbax._sharded import SpreadDirectory
+from ._flax_msgpack import MsgpackCheckpoint
+from ._orbax._reader import OrbaxCheckpoint
+from ._orbax._sharded import ShardedCheckpoint
 from ._reader import DESCRIPTION, SUFFIX, CheckpointReader
-from ._safetensors._reader import SafetensorsFile
+from ._safetensors._reader import SafetensorsCheckpoint
 
 
 def open_checkpoint(path: pathlib.Path) -> CheckpointReader:
@@ -20,10 +20,10 @@ def open_checkpoint(path: pathlib.Path) -> CheckpointReader:
     """
     mode = _mode(path)
     if path.name.endswith(SUFFIX):
-        return SafetensorsFile(path)
+        return SafetensorsCheckpoint(path)
     if not stat.S_ISDIR(mode):
-        return MsgpackFile(path)
-    return SpreadDirectory(path) if (path / DESCRIPTION).is_file() else OrbaxDirectory(path)
+        return MsgpackCheckpoint(path)
+    return ShardedCheckpoint(path) if (path / DESCRIPTION).is_file() else OrbaxCheckpoint(path)
 
 
 def _mode(path: pathlib.Path) -> int:

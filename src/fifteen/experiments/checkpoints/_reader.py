@@ -13,8 +13,6 @@ import pathlib
 from collections.abc import Generator, Mapping
 from typing import Any, Protocol
 
-from ..storage import _local
-
 Key = tuple[str, ...]
 
 
@@ -80,8 +78,3 @@ DESCRIPTION = "fifteen.json"
 
 SUFFIX = ".safetensors"
 """What our own files' names end with, after the step."""
-
-
-def names_in(directory: pathlib.Path) -> list[str]:
-    """List what may be checkpoints in a directory: everything but temporaries."""
-    return _local.list_names(directory)

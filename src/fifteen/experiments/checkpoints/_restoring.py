@@ -8,13 +8,13 @@ from typing import Any
 import jax
 
 from .. import _console
-from .._collecting import paused_collection
 from .._errors import CheckpointMismatchError
+from .._gc import gc_paused
 from . import _tree
-from ._casting import DoesNotFit, LeavesDoNotFit, fit
+from ._casting import CastError, CastErrors, cast_to_target
 from ._damage import shortened
-from ._device_placement import place, resolved
-from ._leaf import is_state, is_static, refusal
+from ._device_placement import device_put_like, resolve_sharding
+from ._leaf_kinds import is_state, is_static, refusal
 from ._matching import compare, is_other_kind, report, report_of_misfits
 from ._reader import CheckpointReader, Key
 
@@ -78,9 +78,9 @@ def _resolved(stored: CheckpointReader, leaves: Mapping[Key, Any]) -> dict[Key, 
         if is_static(leaf):
             continue
         try:
-            wanted[key] = resolved(leaf)
+            wanted[key] = resolve_sharding(leaf)
             problem = None if is_state(leaf) else refusal(leaf)
-        except DoesNotFit as error:
+        except CastError as error:
             problem = f"target's leaf {error}"
         if problem is not None:
             problems.append(f"{_tree.name_of(key)}: {problem}")
@@ -102,17 +102,17 @@ def _placed(stored: CheckpointReader, wanted: Mapping[Key, Any]) -> dict[Key, An
             for batch in batches:
                 # A transfer keeps the memory of the batch before alive until it ends.
                 jax.block_until_ready(values)
-                with paused_collection():
-                    fitting: dict[Key, Any] = {}
+                with gc_paused():
+                    cast: dict[Key, Any] = {}
                     for key, value in batch.items():
                         try:
-                            fitting[key] = fit(value, wanted[key])
-                        except DoesNotFit as error:
+                            cast[key] = cast_to_target(value, wanted[key])
+                        except CastError as error:
                             problems[key] = str(error)
                     if not problems:
-                        values = place(list(fitting.values()), [wanted[key] for key in fitting])
-                        placed.update(zip(fitting, values, strict=True))
-    except LeavesDoNotFit as error:
+                        values = device_put_like(list(cast.values()), [wanted[key] for key in cast])
+                        placed.update(zip(cast, values, strict=True))
+    except CastErrors as error:
         problems.update(error.problems)
     if problems:
         # They come in the order of the file.

@@ -3,12 +3,10 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from .._collecting import paused_collection
-from .._errors import CheckpointError
+from .._gc import gc_paused
 from . import _leaf, _tree
-from ._damage import shortened
-from ._host_copy import is_lost
 from ._leaf import Leaf
+from ._leaf_kinds import encode_each, is_static
 from ._reader import Key
 from ._retention import Destination
 from ._safetensors import _writer
@@ -54,7 +52,7 @@ class LocalSave:
         destination.check()
         self._destination = destination
         self._before_commit = before_commit
-        with paused_collection():
+        with gc_paused():
             self._leaves, self._structure = _encode(target, copy)
 
     def commit(self) -> None:
@@ -77,19 +75,9 @@ def _encode(target: Any, copy: bool) -> tuple[list[tuple[Key, Leaf]], str]:
     """Return all leaves of a pytree and its structure."""
     with _tree.refusing_depth():
         keys, values, _ = _tree.flatten(target)
-    statics = tuple(_leaf.is_static(value) for value in values)
-    leaves: list[tuple[Key, Leaf]] = []
-    problems: list[str] = []
-    for key, value, is_static in zip(keys, values, statics, strict=True):
-        if is_static:
-            continue
-        try:
-            leaves.append((key, _leaf.take(value, copy)))
-        except (CheckpointError, RuntimeError) as error:
-            if not (isinstance(error, CheckpointError) or is_lost(value, error)):
-                raise
-            problems.append(f"{_tree.name_of(key)}: {error}")
-    if problems:
-        raise CheckpointError("\n".join(["cannot save the target:", *shortened(problems)]))
+    statics = tuple(is_static(value) for value in values)
+    leaves = zip(keys, values, statics, strict=True)
+    dynamic = ((key, value) for key, value, static in leaves if not static)
+    encoded = encode_each(dynamic, lambda value: _leaf.encode(value, copy))
     with _tree.refusing_depth():
-        return leaves, _tree.structure(target, statics)
+        return list(encoded.items()), _tree.structure(target, statics)

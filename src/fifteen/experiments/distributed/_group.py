@@ -31,7 +31,7 @@ T = TypeVar("T")
 TIMEOUT_SECONDS = 1800
 """How long a process waits for the others: some of them may be compiling or evaluating."""
 
-_LONGEST_WAIT_SECONDS = 1
+MAX_WAIT_SECONDS = 1
 """How long a process waits at a time: meanwhile Python cannot see to Ctrl-C."""
 
 
@@ -292,7 +292,7 @@ def _get(client: _Client, key: str, who: str, name: str) -> str:
 
     end = time.monotonic() + TIMEOUT_SECONDS
     while True:
-        rest = min(end - time.monotonic(), _LONGEST_WAIT_SECONDS)
+        rest = min(end - time.monotonic(), MAX_WAIT_SECONDS)
         try:
             return client.blocking_key_value_get(key, max(1, int(rest * 1000)))
         except JaxRuntimeError as error:

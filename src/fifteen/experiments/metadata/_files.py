@@ -9,8 +9,8 @@ from typing import Any, Union
 from yaml.nodes import Node
 
 from .. import _console
-from .._collecting import paused_collection
 from .._errors import MetadataError, MetadataNotFoundError, UnsafePathError
+from .._gc import gc_paused
 from ..storage import Directory
 from ._basic import ANY, OPEN
 from ._classes import class_named
@@ -103,7 +103,7 @@ def read_bytes(path: pathlib.Path) -> bytes:
         return file.read()
 
 
-@paused_collection()
+@gc_paused()
 def dumps(object: Any, where: str) -> bytes:
     """Return the file for an object, or raise MetadataError."""
     cls: Any = type(object)
@@ -165,7 +165,7 @@ def loads(data: bytes, expected_type: Any, where: str) -> tuple[Any, Context]:
             tags = {m.tag for m in (schema.members or [schema])}
             if not is_plain and root.tag not in tags and not class_named(root, schema.classes()):
                 root.tag = ""
-        with paused_collection():
+        with gc_paused():
             return schema.load(root, context), context
     except Problem as problem:
         raise MetadataError(explain(problem.parts, where)) from None

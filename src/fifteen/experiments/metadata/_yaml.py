@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from .._collecting import paused_collection
 from .._errors import MetadataError
+from .._gc import gc_paused
 from ._problems import Problem
 from ._scalars import is_safe
 
@@ -91,7 +91,7 @@ def parse(data: bytes, where: str) -> Document:
     loader: Any = None
     try:
         loader = _Loader(data)
-        with paused_collection():
+        with gc_paused():
             root: Node | None = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark

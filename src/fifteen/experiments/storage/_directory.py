@@ -153,12 +153,12 @@ class Directory:
 
     def remove_in_background(self, name: str) -> None:
         """Remove a name at once, and free a large file's blocks in the background."""
-        _removal.remove_soon(self.path / name)
+        _removal.remove_in_background(self.path / name)
 
     @staticmethod
     def wait_for_removals() -> None:
         """Wait until the blocks of what was removed in the background are free."""
-        _removal.await_removals()
+        _removal.wait_for_removals()
 
     def remove_leftovers(self) -> None:
         """Remove what dead writers have left half-written."""

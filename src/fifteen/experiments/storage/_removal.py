@@ -18,7 +18,7 @@ _freeing: list[_thread.LockType] = []
 """A lock for each file, which is held until its blocks are free."""
 
 
-def remove_soon(path: pathlib.Path) -> None:
+def remove_in_background(path: pathlib.Path) -> None:
     """Remove as `_local.remove` does, but free a large file's blocks in the background."""
     try:
         status = path.lstat()
@@ -29,7 +29,7 @@ def remove_soon(path: pathlib.Path) -> None:
     except FileNotFoundError:
         return
     except PermissionError:
-        # Who may not read a file may still be allowed to remove it.
+        # A file that cannot be read can still be removed.
         _local.remove(path)
         return
     try:
@@ -59,8 +59,8 @@ def _close(descriptor: int, under_way: _thread.LockType) -> None:
         under_way.release()
 
 
-def await_removals() -> None:
-    """Wait until the blocks of what `remove_soon` has removed are free."""
+def wait_for_removals() -> None:
+    """Wait until the blocks of what `remove_in_background` has removed are free."""
     while _freeing:
         with _freeing[-1]:
             pass

@@ -25,8 +25,7 @@ import numpy as np
 from ..._errors import CheckpointError
 from .. import _leaf, _tree
 from .._casting import info_of_target
-from .._damage import shortened
-from .._host_copy import is_lost
+from .._leaf_kinds import encode_each, is_static
 from .._reader import Key
 from ._manifest import EncodedLeaf
 
@@ -77,7 +76,7 @@ def encode(target: Any) -> Encoded:
     """
     with _tree.refusing_depth():
         keys, values, _ = _tree.flatten(target)
-        statics = tuple(_leaf.is_static(value) for value in values)
+        statics = tuple(is_static(value) for value in values)
         structure = _tree.structure(target, statics)
         # To Orbax the children of a dataclass without key paths are numbered.
         numbered, _, _ = _tree.flatten(target, by_fields=False)
@@ -86,28 +85,16 @@ def encode(target: Any) -> Encoded:
         if numbered != keys:
             structure_of_orbax = _tree.structure(target, statics, by_fields=False)
     dynamic = [
-        (key, value)
-        for key, value, is_static in zip(keys, values, statics, strict=True)
-        if not is_static
+        (key, value) for key, value, static in zip(keys, values, statics, strict=True) if not static
     ]
-    encoded: dict[Key, tuple[Any, dict[str, Any] | None]] = {}
-    problems: list[str] = []
-    for key, value in dynamic:
-        try:
-            encoded[key] = _encode(value)
-        except (CheckpointError, RuntimeError) as error:
-            if not (isinstance(error, CheckpointError) or is_lost(value, error)):
-                raise
-            problems.append(f"{_tree.name_of(key)}: {error}")
-    if problems:
-        raise CheckpointError("\n".join(["cannot save the target:", *shortened(problems)]))
+    encoded = encode_each(dynamic, _encode)
     kept = {key: value for key, (value, _) in encoded.items() if value is not None}
     by_number = stored_names([of_orbax[key] for key in kept])
     names = {key: by_number[of_orbax[key]] for key in kept}
     for key, name in list(names.items()):
         # To Orbax the name of a text is a path in JSON.
         if isinstance(kept[key], str) and ("/" in name or "~" in name):
-            encoded[key] = None, _leaf.take(kept.pop(key), own=False).description
+            encoded[key] = None, _leaf.encode(kept.pop(key), copy=False).description
             del names[key]
     leaves = {
         key: EncodedLeaf(info_of_target(value), names.get(key), encoded[key][1])
@@ -167,7 +154,7 @@ def _encode(value: Any) -> tuple[Any, dict[str, Any] | None]:
     """Return what to give to Orbax, or None, and a description."""
     if isinstance(value, jax.core.Tracer | np.ma.MaskedArray):
         # They pass for arrays; this says why they cannot be saved.
-        _leaf.take(value, own=False)
+        _leaf.encode(value, copy=False)
     if isinstance(value, jax.Array):
         _refuse_out_of_reach(value)
         if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
@@ -185,7 +172,7 @@ def _encode(value: Any) -> tuple[Any, dict[str, Any] | None]:
         kind = info_of_target(value).dtype
         return _PLAIN[kind](value), {"scalar": kind}
     # The kinds that are left are described in one way, here and in our files.
-    return None, _leaf.take(value, own=False).description
+    return None, _leaf.encode(value, copy=False).description
 
 
 def _is_utf_8(text: str) -> bool:
@@ -224,7 +211,7 @@ def _encode_array(value: Any) -> tuple[Any, dict[str, Any] | None]:
     name = value.dtype.name
     if isinstance(value, np.ndarray | np.generic) and not value.nbytes:
         # An empty array of what cannot be saved is none the better for it.
-        _leaf.take(value, own=False)
+        _leaf.encode(value, copy=False)
     if not value.size or not value.dtype.itemsize:
         return None, {"empty": _leaf.name_of_dtype(value.dtype)}
     if isinstance(value, jax.Array) and not value.is_fully_addressable:
@@ -236,7 +223,7 @@ def _encode_array(value: Any) -> tuple[Any, dict[str, Any] | None]:
     # NumPy's own dtypes of one byte are texts and records, which have no name like these.
     if array.dtype.itemsize == 1 and hasattr(ml_dtypes, name):
         return array.view(np.uint8), {"bits": name}
-    described = _leaf.take(array, own=False).description
+    described = _leaf.encode(array, copy=False).description
     little = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
     return little.reshape(*array.shape, 1).view(np.uint8), described
 
@@ -262,7 +249,7 @@ def decode(array: Any, description: dict[str, Any] | None) -> Any:
         ValueError, KeyError or TypeError: the description is none of ours.
     """
     if array is None or (description is not None and "bits" not in description):
-        return _leaf.give(array, description)
+        return _leaf.decode(array, description)
     if description is None:
         return array
     dtype = _leaf.dtype_named(str(description["bits"]))

@@ -34,7 +34,7 @@ _LIST_INDEX, _DICT_KEY = 1, 2
 """Orbax's `KeyType`."""
 
 
-class OrbaxDirectory:
+class OrbaxCheckpoint:
     """A checkpoint that Orbax has written."""
 
     def __init__(self, path: pathlib.Path) -> None:

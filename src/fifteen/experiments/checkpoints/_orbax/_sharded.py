@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from .. import _tree
-from .._casting import as_held
+from .._casting import canonicalize
 from .._damage import damaged, decoding, too_deep
 from .._leaf import HostArray, dtype_named, keys_from
 from .._reader import DESCRIPTION, Key, LeafInfo
@@ -29,7 +29,7 @@ TEXTS = "_strings.json"
 _PYTHON: dict[str, type] = {"bool": bool, "int": int, "float": float}
 
 
-class SpreadDirectory:
+class ShardedCheckpoint:
     """A checkpoint that several processes have written."""
 
     def __init__(self, path: pathlib.Path) -> None:
@@ -156,7 +156,7 @@ def _value(leaf: EncodedLeaf, data: Any, target: Any) -> Any:
     if description is not None and "empty" in description:
         empty = _empty(leaf.info.shape, dtype_named(str(description["empty"])))
         sharding = sharding_over_processes(target, leaf.info.shape)
-        return empty if sharding is None else spread(as_held(empty), sharding)
+        return empty if sharding is None else spread(canonicalize(empty), sharding)
     if leaf.stored is None or (description is not None and "dtype" in description):
         return decode(data, description)
     if description is not None and "scalar" in description:

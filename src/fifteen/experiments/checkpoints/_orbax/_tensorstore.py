@@ -14,7 +14,7 @@ import numpy as np
 
 from ..._errors import CheckpointError, MissingExtraError
 from .. import _tree
-from .._casting import DoesNotFit, LeavesDoNotFit, as_held
+from .._casting import CastError, CastErrors, canonicalize
 from .._damage import damaged, decoding, printable
 from .._leaf import HostArray
 from .._reader import Key, LeafInfo
@@ -129,7 +129,7 @@ def read(path: pathlib.Path, requests: Mapping[Key, Request]) -> dict[Key, Any]:
 
     Raises:
         CheckpointDamagedError: an array cannot be read.
-        LeavesDoNotFit: what would go to devices has numbers that JAX cannot hold there.
+        CastErrors: what would go to devices has numbers that JAX cannot hold there.
     """
     problems: dict[Key, str] = {}
     started = {key: _start(request) for key, request in requests.items()}
@@ -143,13 +143,13 @@ def read(path: pathlib.Path, requests: Mapping[Key, Request]) -> dict[Key, Any]:
             values[key] = parts[""]
             continue
         try:
-            held = {name: as_held(part) for name, part in parts.items()}
-        except DoesNotFit as error:
+            held = {name: canonicalize(part) for name, part in parts.items()}
+        except CastError as error:
             problems[key] = str(error)
         else:
             values[key] = _assembled(tuple(request.array.store.shape), request.sharding, held)
     if problems:
-        raise LeavesDoNotFit(problems)
+        raise CastErrors(problems)
     return values
 
 

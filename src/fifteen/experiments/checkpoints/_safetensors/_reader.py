@@ -8,12 +8,12 @@ from typing import Any, cast
 import google_crc32c
 import numpy as np
 
-from ..._collecting import paused_collection
+from ..._gc import gc_paused
 from ...storage import ReadableFile
 from .. import _leaf, _tree
-from .._ahead import one_ahead
 from .._damage import damaged, decoding, too_deep
 from .._leaf import HostArray
+from .._prefetch import prefetched
 from .._reader import Key, LeafInfo
 from . import _header
 from ._header import Listed, Place
@@ -22,7 +22,7 @@ _READ_TOGETHER = 8 << 20
 """Bytes of small tensors that are read at once."""
 
 
-class SafetensorsFile:
+class SafetensorsCheckpoint:
     """A checkpoint that `_writer` or another library has written; only its header is read at first.
 
     The file stays open for as long as the object lives, so that what its header tells is found in
@@ -33,7 +33,7 @@ class SafetensorsFile:
         self.path = path
         self._file = ReadableFile(path)
         self.close = self._file.close
-        with paused_collection():
+        with gc_paused():
             self._header = _header.read(self._file)
         self._leaves = {key: listed.info for key, listed in self._header.leaves.items()}
 
@@ -48,7 +48,7 @@ class SafetensorsFile:
         yield {key: self._value(key, leaf, None) for key, leaf in listed.items() if not leaf.tensor}
         groups = _grouped(listed)
         # The next group is read and verified while the caller puts this one to its devices.
-        yield from one_ahead(
+        yield from prefetched(
             [functools.partial(self._read_group, wanted, group) for group in groups]
         )
 
@@ -91,7 +91,7 @@ class SafetensorsFile:
                 array = data.view(dtype).reshape(listed.tensor.shape)
                 # Other libraries need not align what they write.
                 array = np.require(array, requirements="A")
-            return _leaf.give(array, listed.description, target)
+            return _leaf.decode(array, listed.description, target)
 
 
 def _grouped(listed: Mapping[Key, Listed]) -> list[list[tuple[Key, Listed, Place]]]:

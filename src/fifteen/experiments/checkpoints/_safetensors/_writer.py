@@ -7,7 +7,7 @@ from typing import Any, cast
 import google_crc32c
 import numpy as np
 
-from ..._collecting import paused_collection
+from ..._gc import gc_paused
 from ...storage import NewFile
 from .._background import Background
 from .._host_copy import BLOCK_BYTES
@@ -30,7 +30,7 @@ def write(file: NewFile, leaves: Sequence[tuple[Key, Leaf]], structure: str) -> 
         leaves: in the order of the pytree. Their values are released as they are written.
         structure: of the pytree; see `_tree.structure`.
     """
-    with paused_collection():
+    with gc_paused():
         header, tensors, numbers = _header.compose(leaves, structure)
         batches = _batches(tensors, numbers)
         batch: list[tuple[int, memoryview]] | None = next(batches, [])

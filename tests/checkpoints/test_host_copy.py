@@ -13,8 +13,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from fifteen.experiments.checkpoints import _host_copy
 
 
-def content(value, own=False):
-    return b"".join(bytes(block) for block in _host_copy.take(value, own).blocks())
+def content(value, copy=False):
+    return b"".join(bytes(block) for block in _host_copy.snapshot(value, copy).blocks())
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_sharded_arrays(axes, own, small_blocks):
 
 def test_arrays_on_the_cpu_are_not_copied():
     value = jnp.arange(1 << 16)
-    (block,) = _host_copy.take(value, own=True).blocks()
+    (block,) = _host_copy.snapshot(value, copy=True).blocks()
     assert np.asarray(block).ctypes.data == value.unsafe_buffer_pointer()
 
 
@@ -78,7 +78,7 @@ def test_an_array_can_be_donated_once_its_bytes_are_let_go_of(dtype):
     double = jax.jit(lambda value: value + value, donate_argnums=0)
     value = jnp.zeros(1 << 16, dtype)
     pointer = value.unsafe_buffer_pointer()
-    for block in _host_copy.take(value, own=False).blocks():
+    for block in _host_copy.snapshot(value, copy=False).blocks():
         bytes(block)
     del block
     assert double(value).unsafe_buffer_pointer() == pointer
@@ -90,19 +90,19 @@ def test_a_donated_array_keeps_its_bytes(dtype):
     double = jax.jit(lambda value: value + value, donate_argnums=0)
     value = jnp.arange(1 << 16).astype(dtype)
     expected = np.array(value).tobytes()
-    pieces = _host_copy.take(value, own=True)
+    pieces = _host_copy.snapshot(value, copy=True)
     double(value).block_until_ready()
     assert b"".join(pieces.blocks()) == expected
 
 
 def test_bytes_cannot_be_changed():
     for value in (np.zeros(3), np.zeros(3, "bfloat16"), np.zeros((3, 3), ">f8"), jnp.zeros(3)):
-        assert all(block.readonly for block in _host_copy.take(value, own=False).blocks())
+        assert all(block.readonly for block in _host_copy.snapshot(value, copy=False).blocks())
 
 
 def test_numpy_arrays_are_copied_only_to_own_them():
     array = np.arange(10)
-    owned, looked_at = _host_copy.take(array, own=True), _host_copy.take(array, own=False)
+    owned, looked_at = _host_copy.snapshot(array, copy=True), _host_copy.snapshot(array, copy=False)
     array[:] = 0
     assert b"".join(owned.blocks()) == np.arange(10).tobytes()
     assert b"".join(looked_at.blocks()) == bytes(80)

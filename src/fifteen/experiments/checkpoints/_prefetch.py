@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def one_ahead(actions: Sequence[Callable[[], T]]) -> Generator[T]:
+def prefetched(actions: Sequence[Callable[[], T]]) -> Generator[T]:
     """Yield what each action returns, and do the next one meanwhile.
 
     A signal handler may raise at any instruction. So there is nothing of `threading`, which then

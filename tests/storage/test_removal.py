@@ -15,10 +15,10 @@ LARGE = 2 << 20
 def test_a_file_is_gone_at_once(tmp_path, size):
     path = tmp_path / "file"
     path.write_bytes(bytes(size))
-    _removal.remove_soon(path)
+    _removal.remove_in_background(path)
     assert os.listdir(tmp_path) == []
-    _removal.await_removals()
-    _removal.remove_soon(path)
+    _removal.wait_for_removals()
+    _removal.remove_in_background(path)
 
 
 def test_directories_and_links_go_too(tmp_path):
@@ -26,7 +26,7 @@ def test_directories_and_links_go_too(tmp_path):
     (tmp_path / "target").write_bytes(bytes(LARGE))
     (tmp_path / "link").symlink_to("target")
     for name in ("directory", "link"):
-        _removal.remove_soon(tmp_path / name)
+        _removal.remove_in_background(tmp_path / name)
     assert os.listdir(tmp_path) == ["target"]
 
 
@@ -35,8 +35,8 @@ def test_no_descriptor_and_no_thread_is_left(tmp_path):
     for number in range(20):
         path = tmp_path / str(number)
         path.write_bytes(bytes(LARGE))
-        _removal.remove_soon(path)
-    _removal.await_removals()
+        _removal.remove_in_background(path)
+    _removal.wait_for_removals()
     # A thread that has let go of its lock needs another moment to end.
     end = time.monotonic() + 30
     while (len(os.listdir("/proc/self/fd")), _thread._count()) != before:
@@ -48,8 +48,8 @@ def test_what_another_has_open_stays_readable(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"x" * LARGE)
     with open(path, "rb") as file:
-        _removal.remove_soon(path)
-        _removal.await_removals()
+        _removal.remove_in_background(path)
+        _removal.wait_for_removals()
         assert file.read() == b"x" * LARGE
 
 
@@ -61,7 +61,7 @@ def test_where_no_thread_can_be_started_it_is_done_at_once(tmp_path, monkeypatch
     before = len(os.listdir("/proc/self/fd"))
     path = tmp_path / "file"
     path.write_bytes(bytes(LARGE))
-    _removal.remove_soon(path)
+    _removal.remove_in_background(path)
     assert os.listdir(tmp_path) == []
     assert len(os.listdir("/proc/self/fd")) == before
 
@@ -73,7 +73,7 @@ def test_a_forked_child_waits_for_nothing_of_its_parent(tmp_path):
         _removal._freeing.append(under_way)
         child = os.fork()
         if child == 0:
-            _removal.await_removals()
+            _removal.wait_for_removals()
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
-    _removal.await_removals()
+    _removal.wait_for_removals()

@@ -4,17 +4,17 @@ import gc
 
 import pytest
 
-from fifteen.experiments._collecting import paused_collection
+from fifteen.experiments._gc import gc_paused
 
 
 def test_the_collector_runs_again_also_after_an_error():
-    with paused_collection():
+    with gc_paused():
         assert not gc.isenabled()
-        with paused_collection():
+        with gc_paused():
             pass
         assert not gc.isenabled()
     assert gc.isenabled()
-    with pytest.raises(ValueError, match="broken"), paused_collection():
+    with pytest.raises(ValueError, match="broken"), gc_paused():
         raise ValueError("broken")
     assert gc.isenabled()
 
@@ -22,7 +22,7 @@ def test_the_collector_runs_again_also_after_an_error():
 def test_a_collector_that_its_user_has_stopped_stays_so():
     gc.disable()
     try:
-        with paused_collection():
+        with gc_paused():
             pass
         assert not gc.isenabled()
     finally:

@@ -6,7 +6,7 @@ from collections.abc import Generator
 
 
 @contextlib.contextmanager
-def paused_collection() -> Generator[None]:
+def gc_paused() -> Generator[None]:
     """Keep the garbage collector from running for a moment.
 
     To look again and again through what is being made, and through all else that a process holds,
