@@ -108,9 +108,7 @@ class DistributedSave:
         _committing.add(self)
 
     def commit(self) -> None:
-        """See the values onto the disk, and give the checkpoint its place.
-
-        May be called in a thread of its own.
+        """Write the values and give the checkpoint its name; may be called in another thread.
 
         Raises:
             OSError: what one process could not write, in all of them. Earlier checkpoints are
