@@ -260,3 +260,8 @@ def test_different_keys_of_one_name_are_a_difference(tmp_path, a, b, added, remo
 def test_equal_keys_of_any_kind_are_no_difference():
     config = {float("nan"): 1, (1, 2): 2, "a.b": 3, 4: {None: 5, "4": 6}}
     assert not metadata.diff(config, copy.deepcopy(config))
+
+
+def test_true_and_1_are_different_keys_inside_a_list():
+    assert metadata.diff({"v": [{True: 1}]}, {"v": [{1: 1}]})
+    assert not metadata.diff({"v": [{1: 1}]}, {"v": [{1.0: 1}]})

@@ -313,3 +313,10 @@ def test_what_a_signal_handler_raises_in_a_constructor_arrives(tmp_path):
             metadata.read(tmp_path, "config", Interrupted)
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("kind", [int, float, float | None])
+def test_a_number_that_may_be_octal_is_refused(tmp_path, kind):
+    (tmp_path / "x.yaml").write_text("010\n")
+    with pytest.raises(MetadataError, match="leave out the leading zero"):
+        metadata.read(tmp_path, "x", kind)

@@ -219,7 +219,9 @@ def _is_equal(a: Any, b: Any) -> bool:
     if isinstance(a, list | tuple | collections.deque):
         return len(a) == len(b) and all(map(_is_equal, a, b))
     if is_mapping_class(type(a)):
-        return a.keys() == b.keys() and all(_is_equal(a[key], b[key]) for key in a)
+        # To Python the keys True and 1 are equal.
+        keys, others = ({(type(key) is bool, key) for key in side} for side in (a, b))
+        return keys == others and all(_is_equal(a[key], b[key]) for key in a)
     return same(a, b, SCHEMAS)
 
 

@@ -46,16 +46,21 @@ def parse_int(text: str) -> int:
             return int(text.replace("_", ""), 0)
         except ValueError:
             pass
+    _refuse_octal(text)
+    raise ScalarError(describe_plain(text))
+
+
+def _refuse_octal(text: str) -> None:
     if _OCTAL_IN_1_1.fullmatch(text):
         raise ScalarError(
             f"{text}, which is octal to some readers of YAML and decimal to others; "
             "leave out the leading zero, or write 0o"
         )
-    raise ScalarError(describe_plain(text))
 
 
 def parse_float(text: str) -> float:
     """Return the float that a plain scalar stands for, or raise ScalarError."""
+    _refuse_octal(text)
     if _FLOAT.fullmatch(text):
         digits = text.replace("_", "")
         value = float(digits)
