@@ -6,8 +6,8 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 import textwrap
+import time
 
 import pytest
 
