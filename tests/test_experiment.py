@@ -143,6 +143,7 @@ CONTRACT = {
     "rewind_logs": "(self, step)",
     "log_hparams": "(self, hparams, metrics=())",
     "read_scalars": "(self, tags=None)",
+    "annotate": "(self, *, note=None, tags=None)",
     "write_provenance": "(self)",
     "assert_new": "(self)",
     "assert_exists": "(self)",

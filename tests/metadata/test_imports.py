@@ -8,7 +8,7 @@ from fifteen.experiments import metadata
 ORDER = [
     "_scalars", "_problems", "_hints", "_fields", "_numbers", "_yaml", "_schema", "_basic",
     "_values", "_collections", "_arrays", "_classes", "_compare", "_legacy_arrays", "_legacy",
-    "_unions", "_registry", "_files", "_diff", "__init__",
+    "_unions", "_registry", "_files", "_notes", "_diff", "__init__",
 ]  # fmt: skip
 OUTSIDE = {"_errors", "_console", "_gc", "storage", ""}
 

@@ -1,8 +1,11 @@
 """Experiment: what a run of a training script writes to its directory, and reads from it."""
 
 import dataclasses
+import os
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from typing_extensions import TypeForm
 
 from . import checkpoints, distributed, metadata, provenance
 from ._errors import ExperimentNotFoundError
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from .events.reading import EventReader
 
 T = TypeVar("T")
+U = TypeVar("U")
 PyTree = TypeVar("PyTree")
 
 
@@ -39,6 +43,10 @@ class Experiment(Handle):
         ...     experiment.write_metadata("config", {"learning_rate": 1e-3})
         ...     experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=1)
     """
+
+    if TYPE_CHECKING:
+
+        def __init__(self, data_dir: str | os.PathLike[str], verbose: bool = True) -> None: ...
 
     # Metadata
 
@@ -64,7 +72,18 @@ class Experiment(Handle):
                 path = metadata.write(self.data_dir, name, object)
             self._print("Writing metadata to", path)
 
-    def read_metadata(self, name: str, expected_type: type[T] = metadata.PLAIN) -> T:
+    @overload
+    def read_metadata(self, name: str) -> Any: ...
+    @overload
+    def read_metadata(self, name: str, expected_type: type[T]) -> T: ...
+    @overload
+    def read_metadata(self, name: str, expected_type: TypeForm[T]) -> T: ...
+    @overload
+    def read_metadata(self, name: str, expected_type: tuple[TypeForm[T], TypeForm[U]]) -> T | U: ...
+    @overload
+    def read_metadata(self, name: str, expected_type: tuple[Any, ...]) -> Any: ...
+
+    def read_metadata(self, name: str, expected_type: Any = metadata.PLAIN) -> Any:
         """Read what `write_metadata` wrote under `name`.
 
         The type decides how the file is read. Without one, the file is read as plain data, in
@@ -102,6 +121,27 @@ class Experiment(Handle):
         """
         self._session.check()
         return metadata.names(self.data_dir)
+
+    def annotate(self, *, note: str | None = None, tags: Sequence[str] | None = None) -> None:
+        """Set the note and add tags in `notes.yaml`, which may be edited by hand, too.
+
+        Args:
+            note: replaces the note; an empty one removes it.
+            tags: join those that are there, sorted.
+
+        Raises:
+            MetadataError: a note or tag is no text, or the file cannot be read. It stays as it is.
+
+        Examples:
+            >>> experiment.annotate(note="Baseline of figure 2", tags=["paper"])
+            >>> experiment.read_metadata("notes")
+            {'note': 'Baseline of figure 2', 'tags': ['paper']}
+        """
+        self._session.check()
+        if distributed.is_primary():
+            with self._making_directory():
+                path = metadata.annotate(self.data_dir, note, tags)
+            self._print("Writing notes to", path)
 
     def write_provenance(self) -> None:
         """Write git commit and diff, command, packages, devices, host, time: `provenance.yaml`.
@@ -169,15 +209,36 @@ class Experiment(Handle):
         self._print("Saved checkpoint to" if blocking else "Saving checkpoint to", path)
         return str(path)
 
+    @overload
+    def restore_checkpoint(
+        self,
+        target: None,
+        step: int | None = ...,
+        prefix: str = ...,
+        *,
+        strict: bool = ...,
+        partial: bool = ...,
+    ) -> Any: ...
+    @overload
     def restore_checkpoint(
         self,
         target: PyTree,
+        step: int | None = ...,
+        prefix: str = ...,
+        *,
+        strict: bool = ...,
+        partial: bool = ...,
+    ) -> PyTree: ...
+
+    def restore_checkpoint(
+        self,
+        target: Any,
         step: int | None = None,
         prefix: str = "checkpoint_",
         *,
         strict: bool = False,
         partial: bool = False,
-    ) -> PyTree:
+    ) -> Any:
         """Restore a checkpoint into the structure of `target`.
 
         Args:

@@ -36,12 +36,16 @@ def write(data_dir: pathlib.Path, name: str, object: Any) -> pathlib.Path:
     would not come back equal, a MetadataError names it, and the old file stays.
     """
     path = path_of(data_dir, name)
-    data = dumps(object, f"metadata {name!r}")
+    replace(path, dumps(object, f"metadata {name!r}"))
+    return path
+
+
+def replace(path: pathlib.Path, data: bytes) -> None:
+    """Write a file's bytes in place of what was there."""
     directory = Directory(path.parent)
     directory.make()
     with directory.replace(path.name) as file:
         file.write(data)
-    return path
 
 
 def read(data_dir: pathlib.Path, name: str, expected_type: Any = PLAIN) -> Any:

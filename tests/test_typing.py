@@ -1,0 +1,128 @@
+"""A user's script, as mypy and pyright see it in strict mode."""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+import fifteen
+
+SOURCE = pathlib.Path(fifteen.__file__).parent.parent
+SCRIPT = """\
+import dataclasses
+import pathlib
+from typing import Optional, TypeVar, Union
+
+from typing_extensions import reveal_type
+
+from fifteen.experiments import Experiment, find_experiments
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Adam:
+    rate: float = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Sgd:
+    rate: float = 1e-2
+
+
+def read(kind: type[T]) -> T:
+    return Experiment("runs/x").read_metadata("config", kind)
+
+
+experiment = Experiment("runs/x").assert_new()
+reveal_type(experiment)  # Experiment
+reveal_type(Experiment(pathlib.Path("runs/x"), verbose=False).data_dir)  # Path
+reveal_type(experiment.read_metadata("a"))  # Any
+reveal_type(experiment.read_metadata("a", Adam))  # Adam
+reveal_type(read(Adam))  # Adam
+reveal_type(experiment.read_metadata("a", Adam | Sgd))  # Adam | Sgd
+reveal_type(experiment.read_metadata("a", Union[Adam, Sgd]))  # Adam | Sgd
+reveal_type(experiment.read_metadata("a", expected_type=Adam | None))  # Adam | None
+reveal_type(experiment.read_metadata("a", Optional[Adam]))  # Adam | None
+reveal_type(experiment.read_metadata("a", dict[str, tuple[int, ...]]))  # dict[str, tuple[int, ...]]
+reveal_type(experiment.read_metadata("a", (int, str)))  # int | str
+reveal_type(experiment.read_metadata("a", (Adam, Sgd)))  # Adam | Sgd
+reveal_type(experiment.read_metadata("a", (Adam, Sgd, int)))  # Any
+reveal_type(experiment.restore_checkpoint(None))  # Any
+reveal_type(experiment.restore_checkpoint(None, 3, partial=True))  # Any
+reveal_type(experiment.restore_checkpoint(Adam(), step=3, strict=True))  # Adam
+experiment.annotate(note="best so far", tags=("paper",))
+reveal_type(dataclasses.replace(experiment, verbose=False))  # Experiment
+reveal_type(find_experiments("runs")[0].data_dir)  # Path
+"""
+MISTAKES = """\
+from fifteen.experiments import Experiment
+
+Experiment(3)
+Experiment("runs/x").data_dir = "runs/y"
+Experiment("runs/x").restore_checkpoint({"a": 1}).append(1)
+"""
+
+
+def expected(script: str) -> list[tuple[int, str]]:
+    marked = re.compile(r"reveal_type\(.*  # (.*)")
+    lines = enumerate(script.splitlines(), 1)
+    return [(line, match[1]) for line, text in lines if (match := marked.match(text))]
+
+
+def simple(revealed: str) -> str:
+    """Return a type without the modules of its names."""
+    return re.sub(r"[\w.]+\.(?=\w)", "", revealed)
+
+
+def mypy(path: pathlib.Path) -> tuple[list[tuple[int, str]], list[int]]:
+    """Return what mypy reveals in which lines of a script, and the lines with errors."""
+    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", path.name]
+    environment = {"MYPYPATH": str(SOURCE), "PATH": ""}
+    ran = subprocess.run(command, cwd=path.parent, env=environment, capture_output=True, text=True)
+    found = re.findall(r"^\w+\.py:(\d+): (error|note)(.*)$", ran.stdout, re.MULTILINE)
+    assert found, ran.stdout + ran.stderr
+    revealed = [
+        (int(line), re.search('"(.*)"', rest)) for line, kind, rest in found if kind == "note"
+    ]
+    errors = [int(line) for line, kind, _ in found if kind == "error"]
+    return [(line, simple(match[1])) for line, match in revealed if match], errors
+
+
+def pyright(path: pathlib.Path) -> tuple[list[tuple[int, str]], list[int]]:
+    """Return what pyright reveals in which lines of a script, and the lines with errors."""
+    settings = {"typeCheckingMode": "strict", "extraPaths": [str(SOURCE)], "include": [path.name]}
+    (path.parent / "pyrightconfig.json").write_text(json.dumps(settings))
+    command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson"]
+    ran = subprocess.run(command, cwd=path.parent, capture_output=True, text=True)
+    found = [
+        (entry["range"]["start"]["line"] + 1, entry["severity"], entry["message"])
+        for entry in json.loads(ran.stdout)["generalDiagnostics"]
+    ]
+    revealed = [
+        (line, re.search('is "(.*)"$', text)) for line, kind, text in found if kind == "information"
+    ]
+    errors = [line for line, kind, _ in found if kind == "error"]
+    return [(line, simple(match[1])) for line, match in revealed if match], errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checker", [mypy, pyright])
+def test_a_script_is_understood(checker, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    revealed, errors = checker(script)
+    assert errors == []
+    assert revealed == expected(SCRIPT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checker", [mypy, pyright])
+def test_mistakes_are_found(checker, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(MISTAKES)
+    _, errors = checker(script)
+    assert sorted(set(errors)) == [3, 4, 5]
