@@ -15,6 +15,7 @@ ROOM = "fifteen.experiments"
 OUTSIDE_STORAGE = {
     "cli._main": "stdout that was closed",
     "cli._move": "paths that the user typed",
+    "cli._plot": "paths that the user typed",
     "cli._show": "notes beside an experiment",
     "experiments._discovery": "search for experiments",
     "experiments._experiment": "the experiment's own directory",

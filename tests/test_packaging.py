@@ -58,6 +58,7 @@ def test_import_of_experiments_loads_nothing_heavy():
         "tensorstore",
         "pandas",
         "matplotlib",
+        "plotext",
         "tyro",
         "rich",
         "tensorboard",

@@ -64,6 +64,7 @@ def _run(arguments: list[str]) -> int:
     from ._compare import compare
     from ._list import list_experiments
     from ._move import move
+    from ._plot import plot
     from ._scalars import scalars
     from ._show import show
 
@@ -72,6 +73,7 @@ def _run(arguments: list[str]) -> int:
         "show": show,
         "compare": compare,
         "scalars": scalars,
+        "plot": plot,
         "move": move,
     }
     code = tyro.extras.subcommand_cli_from_dict(

@@ -1,0 +1,189 @@
+"""Curves as they are drawn: the x axis, smoothing, bands over seeds, limits, downsampling."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from fifteen.experiments import ScalarSeries
+
+Floats = npt.NDArray[np.float64]
+
+_MAX_GROWTH = 1e200
+"""How much the weights within a block of `smooth` may differ."""
+_BAND_POINTS = 2000
+_FAR = 10
+"""A run has diverged if it reaches this many times what the median run reaches."""
+_MARGIN = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """A line, or a mean with a band.
+
+    Attributes:
+        x: `(n,)`, ascending unless another scalar is the x axis.
+        y: `(n,)`; NaN is a gap.
+        low: the lower edge of the band, `(n,)`; None if there is no band.
+        high: its upper edge.
+        diverged_at: the x of the first value that is NaN or infinite.
+        count: how many runs it is the mean of.
+    """
+
+    x: Floats
+    y: Floats
+    low: Floats | None = None
+    high: Floats | None = None
+    diverged_at: float | None = None
+    count: int = 1
+
+
+def curve_of(
+    scalars: dict[str, ScalarSeries], tag: str, x: str = "step", weight: float = 0
+) -> Curve | None:
+    """Return the curve of a tag; None if the run lacks the tag, or the scalar of the x axis.
+
+    Args:
+        scalars: the run's curves.
+        tag: which one to draw.
+        x: `step`, `time` (seconds since the run's first point), or the tag of another scalar.
+        weight: how much to smooth, at least 0 and below 1.
+    """
+    series = scalars.get(tag)
+    if series is None:
+        return None
+    # Smoothed first: each point counts, also one that has no partner on the x axis.
+    y, position = smooth(series.value, weight), series.step.astype(float)
+    bad = ~np.isfinite(series.value)
+    if x == "time":
+        position = series.wall_time - min(float(other.wall_time[0]) for other in scalars.values())
+    elif x != "step":
+        if x not in scalars:
+            return None
+        _, own, others = np.intersect1d(series.step, scalars[x].step, return_indices=True)
+        position, y, bad = scalars[x].value[others], y[own], bad[own]
+    at = float(position[bad.argmax()]) if bad.any() else None
+    return Curve(position, np.where(bad, math.nan, y), diverged_at=at)
+
+
+def smooth(values: Floats, weight: float) -> Floats:
+    """Return exponential moving averages, without bias to zero at the beginning, as TensorBoard's.
+
+    What is NaN or infinite stays, and counts nothing.
+    """
+    if not 0 <= weight < 1:
+        raise ValueError(f"smoothing: expected at least 0 and below 1, found {weight}")
+    finite = np.isfinite(values)
+    numbers = values[finite]
+    if not weight or not len(numbers):
+        return values
+    result = values.copy()
+    # In closed form, by blocks short enough for the powers of the weight to be floats.
+    length = max(1, int(math.log(_MAX_GROWTH) / -math.log(weight)))
+    sums = np.empty_like(numbers)
+    total = 0.0
+    for start in range(0, len(numbers), length):
+        block = numbers[start : start + length]
+        powers = weight ** np.arange(1, len(block) + 1)
+        sums[start : start + length] = powers * (total + (1 - weight) * np.cumsum(block / powers))
+        total = sums[start + len(block) - 1]
+    result[finite] = sums / (1 - weight ** np.arange(1, len(numbers) + 1))
+    return result
+
+
+def mean_of(curves: Sequence[Curve]) -> Curve:
+    """Return the mean of curves, with a band of one standard deviation on either side.
+
+    A curve counts from its first to its last finite value.
+    """
+    grid = np.unique(np.concatenate([curve.x for curve in curves]))
+    if len(grid) > _BAND_POINTS:
+        grid = grid[np.linspace(0, len(grid) - 1, _BAND_POINTS).round().astype(int)]
+    rows = np.full((len(curves), len(grid)), math.nan)
+    for row, curve in zip(rows, curves, strict=True):
+        order = np.argsort(curve.x, kind="stable")
+        x, y = curve.x[order], curve.y[order]
+        known = np.isfinite(y)
+        if known.any():
+            row[:] = np.interp(grid, x[known], y[known], left=math.nan, right=math.nan)
+    count = np.isfinite(rows).sum(0)
+    some = np.maximum(count, 1)
+    mean = np.where(count > 0, np.nansum(rows, 0) / some, math.nan)
+    deviation = np.sqrt(np.nansum((rows - mean) ** 2, 0) / some)
+    bad = [curve.diverged_at for curve in curves if curve.diverged_at is not None]
+    return Curve(
+        grid, mean, mean - deviation, mean + deviation, min(bad, default=None), len(curves)
+    )
+
+
+def downsample(curve: Curve, points: int) -> Curve:
+    """Return at most about so many points: the smallest and the largest value of each bucket."""
+    count = len(curve.x)
+    if count <= points:
+        return curve
+    edges = np.linspace(0, count, max(1, points // 2) + 1).astype(int)
+    starts = edges[:-1]
+    bucket = np.repeat(np.arange(len(starts)), np.diff(edges))
+    known = np.isfinite(curve.y)
+    low, high = np.where(known, curve.y, math.inf), np.where(known, curve.y, -math.inf)
+    chosen = np.zeros(count, bool)
+    for values, extremes in (
+        (low, np.minimum.reduceat(low, starts)),
+        (high, np.maximum.reduceat(high, starts)),
+    ):
+        hits = np.flatnonzero(values == extremes[bucket])
+        chosen[hits[np.unique(bucket[hits], return_index=True)[1]]] = True
+    chosen[[0, -1]] = True
+    edges_of_band = {
+        name: values[chosen]
+        for name in ("low", "high")
+        if (values := getattr(curve, name)) is not None
+    }
+    return dataclasses.replace(curve, x=curve.x[chosen], y=curve.y[chosen], **edges_of_band)
+
+
+def diverged(curves: dict[str, Curve]) -> dict[str, str]:
+    """Return what is to be said of each curve that became NaN or infinite, or left all others."""
+    tops = {name: np.abs(_values(curve)).max(initial=0) for name, curve in curves.items()}
+    usual = sorted(tops.values())[(len(tops) - 1) // 2] if tops else 0
+    found: dict[str, str] = {}
+    for name, curve in curves.items():
+        if curve.diverged_at is not None:
+            found[name] = f"not finite from {curve.diverged_at:g} on"
+        elif tops[name] > _FAR * usual > 0:
+            found[name] = f"reaches {tops[name]:.3g}"
+    return found
+
+
+def limits(curves: dict[str, Curve], log: bool = False) -> tuple[float, float] | None:
+    """Return the range of y that shows all curves that have not diverged; None if there is none."""
+    bad = diverged(curves)
+    good = [_values(curve) for name, curve in curves.items() if name not in bad]
+    top = max((np.abs(values).max(initial=0) for values in good), default=math.inf)
+    good += [_before(curves[name], top) for name in bad]
+    values = np.concatenate([np.zeros(0), *good])
+    values = values[values > 0] if log else values
+    if not len(values):
+        return None
+    # If all have diverged, what they had become by then would hide what they were before.
+    low, high = np.quantile(values, (0, 1 if len(bad) < len(curves) else 0.9))
+    if log:
+        factor = (high / low) ** _MARGIN if high > low else 1.1
+        return float(low / factor), float(high * factor)
+    margin = (high - low) * _MARGIN or abs(high) * _MARGIN or 1.0
+    return float(low - margin), float(high + margin)
+
+
+def _before(curve: Curve, top: float) -> Floats:
+    """Return what a curve was before it left all others, and the way there."""
+    values = curve.y[np.isfinite(curve.y)]
+    far = np.flatnonzero(np.abs(values) > top)
+    return values[: int(0.9 * far[0])] if len(far) else values
+
+
+def _values(curve: Curve) -> Floats:
+    parts = [part for part in (curve.y, curve.low, curve.high) if part is not None]
+    values = np.concatenate(parts)
+    return values[np.isfinite(values)]

@@ -1,0 +1,97 @@
+"""Curves in a terminal, drawn by plotext."""
+
+from typing import Any
+
+import numpy as np
+
+from ._curves import Curve, Floats, diverged, downsample, limits
+from ._options import Options, import_extra
+
+_COLORS = (12, 10, 9, 14, 13, 11, 4, 2, 1, 6, 5, 3)
+_SYMBOLS = ("braille", *"*o+x#@%&=$~")
+"""What tells curves apart if there are no colors."""
+_MAX_LEGEND = 24
+
+
+def draw(
+    curves: dict[str, Curve], title: str, options: Options, size: tuple[int, int], colors: bool
+) -> str:
+    """Return a plot of curves by their labels, with a legend below it."""
+    plotext = import_extra("plotext", "plot")
+    figure = plotext.figure
+    figure.clear()
+    figure.theme("simple" if colors else "colorless")
+    plotext.terminal.limit(False, False)
+    figure.plot_size(*size)
+    figure.title(title)
+    figure.label(options.x_label, "x")
+    shown = limits(curves, options.log_y)
+    if shown is None:
+        return f"{title}: nothing to draw\n"
+    figure.ruler("y").lim(*shown)
+    for axis, is_log in (("x", options.log_x), ("y", options.log_y)):
+        if is_log:
+            figure.ruler(axis).scale("log")
+    for index, curve in enumerate(curves.values()):
+        drawn = downsample(curve, 4 * size[0])
+        if options.log_x:
+            drawn = _positive(drawn)
+        marker = plotext.marker("braille" if colors else _SYMBOLS[index % len(_SYMBOLS)])
+        if colors:
+            marker.fill(_COLORS[index % len(_COLORS)])
+        for y in (drawn.low, drawn.high, drawn.y):
+            if y is not None:
+                _draw_line(figure, marker, (drawn.x, y), shown, is_line=y is drawn.y)
+    plot = figure.build().string(colorless=not colors)
+    legend = _legend(curves, colors) if len(curves) > 1 or diverged(curves) else []
+    return "\n".join([*map(str.rstrip, plot.rstrip("\n").split("\n")), *legend, ""])
+
+
+def _positive(curve: Curve) -> Curve:
+    keep = curve.x > 0
+    low, high = (None if part is None else part[keep] for part in (curve.low, curve.high))
+    return Curve(curve.x[keep], curve.y[keep], low, high)
+
+
+def _draw_line(
+    figure: Any,
+    marker: Any,
+    points: tuple[Floats, Floats],
+    shown: tuple[float, float],
+    is_line: bool,
+) -> None:
+    """Draw what lies within limits, and lines to the edge; plotext aborts on any other number."""
+    x, y = points
+    finite = np.isfinite(x) & np.isfinite(y)
+    inside = finite & (y >= shown[0]) & (y <= shown[1])
+    beside = np.append(inside[1:], False) | np.append(False, inside[:-1])
+    kept = np.flatnonzero(inside | (finite & beside & is_line))
+    if not len(kept):
+        return
+    signal = figure.signal(x[kept].tolist(), y[kept].clip(*shown).tolist(), marker=marker)
+    if is_line:
+        signal.lines()
+        for gap in (np.flatnonzero(np.diff(kept) > 1) + 1).tolist():
+            signal.line(gap, False)
+    figure.draw(signal)
+
+
+def _legend(curves: dict[str, Curve], colors: bool) -> list[str]:
+    bad = diverged(curves)
+    lines: list[str] = []
+    for index, (label, curve) in enumerate(curves.items()):
+        if index == _MAX_LEGEND:
+            lines.append(f"  and {len(curves) - index} more")
+            break
+        note = f"  diverged: {bad[label]}" if label in bad else ""
+        symbol = _SYMBOLS[0] if colors else _SYMBOLS[index % len(_SYMBOLS)]
+        symbol = "⣿" if symbol == "braille" else symbol
+        if colors:
+            symbol = f"\033[38;5;{_COLORS[index % len(_COLORS)]}m{symbol}\033[0m"
+        lines.append(f"  {symbol} {label}{_last(curve)}{note}")
+    return lines
+
+
+def _last(curve: Curve) -> str:
+    known = curve.y[np.isfinite(curve.y)]
+    return f"  {known[-1]:.6g}" if len(known) else ""

@@ -1,0 +1,168 @@
+"""`fifteen plot`: in the terminal, in print, and what it says when there is nothing to draw."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+
+from fifteen.cli import main
+from fifteen.experiments import Experiment, TensorboardLogData
+
+from .conftest import make_run
+
+COMMAND = [sys.executable, "-c", "import sys; from fifteen.cli import main; sys.exit(main())"]
+
+
+@pytest.fixture
+def plot(capsys):
+    def run(*arguments, expect=0):
+        assert main(["plot", *map(str, arguments)]) == expect
+        return capsys.readouterr()
+
+    return run
+
+
+def test_curves_are_drawn_with_a_legend_of_what_differs(plot, sweep):
+    out = plot(sweep, "train/loss").out
+    assert "train/loss" in out.splitlines()[0]
+    assert max(map(len, out.splitlines())) <= 80
+    assert re.search(r"⣿ lr=0.01, seed=0  \d", out)
+    assert re.search(r"\* lr=0.01, seed=1  \d", out)
+    assert "lr=0.1, seed=2  1.10208  diverged: not finite from 26 on" in out
+    assert re.search("[⠁-⣿]{3}", out)
+
+
+def test_tags_are_globs_and_directories_too(plot, sweep):
+    out = plot(f"{sweep}/lr0.1_*", "*/loss").out
+    assert "eval/loss" in out
+    assert "train/loss" in out
+    assert "train/accuracy" not in out
+    assert "lr=0.01" not in out
+
+
+def test_all_tags_are_drawn_up_to_a_few(plot, tmp_path):
+    with Experiment(tmp_path / "run", verbose=False) as experiment:
+        experiment.log(TensorboardLogData({f"tag{n}": 1.0 for n in range(6)}), step=1)
+    printed = plot(tmp_path)
+    assert "tag3" in printed.out
+    assert "tag4" not in printed.out
+    assert printed.err == "fifteen: note: not drawn: tag4, tag5; name the tags to draw\n"
+
+
+def test_the_mean_over_seeds_is_drawn(plot, sweep):
+    out = plot(sweep, "train/loss", "--over", "seed").out
+    assert "⣿ lr=0.01 (n=3)" in out
+    assert "* lr=0.1 (n=3)" in out
+    assert "seed=" not in out
+
+
+def test_axes_can_be_logarithmic_seconds_or_a_scalar(plot, sweep):
+    assert "seconds" in plot(sweep, "train/loss", "--x", "time").out
+    assert "eval/loss" in plot(sweep, "train/loss", "--x", "eval/loss").out
+    out = plot(sweep, "train/loss", "--log-x", "--log-y", "--smooth", "0.9").out
+    assert "⣿ lr=0.01" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "no experiments in nowhere; pass their directory, or one above it"),
+        (["ROOT", "acc"], "no scalar is called 'acc'; there is: eval/loss, train/accuracy"),
+        (["ROOT", "--over", "sed"], "--over: no field is called 'sed'; there is: config.lr"),
+        (["ROOT", "--x", "tokens"], "no scalar is called 'tokens'; there is: eval/loss"),
+        (["ROOT", "--smooth", "1"], "--smooth: expected at least 0 and below 1, found 1"),
+        (["ROOT", "--output", "a.gif"], "--output: expected .pdf, .svg, .png"),
+    ],
+)
+def test_mistakes_are_named(plot, sweep, arguments, message):
+    printed = plot(*[str(sweep) if text == "ROOT" else text for text in arguments], expect=1)
+    assert printed.err.startswith(f"fifteen: error: {message}")
+
+
+def test_experiments_without_scalars_are_an_error(plot, tmp_path):
+    Experiment(tmp_path, verbose=False).write_metadata("config", {"lr": 1})
+    printed = plot(tmp_path, expect=1)
+    assert printed.err == "fifteen: error: no experiment there has scalars; nothing to draw\n"
+
+
+def test_names_that_control_a_terminal_are_escaped(plot, tmp_path):
+    for seed in range(2):
+        name = f"\033[2J\n{seed}"
+        make_run(tmp_path / f"run{seed}", {"lr": 0.1, "seed": seed, "name": name})
+        with Experiment(tmp_path / f"run{seed}", verbose=False) as experiment:
+            experiment.log(TensorboardLogData({"\033[31mred": 1.0}), step=1)
+    out = plot(tmp_path).out
+    assert "\033" not in out
+    assert r"name=\x1b[2J\n0" in out
+    assert r"\x1b[31mred" in out
+
+
+@pytest.mark.parametrize("kind", ["pdf", "svg", "png"])
+def test_a_figure_is_ready_to_print(plot, sweep, tmp_path, kind):
+    path = tmp_path / f"loss.{kind}"
+    assert plot(sweep, "train/*", "--over", "seed", "--output", path).out == f"Wrote {path}\n"
+    first = path.read_bytes()
+    plot(sweep, "train/*", "--over", "seed", "--output", path)
+    assert path.read_bytes() == first
+    if kind == "pdf":
+        assert first.startswith(b"%PDF")
+        assert b"/FontFile2" in first  # TrueType, embedded.
+        assert b"/Type3" not in first
+        assert b"/Subtype /Image" not in first
+    if kind == "svg":
+        text = first.decode()
+        # Each of the three differs in its dashes, not by its colour alone.
+        assert len(set(re.findall("stroke-dasharray: [^;]+", text))) >= 1
+        assert "<image" not in text
+    if kind == "png":
+        assert first.startswith(b"\x89PNG")
+
+
+def test_labels_are_no_formulas_in_print(plot, tmp_path):
+    for seed in range(2):
+        make_run(tmp_path / f"_{seed}", {"lr": 0.1, "seed": seed, "name": "$\\frac{"})
+    plot(tmp_path, "train/loss", "--output", tmp_path / "a.svg")
+    assert (tmp_path / "a.svg").stat().st_size > 1000
+
+
+def test_a_terminal_gets_colours_and_its_width(sweep):
+    parent, child = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "plot", str(sweep), "train/loss"],
+        stdout=child,
+        env=os.environ | {"COLUMNS": "60", "LINES": "20"},
+    )
+    os.close(child)
+    text = b""
+    try:
+        while part := os.read(parent, 65536):
+            text += part
+    except OSError:  # The end of a terminal.
+        pass
+    assert process.wait(60) == 0
+    os.close(parent)
+    lines = re.sub(r"\033\[[\d;]*m", "", text.decode()).splitlines()
+    assert b"\033[38;5;12m" in text
+    assert len(lines[1]) == 60
+
+
+def test_nothing_that_draws_in_a_terminal_imports_jax(sweep):
+    code = (
+        "import sys; from fifteen.cli import main; "
+        f"main(['plot', {str(sweep)!r}]); "
+        "print([name for name in ('jax', 'matplotlib', 'bokeh', 'pandas') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_a_missing_library_is_an_error_that_names_the_extra(plot, sweep, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "plotext", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    extra = "which is not installed; install it with pip install 'fifteen[plot]'\n"
+    assert plot(sweep, expect=1).err == f"fifteen: error: this needs plotext, {extra}"
+    printed = plot(sweep, "--output", tmp_path / "a.pdf", expect=1)
+    assert printed.err == f"fifteen: error: this needs matplotlib, {extra}"
