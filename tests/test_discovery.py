@@ -14,8 +14,9 @@ from fifteen.experiments import (
     ExperimentWarning,
     TensorboardLogData,
     UnsafePathError,
+    find_experiments,
+    summarize,
 )
-from fifteen.experiments._discovery import find_experiments, summarize
 from fifteen.experiments._walk import find_paths
 from fifteen.experiments.events import _tfrecord
 from fifteen.experiments.events.reading import _last_step

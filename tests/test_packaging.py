@@ -155,6 +155,8 @@ def test_public_names():
         "ExperimentMovedError",
         "ExperimentNotFoundError",
         "ExperimentWarning",
+        "Experiments",
+        "ExpressionError",
         "FifteenError",
         "HistogramSeries",
         "LeafInfo",

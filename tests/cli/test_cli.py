@@ -232,12 +232,12 @@ def test_list_takes_numbers_in_files_written_by_hand_by_value(run, tmp_path):
 
 
 def test_list_past_what_vanishes(run, tmp_path, monkeypatch):
-    from fifteen.experiments import _discovery
+    from fifteen.experiments import _experiments
 
     for name in ("a", "b"):
         Experiment(tmp_path / name, verbose=False).write_metadata("config", {})
     monkeypatch.setattr(
-        _discovery, "find_paths", lambda root: [root / "a", root / "gone", root / "b"]
+        _experiments, "find_paths", lambda root: [root / "a", root / "gone", root / "b"]
     )
     assert [row[0] for row in table(run("list", cwd=tmp_path).stdout)[1:]] == ["a", "b"]
 
@@ -771,7 +771,7 @@ def test_interrupt(run, tmp_path, monkeypatch):
     def interrupt(root):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fifteen.experiments._discovery.find_paths", interrupt)
+    monkeypatch.setattr("fifteen.experiments._experiments.find_paths", interrupt)
     assert run("list", cwd=tmp_path, expect=130) == ("", "")
 
 
@@ -779,7 +779,7 @@ def test_a_fault_of_ours_is_not_dressed_up(run, tmp_path, monkeypatch):
     def fail(root):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("fifteen.experiments._discovery.find_paths", fail)
+    monkeypatch.setattr("fifteen.experiments._experiments.find_paths", fail)
     with pytest.raises(ZeroDivisionError):
         run("list", cwd=tmp_path)
 

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Any
 
 from ._discovery import Summary as Summary
-from ._discovery import find_experiments as find_experiments
 from ._discovery import summarize as summarize
 from ._errors import CheckpointDamagedError as CheckpointDamagedError
 from ._errors import CheckpointError as CheckpointError
@@ -14,6 +13,7 @@ from ._errors import ExperimentExistsError as ExperimentExistsError
 from ._errors import ExperimentMovedError as ExperimentMovedError
 from ._errors import ExperimentNotFoundError as ExperimentNotFoundError
 from ._errors import ExperimentWarning as ExperimentWarning
+from ._errors import ExpressionError as ExpressionError
 from ._errors import FifteenError as FifteenError
 from ._errors import LogDataError as LogDataError
 from ._errors import LogWriteError as LogWriteError
@@ -22,6 +22,8 @@ from ._errors import MetadataNotFoundError as MetadataNotFoundError
 from ._errors import MissingExtraError as MissingExtraError
 from ._errors import UnsafePathError as UnsafePathError
 from ._experiment import Experiment as Experiment
+from ._experiments import Experiments as Experiments
+from ._experiments import find_experiments as find_experiments
 from .checkpoints import LeafInfo as LeafInfo
 from .events import HistogramSeries as HistogramSeries
 from .events import ScalarSeries as ScalarSeries
@@ -54,6 +56,8 @@ __all__ = [
     "ExperimentMovedError",
     "ExperimentNotFoundError",
     "ExperimentWarning",
+    "Experiments",
+    "ExpressionError",
     "FifteenError",
     "HistogramSeries",
     "LeafInfo",

@@ -1,4 +1,4 @@
-"""Find experiments under a root, and summarize one."""
+"""Summary: what is in an experiment, without reading all of it."""
 
 import contextlib
 import dataclasses
@@ -7,9 +7,7 @@ import pathlib
 
 from . import checkpoints, metadata
 from ._errors import ExperimentNotFoundError
-from ._experiment import Experiment
 from ._local_path import local_path
-from ._walk import find_paths
 from .events.reading import last_step
 from .storage import Directory
 
@@ -41,38 +39,6 @@ class Summary:
         if self.last_step is not None:
             steps.append(self.last_step)
         return max(steps, default=None)
-
-
-def find_experiments(root: pathlib.Path | str) -> list[Experiment]:
-    """Find every experiment under a root, the root itself included.
-
-    An experiment is a directory that directly holds metadata, a checkpoint or an event file.
-    Hidden directories and virtual environments are not entered, and each directory is visited
-    once, however many links lead to it.
-
-    Args:
-        root: where to look.
-
-    Returns:
-        The experiments in natural order (`run_2` before `run_10`), none of them verbose.
-
-    Raises:
-        ExperimentNotFoundError: the root does not exist.
-        NotADirectoryError: the root is a file.
-
-    Examples:
-        ```python
-        import pathlib, tempfile
-
-        from fifteen.experiments import Experiment, find_experiments
-
-        root = pathlib.Path(tempfile.mkdtemp())
-        Experiment(root / "run_10").write_metadata("config", {"learning_rate": 1e-3})
-        Experiment(root / "run_2").write_metadata("config", {"learning_rate": 1e-2})
-        assert [found.data_dir.name for found in find_experiments(root)] == ["run_2", "run_10"]
-        ```
-    """
-    return [Experiment(path, verbose=False) for path in find_paths(local_path(root, "root"))]
 
 
 def summarize(path: pathlib.Path | str) -> Summary:

@@ -13,6 +13,7 @@ FifteenError
 │   ├── CheckpointExistsError
 │   ├── CheckpointMismatchError
 │   └── CheckpointDamagedError
+├── ExpressionError            also ValueError
 ├── LogDataError               also ValueError and TypeError
 ├── LogWriteError              also OSError
 └── MissingExtraError          also ImportError
@@ -71,6 +72,10 @@ class CheckpointMismatchError(CheckpointError):
 
 class CheckpointDamagedError(CheckpointError):
     """A checkpoint's bytes are not those that were written."""
+
+
+class ExpressionError(FifteenError, ValueError):
+    """A filter such as `config.lr < 0.1` cannot be read, or names what no experiment has."""
 
 
 class LogDataError(FifteenError, ValueError, TypeError):

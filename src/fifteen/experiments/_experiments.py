@@ -1,0 +1,348 @@
+"""Experiments: many experiments, to filter, to sort and to tabulate."""
+
+import fnmatch
+import operator
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from ._errors import ExpressionError
+from ._experiment import Experiment
+from ._expression import Expression
+from ._extras import import_extra
+from ._fields import BUILT_IN, Fields, rank, sort_key, to_plain
+from ._local_path import local_path
+from ._missing import ABSENT, Missing
+from ._walk import find_paths
+from .events.reading import EventReader
+from .storage import Directory
+
+if TYPE_CHECKING:
+    import pandas
+
+_STATISTICS = ("last", "min", "max")
+
+
+def find_experiments(root: pathlib.Path | str) -> "Experiments":
+    """Find every experiment under a root, the root itself included.
+
+    An experiment is a directory that directly holds metadata, a checkpoint or an event file.
+    Hidden directories and virtual environments are not entered, and each directory is visited
+    once, however many links lead to it.
+
+    Args:
+        root: where to look.
+
+    Returns:
+        The experiments in natural order (`run_2` before `run_10`), none of them verbose.
+
+    Raises:
+        ExperimentNotFoundError: the root does not exist.
+        NotADirectoryError: the root is a file.
+
+    Examples:
+        ```python
+        import pathlib, tempfile
+
+        from fifteen.experiments import Experiment, find_experiments
+
+        root = pathlib.Path(tempfile.mkdtemp())
+        Experiment(root / "run_10").write_metadata("config", {"learning_rate": 1e-3})
+        Experiment(root / "run_2").write_metadata("config", {"learning_rate": 1e-2})
+        assert [found.data_dir.name for found in find_experiments(root)] == ["run_2", "run_10"]
+        (run,) = find_experiments(root).where("config.learning_rate < 0.005")
+        assert run.data_dir.name == "run_10"
+        ```
+    """
+    top = local_path(root, "root")
+    return Experiments((Experiment(path, verbose=False) for path in find_paths(top)), root=top)
+
+
+class Experiments(Sequence[Experiment]):
+    """Hold many experiments, as a tuple of them does, and look at all of them together.
+
+    Values are asked for by name: a field of the metadata (`config.optimizer.lr`, or the end of the
+    name, `lr`), a scalar (`train/loss`, `loss`), of which the last value counts, or one of
+    `name`, `step`, `checkpoints`, `size` (bytes), `age` (seconds), `tags`, `note`. They are read
+    when they are first asked for, and kept: find the experiments again to see what came later.
+
+    Args:
+        experiments: the experiments.
+        root: the directory below which they are named; by default their common parent.
+
+    Examples:
+        ```python
+        import tempfile
+
+        from fifteen.experiments import Experiment, TensorboardLogData, find_experiments
+
+        root = tempfile.mkdtemp()
+        for rate in (0.1, 0.01):
+            with Experiment(f"{root}/lr_{rate}", verbose=False) as experiment:
+                experiment.write_metadata("config", {"lr": rate})
+                experiment.log(TensorboardLogData(scalars={"train/loss": 1 - rate}), step=1)
+        experiments = find_experiments(root)
+        assert len(experiments.where("lr < 0.05 and min(train/loss) < 1")) == 1
+        best = experiments.sort("loss")[0]
+        assert best.data_dir.name == "lr_0.1"
+        ```
+    """
+
+    def __init__(
+        self, experiments: Iterable[Experiment], root: pathlib.Path | str | None = None
+    ) -> None:
+        held = list(experiments)
+        if root is None:
+            parents = [experiment.data_dir.parent for experiment in held]
+            root = os.path.commonpath(parents) if parents else os.curdir
+        self._fields = [
+            Fields(experiment, os.path.relpath(experiment.data_dir, root)) for experiment in held
+        ]
+
+    @classmethod
+    def _of(cls, fields: Iterable[Fields]) -> "Experiments":
+        """Return some of the experiments, with what has been read of them."""
+        chosen = cls(())
+        chosen._fields = list(fields)
+        return chosen
+
+    # As a sequence
+
+    @overload
+    def __getitem__(self, index: int) -> Experiment: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Experiments": ...
+    def __getitem__(self, index: int | slice) -> "Experiment | Experiments":
+        if isinstance(index, slice):
+            return self._of(self._fields[index])
+        return self._fields[operator.index(index)].experiment
+
+    def __len__(self) -> int:
+        """Return the number of experiments."""
+        return len(self._fields)
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether another sequence has equal experiments in the same order."""
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]  # As a list's.
+
+    def __add__(self, other: Iterable[Experiment]) -> "Experiments":
+        """Return these experiments and those after them."""
+        more = other._fields if isinstance(other, Experiments) else Experiments(other)._fields
+        return self._of([*self._fields, *more])
+
+    def __repr__(self) -> str:
+        """Name the first experiments."""
+        names = ", ".join(field.name for field in self._fields[:3])
+        more = ", ..." if len(self) > 3 else ""
+        return f"<{len(self)} experiments: {names}{more}>" if names else "<0 experiments>"
+
+    @property
+    def fields(self) -> list[Fields]:
+        """What each of them holds, in their order."""
+        return list(self._fields)
+
+    # To choose
+
+    def where(self, expression: str) -> "Experiments":
+        """Return the experiments of which an expression is true.
+
+        Args:
+            expression: comparisons of values by their names, such as
+                `config.lr < 0.1 and min(train/loss) < 0.5`. A comparison with what an experiment
+                lacks is false. The guide on the command line has all of the language.
+
+        Raises:
+            ExpressionError: the expression cannot be read, or names what no experiment has.
+
+        Examples:
+            >>> experiment.write_metadata("config", {"lr": 0.1})
+            >>> len(find_experiments(tmp_path).where("lr < 0.05"))
+            0
+        """
+        parsed = Expression(expression)
+        self._refuse_unknown(parsed)
+        return self._of(field for field in self._fields if parsed.is_true(field.value))
+
+    def sort(
+        self, key: str | Callable[[Experiment], Any] = "name", *, reverse: bool = False
+    ) -> "Experiments":
+        """Return the experiments in the order of a value; numbers are sorted by value.
+
+        Either way NaN, None and experiments that lack the value come last.
+
+        Args:
+            key: a name, an expression such as `min(train/loss)`, or a function of an experiment.
+            reverse: sort in descending order.
+
+        Raises:
+            ExpressionError: the key cannot be read, or names what no experiment has.
+
+        Examples:
+            >>> experiment.write_metadata("config", {"lr": 0.1})
+            >>> find_experiments(tmp_path).sort("lr", reverse=True)
+            <1 experiments: run>
+        """
+        values = list(map(key, self)) if callable(key) else self.values(key)
+        numbers = range(len(self))
+        known = [number for number in numbers if not rank(values[number])]
+        known.sort(key=lambda number: sort_key(values[number]), reverse=reverse)
+        unknown = [number for number in numbers if rank(values[number])]
+        unknown.sort(key=lambda number: rank(values[number]))
+        return self._of(self._fields[number] for number in known + unknown)
+
+    def values(self, name: str) -> list[Any]:
+        """Return a value of each experiment; a `Missing` for one that lacks it.
+
+        Args:
+            name: a name, or an expression such as `min(train/loss)`.
+
+        Raises:
+            ExpressionError: no experiment has what is named, or the expression cannot be read.
+
+        Examples:
+            >>> experiment.write_metadata("config", {"lr": 0.1})
+            >>> find_experiments(tmp_path).values("lr * 2")
+            [0.2]
+        """
+        values = [field.value(name) for field in self._fields]
+        if any(value is not ABSENT for value in values) or not values or name in BUILT_IN:
+            return values
+        try:
+            parsed = Expression(name)
+        except ExpressionError:
+            raise self._unknown(name) from None
+        self._refuse_unknown(parsed)
+        return [parsed.evaluate(field.value) for field in self._fields]
+
+    def _refuse_unknown(self, expression: Expression) -> None:
+        for name in {*expression.names} - {*BUILT_IN}:
+            if self and all(field.value(name) is ABSENT for field in self._fields):
+                raise self._unknown(name)
+
+    def _unknown(self, name: str) -> ExpressionError:
+        known = dict.fromkeys(name for field in self._fields[:20] for name in field.names())
+        return ExpressionError(
+            f"no experiment has metadata or a scalar called {name!r}; "
+            f"there is: {enumerate_names(list(known))}"
+        )
+
+    # As tables
+
+    def differing_fields(self) -> list[str]:
+        """Return the names of the fields of metadata that are not the same in all experiments.
+
+        Examples:
+            >>> for seed in (0, 1):
+            ...     config = {"lr": 0.1, "seed": seed}
+            ...     Experiment(tmp_path / f"{seed}", verbose=False).write_metadata("config", config)
+            >>> find_experiments(tmp_path).differing_fields()
+            ['config.seed']
+        """
+        tables = [field.metadata() for field in self._fields]
+        names = dict.fromkeys(name for table in tables for name in table)
+        return [name for name in names if _differ(table.get(name, ABSENT) for table in tables)]
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Return a data frame with one row per experiment.
+
+        Its columns are `name`, `step`, `checkpoints`, `size`, `changed` (seconds since the epoch),
+        `note`, `tags`, `problem` (what cannot be read), the fields of the metadata by their full
+        names, and of each scalar `train/loss:last`, `train/loss:min` and `train/loss:max`.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+
+        Examples:
+            >>> experiment.write_metadata("config", {"lr": 0.1})
+            >>> find_experiments(tmp_path).to_pandas().loc["run", "config.lr"].item()
+            0.1
+        """
+        pandas = import_extra("pandas", "to_pandas()")
+        rows: list[dict[str, Any]] = []
+        for field in self._fields:
+            row = {name: field.value(name) for name in BUILT_IN if name != "age"}
+            row |= {name: to_plain(value) for name, value in field.metadata().items()}
+            for tag, statistics in field.scalars.items():
+                row |= {f"{tag}:{name}": getattr(statistics, name) for name in _STATISTICS}
+            row["problem"] = "; ".join(field.problems) or None
+            rows.append({n: None if isinstance(v, Missing) else v for n, v in row.items()})
+        return pandas.DataFrame(rows, index=[field.name for field in self._fields])
+
+    def scalars(self, tags: Iterable[str] | None = None) -> "pandas.DataFrame":
+        """Return every logged point of all experiments as one long data frame.
+
+        Its columns are `name`, the fields of the metadata that differ, `tag`, `step`, `wall_time`
+        (seconds since the epoch) and `value`.
+
+        Args:
+            tags: which scalars, by their tags; `*` stands for anything. All by default.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+            LogDataError: `tags` is a single string.
+
+        Examples:
+            >>> experiment.log(TensorboardLogData(scalars={"train/loss": 0.5}), step=1)
+            >>> experiment.flush()
+            >>> find_experiments(tmp_path).scalars(["train/*"])["value"].tolist()
+            [0.5]
+        """
+        pandas = import_extra("pandas", "scalars()")
+        tags = tags if tags is None or isinstance(tags, str) else tuple(tags)
+        differing = self.differing_fields()
+        which: list[int] = []
+        tag_of: list[str] = []
+        lengths: list[int] = []
+        curves: list[Any] = []
+        for number, field in enumerate(self._fields):
+            found = EventReader(Directory(field.experiment.data_dir)).scalars(tags)
+            for tag, curve in found.items():
+                which.append(number)
+                tag_of.append(tag)
+                lengths.append(len(curve))
+                curves.append(curve)
+
+        def repeated(values: list[Any]) -> Any:
+            column = pandas.Series([values[number] for number in which], dtype=None)
+            return column.repeat(lengths).reset_index(drop=True)
+
+        columns: dict[str, Any] = {"name": repeated([field.name for field in self._fields])}
+        for name in differing:
+            values = [field.metadata().get(name) for field in self._fields]
+            columns[name] = repeated(list(map(to_plain, values)))
+        columns["tag"] = pandas.Series(tag_of, dtype=object).repeat(lengths).reset_index(drop=True)
+        for name, dtype in (("step", np.int64), ("wall_time", np.float64), ("value", np.float64)):
+            arrays = [getattr(curve, name) for curve in curves]
+            columns[name] = np.concatenate([np.zeros(0, dtype), *arrays])
+        return pandas.DataFrame(columns)
+
+
+def matching(patterns: Sequence[str], names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return the names that match any of the patterns, in their own order, and idle patterns."""
+    names = list(names)
+    matches = {
+        pattern: {name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)}
+        for pattern in patterns
+    }
+    chosen: set[str] = set().union(*matches.values())
+    return [name for name in names if name in chosen], [p for p in patterns if not matches[p]]
+
+
+def enumerate_names(names: Sequence[str]) -> str:
+    """Write what there is to choose from, cut if it is long."""
+    if not names:
+        return "none at all"
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+
+
+def _differ(values: Iterable[Any]) -> bool:
+    texts = iter(values)
+    first = next(texts, None)
+    exact = repr(to_plain(first))
+    # 1 and 1.0 are equal, and so are sets and arrays whose plain forms are.
+    return any(repr(plain) != exact and plain != to_plain(first) for plain in map(to_plain, texts))

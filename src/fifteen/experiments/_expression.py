@@ -1,0 +1,303 @@
+"""Expression: what is asked of an experiment's values, as `where` and `--where` take it.
+
+```
+config.lr < 0.1 and min(train/loss) < 0.5
+status == 'failed' or not exists(test/accuracy)
+0.1 <= dropout < 0.5 and optimizer in ('adam', 'adamw') and 'paper' in tags
+```
+
+Python's parser reads it, after all names have been replaced: so `train/loss`, `lambda` and names in
+backquotes are names. Nothing is ever run as Python.
+
+A `/` right between two names is part of a name, and divides otherwise: `train/loss` is a scalar,
+`train / loss` a quotient, and so are `loss/2` and `2/loss`.
+"""
+
+import ast
+import fnmatch
+import operator
+import re
+import unicodedata
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ._errors import ExpressionError
+from ._missing import Missing
+
+Lookup = Callable[[str, str], Any]
+"""Takes a name and what is asked of it, `value` or one of `STATISTICS`; may return a `Missing`."""
+
+STATISTICS = ("last", "first", "min", "max", "mean", "len")
+_FUNCTIONS = (*STATISTICS, "abs", "exists", "matches")
+
+MAX_LENGTH = 2000
+_MAX_DEPTH = 50
+
+_WORDS = {"and", "or", "not", "in", "is", "True", "False", "None"}
+
+_TOKEN = re.compile(
+    r"""
+      (?P<text> '(?:\\.|[^'\\])*' | "(?:\\.|[^"\\])*" )
+    | (?P<number> \.?\d (?:[eE][+-]?\d|[\w.])* )
+    | (?P<name> `[^`]*`
+        | [^\W\d]\w* (?:\.\w+|/[^\W\d]\w*)* (?: :(?:last|first|min|max|mean|len)\b )? )
+    """,
+    re.VERBOSE,
+)
+
+_ARITHMETIC: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Mod: operator.mod,
+    ast.Pow: lambda base, exponent: float(base) ** float(exponent),
+}
+
+_COMPARISONS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.In: lambda item, items: item in items,
+    ast.NotIn: lambda item, items: item not in items,
+}
+
+_REMEDIES: dict[type[ast.AST], str] = {
+    ast.BitAnd: "write `and`",
+    ast.BitOr: "write `or`",
+    ast.Invert: "write `not`",
+    ast.Is: "write ==",
+    ast.IsNot: "write !=",
+}
+
+
+class Expression:
+    """Hold an expression that has been checked.
+
+    Attributes:
+        text: the expression as it was written.
+        names: the names of values in it, in order.
+
+    Raises:
+        ExpressionError: it is none; the message points at the place.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._body = self._parse()
+        self._check(self._body, 0)
+        self.names = tuple(dict.fromkeys(self._names(self._body)))
+
+    def evaluate(self, lookup: Lookup) -> Any:
+        """Return the value; a `Missing` if it needs a value that is missing.
+
+        A comparison with what is missing, or cannot be compared, is False.
+        """
+        return self._evaluate(self._body, lookup)
+
+    def is_true(self, lookup: Lookup) -> bool:
+        """Tell whether the value counts as true; what is missing does not."""
+        return _is_true(self.evaluate(lookup))
+
+    # Reading it
+
+    def _parse(self) -> ast.expr:
+        if len(self.text) > MAX_LENGTH:
+            raise ExpressionError(
+                f"expected at most {MAX_LENGTH:,} characters, found {len(self.text):,}"
+            )
+        hidden = _TOKEN.sub(_hide_name, re.sub(r"\s", " ", self.text))
+        self._source = hidden.lstrip()
+        self._indent = len(hidden) - len(self._source)
+        if not self._source:
+            raise ExpressionError("expected an expression such as `loss < 0.5`, found nothing")
+        # Strings aside, a lone = compares nothing.
+        blank = _TOKEN.sub(lambda token: "_" * len(token[0]), hidden)
+        if lone := re.search(r"(?<![=<>!])=(?!=)", blank):
+            raise self._error("write == to compare", lone.start())
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return ast.parse(self._source, mode="eval").body
+        except SyntaxError as error:
+            # The parser gives no place if the text ends too early.
+            at = self._indent + error.offset - 1 if error.offset else len(self.text)
+            raise self._error("this cannot be read", min(at, len(self.text))) from None
+        except (ValueError, MemoryError, RecursionError):
+            raise self._error("this cannot be read, or is nested too deeply", 0) from None
+
+    def _check(self, node: ast.expr, depth: int) -> None:
+        """Raise unless all of a node is in the language."""
+        if depth > _MAX_DEPTH:
+            raise self._error("this is nested too deeply", node)
+        children: list[ast.expr] = []
+        match node:
+            case ast.Constant(value=bool() | int() | float() | str() | None) | ast.Name():
+                pass
+            case ast.BoolOp(values=children) | ast.List(elts=children) | ast.Tuple(elts=children):
+                pass
+            case ast.UnaryOp(op=ast.Not() | ast.USub() | ast.UAdd(), operand=operand):
+                children = [operand]
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
+                children = [left, right]
+            case ast.Compare(left=left, ops=ops, comparators=others) if all(
+                type(op) in _COMPARISONS for op in ops
+            ):
+                children = [left, *others]
+            case ast.Subscript(value=value, slice=index) if _is_index(index):
+                children = [value]
+            case ast.Call(func=ast.Name() as function, args=children, keywords=[]) if children:
+                name = self._name_of(function)
+                if name not in _FUNCTIONS:
+                    known = ", ".join(_FUNCTIONS)
+                    raise self._error(f"there is no function {name!r}, but {known}", function)
+                is_named = all(isinstance(child, ast.Name) for child in children)
+                if name == "exists" and not (is_named and len(children) == 1):
+                    raise self._error("exists takes one name", node)
+                if len(children) != {"abs": 1, "matches": 2}.get(name, len(children)):
+                    raise self._error("matches takes a value and a pattern, and abs a value", node)
+            case _:
+                ops = [getattr(node, "op", None), *getattr(node, "ops", ())]
+                remedies = [
+                    text
+                    for kind, text in _REMEDIES.items()
+                    if any(isinstance(op, kind) for op in ops)
+                ]
+                remedy = (remedies or ["it is not part of this language"])[0]
+                raise self._error(f"this cannot be asked: {remedy}", node)
+        for child in children:
+            self._check(child, depth + 1)
+
+    def _names(self, node: ast.expr) -> Iterator[str]:
+        functions = {id(call.func) for call in ast.walk(node) if isinstance(call, ast.Call)}
+        names = [name for name in ast.walk(node) if isinstance(name, ast.Name)]
+        for name in sorted(names, key=lambda name: name.col_offset):
+            if id(name) not in functions:
+                yield self._name_of(name)
+
+    def _name_of(self, node: ast.Name) -> str:
+        start = self._column(node.col_offset)
+        return self.text[start : start + len(node.id)].strip("`")
+
+    def _column(self, offset: int) -> int:
+        """Return the place in the text of what the parser has found at a byte."""
+        return self._indent + len(self._source.encode()[:offset].decode())
+
+    def _error(self, problem: str, at: ast.expr | int) -> ExpressionError:
+        column = at if isinstance(at, int) else self._column(at.col_offset)
+        line = re.sub(r"\s", " ", self.text)
+        space = "".join(
+            "  " if unicodedata.east_asian_width(c) in "WF" else " " for c in line[:column]
+        )
+        return ExpressionError(f"{problem}\n  {line}\n  {space}^")
+
+    # Asking it
+
+    def _evaluate(self, node: ast.expr, lookup: Lookup) -> Any:
+        def value_of(child: ast.expr) -> Any:
+            return self._evaluate(child, lookup)
+
+        match node:
+            case ast.Constant(value=value):
+                return value
+            case ast.Name():
+                return lookup(self._name_of(node), "value")
+            case ast.List(elts=items) | ast.Tuple(elts=items):
+                return [value_of(item) for item in items]
+            case ast.BoolOp(op=ast.And(), values=values):
+                return all(_is_true(value_of(value)) for value in values)
+            case ast.BoolOp(values=values):
+                return any(_is_true(value_of(value)) for value in values)
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                return not _is_true(value_of(operand))
+            case ast.UnaryOp(op=op, operand=operand):
+                sign = -1 if isinstance(op, ast.USub) else 1
+                return _calculate(operator.mul, sign, value_of(operand))
+            case ast.BinOp(left=left, op=op, right=right):
+                return _calculate(_ARITHMETIC[type(op)], value_of(left), value_of(right))
+            case ast.Compare(left=left, ops=ops, comparators=others):
+                values = map(value_of, (left, *others))
+                first = next(values)
+                for op, second in zip(ops, values, strict=True):
+                    if not _compare(_COMPARISONS[type(op)], first, second):
+                        return False
+                    first = second
+                return True
+            case ast.Subscript(value=value, slice=index):
+                items, number = value_of(value), ast.literal_eval(index)
+                is_there = isinstance(items, list | tuple) and -len(items) <= number < len(items)
+                return items[number] if is_there else Missing.ABSENT
+            case ast.Call(func=ast.Name() as function, args=arguments):
+                return self._call(self._name_of(function), arguments, lookup)
+            case _:  # `_check` has let nothing else through.
+                raise AssertionError(ast.dump(node))
+
+    def _call(self, function: str, arguments: list[ast.expr], lookup: Lookup) -> Any:
+        name = arguments[0]
+        if function in STATISTICS and len(arguments) == 1 and isinstance(name, ast.Name):
+            return lookup(self._name_of(name), function)
+        values = [self._evaluate(argument, lookup) for argument in arguments]
+        if function == "exists":
+            return not isinstance(values[0], Missing)
+        if function == "matches":
+            return all(isinstance(value, str) for value in values) and fnmatch.fnmatchcase(*values)
+        if function == "abs":
+            return _calculate(lambda value, _: abs(value), values[0], 0)
+        return statistic_of(values[0] if len(values) == 1 else values, function)
+
+
+def statistic_of(values: Any, function: str) -> Any:
+    """Return the smallest, largest, mean, first or last of some numbers, or how many there are."""
+    if isinstance(values, str | int | float):
+        values = [values]
+    if not isinstance(values, list | tuple) or any(isinstance(v, Missing) for v in values):
+        return Missing.ABSENT
+    if function == "len":
+        return len(values)
+    if not values or not all(isinstance(value, int | float) for value in values):
+        return Missing.ABSENT
+    if function in ("first", "last"):
+        return values[0 if function == "first" else -1]
+    if function == "mean":
+        return _calculate(operator.truediv, sum(values), len(values))
+    return min(values) if function == "min" else max(values)
+
+
+def _hide_name(token: re.Match[str]) -> str:
+    """Replace a name by one of its length that says nothing to Python."""
+    text = token[0]
+    return text if token["name"] is None or text in _WORDS else "_" * len(text)
+
+
+def _is_index(node: ast.expr) -> bool:
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        node = node.operand
+    return isinstance(node, ast.Constant) and type(node.value) is int
+
+
+def _is_true(value: Any) -> bool:
+    return not isinstance(value, Missing) and bool(value)
+
+
+def _calculate(operation: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
+    """Calculate with two numbers; what has no result is missing."""
+    if not (isinstance(left, int | float) and isinstance(right, int | float)):
+        return Missing.ABSENT
+    try:
+        result = operation(left, right)
+    except (ArithmeticError, ValueError):
+        return Missing.ABSENT
+    return result if isinstance(result, int | float) else Missing.ABSENT
+
+
+def _compare(operation: Callable[[Any, Any], Any], left: Any, right: Any) -> bool:
+    if isinstance(left, Missing) or isinstance(right, Missing):
+        return False
+    try:
+        return bool(operation(left, right))
+    except (TypeError, ValueError, ArithmeticError):
+        return False

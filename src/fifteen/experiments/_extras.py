@@ -1,0 +1,26 @@
+"""Packages that one of the optional extras installs."""
+
+import importlib
+from typing import Any
+
+from ._errors import MissingExtraError
+
+
+def import_extra(module: str, what: str, extra: str = "") -> Any:
+    """Return a module that an extra installs.
+
+    Args:
+        module: its name.
+        what: what needs it, for the error.
+        extra: the name of the extra; by default that of the module.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{what} needs {module}, which is not installed; install it with "
+            f"pip install 'fifteen[{extra or module}]'"
+        ) from error

@@ -1,0 +1,242 @@
+"""Fields: what an experiment holds, by the names that people use for it."""
+
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._discovery import Summary, summarize
+from ._errors import ExperimentNotFoundError, ExpressionError, MetadataError
+from ._expression import STATISTICS, statistic_of
+from ._missing import ABSENT, UNREADABLE, Missing
+from ._walk import natural
+from .events.reading import EventReader
+from .metadata import flatten
+from .storage import Directory
+
+if TYPE_CHECKING:
+    from ._experiment import Experiment
+    from .events import ScalarSeries
+
+PROVENANCE = "provenance"
+"""The metadata that say where a run comes from: long, and different in each run."""
+
+NOTES = "notes"
+"""The metadata that people write beside a run."""
+
+BUILT_IN = ("name", "step", "checkpoints", "size", "age", "changed", "tags", "note")
+"""Names of values that every experiment has. They come before fields and scalars of that name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+    """What a curve comes to.
+
+    Attributes:
+        len: how many points it has.
+        step: the last step.
+        first: the first value.
+        last: the last value.
+        min: the smallest number; NaN if there is none.
+        max: the largest number; NaN if there is none.
+        mean: the mean of the numbers; NaN if there is none.
+        not_finite_from: the first step whose value is NaN or infinite, if there is one.
+    """
+
+    len: int
+    step: int
+    first: float
+    last: float
+    min: float
+    max: float
+    mean: float
+    not_finite_from: int | None
+
+    @classmethod
+    def of(cls, curve: "ScalarSeries") -> "Statistics":
+        """Return the statistics of a curve with at least one point."""
+        value = curve.value
+        numbers = value[~np.isnan(value)]
+        not_finite = curve.step[~np.isfinite(value)]
+        has_numbers = bool(len(numbers))
+        with np.errstate(invalid="ignore"):
+            return cls(
+                len=len(value),
+                step=int(curve.step[-1]),
+                first=float(value[0]),
+                last=float(value[-1]),
+                min=float(numbers.min()) if has_numbers else math.nan,
+                max=float(numbers.max()) if has_numbers else math.nan,
+                mean=float(numbers.mean()) if has_numbers else math.nan,
+                not_finite_from=int(not_finite[0]) if len(not_finite) else None,
+            )
+
+
+class Fields:
+    """Read what an experiment holds when it is first asked for, and keep it.
+
+    Curves are read to the end of what there is, and only their statistics are kept.
+
+    Attributes:
+        experiment: the experiment.
+        name: what it is called among others.
+        problems: a line for each thing that could not be read.
+    """
+
+    def __init__(self, experiment: "Experiment", name: str) -> None:
+        self.experiment = experiment
+        self.name = name
+        self.problems: list[str] = []
+        self._metadata: dict[str, dict[str, Any]] = {}
+        self._unreadable: set[str] = set()
+
+    @functools.cached_property
+    def summary(self) -> Summary | None:
+        """What names and the ends of files say; None if the experiment has gone meanwhile."""
+        try:
+            return summarize(self.experiment.data_dir)
+        except (ExperimentNotFoundError, OSError) as error:
+            self.problems.append(str(error))
+            return None
+
+    @functools.cached_property
+    def metadata_names(self) -> list[str]:
+        """The names of the metadata."""
+        return self.summary.metadata if self.summary else []
+
+    @property
+    def own_metadata(self) -> list[str]:
+        """The names of the metadata that say what the experiment is."""
+        return [name for name in self.metadata_names if name not in (PROVENANCE, NOTES)]
+
+    @property
+    def unreadable(self) -> set[str]:
+        """The names of the metadata that could not be read, of those that were asked for."""
+        return self._unreadable
+
+    def metadata(self, names: Iterable[str] | None = None) -> dict[str, Any]:
+        """Return the values of metadata by dotted names that begin with the metadata's name."""
+        names = self.own_metadata if names is None else names
+        return {key: value for name in names for key, value in self._metadata_of(name).items()}
+
+    @functools.cached_property
+    def scalars(self) -> dict[str, Statistics]:
+        """The statistics of all curves, by their tags."""
+        # A reader of our own: that of the experiment would keep all that it has read.
+        curves = EventReader(Directory(self.experiment.data_dir)).scalars()
+        return {tag: Statistics.of(curve) for tag, curve in curves.items()}
+
+    def names(self) -> list[str]:
+        """Return the names that `value` takes, but for the many of the provenance."""
+        return [*self.metadata(), *self.scalars, *BUILT_IN]
+
+    def value(self, name: str, wanted: str = "value") -> Any:
+        """Return a value by its name; a `Missing` if there is none.
+
+        Args:
+            name: one of `BUILT_IN`, or the end of a dotted name in the metadata
+                (`config.optimizer.lr`, `lr`) or of a scalar's tag (`train/loss`, `loss`). A
+                scalar's may be followed by what is wanted of it: `loss:min`.
+            wanted: one of `STATISTICS`, or `value`: that of a field, or a scalar's last.
+
+        Raises:
+            ExpressionError: several names end so.
+        """
+        if name in BUILT_IN:
+            found = self._built_in(name)
+            return found if wanted == "value" else statistic_of(found, wanted)
+        value = self._field(name, self.metadata())
+        if value is not ABSENT:
+            return value if wanted == "value" else statistic_of(value, wanted)
+        head, _, tail = name.rpartition(":")
+        if wanted == "value" and head and tail in STATISTICS:
+            value = self._scalar(head, tail)
+        if value is ABSENT:
+            value = self._scalar(name, wanted)
+        if value is ABSENT:
+            more = [name for name in (PROVENANCE, NOTES) if name in self.metadata_names]
+            value = self._field(name, self.metadata(more))
+        if value is ABSENT and (self._unreadable or self.summary is None):
+            return UNREADABLE
+        return value
+
+    def _field(self, name: str, values: dict[str, Any]) -> Any:
+        key = ending_in(name, values, ".")
+        return ABSENT if key is None else values[key]
+
+    def _scalar(self, tag: str, wanted: str) -> Any:
+        found = ending_in(tag, self.scalars, "/")
+        if found is None:
+            return ABSENT
+        return getattr(self.scalars[found], "last" if wanted == "value" else wanted)
+
+    def _built_in(self, name: str) -> Any:
+        summary = self.summary
+        if name == "name":
+            return self.name
+        if summary is None:
+            return UNREADABLE
+        if name in ("tags", "note"):
+            absent: Any = [] if name == "tags" else ABSENT
+            return self.metadata([NOTES]).get(f"{NOTES}.{name}", absent)
+        if name == "step":
+            return ABSENT if summary.latest_step is None else summary.latest_step
+        if name == "checkpoints":
+            return sum(map(len, summary.checkpoints.values()))
+        if name == "size":
+            return summary.size
+        return summary.modified if name == "changed" else max(0.0, time.time() - summary.modified)
+
+    def _metadata_of(self, name: str) -> dict[str, Any]:
+        """Read a file as plain data, whatever classes it was written from."""
+        if name in self.metadata_names and name not in self._metadata:
+            values: dict[str, Any] = {}
+            try:
+                values = flatten(self.experiment.data_dir / f"{name}.yaml")
+            except (MetadataError, OSError) as error:
+                self._unreadable.add(name)
+                self.problems.append(str(error))
+            self._metadata[name] = {
+                f"{name}.{key}" if key else name: to_plain(value)
+                if getattr(value, "ndim", 1) == 0
+                else value
+                for key, value in values.items()
+            }
+        return self._metadata.get(name, {})
+
+
+def ending_in(name: str, names: Iterable[str], separator: str) -> str | None:
+    """Return the one of the names that is, or ends in, a name.
+
+    Raises:
+        ExpressionError: several do.
+    """
+    matches = [key for key in names if key == name or key.endswith(separator + name)]
+    if name in matches:
+        return name
+    if len(matches) > 1:
+        raise ExpressionError(f"{name!r} may be any of {', '.join(matches)}; write more of it")
+    return matches[0] if matches else None
+
+
+def to_plain(value: Any) -> Any:
+    """Return what NumPy has as numbers and lists of Python, and a set as a sorted list."""
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=repr)
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def sort_key(value: Any) -> tuple[Any, ...]:
+    """Return a key that sorts numbers before texts; see `rank` for what comes after both."""
+    is_number = isinstance(value, int | float)
+    return not is_number, value if is_number else natural(to_plain(value))
+
+
+def rank(value: Any) -> int:
+    """Return what goes last however one sorts: NaN, None, and then what is missing."""
+    is_nan = isinstance(value, float) and math.isnan(value)
+    return 3 if isinstance(value, Missing) else 2 if value is None else int(is_nan)

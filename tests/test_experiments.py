@@ -1,0 +1,221 @@
+"""Experiments: many experiments at once, read from real directories."""
+
+import math
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fifteen.experiments import (
+    Experiment,
+    Experiments,
+    ExpressionError,
+    LogDataError,
+    MissingExtraError,
+    TensorboardLogData,
+    find_experiments,
+)
+from fifteen.experiments._missing import ABSENT, UNREADABLE
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Four runs: of two rates and two seeds; one without scalars, one of which diverged."""
+    for number, (rate, seed) in enumerate([(0.1, 0), (0.1, 1), (0.01, 0), (0.01, 1)]):
+        with Experiment(tmp_path / f"run_{number}", verbose=False) as experiment:
+            experiment.write_metadata(
+                "config", {"lr": rate, "seed": seed, "layers": [64], "name": "adam"}
+            )
+            if number == 3:
+                continue
+            for step in range(5):
+                loss = math.nan if number == 1 and step > 2 else rate * (5 - step)
+                scalars = {"train/loss": loss, "test/accuracy": step / 10}
+                experiment.log(TensorboardLogData(scalars=scalars), step=step)
+    return tmp_path
+
+
+def names(experiments):
+    return [experiment.data_dir.name for experiment in experiments]
+
+
+def test_it_is_a_sequence(root):
+    found = find_experiments(root)
+    assert isinstance(found, Experiments)
+    assert len(found) == 4
+    assert names(found) == ["run_0", "run_1", "run_2", "run_3"]
+    assert found[1].data_dir.name == "run_1"
+    assert found[-1] == found[3]
+    assert found[np.int64(0)] == found[0]
+    assert isinstance(found[1:3], Experiments)
+    assert names(found[1:3]) == ["run_1", "run_2"]
+    assert found == list(found)
+    assert list(found) == found
+    assert found != found[1:]
+    assert found[0] in found
+    assert names(reversed(found))[0] == "run_3"
+    assert found.index(found[2]) == 2
+    assert names(found[:1] + found[3:]) == ["run_0", "run_3"]
+    assert names(found[:1].__add__([found[2]])) == ["run_0", "run_2"]
+    assert repr(found) == "<4 experiments: run_0, run_1, run_2, ...>"
+    assert repr(found[:0]) == "<0 experiments>"
+    with pytest.raises(IndexError):
+        found[4]
+    with pytest.raises(TypeError):
+        found["run_0"]
+    with pytest.raises(TypeError):
+        hash(found)
+
+
+def test_of_any_experiments(root):
+    experiments = Experiments(
+        Experiment(root / f"run_{number}", verbose=False) for number in (2, 0)
+    )
+    assert experiments.values("name") == ["run_2", "run_0"]
+    assert Experiments([]).where("anything > 1") == []
+
+
+def test_where(root):
+    found = find_experiments(root)
+    assert names(found.where("config.lr < 0.05")) == ["run_2", "run_3"]
+    assert names(found.where("lr < 0.05 and min(train/loss) < 1")) == ["run_2"]
+    assert names(found.where("not exists(loss)")) == ["run_3"]
+    assert names(found.where("name == 'run_1' or matches(name, '*_3')")) == ["run_1", "run_3"]
+    assert names(found.where("config.name == 'adam'")) == names(found)
+    assert names(found.where("min(loss) < 0.35 and max(loss) > 0.45")) == ["run_0", "run_1"]
+    assert names(found.where("step >= 4 and size > 0 and age < 1e6 and checkpoints == 0")) == [
+        "run_0", "run_1", "run_2",
+    ]  # fmt: skip
+
+
+def test_where_names_what_there_is(root):
+    with pytest.raises(ExpressionError, match=r"called 'lrr'; there is: config\.lr, .*train/loss"):
+        find_experiments(root).where("lrr < 1")
+    with pytest.raises(ExpressionError, match="cannot be read"):
+        find_experiments(root).where("lr <")
+
+
+def test_ambiguous_names(tmp_path):
+    experiment = Experiment(tmp_path / "a", verbose=False)
+    experiment.write_metadata("config", {"a": {"x": 1}, "b": {"x": 2}})
+    with pytest.raises(ExpressionError, match=r"'x' may be any of config\.a\.x, config\.b\.x"):
+        find_experiments(tmp_path).where("x < 1")
+
+
+def test_sort(root):
+    found = find_experiments(root)
+    assert names(found.sort("min(loss)")) == ["run_2", "run_0", "run_1", "run_3"]
+    assert names(found.sort("loss")) == ["run_2", "run_0", "run_1", "run_3"]
+    assert names(found.sort("loss", reverse=True)) == ["run_0", "run_2", "run_1", "run_3"]
+    assert names(found.sort("lr * 10 + seed")) == ["run_2", "run_0", "run_3", "run_1"]
+    assert names(found.sort(lambda experiment: experiment.data_dir.name, reverse=True)) == [
+        "run_3", "run_2", "run_1", "run_0",
+    ]  # fmt: skip
+    assert names(found.sort("name", reverse=True))[0] == "run_3"
+
+
+def test_values(root):
+    found = find_experiments(root)
+    assert found.values("lr") == [0.1, 0.1, 0.01, 0.01]
+    losses = found.values("loss:min")
+    assert losses[:3] == pytest.approx([0.1, 0.3, 0.01])
+    assert losses[3] is ABSENT
+    assert found.values("min(loss)")[:3] == losses[:3]
+    assert found.differing_fields() == ["config.lr", "config.seed"]
+
+
+def test_tags_and_notes(root):
+    Experiment(root / "run_0", verbose=False).write_metadata(
+        "notes", {"note": "the best so far", "tags": ["paper"]}
+    )
+    found = find_experiments(root)
+    assert names(found.where("'paper' in tags")) == ["run_0"]
+    assert found.values("tags") == [["paper"], [], [], []]
+    assert found.values("note")[:2] == ["the best so far", ABSENT]
+    assert found.differing_fields() == ["config.lr", "config.seed"]
+
+
+def test_to_pandas(root):
+    frame = find_experiments(root).to_pandas()
+    assert frame.index.tolist() == ["run_0", "run_1", "run_2", "run_3"]
+    assert frame["config.lr"].tolist() == [0.1, 0.1, 0.01, 0.01]
+    assert frame["train/loss:min"].tolist()[:3] == pytest.approx([0.1, 0.3, 0.01])
+    assert math.isnan(frame["train/loss:last"]["run_1"])
+    assert math.isnan(frame["train/loss:last"]["run_3"])
+    assert frame["config.layers"].tolist() == [[64]] * 4
+    assert frame["problem"].isna().all()
+
+
+def test_scalars(root):
+    frame = find_experiments(root).scalars(["train/*"])
+    assert list(frame.columns) == [
+        "name", "config.lr", "config.seed", "tag", "step", "wall_time", "value",
+    ]  # fmt: skip
+    assert len(frame) == 15
+    assert set(frame["tag"]) == {"train/loss"}
+    second = frame[frame["name"] == "run_2"]
+    assert second["step"].tolist() == [0, 1, 2, 3, 4]
+    assert second["value"].tolist() == pytest.approx([0.05, 0.04, 0.03, 0.02, 0.01])
+    assert set(second["config.lr"]) == {0.01}
+    assert len(find_experiments(root).scalars()) == 30
+    assert len(find_experiments(root).scalars(["none"])) == 0
+    with pytest.raises(LogDataError, match="expected several tags"):
+        find_experiments(root).scalars("train/*")
+
+
+def test_what_cannot_be_read_is_marked(root):
+    (root / "run_0" / "config.yaml").write_text("lr: [1,")
+    os.truncate(next((root / "run_2").glob("*tfevents*")), 0)
+    found = find_experiments(root)
+    assert found.values("lr") == [UNREADABLE, 0.1, 0.01, 0.01]
+    assert names(found.where("lr < 1")) == ["run_1", "run_2", "run_3"]
+    assert names(found.sort("lr", reverse=True)) == ["run_1", "run_2", "run_3", "run_0"]
+    frame = found.to_pandas()
+    assert "config.yaml" in frame["problem"]["run_0"]
+    assert math.isnan(frame["config.lr"]["run_0"])
+
+
+def test_what_vanishes_is_marked(root):
+    found = find_experiments(root)
+    found[2].clear()
+    assert found.values("step") == [4, 4, UNREADABLE, ABSENT]
+    assert found.values("lr") == [0.1, 0.1, UNREADABLE, 0.01]
+    assert len(found.to_pandas()) == 4
+
+
+def test_values_are_read_once(root):
+    found = find_experiments(root)
+    assert found.values("lr")[0] == 0.1
+    Experiment(root / "run_0", verbose=False).write_metadata("config", {"lr": 5})
+    assert found.where("lr > 0").values("lr")[0] == 0.1
+    assert find_experiments(root).values("lr")[0] == 5
+
+
+def test_without_pandas(root, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    for ask in (find_experiments(root).to_pandas, find_experiments(root).scalars):
+        with pytest.raises(MissingExtraError, match=r"pip install 'fifteen\[pandas\]'"):
+            ask()
+
+
+def test_neither_jax_nor_pandas_is_imported(root):
+    script = f"""
+import sys
+from fifteen.experiments import find_experiments
+assert len(find_experiments({str(root)!r}).where("lr < 1 and min(loss) < 9").sort("loss")) == 3
+assert not {{"jax", "pandas"}} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+def test_hostile_names(tmp_path):
+    name = "\x1b[31m<script> a b\n'\"日本"
+    Experiment(tmp_path / name, verbose=False).write_metadata("config", {name: {"x": 1}})
+    found = find_experiments(tmp_path)
+    assert found.values("name") == [name]
+    assert found.values(f"config.{name}.x") == [1]
+    assert found.where(f"`config.{name}.x` == 1") == found
+    assert pathlib.Path(found[0].data_dir).name == name
