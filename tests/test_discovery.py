@@ -19,7 +19,7 @@ from fifteen.experiments import (
 )
 from fifteen.experiments._walk import find_paths
 from fifteen.experiments.events import _tfrecord
-from fifteen.experiments.events.reading import _last_step
+from fifteen.experiments.events.reading import _timeline
 
 
 def touch(root, *names):
@@ -351,8 +351,8 @@ def test_last_step_needs_the_end_of_a_long_file_only(tmp_path, monkeypatch):
         steps = np.arange(50_000)
         experiment.log(TensorboardLogData(scalars={"loss": np.sqrt(steps)}), step=steps)
     (path,) = tmp_path.glob("*tfevents*")
-    assert path.stat().st_size > 20 * _last_step._FIRST_WINDOW_BYTES
-    monkeypatch.setattr(_last_step, "_MAX_WINDOW_BYTES", _last_step._FIRST_WINDOW_BYTES)
+    assert path.stat().st_size > 20 * _timeline._FIRST_WINDOW_BYTES
+    monkeypatch.setattr(_timeline, "_MAX_WINDOW_BYTES", _timeline._FIRST_WINDOW_BYTES)
     assert summarize(tmp_path).last_step == 49_999
 
 

@@ -177,3 +177,32 @@ def test_hparams_of_three_experiments(tmp_path, tensorboard, fast):
     # No run appears that the user did not make.
     runs = server.wait_for("scalars/tags", lambda found: len(found) == 3)
     assert sorted(runs) == ["run0", "run1", "run2"]
+
+
+@pytest.mark.slow
+def test_how_scripts_ended_with_and_without_hparams(tmp_path, tensorboard):
+    for run, end in {"good": (True,), "bad": (False, "ValueError: boom"), "plain": (True,)}.items():
+        (tmp_path / run).mkdir()
+        log = EventLog(Directory(tmp_path / run))
+        if run != "plain":
+            log.log_hparams({"rate": 0.1}, metrics=[])
+        log.log(scalars(loss=1.0), 1)
+        log.log_end(*end)
+        log.close()
+    answer = tensorboard(tmp_path, fast=True).wait_for(
+        "hparams/session_groups",
+        lambda found: sum(len(group["sessions"]) for group in found["sessionGroups"]) == 3,
+        body={
+            "experimentName": "",
+            "allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE"],
+            "colParams": [],
+            "startIndex": 0,
+            "sliceSize": 10,
+        },
+    )
+    sessions = [session for group in answer["sessionGroups"] for session in group["sessions"]]
+    assert {session["name"]: session["status"] for session in sessions} == {
+        "good": "STATUS_SUCCESS",
+        "bad": "STATUS_FAILURE",
+        "plain": "STATUS_SUCCESS",
+    }

@@ -8,7 +8,7 @@ import pathlib
 from . import checkpoints, metadata
 from ._errors import ExperimentNotFoundError
 from ._local_path import local_path
-from .events.reading import last_step
+from .events.reading import timeline
 from .storage import Directory
 
 
@@ -65,7 +65,7 @@ def summarize(path: pathlib.Path | str) -> Summary:
         checkpoints={
             prefix: checkpoints.steps_in(path, prefix) for prefix in checkpoints.prefixes_in(path)
         },
-        last_step=last_step(Directory(path)),
+        last_step=timeline(Directory(path)).last_step,
         size=size,
         modified=modified,
     )

@@ -8,6 +8,10 @@ from ._tfrecord import frame
 SESSION_START = 1
 """`SessionLog.START`: TensorBoard hides earlier points at the event's step or later ones."""
 
+SESSION_END_TAG = "_hparams_/session_end_info"
+SUCCESS, FAILURE = 1, 2
+"""`STATUS_SUCCESS` and `STATUS_FAILURE` of the HParams plugin."""
+
 
 @functools.cache
 def event_type() -> Any:
@@ -16,6 +20,15 @@ def event_type() -> Any:
 
     messages: Any = event_pb2  # The compiled module makes its classes when it is imported.
     return messages.Event
+
+
+@functools.cache
+def hparams_type() -> Any:
+    """Return the class `HParamsPluginData`, imported when first needed."""
+    from tensorboardX.proto import plugin_hparams_pb2
+
+    messages: Any = plugin_hparams_pb2
+    return messages.HParamsPluginData
 
 
 def record(event: Any) -> bytes:

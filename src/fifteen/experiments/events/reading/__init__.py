@@ -1,4 +1,7 @@
 """Event files to curves. Nothing here imports JAX."""
 
-from ._last_step import last_step as last_step
 from ._reader import EventReader as EventReader
+from ._timeline import SessionEnd as SessionEnd
+from ._timeline import Timeline as Timeline
+from ._timeline import diverged_at as diverged_at
+from ._timeline import timeline as timeline

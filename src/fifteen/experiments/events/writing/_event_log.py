@@ -157,7 +157,19 @@ class EventLog:
                 "ones; log all of them in one call"
             )
         self._hparams = self._hparams or plain
-        for summary in _hparams.summaries(plain, metrics):
+        self._put_summaries(_hparams.summaries(plain, metrics))
+
+    def log_end(self, is_success: bool, reason: str = "") -> None:
+        """Record how the script ended; whatever is logged later starts another session."""
+        if not self._writes:
+            return
+        if self._hparams is None:
+            # TensorBoard shows the end of a session only if it has a start.
+            self._put_summaries(_hparams.summaries({}, ()))
+        self._put_summaries([_hparams.session_end(is_success, reason)])
+
+    def _put_summaries(self, summaries: Sequence[Any]) -> None:
+        for summary in summaries:
             event = _protos.event_type()(wall_time=time.time(), summary=summary)
             self._writer.put_large(event.SerializeToString())
 

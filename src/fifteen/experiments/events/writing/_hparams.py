@@ -1,11 +1,13 @@
-"""The summaries behind a row of TensorBoard's HParams tab."""
+"""The summaries behind a row of TensorBoard's HParams tab: hyperparameters, metrics, outcome."""
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from .. import _protos
 from ._validation import problem_of_scalar
 
 
@@ -20,6 +22,22 @@ def summaries(hparams: Mapping[str, Any], metrics: Sequence[str]) -> list[Any]:
 
     columns, row, _ = describe(dict(hparams), dict.fromkeys(metrics, 0.0))
     return [columns, row] if metrics else [row]
+
+
+def session_end(is_success: bool, reason: str) -> Any:
+    """Return the `Summary` that says how a script ended.
+
+    TensorBoard shows the status only, so the reason is the summary's description.
+    """
+    content = _protos.hparams_type()(version=0)
+    content.session_end_info.status = _protos.SUCCESS if is_success else _protos.FAILURE
+    content.session_end_info.end_time_secs = time.time()
+    summary = _protos.event_type()().summary
+    metadata = summary.value.add(tag=_protos.SESSION_END_TAG).metadata
+    metadata.summary_description = reason
+    metadata.plugin_data.plugin_name = "hparams"
+    metadata.plugin_data.content = content.SerializeToString()
+    return summary
 
 
 def to_plain(value: Any) -> bool | float | str:

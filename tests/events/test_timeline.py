@@ -1,0 +1,138 @@
+"""When a directory's events were logged, how its script ended, and from which step on it is NaN."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+import tensorboardX
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+
+from fifteen.experiments import TensorboardLogData
+from fifteen.experiments.events import _tfrecord
+from fifteen.experiments.events.reading import EventReader, diverged_at, timeline
+from fifteen.experiments.events.writing import EventLog
+from fifteen.experiments.storage import Directory
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return Directory(tmp_path)
+
+
+def log_run(directory, steps, *end):
+    log = EventLog(directory)
+    for step in steps:
+        log.log(TensorboardLogData(scalars={"loss": float(step)}), step)
+    if end:
+        log.log_end(*end)
+    log.close()
+
+
+def test_a_directory_without_events(directory):
+    assert timeline(directory) == (None, None, None, None)
+
+
+def test_times_step_and_end_of_a_run(directory):
+    before = time.time()
+    log_run(directory, range(3000), True)
+    found = timeline(directory)
+    assert before <= found.first_time <= found.last_time <= time.time()
+    assert found.last_step == 2999
+    assert found.end.is_success
+    assert found.end.reason == ""
+    assert found.first_time <= found.end.time <= time.time()
+
+
+def test_a_failure_has_its_reason(directory):
+    log_run(directory, range(3), False, "ValueError: böse\n<script>")
+    assert timeline(directory).end[:2] == (False, "ValueError: böse\n<script>")
+
+
+def test_an_end_does_not_count_once_something_else_was_logged(directory):
+    log_run(directory, range(3), False, "KeyboardInterrupt")
+    first = timeline(directory)
+    log_run(directory, range(3, 5))
+    found = timeline(directory)
+    assert found.end is None
+    assert (found.first_time, found.last_step) == (first.first_time, 4)
+    log_run(directory, [], True)
+    assert timeline(directory).end.is_success
+    log = EventLog(directory)
+    log.rewind(2)
+    log.close()
+    assert timeline(directory)[2:] == (2, None)
+
+
+def test_a_run_that_logged_nothing_but_its_end(directory):
+    log_run(directory, [], True)
+    found = timeline(directory)
+    assert found.end.is_success
+    assert found.last_step is None
+    assert found.first_time <= found.last_time
+
+
+def end_of_tensorboard(status, seconds):
+    content = plugin_data_pb2.HParamsPluginData(
+        session_end_info={"status": api_pb2.Status.Value(status), "end_time_secs": seconds}
+    )
+    tag, about = metadata.SESSION_END_INFO_TAG, metadata.create_summary_metadata(content)
+    return Summary(value=[Summary.Value(tag=tag, metadata=about)])
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [("STATUS_SUCCESS", True), ("STATUS_FAILURE", False), ("STATUS_RUNNING", None)],
+)
+def test_an_end_that_tensorboard_wrote(tmp_path, directory, status, expected):
+    end = end_of_tensorboard(status, 12.5)
+    record = _tfrecord.frame(Event(wall_time=20, summary=end).SerializeToString())
+    (tmp_path / "events.out.tfevents.1.host").write_bytes(record)
+    found = timeline(directory)
+    assert found.end == (None if expected is None else (expected, "", 12.5))
+    assert (found.first_time, found.last_time) == (20, 20)
+
+
+def test_a_damaged_end_is_none(tmp_path, directory):
+    end = end_of_tensorboard("STATUS_SUCCESS", 12.5)
+    end.value[0].metadata.plugin_data.content = b"\xff\xff"
+    record = _tfrecord.frame(Event(wall_time=20, summary=end).SerializeToString())
+    (tmp_path / "events.out.tfevents.1.host").write_bytes(record)
+    assert timeline(directory) == (20, 20, None, None)
+
+
+def test_runs_of_other_writers_have_times_and_no_end(tmp_path, directory):
+    with tensorboardX.SummaryWriter(str(tmp_path)) as writer:
+        writer.add_scalar("loss", 1.0, 7, walltime=40.0)
+        writer.add_scalar("loss", 2.0, 8, walltime=50.0)
+    assert timeline(directory)[1:] == (50.0, 8, None)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1, 2, math.nan, math.nan, math.nan], 20),
+        ([1, math.inf, math.nan, -math.inf], 10),
+        ([1, math.nan, 2, 3], None),
+        ([1, math.nan, 2, math.inf], 30),
+        ([math.nan], 0),
+        ([1, 2], None),
+    ],
+)
+def test_the_step_from_which_on_a_curve_is_not_finite(directory, values, expected):
+    log = EventLog(directory)
+    log.log(TensorboardLogData(scalars={"a": np.array(values)}), np.arange(len(values)) * 10)
+    log.log(TensorboardLogData(scalars={"b": 1.0}), 7)
+    log.close()
+    assert diverged_at(EventReader(directory).scalars()) == expected
+
+
+def test_of_several_curves_the_first_one_to_diverge_counts(directory):
+    log = EventLog(directory)
+    values = {"a": np.array([1, 1, math.nan, math.nan]), "b": np.array([1, math.inf, 1, math.inf])}
+    log.log(TensorboardLogData(scalars=values), np.arange(4))
+    log.close()
+    assert diverged_at(EventReader(directory).scalars()) == 2
+    assert diverged_at({}) is None
