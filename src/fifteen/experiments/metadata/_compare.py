@@ -25,22 +25,21 @@ def same(a: Any, b: Any, schemas: Schemas) -> bool:
         return type(a) is type(b) and bool(a == b)
 
 
-def difference(a: Node, b: Node, path: str = "") -> str | None:
+def difference(a: Node, b: Node) -> str | None:
     """Return the path of the first part in which two nodes differ; None if they do not."""
     if type(a) is not type(b) or a.tag != b.tag:
-        return path
+        return ""
     if isinstance(a, ScalarNode) and isinstance(b, ScalarNode):
-        return None if _same_text(a, b) else path
-    for index, (part, other) in enumerate(zip(a.value, b.value, strict=False)):
-        if type(a) is not MappingNode:
-            found = difference(part, other, path + step_of(index))
-        elif difference(part[0], other[0]) is not None:
-            found = path
-        else:
-            found = difference(part[1], other[1], path + step_of(part[0].value))
-        if found is not None:
-            return found
-    return path if len(a.value) != len(b.value) else None
+        return None if _same_text(a, b) else ""
+    for key, (part, other) in enumerate(zip(a.value, b.value, strict=False)):
+        if type(a) is MappingNode:
+            if difference(part[0], other[0]) is not None:
+                return ""
+            key, part, other = part[0].value, part[1], other[1]
+        path = difference(part, other)
+        if path is not None:
+            return step_of(key) + path
+    return None if len(a.value) == len(b.value) else ""
 
 
 def _same_text(a: ScalarNode, b: ScalarNode) -> bool:

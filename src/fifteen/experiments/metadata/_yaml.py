@@ -221,7 +221,7 @@ def _encodable(text: str) -> str:
 
 def render(root: Node, hint: str) -> bytes:
     """Return the bytes of a file, the inverse of `parse`, or raise Problem."""
-    if _lay_out(root, 1)[0] > MAX_NODES:
+    if _lay_out(root, 1) > MAX_NODES:
         raise Problem(f"more than {MAX_NODES:,} values; use save_checkpoint")
     stream = io.StringIO()
     dumper = _Dumper(stream, width=2**30, allow_unicode=True, explicit_end=True)
@@ -235,16 +235,23 @@ def render(root: Node, hint: str) -> bytes:
     return HEADER + f"{' ' if hint else ''}{hint}\n{text}".encode().removesuffix(b"\n") + END
 
 
-def _lay_out(node: Any, level: int) -> tuple[int, int]:
-    """Put each short sequence on one line; return how many nodes there are, and their width."""
-    if level > MAX_DEPTH:
+def _lay_out(node: Any, level: int) -> int:
+    """Put each short sequence on one line; return how many nodes there are."""
+    parts = children(node)
+    if level + bool(parts) > MAX_DEPTH:
         raise Problem(f"values nested in more than {MAX_DEPTH} levels")
+    count = 1 + len(parts)
+    for part in parts:
+        if type(part) is not ScalarNode:
+            count += _lay_out(part, level + 1) - 1
+    is_short = type(node) is SequenceNode and sum(map(_width, parts)) <= _FLOW_WIDTH
+    node.flow_style = is_short or not parts
+    return count
+
+
+def _width(node: Any) -> int:
     if type(node) is ScalarNode:
         # PyYAML would quote a time that shares a line with others.
         is_wide = node.style == "|" or (not node.style and ":" in node.value)
-        return 1, _FLOW_WIDTH + 1 if is_wide else len(node.tag) + len(node.value) + 4
-    parts = [_lay_out(child, level + 1) for child in children(node)]
-    width = sum(width for _, width in parts)
-    node.flow_style = not parts or (type(node) is SequenceNode and width <= _FLOW_WIDTH)
-    count = 1 + sum(count for count, _ in parts)
-    return count, width if node.flow_style else _FLOW_WIDTH + 1
+        return _FLOW_WIDTH + 1 if is_wide else len(node.tag) + len(node.value) + 4
+    return sum(map(_width, children(node))) if node.flow_style else _FLOW_WIDTH + 1
