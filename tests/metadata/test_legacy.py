@@ -74,9 +74,9 @@ def test_values_of_yaml_dump(value, kind, style):
         (f"{PY}object/apply:datetime.datetime [!!binary B+oBHwECAwAABA==]", datetime.datetime(2026, 1, 31, 1, 2, 3, 4)),
         (f"{PY}bytes eA==", b"x"), (f"{PY}str no", "no"), (f"{PY}unicode no", "no"), (f"{PY}long 3", 3), (f"{PY}int 3", 3), (f"{PY}float 1.5", 1.5),
         (f"{PY}none ''", None), (f"{PY}bool yes", True), (f"{PY}list [1]", [1]), (f"{PY}dict {{a: 1}}", {"a": 1}),
-        ("!!omap [a: 1, b: 2]", [("a", 1), ("b", 2)]), ("!!pairs [a: 1]", [("a", 1)]), ("!!timestamp 2026-01-31", datetime.date(2026, 1, 31)),
+        ("!!timestamp 2026-01-31", datetime.date(2026, 1, 31)),
         ("!!set {a, b}", {"a", "b"}), ("!!int 3", 3), ("!!float 3", 3.0), ("!!str 3", "3"), ("!!null ''", None), ("!!bool no", False),
-        (f"{PY}object/apply:builtins.bytearray [abc, latin-1]", b"abc"),
+        (f"{PY}object/apply:builtins.bytearray [abc, latin-1]", bytearray(b"abc")),
     ],
 )  # fmt: skip
 def test_other_tags_of_pyyaml(text, expected):
@@ -109,10 +109,16 @@ def test_damaged_and_unknown_tags_are_refused(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["!!omap {a: 1}", "!!omap [1]", "!!timestamp x", "!!timestamp '2026-99-99'"]
+    ("text", "message"),
+    [
+        ("!!omap [a: 1]", "unknown tag !!omap"),
+        ("!!pairs [a: 1]", "unknown tag !!pairs"),
+        ("!!timestamp x", "expected a date or a time"),
+        ("!!timestamp '2026-99-99'", "expected a date or a time"),
+    ],
 )
-def test_damaged_collections_are_refused(text):
-    with pytest.raises(MetadataError, match="expected"):
+def test_tags_that_pyyaml_does_not_write_are_refused(text, message):
+    with pytest.raises(MetadataError, match=message):
         load(text)
 
 

@@ -14,32 +14,33 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from ._numbers import as_jax, jax_scalar_type, numpy_scalar_type
 from ._scalars import ScalarError
-from ._schema import Context, load_any
+from ._schema import YAML, Context, load_any
 
-_NAME = "tag:yaml.org,2002:python/name:"
+_NAME = f"{YAML}python/name:"
+_DTYPE = f"{YAML}python/object/apply:numpy.dtype"
 _NUMPY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
 _JAX_FUNCTIONS = ("_reconstruct_array", "reconstruct_device_array", "_reconstruct_device_array")
 
 
 def named(name: str) -> Any:
     """Return the dtype or array class that PyYAML names, or NotImplemented."""
-    if name == "numpy.ndarray":
-        return np.ndarray
     module, _, short = name.rpartition(".")
-    if module == "numpy":
-        found = numpy_scalar_type(short)
-    elif module in _JAX_SCALARS:
-        found = jax_scalar_type(short)
-    elif module in _JAX_DTYPES:
-        found = vars(ml_dtypes).get(short)
-        found = found if isinstance(found, type) and issubclass(found, np.generic) else None
-    else:
-        found = None
-    return NotImplemented if found is None else found
+    find = _SCALAR_TYPES.get(module)
+    found = np.ndarray if name == "numpy.ndarray" else find and find(short)
+    return found or NotImplemented
+
+
+def _extended_type(name: str) -> Any:
+    return numpy_scalar_type(name, ml_dtypes)
 
 
 _JAX_SCALARS = ("jax.numpy", "jax._src.numpy.lax_numpy", "jax._src.numpy.scalar_types")
 _JAX_DTYPES = ("ml_dtypes", "jaxlib.xla_extension", "jax._src.dtypes")
+_SCALAR_TYPES = {
+    "numpy": numpy_scalar_type,
+    **dict.fromkeys(_JAX_SCALARS, jax_scalar_type),
+    **dict.fromkeys(_JAX_DTYPES, _extended_type),
+}
 
 
 def load_blob(name: str, node: Node, context: Context) -> Any:
@@ -61,15 +62,13 @@ def load_blob(name: str, node: Node, context: Context) -> Any:
 
 def _array(state: Node, context: Context) -> Any:
     _, shape_node, dtype_node, order_node, data = _items(state, 5)
-    dtype = _dtype_of(dtype_node, context)
-    shape = load_any(shape_node, context)
-    fortran = load_any(order_node, context) is True
-    flat = np.frombuffer(_bytes(data, context), dtype)
-    return flat.reshape(shape, order="F" if fortran else "C").copy()
+    order = "F" if load_any(order_node, context) is True else "C"
+    flat = np.frombuffer(_bytes(data, context), _dtype_of(dtype_node, context))
+    return flat.reshape(load_any(shape_node, context), order=order).copy()
 
 
 def _dtype_of(node: Node, context: Context) -> Any:
-    if node.tag != "tag:yaml.org,2002:python/object/apply:numpy.dtype":
+    if node.tag != _DTYPE:
         raise ScalarError("a dtype is missing")
     return _dtype(node, context)
 

@@ -39,10 +39,10 @@ def jax_scalar_type(name: str) -> Any:
     return value if is_jax_scalar_type(value) else None
 
 
-def numpy_scalar_type(name: str) -> Any:
-    """Return NumPy's scalar class of a name, or None."""
+def numpy_scalar_type(name: str, module: Any = np) -> Any:
+    """Return the scalar class of a name in NumPy or ml_dtypes, or None."""
     # Not getattr, which would import a submodule of that name.
-    found = vars(np).get(name, np.bool_ if name == "bool" else None)
+    found = vars(module).get(name, np.bool_ if name == "bool" else None)
     return found if isinstance(found, type) and issubclass(found, np.generic) else None
 
 

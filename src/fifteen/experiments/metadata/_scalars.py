@@ -9,6 +9,7 @@ Sources: https://yaml.org/type/ (1.1), https://yaml.org/spec/1.2.2/#103-core-sch
 """
 
 import datetime
+import fractions
 import math
 import re
 from typing import Any
@@ -101,13 +102,12 @@ def resolve_plain(text: str, modern: bool = True) -> Any:
         return text
 
 
-def parse_datetime(text: str) -> datetime.datetime:
-    """Return the datetime of an ISO 8601 text."""
-    if not re.match(r"\d{4}-\d{2}-\d{2}[ Tt]\d{2}:", text, re.ASCII):
-        raise ScalarError(describe_plain(text))
-    value = datetime.datetime.fromisoformat(text)
-    # A timezone of offset zero is not equal to UTC in its repr.
-    return value if value.utcoffset() else value.replace(tzinfo=value.tzinfo and datetime.UTC)
+def parse_fraction(text: str) -> fractions.Fraction:
+    """Return the fraction of a text such as `-1/3`."""
+    # Fraction also takes exponents, and `1e999999999` would fill the memory.
+    if not re.fullmatch(r"-?\d{1,4000}(?:/0*[1-9]\d{0,4000})?", text, re.ASCII):
+        raise ScalarError(shorten(repr(text)))
+    return fractions.Fraction(text)
 
 
 _TIMEDELTA = re.compile(r"(?:(-?\d+) days?, )?(\d+):(\d\d):(\d\d)(?:\.(\d{1,6}))?", re.ASCII)

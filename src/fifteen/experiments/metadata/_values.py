@@ -9,7 +9,6 @@ import decimal
 import enum
 import fractions
 import pathlib
-import re
 import types
 import uuid
 from collections.abc import Callable, Mapping
@@ -29,7 +28,7 @@ from ._numbers import (
     parse_dtype_text,
 )
 from ._problems import Problem, did_you_mean, expected
-from ._scalars import NULLS, ScalarError, parse_datetime, parse_timedelta, shorten
+from ._scalars import NULLS, ScalarError, parse_fraction, parse_timedelta, shorten
 from ._schema import (
     YAML,
     Context,
@@ -37,7 +36,6 @@ from ._schema import (
     Schema,
     Schemas,
     kind_of,
-    load_any,
     load_untagged,
     type_name,
 )
@@ -46,6 +44,7 @@ from ._yaml import plain, pyyaml_mapping, quoted
 _TEXT = {"str": 1, "int": 2, "float": 2, "bool": 2, "date": 2, "datetime": 2}
 _DAY, _MOMENT = {**_TEXT, "str": 2, "date": 0}, {**_TEXT, "str": 2, "datetime": 0}
 _SEQ, _MAP = {"seq": 1}, {"map": 1}
+_ATTRIBUTES = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +68,13 @@ class Hook:
     structure: Callable[[Any], Any]
     example: str
     ranks: Mapping[str, int] = dataclasses.field(default_factory=lambda: _TEXT)
+
+    @property
+    def tags(self) -> list[str]:
+        """Its tags, with those that PyYAML gives to objects of which it writes the attributes."""
+        name = f"{self.cls.__module__}.{self.cls.__name__}"
+        kinds = ("object", "object/new", "object/apply") if self.ranks is _MAP else ()
+        return [self.tag, *(f"{YAML}python/{kind}:{name}" for kind in kinds)]
 
 
 def _zoned(value: Any) -> str:
@@ -103,13 +109,6 @@ def _decimal(text: str) -> decimal.Decimal:
         raise ScalarError(shorten(repr(text))) from None
 
 
-def _fraction(text: str) -> fractions.Fraction:
-    # Fraction also takes exponents, and `1e999999999` would fill the memory.
-    if not re.fullmatch(r"-?\d{1,4000}(?:/0*[1-9]\d{0,4000})?", text, re.ASCII):
-        raise ScalarError(shorten(repr(text)))
-    return fractions.Fraction(text)
-
-
 def _parts(value: range) -> list[int]:
     return [value.start, value.stop, value.step]
 
@@ -125,18 +124,19 @@ def _with_attributes(cls: Any) -> Callable[[dict[str, Any]], Any]:
 
 Path = type(pathlib.Path())
 _NAMESPACES = {argparse.Namespace: "!namespace", types.SimpleNamespace: "!simple_namespace"}
-_OBJECTS = ("object", "object/new", "object/apply")
 
 HOOKS = [
     Hook(complex, "!complex", str, repr, complex, "(1+2j)"),
     Hook(bytes, f"{YAML}binary", str, _encode, _decode, "!!binary ''"),
     Hook(bytearray, "!bytearray", str, _encode, lambda text: bytearray(_decode(text)), "AAEC"),
     Hook(date, "!date", str, date.isoformat, date.fromisoformat, "2026-01-31", _DAY),
-    Hook(datetime, "!datetime", str, _zoned, parse_datetime, "2026-01-31 12:30:00", _MOMENT),
+    Hook(
+        datetime, "!datetime", str, _zoned, datetime.fromisoformat, "2026-01-31 12:30:00", _MOMENT
+    ),
     Hook(time, "!time", str, _zoned, time.fromisoformat, "'12:30:00'"),
     Hook(timedelta, "!timedelta", str, str, parse_timedelta, "'2 days, 3:04:05'"),
     Hook(decimal.Decimal, "!decimal", str, str, _decimal, "'1.50'"),
-    Hook(fractions.Fraction, "!fraction", str, str, _fraction, "'1/3'"),
+    Hook(fractions.Fraction, "!fraction", str, str, parse_fraction, "'1/3'"),
     Hook(uuid.UUID, "!uuid", str, str, uuid.UUID, "a UUID in hexadecimal"),
     Hook(Path, "!path", str, str, Path, "runs/a"),
     Hook(PurePosixPath, "!pure_posix_path", str, str, PurePosixPath, "runs/a"),
@@ -145,19 +145,12 @@ HOOKS = [
     Hook(range, "!range", list[int], _parts, lambda v: range(*v), "[start, stop, step]", _SEQ),
     Hook(collections.deque, "!deque", list[Any], list, collections.deque, "a sequence", _SEQ),
     *(
-        Hook(cls, tag, dict[str, Any], vars, _with_attributes(cls), "a mapping", _MAP)
+        Hook(cls, tag, _ATTRIBUTES, vars, _with_attributes(cls), "a mapping", _MAP)
         for cls, tag in _NAMESPACES.items()
     ),
 ]
 _BY_CLASS = {hook.cls: hook for hook in HOOKS}
-_OLD_TAGS: dict[Any, list[str]] = {
-    cls: [f"{YAML}python/{kind}:{cls.__module__}.{cls.__name__}" for kind in _OBJECTS]
-    for cls in _NAMESPACES
-}
-TAGS: dict[str, Any] = {
-    **{hook.tag: hook.cls for hook in HOOKS},
-    **{tag: cls for cls, tags in _OLD_TAGS.items() for tag in tags},
-}
+TAGS: dict[str, Any] = {tag: hook.cls for hook in HOOKS for tag in hook.tags}
 
 
 def make_hooked(schemas: Schemas, declared: Declared) -> Schema | None:
@@ -171,14 +164,12 @@ def make_hooked(schemas: Schemas, declared: Declared) -> Schema | None:
         return None
     via: Any = list[arguments[0]] if hook.cls is collections.deque and arguments else hook.via
     inner = schemas.of(via)
-    old_tags = _OLD_TAGS.get(hook.cls, [])
     name = type_name(expression)
 
     def accept(value: Any) -> Any:
-        if hook.cls is np.dtype:
-            return value if is_dtype(value) else UNSET
-        value = as_plain_number(value) if hook.cls is complex else value
-        return value if type(value) is hook.cls else UNSET
+        value = as_plain_number(value)
+        is_value = is_dtype(value) if hook.cls is np.dtype else type(value) is hook.cls
+        return value if is_value else UNSET
 
     def dump(value: Any, context: Context) -> Node:
         try:
@@ -189,11 +180,11 @@ def make_hooked(schemas: Schemas, declared: Declared) -> Schema | None:
             return inner.dumper(simple, context)
         if hook.cls is bytes:
             return ScalarNode(hook.tag, simple, style="'")
-        return plain(simple) if hook.ranks is _DAY or hook.ranks is _MOMENT else quoted(simple)
+        return plain(simple) if hook.cls in (date, datetime) else quoted(simple)
 
     def load(node: Node, context: Context) -> Any:
         if via is not str:
-            simple = inner.loader(pyyaml_mapping(node) if node.tag in old_tags else node, context)
+            simple = inner.loader(pyyaml_mapping(node) if via is _ATTRIBUTES else node, context)
         elif type(node) is not ScalarNode:
             expected(f"{name} as {hook.example}", node)
         elif not node.style and node.value in NULLS:
@@ -207,14 +198,7 @@ def make_hooked(schemas: Schemas, declared: Declared) -> Schema | None:
         except (ValueError, TypeError, OverflowError):
             return expected(f"{name} such as {hook.example}", node)
 
-    tags = frozenset([hook.tag, *old_tags])
-    load_tagged = _load_old_bytearray if hook.cls is bytearray else None
-    return Schema(name, hook.ranks, accept, dump, load, hook.tag, tags, load_tagged)
-
-
-def _load_old_bytearray(node: Node, context: Context) -> Any:
-    value = load_any(node, context)
-    return bytearray(value) if type(value) is bytes and node.tag.startswith(YAML) else value
+    return Schema(name, hook.ranks, accept, dump, load, hook.tag, frozenset(hook.tags))
 
 
 def make_enum(schemas: Schemas, declared: Declared) -> Schema | None:
