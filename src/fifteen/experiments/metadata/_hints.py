@@ -1,6 +1,5 @@
 """Annotations: their names resolved, their type parameters filled in."""
 
-import builtins
 import collections.abc
 import dataclasses
 import inspect
@@ -107,18 +106,16 @@ def bind(expression: Any, parameters: Mapping[Any, Any], owner: Any) -> Any:
 
 
 def _evaluate(base: Any, name: str, annotation: Any) -> Any:
-    """Return what an annotation means in the place where its class was defined.
-
-    Names are looked up in the class, in its module, and, for a class defined inside a function,
-    among the local variables of that function while it is running.
-    """
+    """Return what an annotation means in its class and in the module of the class."""
     module = sys.modules.get(base.__module__)
-    module_names = dict(vars(module)) if module else {}
+    names = {key: value for key, value in vars(base).items() if isinstance(value, type)}
+    parameters = getattr(base, "__type_params__", getattr(base, "__parameters__", ()))
+    names = {base.__name__: base, **names, **{p.__name__: p for p in parameters}}
     holder = type("_", (), {"__annotations__": {name: annotation}, "__module__": base.__module__})
 
     def resolve() -> dict[str, Any]:
         return typing_extensions.get_type_hints(
-            holder, module_names, _Names(base, module_names), include_extras=True
+            holder, vars(module) if module else {}, names, include_extras=True
         )
 
     try:
@@ -131,30 +128,3 @@ def _evaluate(base: Any, name: str, annotation: Any) -> Any:
             "and define it at the top of the module"
         ) from error
     return hints[name]
-
-
-class _Names(dict[str, Any]):
-    """The names that an annotation may use, besides those of its module and the builtins."""
-
-    def __init__(self, base: Any, module_names: Mapping[str, Any]) -> None:
-        super().__init__(
-            {key: value for key, value in vars(base).items() if isinstance(value, type)}
-        )
-        parameters = getattr(base, "__type_params__", getattr(base, "__parameters__", ()))
-        self.update({p.__name__: p for p in parameters})
-        self.setdefault(base.__name__, base)
-        self._module = base.__module__
-        self._module_names = module_names
-        outer = base.__qualname__.split(".<locals>.")[:-1]
-        self._functions = [".<locals>.".join(outer[: i + 1]) for i in range(len(outer))]
-
-    def __missing__(self, name: str) -> Any:
-        if name in self._module_names or hasattr(builtins, name) or not self._functions:
-            raise KeyError(name)
-        frame: types.FrameType | None = sys._getframe()  # pyright: ignore[reportPrivateUsage]  # no other way to a function's variables
-        while frame := frame.f_back:
-            is_module = frame.f_globals.get("__name__") == self._module
-            is_outer = is_module and frame.f_code.co_qualname in self._functions
-            if is_outer and name in frame.f_locals:
-                return frame.f_locals[name]
-        raise KeyError(name)
