@@ -14,7 +14,7 @@ import pytest
 import safetensors.numpy
 
 from fifteen.experiments import CheckpointDamagedError, CheckpointError
-from fifteen.experiments.checkpoints import _host_copy, _leaf
+from fifteen.experiments.checkpoints import _decoding, _host_copy
 from fifteen.experiments.checkpoints._safetensors import _reader, _writer
 from fifteen.experiments.storage import NewFile
 
@@ -340,7 +340,7 @@ def test_an_array_over_four_gib(handle):
 
 def test_texts_without_letters_take_no_memory_however_many():
     empty = np.zeros((0, 0), np.uint8).reshape(10**15, 0)
-    assert _leaf.decode(empty, {"dtype": "|S0"}).nbytes == 0
+    assert _decoding.decode(empty, {"dtype": "|S0"}).nbytes == 0
 
 
 RESTORING_AT_EXIT = """

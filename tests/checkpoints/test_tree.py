@@ -19,24 +19,25 @@ import pytest
 
 from fifteen.experiments import CheckpointDamagedError, CheckpointError
 from fifteen.experiments.checkpoints import _tree
+from fifteen.experiments.checkpoints._keys import key_of, name_of, unflatten
 
 parts = st.text(alphabet=st.one_of(st.sampled_from("/~.ab01 "), st.characters()), max_size=6)
 
 
 @hypothesis.given(st.lists(parts, max_size=5).map(tuple))
 def test_a_name_is_taken_apart_to_its_key(key):
-    assert _tree.key_of(_tree.name_of(key)) == key
+    assert key_of(name_of(key)) == key
 
 
 @hypothesis.given(st.lists(parts, max_size=3).map(tuple), st.lists(parts, max_size=3).map(tuple))
 def test_different_keys_have_different_names(one, other):
-    assert (_tree.name_of(one) == _tree.name_of(other)) == (one == other)
+    assert (name_of(one) == name_of(other)) == (one == other)
 
 
 def test_names_read_as_paths():
     keys, _, _ = _tree.flatten({"layers": [{"w": 1}, {"w": 2}], "a/b": 3, "": 4})
-    assert [_tree.name_of(key) for key in keys] == ["", "a~1b", "layers/0/w", "layers/1/w"]
-    assert [_tree.name_of(key) for key in _tree.flatten(5)[0]] == ["~"]
+    assert [name_of(key) for key in keys] == ["", "a~1b", "layers/0/w", "layers/1/w"]
+    assert [name_of(key) for key in _tree.flatten(5)[0]] == ["~"]
 
 
 def test_keys_that_read_the_same_are_refused():
@@ -73,7 +74,7 @@ def test_the_structure_is_dicts_and_lists_with_the_numbers_of_the_leaves():
         "d": 2,
         "f": None,
     }
-    assert _tree.nest(json.loads(text), "xyz") == {
+    assert unflatten(json.loads(text), "xyz") == {
         "a": ["x", ["y", None]],
         "b": {},
         "c": [],
@@ -225,8 +226,8 @@ def test_a_dict_whose_keys_cannot_be_sorted_is_named(handle):
             call()
 
 
-@pytest.mark.parametrize("depth", [450, 600, 850])
-def test_what_is_deep_is_restored_as_well_as_it_is_saved(handle, depth):
+@pytest.mark.parametrize("depth", [300, 450, 600, 850])
+def test_what_is_deep_is_restored_or_refused_clearly(handle, depth):
     tree = 1.0
     for level in range(depth):
         tree = [tree] if level % 2 else {"a": tree}
@@ -236,7 +237,11 @@ def test_what_is_deep_is_restored_as_well_as_it_is_saved(handle, depth):
         assert "nested too deeply" in str(error)  # noqa: PT017 - either may be, by the stack.
     else:
         assert handle.restore(tree) == tree
-        assert handle.restore(None) == tree
+        try:
+            assert handle.restore(None) == tree
+        except CheckpointError as error:
+            assert depth > 300
+            assert "restore with fewer calls on the stack" in str(error)  # noqa: PT017 - as above.
 
 
 @pytest.mark.parametrize("depth", [1200, 3000])

@@ -2,7 +2,6 @@
 
 import functools
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,13 +10,19 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
-from ._leaf import HostArray, dtype_named, name_of_dtype
-from ._leaf_kinds import SCALARS
-from ._reader import Key, LeafInfo
+from ._dtypes import (
+    NAMES_OF_SCALARS,
+    PYTHON_NUMBERS,
+    HostArray,
+    dtype_named,
+    family,
+    info_of,
+    kind_of,
+    name_of_dtype,
+)
+from ._keys import Key
 
-PYTHON_NUMBERS = (bool, int, float, complex)
 ON_DEVICES = (jax.Array, jax.ShapeDtypeStruct)
-_NAMES_OF_SCALARS = frozenset(kind.__name__ for kind in SCALARS)
 _SETTINGS = ("jax_enable_x64", "jax_explicit_x64_dtypes")
 _COPIED_BYTES = 8 << 20
 _LOOKED_AT_ONCE = 1 << 20
@@ -36,36 +41,9 @@ class CastErrors(Exception):
         self.problems = problems
 
 
-def info_of_target(leaf: Any) -> LeafInfo:
-    """Return shape and dtype that a target's leaf asks for."""
-    if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct | np.ndarray | np.generic):
-        return LeafInfo(tuple(leaf.shape), name_of_dtype(leaf.dtype))
-    kind = next((kind for kind in SCALARS if isinstance(leaf, kind)), type(leaf))
-    return LeafInfo((), kind.__name__)
-
-
-def family(info: LeafInfo) -> str:
-    """Return what numbers of a dtype are like, whatever their size: `int`, `float`, ..."""
-    if info.dtype in ("float0", "float128", "complex256"):
-        # Neither has a counterpart among Python's numbers.
-        return info.dtype
-    dtype = info.dtype.lstrip("u").rstrip("0123456789")
-    return "float" if dtype.startswith(("float", "bfloat")) else dtype
-
-
-def kind_of(dtype: str) -> str:
-    """Return what values of a dtype are that those of another kind cannot stand for."""
-    if dtype in ("str", "bytes", "float0"):
-        return dtype
-    if dtype.startswith("key<"):
-        return "key"
-    found = re.match("[<|]([USMm])", dtype)
-    return "number" if found is None else f"array of {found[1]}"
-
-
 def canonical_dtype(dtype: str) -> str | None:
     """Return the dtype that JAX's arrays have of one that was saved; None if it has none for it."""
-    if dtype in _NAMES_OF_SCALARS or kind_of(dtype) != "number":
+    if dtype in NAMES_OF_SCALARS or kind_of(dtype) != "number":
         return dtype
     try:
         held = _held_as(dtype_named(dtype))
@@ -151,7 +129,7 @@ def _overflowed(before: Any, after: Any) -> Any:
 def _as_array(value: Any, target: Any) -> HostArray:
     """Return a value as an array, a Python number in the dtype that the target says it has."""
     is_number = isinstance(value, PYTHON_NUMBERS)
-    if is_number and family(info_of_target(value)) == family(info_of_target(target)):
+    if is_number and family(info_of(value)) == family(info_of(target)):
         dtype = np.dtype(target.dtype)
         held = _held_as(dtype) if isinstance(target, ON_DEVICES) else dtype
         if held is None:

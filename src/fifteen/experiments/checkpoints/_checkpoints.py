@@ -11,8 +11,9 @@ import jax
 from .. import _shutdown, distributed
 from .._errors import CheckpointDamagedError, CheckpointError, MissingExtraError
 from ..storage import Directory
-from . import _restoring, _tree
+from . import _restoring
 from ._background import Background
+from ._keys import name_of
 from ._opening import open_checkpoint
 from ._paths import History, as_step, prefixes_in, steps_in
 from ._reader import CheckpointReader, LeafInfo
@@ -128,7 +129,7 @@ class Checkpoints:
             history = History.of(self._directory, prefix)
             _, stored = _open(history, step, is_asked=step is not None)
             with contextlib.closing(stored):
-                return {_tree.name_of(key): info for key, info in stored.leaves.items()}
+                return {name_of(key): info for key, info in stored.leaves.items()}
 
     def wait(self) -> None:
         """Wait for the save in the background; raise its error, once."""

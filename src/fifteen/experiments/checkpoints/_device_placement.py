@@ -11,7 +11,8 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from ._casting import ON_DEVICES, PYTHON_NUMBERS, CastError, settings
+from ._casting import ON_DEVICES, CastError, settings
+from ._dtypes import PYTHON_NUMBERS
 from ._sharding import fits, sharding_of_key_data, sharding_over_processes, spread
 
 

@@ -18,11 +18,11 @@ from typing import Any, cast
 import numpy as np
 
 from .._errors import MissingExtraError
-from ._casting import info_of_target
 from ._damage import damaged
-from ._leaf import HostArray, dtype_named
+from ._dtypes import HostArray, dtype_named, info_of
+from ._keys import Key
 from ._orbax import _tensorstore
-from ._reader import Key, LeafInfo
+from ._reader import LeafInfo
 from ._sharding import sharding_over_processes
 
 _ARRAY, _COMPLEX, _SCALAR = 1, 2, 3
@@ -48,7 +48,7 @@ class MsgpackCheckpoint:
     def leaves(self) -> Mapping[Key, LeafInfo]:
         """Every leaf, in the order of the file."""
         return {
-            key: self._spread[key].info if key in self._spread else info_of_target(value)
+            key: self._spread[key].info if key in self._spread else info_of(value)
             for key, value in self._values.items()
         }
 

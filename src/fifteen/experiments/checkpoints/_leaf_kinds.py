@@ -13,14 +13,13 @@ import numpy as np
 
 from .._errors import CheckpointError
 from ._damage import shortened
+from ._dtypes import SCALARS
 from ._host_copy import is_lost
-from ._reader import Key
-from ._tree import name_of
+from ._keys import Key, name_of
 
 T = TypeVar("T")
 
 ARRAYS = (jax.Array, np.ndarray)
-SCALARS = (bool, int, float, complex, str, bytes)
 
 _FUNCTIONS = (
     type, types.FunctionType, types.MethodType, types.BuiltinFunctionType,

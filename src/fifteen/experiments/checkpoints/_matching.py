@@ -5,10 +5,11 @@ import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
-from ._casting import ON_DEVICES, canonical_dtype, family, info_of_target, kind_of
+from ._casting import ON_DEVICES, canonical_dtype
 from ._damage import MAX_LINES, shortened
-from ._reader import CheckpointReader, Key, LeafInfo
-from ._tree import name_of
+from ._dtypes import family, info_of, kind_of
+from ._keys import Key, name_of
+from ._reader import CheckpointReader, LeafInfo
 
 _PYTHON = {"bool", "int", "float", "complex"}
 MAX_ALIKE = 200
@@ -49,7 +50,7 @@ def compare(stored: CheckpointReader, wanted: Mapping[Key, Any]) -> Comparison:
             for key, leaf in wanted.items()
             if key in saved
             and (
-                not _agree(info_of_target(leaf), saved[key])
+                not _agree(info_of(leaf), saved[key])
                 or (key in on_devices and saved[key].dtype in narrowed)
             )
         ],
@@ -69,7 +70,7 @@ def _agree(target: LeafInfo, saved: LeafInfo) -> bool:
 def is_other_kind(leaf: Any, saved: LeafInfo) -> bool:
     """Whether nothing that was saved could stand where the leaf is, such as a text for a number."""
     no_array = isinstance(leaf, ON_DEVICES) and canonical_dtype(saved.dtype) is None
-    return no_array or kind_of(info_of_target(leaf).dtype) != kind_of(saved.dtype)
+    return no_array or kind_of(info_of(leaf).dtype) != kind_of(saved.dtype)
 
 
 def report(
@@ -91,7 +92,7 @@ def report(
     renames = _likely_renames(comparison)
     lines = list(_moved(comparison, restored)) if restored else []
     lines += [
-        f"{name_of(key)}: missing in {step}; the target has {info_of_target(wanted[key])}"
+        f"{name_of(key)}: missing in {step}; the target has {info_of(wanted[key])}"
         + (f"; did you mean its {name_of(renames[key])}?" if key in renames else "")
         for key in comparison.missing
     ]
@@ -108,7 +109,7 @@ def report_of_misfits(
 ) -> str:
     """Return what is wrong with numbers that their targets cannot hold."""
     lines = [
-        f"{name_of(key)}: target has dtype {info_of_target(wanted[key]).dtype}, "
+        f"{name_of(key)}: target has dtype {info_of(wanted[key]).dtype}, "
         f"{_step(stored)} has {problem}"
         for key, problem in problems.items()
     ]
@@ -121,7 +122,7 @@ def _step(stored: CheckpointReader) -> str:
 
 
 def _difference(key: Key, leaf: Any, stored: CheckpointReader, outcome: Outcome) -> str:
-    target, saved, step = info_of_target(leaf), stored.leaves[key], _step(stored)
+    target, saved, step = info_of(leaf), stored.leaves[key], _step(stored)
     held = canonical_dtype(saved.dtype) if isinstance(leaf, ON_DEVICES) else saved.dtype
     if (kind_of(target.dtype) == "key") != (kind_of(saved.dtype) == "key"):
         # Their shapes differ as well, which is not the point.
@@ -212,7 +213,7 @@ def _likely_renames(comparison: Comparison) -> dict[Key, Key]:
     renames: dict[Key, Key] = {}
     # Comparing every pair takes long where everything is different, and helps nobody there.
     for key in comparison.missing[:MAX_LINES]:
-        info = info_of_target(wanted[key])
+        info = info_of(wanted[key])
         alike = [
             name
             for name, other in free.items()

@@ -1,19 +1,11 @@
-"""What every format's reader offers.
-
-A leaf is named by its key: a tuple with one text for each level of the pytree above it. The key of
-a dict, the name of an attribute or of a namedtuple's field, and the index in a list, tuple or
-custom node count as their `str`. The state dicts of flax, the key paths of Orbax and our own files
-all have such keys, so a state saved by one is found by another. The exception is a dataclass
-without key paths: we and flax use the names of its fields, and Orbax numbers them. A pytree that
-is a single leaf has the empty key.
-"""
+"""The interface of the readers of all formats."""
 
 import dataclasses
 import pathlib
 from collections.abc import Generator, Mapping
 from typing import Any, Protocol
 
-Key = tuple[str, ...]
+from ._keys import Key
 
 
 @dataclasses.dataclass(frozen=True)

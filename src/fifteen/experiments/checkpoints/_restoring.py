@@ -14,9 +14,10 @@ from . import _tree
 from ._casting import CastError, CastErrors, cast_to_target
 from ._damage import shortened
 from ._device_placement import device_put_like, resolve_sharding
+from ._keys import Key, name_of
 from ._leaf_kinds import is_state, is_static, refusal
 from ._matching import compare, is_other_kind, report, report_of_misfits
-from ._reader import CheckpointReader, Key
+from ._reader import CheckpointReader
 
 
 def restore(target: Any, stored: CheckpointReader, strict: bool, partial: bool) -> Any:
@@ -83,7 +84,7 @@ def _resolved(stored: CheckpointReader, leaves: Mapping[Key, Any]) -> dict[Key, 
         except CastError as error:
             problem = f"target's leaf {error}"
         if problem is not None:
-            problems.append(f"{_tree.name_of(key)}: {problem}")
+            problems.append(f"{name_of(key)}: {problem}")
     if problems:
         raise CheckpointMismatchError(
             "\n".join([f"cannot restore {stored.path} into the target:", *shortened(problems)])

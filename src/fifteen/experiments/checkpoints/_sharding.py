@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ._host_copy import HostArray
+from ._dtypes import HostArray
 
 
 def fits(sharding: jax.sharding.Sharding, shape: tuple[int, ...]) -> bool:

@@ -1,4 +1,4 @@
-"""The names of a pytree's leaves, and its shape in dicts and lists."""
+"""The keys of a pytree's leaves, and its structure in dicts and lists."""
 
 import collections
 import contextlib
@@ -13,37 +13,13 @@ import numpy as np
 
 from .._errors import CheckpointError
 from ._damage import MAX_LINES, printable
-from ._reader import Key
-
-_RESERVED = "__metadata__"
-"""What no tensor of a safetensors file can be called. After a tilde, where an escaped name has a
-digit, it is free."""
+from ._keys import Key, name_of
 
 _DICT_KEY = jax.tree_util.DictKey
 _NUMBER = jax.tree_util.FlattenedIndexKey
 
 _leaf_types: set[type] = {bool, int, float, complex, str, bytes, np.ndarray}
 """Types of leaves that JAX need not be asked about."""
-
-_ROOT = "~"
-"""The name of a pytree that is a single leaf. No escaped key is a lone tilde."""
-
-
-def name_of(key: Key) -> str:
-    """Join a key to a name with `/`, escaped as in a JSON pointer (RFC 6901)."""
-    if not key:
-        return _ROOT
-    name = "/".join(part.replace("~", "~0").replace("/", "~1") for part in key)
-    return f"~{name}" if name == _RESERVED else name
-
-
-def key_of(name: str) -> Key:
-    """Take a name apart again."""
-    if name == _ROOT:
-        return ()
-    if name == f"~{_RESERVED}":
-        return (_RESERVED,)
-    return tuple(part.replace("~1", "/").replace("~0", "~") for part in name.split("/"))
 
 
 def flatten(tree: Any, by_fields: bool = True) -> tuple[list[Key], list[Any], Any]:
@@ -248,38 +224,3 @@ def _fields_of_stand_in(node: Any) -> dict[int, str]:
 
 class _Placeholder:
     """A leaf that stands for another one."""
-
-
-def nest(described: Any, leaves: Sequence[Any]) -> Any:
-    """Put leaves into what `structure` described.
-
-    Raises:
-        ValueError: it does not have each of them once.
-    """
-    used: list[int] = []
-
-    # In loops, since a comprehension would take a second call per level: what `structure` went down
-    # can then be gone down here.
-    def put(described: Any) -> Any:
-        name_of_part: Any = int if isinstance(described, str) else str
-        if isinstance(described, str):
-            described = json.loads(described)
-        if isinstance(described, Mapping):
-            children: dict[Any, Any] = {}
-            for part, child in cast(Mapping[str, Any], described).items():
-                children[name_of_part(part)] = put(child)
-            return children
-        if isinstance(described, list):
-            items: list[Any] = []
-            for child in cast(list[Any], described):
-                items.append(put(child))  # noqa: PERF401
-            return items
-        if described is None:
-            return None
-        used.append(described)
-        return leaves[described]
-
-    nested = put(described)
-    if sorted(used) != list(range(len(leaves))):
-        raise ValueError("it does not have each leaf once")
-    return nested

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 
 from ... import distributed
 from ..._errors import CheckpointError
-from .. import _tree
 from .._damage import shortened
+from .._keys import name_of
 from . import _tensorstore
 from ._encode import Encoded
 
@@ -31,7 +31,7 @@ def agree(path: pathlib.Path, name: str, encoded: Encoded) -> None:
         encoded: this process's part of the pytree.
     """
     _tensorstore.refuse_undecodable(path)
-    leaves = {_tree.name_of(key): encoded.spread.get(key, "local") for key in encoded.leaves}
+    leaves = {name_of(key): encoded.spread.get(key, "local") for key in encoded.leaves}
     text = json.dumps(list(leaves.items()))
     brought = distributed.main.all_gather(_ROUND, [name, zlib.crc32(text.encode())])
     checkpoints = [called for called, _ in brought]

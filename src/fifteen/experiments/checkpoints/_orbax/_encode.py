@@ -24,9 +24,10 @@ import numpy as np
 
 from ..._errors import CheckpointError
 from .. import _leaf, _tree
-from .._casting import info_of_target
+from .._decoding import decode as decode_described
+from .._dtypes import dtype_named, info_of, name_of_dtype
+from .._keys import Key, unflatten
 from .._leaf_kinds import encode_each, is_static
-from .._reader import Key
 from ._manifest import EncodedLeaf
 
 _KNOWN = frozenset(
@@ -97,14 +98,13 @@ def encode(target: Any) -> Encoded:
             encoded[key] = None, _leaf.encode(kept.pop(key), copy=False).description
             del names[key]
     leaves = {
-        key: EncodedLeaf(info_of_target(value), names.get(key), encoded[key][1])
-        for key, value in dynamic
+        key: EncodedLeaf(info_of(value), names.get(key), encoded[key][1]) for key, value in dynamic
     }
     if any("%" in name for name in names.values()):
         tree: Any = {names[key]: value for key, value in kept.items()}
     else:
         with _tree.refusing_depth():
-            tree = _tree.nest(json.loads(structure_of_orbax), [kept.get(key) for key in leaves])
+            tree = unflatten(json.loads(structure_of_orbax), [kept.get(key) for key in leaves])
     spread = {
         key: _described_as_spread(value, names[key])
         for key, value in kept.items()
@@ -169,7 +169,7 @@ def _encode(value: Any) -> tuple[Any, dict[str, Any] | None]:
         isinstance(value, int) and _SMALLEST <= value <= _LARGEST
     ):
         # As an array without axes it would be NumPy's.
-        kind = info_of_target(value).dtype
+        kind = info_of(value).dtype
         return _PLAIN[kind](value), {"scalar": kind}
     # The kinds that are left are described in one way, here and in our files.
     return None, _leaf.encode(value, copy=False).description
@@ -213,7 +213,7 @@ def _encode_array(value: Any) -> tuple[Any, dict[str, Any] | None]:
         # An empty array of what cannot be saved is none the better for it.
         _leaf.encode(value, copy=False)
     if not value.size or not value.dtype.itemsize:
-        return None, {"empty": _leaf.name_of_dtype(value.dtype)}
+        return None, {"empty": name_of_dtype(value.dtype)}
     if isinstance(value, jax.Array) and not value.is_fully_addressable:
         return (value, None) if name in _KNOWN else (_bits(value), {"bits": name})
     # Orbax takes arrays of one process as NumPy's only, and has process 0 write them.
@@ -249,9 +249,9 @@ def decode(array: Any, description: dict[str, Any] | None) -> Any:
         ValueError, KeyError or TypeError: the description is none of ours.
     """
     if array is None or (description is not None and "bits" not in description):
-        return _leaf.decode(array, description)
+        return decode_described(array, description)
     if description is None:
         return array
-    dtype = _leaf.dtype_named(str(description["bits"]))
+    dtype = dtype_named(str(description["bits"]))
     # `ascontiguousarray` makes a vector of what has no axes.
     return np.ascontiguousarray(array).view(dtype).reshape(array.shape)

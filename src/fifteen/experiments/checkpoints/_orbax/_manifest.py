@@ -13,9 +13,9 @@ from typing import Any, cast
 
 import google_crc32c
 
-from .. import _leaf, _tree
-from .._casting import family
-from .._reader import Key, LeafInfo
+from .._dtypes import dtype_named, family
+from .._keys import Key, key_of, name_of
+from .._reader import LeafInfo
 
 _VERSION = 2
 _VERSION_WITHOUT_CHECKSUM = 1
@@ -41,10 +41,10 @@ def to_json(leaves: Mapping[Key, EncodedLeaf], structure: str) -> str:
 
     Args:
         leaves: in the order of the pytree.
-        structure: the pytree's shape; see `_tree.structure`.
+        structure: the pytree's shape; see `structure`.
     """
     listed = [
-        [_tree.name_of(key), leaf.stored, leaf.info.dtype, leaf.info.shape, leaf.description]
+        [name_of(key), leaf.stored, leaf.info.dtype, leaf.info.shape, leaf.description]
         for key, leaf in leaves.items()
     ]
     described = {"leaves": listed, "structure": structure}
@@ -66,7 +66,7 @@ def description_from(text: str) -> tuple[dict[Key, EncodedLeaf], Any]:
     if version == _VERSION and not text.startswith(_beginning(text[len(beginning) :])):
         raise ValueError("its bytes are not those that were written")
     leaves = {
-        _tree.key_of(name): _leaf_from(name, stored, dtype, shape, description)
+        key_of(name): _leaf_from(name, stored, dtype, shape, description)
         for name, stored, dtype, shape, description in described["leaves"]
     }
     return leaves, json.loads(described["structure"])
@@ -94,7 +94,7 @@ def _is_known(dtype: str) -> bool:
     if dtype.startswith("key<"):
         return True
     try:
-        _leaf.dtype_named(dtype)
+        dtype_named(dtype)
     except (TypeError, ValueError):
         return False
     return True
@@ -117,7 +117,7 @@ def as_stored(leaf: EncodedLeaf, found: LeafInfo) -> LeafInfo:
         data = found.shape[len(shape) :]
         return LeafInfo((*shape, *data), "uint32" if "key" in described else "uint8")
     # The order of the bytes is a part of what version 1 called a dtype.
-    return LeafInfo(shape, _leaf.dtype_named(dtype).name)
+    return LeafInfo(shape, dtype_named(dtype).name)
 
 
 def _beginning(rest: str) -> str:

@@ -16,13 +16,13 @@ from typing import Any, cast
 import jax
 
 from ..._errors import CheckpointError
-from .._casting import info_of_target
 from .._damage import damaged, decoding, printable, shortened, too_deep
+from .._decoding import keys_from
+from .._dtypes import info_of
 from .._flax_msgpack import flatten, is_leaf, load
-from .._leaf import keys_from
-from .._reader import Key, LeafInfo
+from .._keys import Key, name_of
+from .._reader import LeafInfo
 from .._sharding import sharding_over_processes
-from .._tree import name_of
 from . import _tensorstore
 from ._sharded import TEXTS, text_named
 
@@ -112,7 +112,7 @@ class OrbaxCheckpoint:
 
     def _info(self, key: Key, entry: "_Entry") -> LeafInfo:
         if not entry.is_array:
-            return info_of_target(entry.value)
+            return info_of(entry.value)
         info = self._arrays[key].info
         if entry.random_key:
             return LeafInfo(info.shape[:-1], _name_of_key_dtype(entry.random_key))

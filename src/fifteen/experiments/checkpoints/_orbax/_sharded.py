@@ -12,11 +12,12 @@ from typing import Any, cast
 import jax
 import numpy as np
 
-from .. import _tree
 from .._casting import canonicalize
 from .._damage import damaged, decoding, too_deep
-from .._leaf import HostArray, dtype_named, keys_from
-from .._reader import DESCRIPTION, Key, LeafInfo
+from .._decoding import keys_from
+from .._dtypes import HostArray, dtype_named
+from .._keys import Key, name_of, unflatten
+from .._reader import DESCRIPTION, LeafInfo
 from .._sharding import sharding_of_key_data, sharding_over_processes, spread
 from . import _tensorstore
 from ._encode import decode
@@ -65,7 +66,7 @@ class ShardedCheckpoint:
         data = _tensorstore.read(self.path, requests)
         values: dict[Key, Any] = {}
         for key, leaf in leaves.items():
-            with decoding(self.path, _tree.name_of(key)):
+            with decoding(self.path, name_of(key)):
                 read = (
                     text_named(str(leaf.stored), self._texts) if _is_text(leaf) else data.get(key)
                 )
@@ -75,7 +76,7 @@ class ShardedCheckpoint:
     def unflatten(self, leaves: Mapping[Key, Any]) -> Any:
         """Put leaves that were read into nested dicts and lists, as they were saved."""
         try:
-            return _tree.nest(self._structure, [leaves[key] for key in self._leaves])
+            return unflatten(self._structure, [leaves[key] for key in self._leaves])
         except RecursionError:
             raise too_deep(self.path) from None
         except (AttributeError, IndexError, TypeError, ValueError) as error:
@@ -86,7 +87,7 @@ class ShardedCheckpoint:
 
     def _check(self, key: Key, found: LeafInfo) -> None:
         """Compare an array with what is stated of it, which has no checksum in version 1."""
-        name = _tree.name_of(key)
+        name = name_of(key)
         with decoding(self.path, name):
             expected = as_stored(self._leaves[key], found)
         if found != expected:

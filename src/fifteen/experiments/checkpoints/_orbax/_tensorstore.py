@@ -13,11 +13,11 @@ import jax
 import numpy as np
 
 from ..._errors import CheckpointError, MissingExtraError
-from .. import _tree
 from .._casting import CastError, CastErrors, canonicalize
 from .._damage import damaged, decoding, printable
-from .._leaf import HostArray
-from .._reader import Key, LeafInfo
+from .._dtypes import HostArray
+from .._keys import Key, name_of
+from .._reader import LeafInfo
 
 Spec = dict[str, Any]
 
@@ -136,7 +136,7 @@ def read(path: pathlib.Path, requests: Mapping[Key, Request]) -> dict[Key, Any]:
     values: dict[Key, Any] = {}
     for key, request in requests.items():
         read_parts = {name: _result(path, key, future) for name, future in started.pop(key).items()}
-        with decoding(path, _tree.name_of(key)):
+        with decoding(path, name_of(key)):
             parts = {name: request.decode(np.asarray(part)) for name, part in read_parts.items()}
         del read_parts
         if request.sharding is None:
@@ -185,7 +185,7 @@ def _result(path: pathlib.Path, key: Key, future: Any) -> Any:
     if error is not None:
         # Tensorstore's texts go on with the whole specification.
         problem = str(error).split(" [")[0][:500]
-        raise damaged(path, f"{_tree.name_of(key)}: {problem}")
+        raise damaged(path, f"{name_of(key)}: {problem}")
     return future.result()
 
 

@@ -19,16 +19,19 @@ import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import google_crc32c
 
 from ..._errors import CheckpointError
 from ...storage import ReadableFile
-from .. import _leaf, _tree
 from .._damage import damaged, printable, too_deep
-from .._leaf import Leaf, Tensor
-from .._reader import Key, LeafInfo
+from .._decoding import is_stored_dtype, stored_dtype, stored_info
+from .._keys import Key, key_of, name_of
+from .._reader import LeafInfo
+
+if TYPE_CHECKING:
+    from .._leaf import Leaf, Tensor
 
 _VERSION = 1
 _CHECKSUMS = "fifteen.crc32c"
@@ -74,7 +77,7 @@ class Header:
 
     Attributes:
         leaves: in the order of the pytree.
-        structure: the pytree's shape, as `_tree.nest` takes it.
+        structure: the pytree's shape, as `_keys.unflatten` takes it.
         size: the bytes that it takes, after which the tensors begin.
     """
 
@@ -84,8 +87,8 @@ class Header:
 
 
 def compose(
-    leaves: Sequence[tuple[Key, Leaf]], structure: str
-) -> tuple[bytes, list[Tensor], list[int]]:
+    leaves: "Sequence[tuple[Key, Leaf]]", structure: str
+) -> "tuple[bytes, list[Tensor], list[int]]":
     """Make a header whose checksums are still to be filled in.
 
     Args:
@@ -121,7 +124,7 @@ def compose(
     if len(text) > _LARGEST:
         largest = max(leaves, key=lambda item: len(_dump(item[1].description or "")))
         raise CheckpointError(
-            f"{_tree.name_of(largest[0])}: the description of all leaves would be {len(text):,} "
+            f"{name_of(largest[0])}: the description of all leaves would be {len(text):,} "
             f"bytes long, of which a file may have {_LARGEST:,}; save large texts and bytes as "
             "arrays of uint8, and many numbers as one array"
         )
@@ -200,8 +203,8 @@ def _parse(entries: Mapping[str, Any], digits: bytes, size: int) -> Header:
             place = _place(entries[name], digits[at : at + _DIGITS])
             at += _DIGITS
         dtype, shape = (place.dtype, place.shape) if place is not None else ("", ())
-        info = _leaf.info_of(dtype, shape, description)
-        leaves[_tree.key_of(name)] = Listed(info, place, description)
+        info = stored_info(dtype, shape, description)
+        leaves[key_of(name)] = Listed(info, place, description)
     return Header(leaves, described["structure"], size)
 
 
@@ -210,7 +213,7 @@ def _parse_foreign(entries: Mapping[str, Any], size: int) -> Header | None:
     if not {_CHECKSUMS, _CHECKPOINT}.isdisjoint(entries.get("__metadata__", {})):
         return None
     names = [name for name in entries if name != "__metadata__"]
-    keys = [_tree.key_of(name) for name in names]
+    keys = [key_of(name) for name in names]
     structure = _nested(keys)
     if structure is None:
         keys = [(name,) for name in names]
@@ -218,13 +221,13 @@ def _parse_foreign(entries: Mapping[str, Any], size: int) -> Header | None:
     leaves: dict[Key, Listed] = {}
     for name, key in zip(names, keys, strict=True):
         dtype = entries[name]["dtype"]
-        if not _leaf.is_stored_dtype(dtype):
+        if not is_stored_dtype(dtype):
             raise CheckpointError(
                 f"{printable(name)}: another library has saved it as {dtype!r}, a dtype that NumPy "
                 "and ml_dtypes do not have; read it with that library"
             )
         place = _place(entries[name], None)
-        leaves[key] = Listed(_leaf.info_of(dtype, place.shape, None), place, None)
+        leaves[key] = Listed(stored_info(dtype, place.shape, None), place, None)
     return Header(leaves, structure, size)
 
 
@@ -272,12 +275,12 @@ def _layout(dtype: str, shape: tuple[int, ...]) -> str:
 
 @functools.lru_cache(maxsize=16384)
 def _quoted(key: Key) -> str:
-    return json.dumps(_tree.name_of(key))
+    return json.dumps(name_of(key))
 
 
 @functools.lru_cache(maxsize=64)
 def _itemsize(dtype: str) -> int:
-    return _leaf.stored_dtype(dtype).itemsize
+    return stored_dtype(dtype).itemsize
 
 
 def _dump(value: Any) -> str:

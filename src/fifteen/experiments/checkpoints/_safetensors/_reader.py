@@ -10,11 +10,12 @@ import numpy as np
 
 from ..._gc import gc_paused
 from ...storage import ReadableFile
-from .. import _leaf, _tree
+from .. import _decoding
 from .._damage import damaged, decoding, too_deep
-from .._leaf import HostArray
+from .._dtypes import HostArray
+from .._keys import Key, name_of, unflatten
 from .._prefetch import prefetched
-from .._reader import Key, LeafInfo
+from .._reader import LeafInfo
 from . import _header
 from ._header import Listed, Place
 
@@ -55,7 +56,7 @@ class SafetensorsCheckpoint:
     def unflatten(self, leaves: Mapping[Key, Any]) -> Any:
         """Put leaves that were read into nested dicts and lists, as they were saved."""
         try:
-            return _tree.nest(self._header.structure, [leaves[key] for key in self._header.leaves])
+            return unflatten(self._header.structure, [leaves[key] for key in self._header.leaves])
         except RecursionError:
             raise too_deep(self.path) from None
         except (AttributeError, IndexError, TypeError, ValueError) as error:
@@ -83,15 +84,15 @@ class SafetensorsCheckpoint:
             checksum = listed.tensor.checksum
             if checksum is not None and google_crc32c.value(cast(Any, readonly)) != checksum:
                 raise damaged(
-                    self.path, f"{_tree.name_of(key)}: its bytes are not those that were written"
+                    self.path, f"{name_of(key)}: its bytes are not those that were written"
                 )
-        with decoding(self.path, _tree.name_of(key)):
+        with decoding(self.path, name_of(key)):
             if data is not None and listed.tensor is not None:
-                dtype = _leaf.stored_dtype(listed.tensor.dtype)
+                dtype = _decoding.stored_dtype(listed.tensor.dtype)
                 array = data.view(dtype).reshape(listed.tensor.shape)
                 # Other libraries need not align what they write.
                 array = np.require(array, requirements="A")
-            return _leaf.decode(array, listed.description, target)
+            return _decoding.decode(array, listed.description, target)
 
 
 def _grouped(listed: Mapping[Key, Listed]) -> list[list[tuple[Key, Listed, Place]]]:

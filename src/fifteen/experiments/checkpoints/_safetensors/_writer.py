@@ -11,8 +11,8 @@ from ..._gc import gc_paused
 from ...storage import NewFile
 from .._background import Background
 from .._host_copy import BLOCK_BYTES
+from .._keys import Key
 from .._leaf import Leaf, Tensor
-from .._reader import Key
 from . import _header
 
 _SMALL_BYTES = 1 << 20
