@@ -103,7 +103,7 @@ def _is_in(module: str, package: str) -> bool:
 def test_the_imports_are_found():
     assert f"{ROOM}.storage" in IMPORTS[f"{ROOM}.metadata._files"]
     assert f"{ROOM}.checkpoints._checkpoints" in IMPORTS[f"{ROOM}.checkpoints"]
-    assert f"{ROOM}.checkpoints._tree" in IMPORTS[f"{ROOM}.checkpoints._checkpoints"]
+    assert f"{ROOM}.checkpoints._keys" in IMPORTS[f"{ROOM}.checkpoints._checkpoints"]
 
 
 def test_no_modules_import_one_another_in_a_circle():
