@@ -28,20 +28,18 @@ _at_signal: list[Callable[[], None]] = []
 
 _finalized_pid: int | None = None
 _has_failed = False
-
-_received: "_Ending | None" = None
+_ending: "_Ending | None" = None
 
 
 def register(at_exit: Callable[[], None], at_signal: Callable[[], None] | None = None) -> None:
     """Register what finishes some work, for as long as the process lives.
 
-    It runs after all that a script has registered with `atexit` since it imported us, also if the
-    module whose work it is has been imported later.
+    It runs after the `atexit` callbacks that a script has registered since it imported us.
 
     Args:
-        at_exit: runs when the interpreter exits; of several, the last one registered runs first.
-        at_signal: runs in a thread before a signal ends the process; of several, the first one
-            registered runs first. `at_exit` by default.
+        at_exit: runs when the interpreter exits; the last one registered runs first.
+        at_signal: runs in a thread before a signal ends the process; the first one registered runs
+            first. `at_exit` by default.
     """
     _at_exit.append(at_exit)
     _at_signal.append(at_signal or at_exit)
@@ -50,12 +48,12 @@ def register(at_exit: Callable[[], None], at_signal: Callable[[], None] | None =
 def prepare() -> None:
     """Finish all registered work, however this process ends; call it when there is some.
 
-    That includes processes of `multiprocessing`, which skip `atexit` if they were forked, and
-    processes that SIGTERM or SIGHUP ends.
+    That includes processes that SIGTERM or SIGHUP ends, and those that `multiprocessing` has
+    forked, which skip `atexit`.
 
-    A handler of the user's stays: if it exits through `sys.exit`, `at_exit` has its turn. Nothing
-    is done outside the main thread, where Python sets no handlers, nor with `jax.distributed`,
-    which may use SIGTERM as its own notice of preemption.
+    A user's handler stays: if it exits through `sys.exit`, `at_exit` runs. Signals are also left
+    alone outside the main thread, where Python sets no handlers, and with `jax.distributed`, which
+    may use SIGTERM as its own notice of preemption.
     """
     _finish_in_multiprocessing()
     jax: Any = sys.modules.get("jax")
@@ -71,7 +69,7 @@ def fail() -> None:
     """Make this process exit with a non-zero code, because work at exit has failed.
 
     The code is 120, as for other failures while Python exits, and 1 in a process that
-    `multiprocessing` forked.
+    `multiprocessing` has forked.
     """
     global _has_failed
     if not _has_failed:
@@ -80,15 +78,14 @@ def fail() -> None:
 
 
 class _FailingStream:
-    """Stand for the standard error, and fail when the interpreter flushes it at its end.
+    """The standard error, except that the interpreter's last `flush` of it fails.
 
-    This is the one way to change the exit code of an interpreter that exits already.
+    Nothing else changes the exit code of an interpreter that already exits.
     """
-
-    closed = False
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
+        self.closed = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -97,7 +94,7 @@ class _FailingStream:
         if self._stream is not None and not self._stream.closed:
             self._stream.flush()
         if sys.is_finalizing():
-            raise OSError("what was to be done at exit has failed")
+            raise OSError("work at exit has failed")
 
 
 def _finish_in_multiprocessing() -> None:
@@ -121,58 +118,56 @@ class _Ending:
     """Finish all work in a thread, then end the process by a signal.
 
     A handler interrupts the main thread anywhere, also while it holds a lock that the work needs.
-    So the work is done in a thread of its own. It is started without `threading`, whose locks the
-    main thread may hold, too.
+    So the work is done in a thread, which is started without `threading`: the main thread may hold
+    its locks, too.
     """
 
     def __init__(self, number: int) -> None:
         self._number = number
-        self._under_way = _thread.allocate_lock()
-        self._under_way.acquire()
+        self._running = _thread.allocate_lock()
+        self._running.acquire()
         _thread.start_new_thread(self._run, ())
 
     def wait(self, seconds: float) -> None:
         """Wait for the work, and end the process if it is done."""
-        if self._under_way.acquire(timeout=seconds):
-            self._under_way.release()
+        if self._running.acquire(timeout=seconds):
+            self._running.release()
             signal.signal(self._number, signal.SIG_DFL)
             os.kill(os.getpid(), self._number)
 
     def _run(self) -> None:
-        try:
-            for finish in _at_signal:
-                # Each is finished, whatever becomes of the others.
-                with contextlib.suppress(Exception):
-                    finish()
-        finally:
-            self._under_way.release()
-            # The main thread may have gone on meanwhile. This calls the handler once more.
-            if signal.getsignal(self._number) is _on_signal:
-                os.kill(os.getpid(), self._number)
+        for finish in _at_signal:
+            # If one fails, the others still run.
+            with contextlib.suppress(BaseException):
+                finish()
+        self._running.release()
+        # The main thread may have gone on meanwhile. This calls the handler once more.
+        if signal.getsignal(self._number) is _on_signal:
+            os.kill(os.getpid(), self._number)
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
-    global _received
-    if _received is None:
-        _received = _Ending(number)
-    _received.wait(_MAX_PAUSE_SECONDS)
+    global _ending
+    if _ending is None:
+        _ending = _Ending(number)
+    _ending.wait(_MAX_PAUSE_SECONDS)
 
 
 def _end_by_signal() -> None:
-    if _received is not None:
-        _received.wait(-1)
+    if _ending is not None:
+        _ending.wait(-1)
 
 
-def _forget_in_child() -> None:
-    global _received, _has_failed
-    _received = None
+def _reset_in_child() -> None:
+    global _ending, _has_failed
+    _ending = None
     _has_failed = False
 
 
-# Registered before all else, so that it runs last: a process that was told to end while it exited
-# ends by that signal.
+# Registered first, so that it runs last: a process that was told to end while it exited ends by
+# that signal.
 atexit.register(_end_by_signal)
-os.register_at_fork(after_in_child=_forget_in_child)
+os.register_at_fork(after_in_child=_reset_in_child)
 
 
 @atexit.register
