@@ -46,7 +46,7 @@ class Handle:
 def handle(tmp_path):
     made = Handle(tmp_path / "run")
     yield made
-    made.checkpoints.close()
+    made.checkpoints.wait()
 
 
 @pytest.fixture(scope="session")

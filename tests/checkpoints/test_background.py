@@ -116,7 +116,6 @@ def test_it_returns_before_the_file_is_there_and_everything_else_waits(handle, s
         lambda handle: handle.steps(),
         lambda handle: handle.checkpoints.prefixes(),
         lambda handle: handle.checkpoints.wait(),
-        lambda handle: handle.checkpoints.close(),
         lambda handle: handle.save({"w": 2}, 2, keep=2),
         lambda handle: handle.save({"w": 2}, 2, keep=2, blocking=False),
     ],

@@ -636,7 +636,7 @@ def test_values_are_safe_once_a_background_save_returns(run, tmp_path):
         save({**tree, "host": host}, step, blocking=False)
         tree = train(tree)
         host[:] = 0
-    checkpoints.close()
+    checkpoints.wait()
     for step in range(1, 4):
         tree = {"w": spread(big + step, P("x")), "r": spread(big[:4] + step, P()), "host": big[:8] + step}
         assert_same(restore(jax.tree.map(lambda leaf: leaf * 0, tree), step), tree)

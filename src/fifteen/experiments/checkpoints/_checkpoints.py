@@ -3,7 +3,7 @@
 import contextlib
 import pathlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import jax
@@ -21,7 +21,7 @@ from ._retention import Destination, Retention
 from ._saving import LocalSave, PendingSave
 
 MAX_TRIES = 5
-"""How often to look for the latest checkpoint while another process replaces it."""
+"""How often to look for the latest checkpoint while another process replaces checkpoints."""
 
 
 class Checkpoints:
@@ -52,25 +52,17 @@ class Checkpoints:
     ) -> pathlib.Path:
         """Save a pytree; see `Experiment.save_checkpoint`.
 
-        Args:
-            target: the pytree.
-            step: its step.
-            prefix: the beginning of the file's name.
-            retention: makes the retention. If that raises in one process, all of them raise.
-            blocking: wait for the commit.
+        `retention` makes the retention here, so that all processes raise its error.
         """
-        with self._lock, distributed.collective("save_checkpoint"), _untraced():
+        with self._lock, distributed.collective("save_checkpoint"), jax.ensure_compile_time_eval():
+            # Inside a function that is traced, JAX computes at once, too.
             self.wait()
             number = as_step(step)
             history = History.of(self._directory, prefix)
             destination = Destination(self._directory, history, number, retention())
             with destination.errors_explained():
-                pending = self._pending_save(destination, target, not blocking)
-
-            def commit() -> None:
-                with destination.errors_explained():
-                    pending.commit()
-
+                pending = self._pending_save(destination, target, copy=not blocking)
+            commit = destination.errors_explained()(pending.commit)
             try:
                 if blocking:
                     commit()
@@ -83,32 +75,31 @@ class Checkpoints:
                 raise
             return destination.path
 
-    def _pending_save(
-        self, destination: Destination, target: Any, in_background: bool
-    ) -> PendingSave:
-        """Take this process's values of a pytree."""
+    def _pending_save(self, destination: Destination, target: Any, copy: bool) -> PendingSave:
         if distributed.count() == 1:
-            return LocalSave(destination, target, in_background, self._before_commit)
+            return LocalSave(destination, target, copy, self._before_commit)
         # Imported when used, since Orbax is an extra.
         from ._orbax._save import DistributedSave
 
-        return DistributedSave(destination, target, in_background, self._before_commit)
+        return DistributedSave(destination, target, copy, self._before_commit)
 
     def restore(
         self, target: Any, step: Any, prefix: str, strict: bool, partial: bool
     ) -> tuple[Any, pathlib.Path]:
         """Restore a pytree; see `Experiment.restore_checkpoint`."""
-        with self._lock, distributed.collective("restore_checkpoint"), _untraced():
+        with (
+            self._lock,
+            distributed.collective("restore_checkpoint"),
+            jax.ensure_compile_time_eval(),
+        ):
             self.wait()
             history = History.of(self._directory, prefix)
-            path, stored = _open(history, _agreed(history, step), is_asked=step is not None)
-            try:
-                with contextlib.closing(stored):
-                    return _restoring.restore(target, stored, strict, partial), path
-            except CheckpointDamagedError as error:
-                if step is None:
-                    raise _with_advice(error, history, path) from None
-                raise
+            found = step
+            if distributed.count() > 1:
+                # The step that process 0 finds.
+                found = distributed.on_primary(lambda: history.find(step)[0])
+            with _opened(history, found, is_latest=step is None) as reader:
+                return _restoring.restore(target, reader, strict, partial), reader.path
 
     def steps(self, prefix: str) -> list[int]:
         """Return the steps of the committed checkpoints, ascending."""
@@ -127,9 +118,8 @@ class Checkpoints:
         with self._lock:
             self.wait()
             history = History.of(self._directory, prefix)
-            _, stored = _open(history, step, is_asked=step is not None)
-            with contextlib.closing(stored):
-                return {name_of(key): info for key, info in stored.leaves.items()}
+            with _opened(history, step, is_latest=step is None) as reader:
+                return {name_of(key): info for key, info in reader.leaves.items()}
 
     def wait(self) -> None:
         """Wait for the save in the background; raise its error, once."""
@@ -150,56 +140,42 @@ class Checkpoints:
         """Replace the lock: a thread of the parent may have held it during the fork."""
         self._lock = threading.RLock()
 
-    def close(self) -> None:
-        """Wait for the save in the background."""
-        self.wait()
 
+@contextlib.contextmanager
+def _opened(history: History, step: Any, is_latest: bool) -> Generator[CheckpointReader]:
+    """Open the checkpoint of a step, None for the latest one.
 
-def _untraced() -> contextlib.AbstractContextManager[None]:
-    """Compute at once, even inside a function that is traced."""
-    return jax.ensure_compile_time_eval()
-
-
-def _agreed(history: History, step: Any) -> Any:
-    """Return the step that all processes are to restore: the one that process 0 finds."""
-    if distributed.count() == 1:
-        return step
-    return distributed.on_primary(lambda: history.step_of(history.find(step)))
-
-
-def _open(history: History, step: Any, is_asked: bool) -> tuple[pathlib.Path, CheckpointReader]:
-    """Open the checkpoint of a step, or the latest one, which may move on as it is looked at.
-
-    Args:
-        history: the checkpoints of one prefix.
-        step: None for the latest one.
-        is_asked: whether the user asked for that step; he is told of no other one then.
+    If the user asked for the latest one and it is damaged, the error names another step.
     """
-    tries = MAX_TRIES
-    while True:
-        path = history.find(step)
-        try:
-            return path, open_checkpoint(path)
-        except FileNotFoundError:
-            tries -= 1
-            if not tries or history.directory.kind_of(path.name) is not None:
-                raise
-        except CheckpointDamagedError as error:
-            if is_asked:
-                raise
-            raise _with_advice(error, history, path) from None
+    path, tries = None, MAX_TRIES
+    try:
+        while True:
+            _, path = history.find(step)
+            try:
+                reader = open_checkpoint(path)
+                break
+            except FileNotFoundError:
+                # Another process may have replaced it since.
+                tries -= 1
+                if not tries or history.directory.kind_of(path.name) is not None:
+                    raise
+        with contextlib.closing(reader):
+            yield reader
+    except CheckpointDamagedError as error:
+        if not is_latest:
+            raise
+        raise CheckpointDamagedError(f"{error}; {_advice(history, path)}") from None
 
 
-def _with_advice(
-    error: CheckpointDamagedError, history: History, path: pathlib.Path
-) -> CheckpointDamagedError:
-    """Add which other checkpoint to try; only headers are read for that."""
-    for step, other in reversed(history.paths().items()):
-        if other != path and _can_be_opened(other):
-            advice = f"the latest other one that opens is step {step}: "
-            advice += f"restore_checkpoint(..., step={step})"
-            return CheckpointDamagedError(f"{error}; {advice}")
-    return CheckpointDamagedError(f"{error}; there is no other one that opens")
+def _advice(history: History, damaged: pathlib.Path | None) -> str:
+    """Say which other checkpoint to try; this reads only headers."""
+    for step, path in reversed(history.paths().items()):
+        if path != damaged and _can_be_opened(path):
+            return (
+                f"the latest other one that opens is step {step}: "
+                f"restore_checkpoint(..., step={step})"
+            )
+    return "there is no other one that opens"
 
 
 def _can_be_opened(path: pathlib.Path) -> bool:

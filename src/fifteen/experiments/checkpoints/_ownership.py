@@ -4,12 +4,14 @@ A name says little: `checkpoint_10.safetensors` may be another library's, and `2
 photos. Only what `is_checkpoint` recognizes by its content is ever removed:
 
 - our file by the description at the beginning of its header,
-- flax's file by msgpack's mark of a dict with a string as its key, or of flax's own types,
+- flax's file by how msgpack begins a dict with a str key, or one of flax's own types,
 - a directory of Orbax's or ours by the files that describe it, or by items that have these,
-- the directory that flax wrote beside its file, since it contains only zarr arrays.
+- the directory of arrays that flax wrote beside its file: it contains only zarr arrays.
 
 `may_be_checkpoint` asks for less, so that damaged checkpoints are reported and not ignored.
 """
+
+import re
 
 from ..storage import Directory, Kind
 from ..storage._locks import suppressed_os_errors
@@ -19,23 +21,28 @@ _MARKS = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", DESCRIPTION)
 """Files in a directory that Orbax has written."""
 
 _OLD_MARK = "checkpoint"
-"""Orbax's first mark, a file of msgpack; TensorFlow has a text that is called the same."""
+"""Orbax's first mark, a file of msgpack; TensorFlow has a text file of this name."""
 
 _ZARR = ".zarray"
 _HEAD = 64
 """Bytes that tell whose a file is."""
 
-_DICTS = {0xDE: 3, 0xDF: 5, **dict.fromkeys(range(0x81, 0x90), 1)}
-_LISTS = {0xDC: 3, 0xDD: 5, **dict.fromkeys(range(0x91, 0xA0), 1)}
-"""msgpack's marks of what holds others, and how far behind each the first of these is."""
-
-_TEXTS = {*range(0xA0, 0xC0), 0xD9, 0xDA, 0xDB}
-_EMPTY_DICT, _NONE = b"\x80", b"\xc0"
-_PLACEHOLDERS = (b"//GDAPlaceholder:", b"PLACEHOLDER://")
+# The second byte of a dict or list is small: a UTF-8 text that begins alike has at least 0x80.
+_DICT = rb"(?:[\x81-\x8f]|\xde[\0-\x7f].|\xdf[\0-\x7f]...)"
+_LIST = rb"(?:[\x91-\x9f]|\xdc[\0-\x7f].|\xdd[\0-\x7f]...)"
+_TEXT = rb"[\xa0-\xbf\xd9-\xdb]"
+_EXTENSION = rb"(?:[\xd4-\xd8]|\xc7.|\xc8..|\xc9....)"
+_PLACEHOLDER = rb".*(?://GDAPlaceholder:|PLACEHOLDER://)"
 """What flax and Orbax write for an array that is kept elsewhere."""
 
-_EXTENSIONS = {0xC7: 2, 0xC8: 3, 0xC9: 5, **dict.fromkeys(range(0xD4, 0xD9), 1)}
-"""msgpack's marks of an extension type, and how far behind each the type is; flax has three."""
+_FLAX = re.compile(
+    # Orbax's old mark may be a list of such values and of None.
+    rb"\x80\Z|(?:%b\xc0*)*(?:%b%b|%b[\1-\3]|%b%b)"
+    % (_LIST, _DICT, _TEXT, _EXTENSION, _TEXT, _PLACEHOLDER),
+    re.DOTALL,
+)
+_MAYBE_FLAX = re.compile(rb"\0*\Z|[\x81-\x8f\xde\xdf\xc7-\xc9\xd4-\xd8]")
+"""Also how files begin that a crash left as zeros or empty."""
 
 
 def is_checkpoint(directory: Directory, name: str) -> bool:
@@ -49,7 +56,7 @@ def is_checkpoint(directory: Directory, name: str) -> bool:
     if kind == "directory":
         items, others = _items(directory / name)
         return _is_marked(directory / name) or (bool(items) and not others)
-    return kind == "file" and _is_msgpack(directory, name)
+    return kind == "file" and _is_flax(directory, name)
 
 
 def may_be_checkpoint(directory: Directory, name: str) -> bool:
@@ -60,11 +67,7 @@ def may_be_checkpoint(directory: Directory, name: str) -> bool:
         return _is_marked(directory / name) or bool(items) or not others
     if kind != "file" or name.endswith(SUFFIX):
         return True
-    head = _head(directory, name)
-    # A crash leaves files of zeros, or without a length.
-    if not any(head) or head == _EMPTY_DICT or _begins_state(head):
-        return True
-    return head[0] in _DICTS or head[0] in _EXTENSIONS
+    return _is_flax(directory, name) or bool(_MAYBE_FLAX.match(_head(directory, name)))
 
 
 def is_beside_flax(directory: Directory, name: str) -> bool:
@@ -77,9 +80,14 @@ def is_beside_flax(directory: Directory, name: str) -> bool:
     return is_array or (bool(children) and all(is_beside_flax(inside, name) for name in children))
 
 
+def is_foreign(directory: Directory, name: str) -> bool:
+    """Tell whether a checkpoint is another library's by its name and its description."""
+    return not name.endswith(SUFFIX) and (directory / name).kind_of(DESCRIPTION) is None
+
+
 def _is_marked(directory: Directory) -> bool:
     is_marked = any(directory.kind_of(mark) == "file" for mark in _MARKS)
-    return is_marked or _is_msgpack(directory, _OLD_MARK)
+    return is_marked or _is_flax(directory, _OLD_MARK)
 
 
 def _items(directory: Directory) -> tuple[list[str], list[str]]:
@@ -99,25 +107,8 @@ def _items(directory: Directory) -> tuple[list[str], list[str]]:
     return items, [name for name in directory.names() if name not in items]
 
 
-def _is_msgpack(directory: Directory, name: str) -> bool:
-    head = _head(directory, name)
-    return head == _EMPTY_DICT or _begins_state(head)
-
-
-def _begins_state(head: bytes) -> bool:
-    """Whether a state of flax's begins so; Orbax's old file may hold a list of some as well."""
-    if len(head) < 2:
-        return False
-    mark = head[0]
-    if mark in _EXTENSIONS:
-        return head[_EXTENSIONS[mark] :][:1] in (b"\1", b"\2", b"\3")
-    if mark in _TEXTS:
-        return any(placeholder in head for placeholder in _PLACEHOLDERS)
-    first = head[{**_DICTS, **_LISTS}.get(mark, len(head)) :]
-    # In a text in UTF-8 that begins with such a mark, the next byte is at least 0x80.
-    if not first or (mark >= 0xDC and head[1] >= 0x80):
-        return False
-    return first[0] in _TEXTS if mark in _DICTS else _begins_state(first.lstrip(_NONE))
+def _is_flax(directory: Directory, name: str) -> bool:
+    return bool(_FLAX.match(_head(directory, name)))
 
 
 def _head(directory: Directory, name: str) -> bytes:

@@ -11,18 +11,18 @@ import numpy as np
 
 from .._errors import CheckpointError, CheckpointNotFoundError, UnsafePathError
 from ..storage import Directory
-from ._ownership import is_beside_flax, is_checkpoint, may_be_checkpoint
-from ._reader import DESCRIPTION, SUFFIX
+from ._ownership import is_beside_flax, is_checkpoint, is_foreign, may_be_checkpoint
+from ._reader import SUFFIX
 
 Step: TypeAlias = int | float
 """A step; only flax writes files of steps that are not whole."""
 
-_NAME = re.compile(
-    rf"(?P<prefix>.*?)([0-9]+(?P<suffix>{re.escape(SUFFIX)})?|[0-9]+\.[0-9]+)", re.DOTALL
-)
+_STEP = rf"(?:(0|[1-9][0-9]*)({re.escape(SUFFIX)})?|([0-9]+\.[0-9]+))"
+"""How names end: with a step and our suffix, or with a step alone, as other libraries write it."""
 
+_ANY_NAME = re.compile(rf"(.*?)(?<![0-9]){_STEP}", re.DOTALL)
+_PARTED = re.compile(r"(.*[0-9]@*)@", re.DOTALL)
 _ENDS_WITH_DIGIT = re.compile(r"[0-9]@*\Z")
-"""A prefix after which a step would not be seen to begin: an `@` parts the two."""
 
 MAX_STEP = 10**100
 
@@ -65,99 +65,89 @@ class History:
         found = self._steps(names, self._beginning)
         if not found and self._beginning != self.prefix:
             # flax and Orbax write no `@`; ours without one belongs to a shorter prefix.
-            foreign = [name for name in names if self._is_foreign(name)]
+            foreign = [name for name in names if is_foreign(self.directory, name)]
             found = self._steps(foreign, self.prefix)
         return {step: self.directory.path / name for step, name in sorted(found.items())}
+
+    def _steps(self, names: Iterable[str], beginning: str) -> dict[Step, str]:
+        pattern = re.compile(re.escape(beginning) + _STEP)
+        found: dict[Step, str] = {}
+        for name in names:
+            match = pattern.fullmatch(name)
+            step = match and _step_in(match)
+            is_ours = name.endswith(SUFFIX)
+            if step is None or (step in found and not is_ours):
+                continue
+            if may_be_checkpoint(self.directory, name):
+                found[step] = name
+        return found
 
     def path(self, step: Step) -> pathlib.Path:
         """Return the path of our file of a step."""
         return self.directory.path / f"{self._beginning}{step}{SUFFIX}"
 
-    def find(self, step: Any) -> pathlib.Path:
-        """Return the path of the checkpoint of a step, or of the latest one.
-
-        Raises:
-            CheckpointNotFoundError: there is none; lists those that there are.
-        """
-        paths = self.paths()
-        # flax's steps need not be whole.
-        is_there = isinstance(step, float) and step in paths
-        asked = step if step is None or is_there else as_step(step)
-        if asked is None and paths:
-            return list(paths.values())[-1]
-        if asked in paths:
-            return paths[asked]
-        if asked is not None and self._is_taken(self.directory_path(asked).name):
-            # Reading it will raise an error that says what is wrong with it.
-            return self.directory_path(asked)
-        what = "no checkpoint" if asked is None else f"no checkpoint of step {asked}"
-        what += f" under the prefix {self.prefix!r}"
-        here = self.directory.path
-        if Directory(here.parent).kind_of(here.name) == "file":
-            problem = "a file; open the experiment by the directory that the file is in"
-        elif not self.directory.exists():
-            problem = f"{what}, since there is no such directory"
-        else:
-            present = ", ".join(map(str, paths)) if paths else "none"
-            problem = f"{what}; steps present: {present}"
-            prefixes = [] if paths else prefixes_in(here)
-            if prefixes:
-                problem += f"; prefixes present: {', '.join(map(repr, prefixes))}"
-        raise CheckpointNotFoundError(f"{self.directory}: {problem}")
-
     def directory_path(self, step: Step) -> pathlib.Path:
         """Return the path of a step that several processes, flax or Orbax have written."""
         return self.directory.path / f"{self._beginning}{step}"
-
-    def step_of(self, path: pathlib.Path) -> Step:
-        """Return the step of what `paths` has found."""
-        return next(step for step, found in self.paths().items() if found == path)
-
-    def remove(self, step: Step, but: pathlib.Path | None = None) -> None:
-        """Remove the known checkpoints of a step, in every format, but for one path."""
-        foreign = self.directory_path(step)
-        # The last is what flax wrote beside its file for arrays of several processes.
-        beside = foreign.with_name(f"{foreign.name}_gda")
-        whole_float = foreign.with_name(f"{foreign.name}.0")
-        for place in (self.path(step), foreign, whole_float):
-            if place != but and is_checkpoint(self.directory, place.name):
-                self.directory.remove_in_background(place.name)
-        if not self._is_taken(foreign.name) and is_beside_flax(self.directory, beside.name):
-            self.directory.remove_in_background(beside.name)
 
     @property
     def _beginning(self) -> str:
         return f"{self.prefix}@" if _ENDS_WITH_DIGIT.search(self.prefix) else self.prefix
 
-    def _is_taken(self, name: str) -> bool:
-        return self.directory.kind_of(name) is not None
+    def find(self, step: Any) -> tuple[Step, pathlib.Path]:
+        """Return a step, the latest for None, and the path of its checkpoint.
 
-    def _is_foreign(self, name: str) -> bool:
-        is_ours = name.endswith(SUFFIX)
-        return not is_ours and (self.directory / name).kind_of(DESCRIPTION) is None
+        Raises:
+            CheckpointNotFoundError: there is none; lists those that there are.
+        """
+        paths = self.paths()
+        if step is None and paths:
+            return list(paths.items())[-1]
+        # flax's steps need not be whole.
+        is_there = isinstance(step, float) and step in paths
+        asked = step if step is None or is_there else as_step(step)
+        if asked in paths:
+            return asked, paths[asked]
+        if asked is not None:
+            path = self.directory_path(asked)
+            if self.directory.kind_of(path.name) is not None:
+                # Reading it will raise an error that says what is wrong with it.
+                return asked, path
+        raise CheckpointNotFoundError(f"{self.directory}: {self._problem(asked, list(paths))}")
 
-    def _steps(self, names: Iterable[str], beginning: str) -> dict[Step, str]:
-        """Return what may be checkpoints whose names have a given beginning."""
-        found: dict[Step, str] = {}
-        for name in names:
-            if not name.startswith(beginning):
-                continue
-            is_ours = name.endswith(SUFFIX)
-            step = _parse_step(name[len(beginning) :].removesuffix(SUFFIX), is_ours)
-            is_first = step is not None and (step not in found or is_ours)
-            if step is not None and is_first and may_be_checkpoint(self.directory, name):
-                found[step] = name
-        return found
+    def _problem(self, step: Step | None, steps: list[Step]) -> str:
+        here = self.directory.path
+        if Directory(here.parent).kind_of(here.name) == "file":
+            return "a file; open the experiment by the directory that the file is in"
+        problem = "no checkpoint" if step is None else f"no checkpoint of step {step}"
+        problem += f" under the prefix {self.prefix!r}"
+        if not self.directory.exists():
+            return f"{problem}, since there is no such directory"
+        problem += f"; steps present: {', '.join(map(str, steps)) or 'none'}"
+        prefixes = [] if steps else prefixes_in(here)
+        return problem + (f"; prefixes present: {', '.join(map(repr, prefixes))}" * bool(prefixes))
+
+    def remove(self, step: Step, but: pathlib.Path | None = None) -> None:
+        """Remove the known checkpoints of a step, in every format, but for one path."""
+        foreign = self.directory_path(step)
+        for path in (self.path(step), foreign, foreign.with_name(f"{foreign.name}.0")):
+            if path != but and is_checkpoint(self.directory, path.name):
+                self.directory.remove_in_background(path.name)
+        # What flax wrote beside its file for arrays of several processes.
+        beside = f"{foreign.name}_gda"
+        is_left = self.directory.kind_of(foreign.name) is None
+        if is_left and is_beside_flax(self.directory, beside):
+            self.directory.remove_in_background(beside)
 
 
-def _parse_step(text: str, is_ours: bool) -> Step | None:
-    """Return the step in a name; None for others, as of a longer prefix (`checkpoint_best_3`)."""
-    if text.isascii() and text.isdecimal():
-        return int(text) if str(int(text)) == text else None
+def _step_in(match: "re.Match[str]") -> Step | None:
+    whole, _, fraction = match.groups()[-3:]
+    if whole is not None:
+        return int(whole)
+    number = float(fraction)
     # flax writes floats as Python does.
-    if is_ours or not re.fullmatch(r"[0-9]+\.[0-9]+", text) or repr(float(text)) != text:
+    if repr(number) != fraction:
         return None
-    number = float(text)
     return int(number) if number.is_integer() else number
 
 
@@ -169,20 +159,18 @@ def prefixes_in(directory: pathlib.Path) -> list[str]:
     """
     found: set[str] = set()
     for name in Directory(directory).names():
-        match = _NAME.fullmatch(name)
-        is_called_so = match and (match["suffix"] or name.startswith("checkpoint"))
+        match = _ANY_NAME.fullmatch(name)
+        is_called_so = name.endswith(SUFFIX) or name.startswith("checkpoint")
         if match and is_called_so and may_be_checkpoint(Directory(directory), name):
-            prefix = match["prefix"]
-            is_parted = prefix.endswith("@") and _ENDS_WITH_DIGIT.search(prefix)
-            found.add(prefix[:-1] if is_parted else prefix)
+            parted = _PARTED.fullmatch(match[1])
+            found.add(parted[1] if parted else match[1])
     return sorted(found)
 
 
 def steps_in(directory: pathlib.Path, prefix: str) -> list[int]:
     """Return the steps of the committed checkpoints of a prefix, ascending; whole ones only."""
-    return [
-        step for step in History.of(Directory(directory), prefix).paths() if isinstance(step, int)
-    ]
+    paths = History.of(Directory(directory), prefix).paths()
+    return [step for step in paths if isinstance(step, int)]
 
 
 def whole_number(value: Any) -> int | None:
@@ -203,7 +191,7 @@ def as_step(step: Any) -> int:
     """Return a step as an int.
 
     Raises:
-        CheckpointError: it is not a whole number, or negative.
+        CheckpointError: it is not a whole number, is negative, or is above 10**100.
     """
     try:
         number = None if isinstance(step, bool | np.bool_) else whole_number(step)
@@ -211,7 +199,7 @@ def as_step(step: Any) -> int:
         # Checked without JAX, since listing checkpoints does not need it.
         if not getattr(step, "is_deleted", bool)():
             raise
-        # A donated array has not even a text.
+        # A donated array does not even have a repr.
         raise CheckpointError(f"step: expected a whole number, found no value: {error}") from None
     if number is None:
         raise CheckpointError(f"step: expected a whole number, found {step!r}")

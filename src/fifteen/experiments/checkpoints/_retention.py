@@ -43,7 +43,7 @@ class Retention:
             object.__setattr__(self, "keep_every_n_steps", every)
 
     def steps_to_delete(self, steps: Sequence[Step]) -> list[Step]:
-        """Return which of some ascending steps need not be kept: flax's documented rule."""
+        """Return which of some ascending steps need not be kept, by flax's documented rule."""
         deleted: list[Step] = []
         last_kept: Step | None = None
         for step in steps[: -self.keep]:
@@ -58,7 +58,7 @@ class Retention:
 def _count(name: str, value: Any, minimum: int) -> int:
     if isinstance(value, float | np.floating) and value == math.inf:
         return sys.maxsize
-    # Not as NumPy's unsigned integers, whose negatives are large numbers.
+    # An int, since NumPy's unsigned integers turn negatives into large numbers.
     number = None if isinstance(value, bool) else whole_number(value)
     if number is None or number < minimum:
         raise CheckpointError(
@@ -94,10 +94,8 @@ class Destination:
         Raises:
             CheckpointExistsError: there is a later step, or a file that is not a checkpoint.
         """
-        history, step, found = self._history, self._step, self._history.paths()
-        problem = (
-            f"{history.directory}: cannot save step {step} under the prefix {history.prefix!r}: "
-        )
+        prefix, step, found = self._history.prefix, self._step, self._history.paths()
+        problem = f"{self.directory}: cannot save step {step} under the prefix {prefix!r}: "
         latest = max(found, default=-1)
         if step <= latest and not self._retention.overwrite:
             raise CheckpointExistsError(
@@ -105,12 +103,12 @@ class Destination:
                 "the steps from there on"
             )
         in_the_way = [self.path, *(path for other, path in found.items() if other >= step)]
-        unknown = dict.fromkeys(
-            path.name
-            for path in in_the_way
-            if self.directory.kind_of(path.name) is not None
-            and not is_checkpoint(self.directory, path.name)
-        )
+        names = dict.fromkeys(path.name for path in in_the_way)
+        unknown = [
+            name
+            for name in names
+            if self.directory.kind_of(name) is not None and not is_checkpoint(self.directory, name)
+        ]
         if unknown:
             raise CheckpointExistsError(
                 f"{problem}it would replace {', '.join(unknown)}, which is not known to be a "
@@ -125,9 +123,11 @@ class Destination:
             for later in self._replaced:
                 history.remove(later)
             # Files that are not checkpoints do not count towards `keep`.
-            paths = history.paths()
-            steps = [step for step in paths if is_checkpoint(self.directory, paths[step].name)]
-            earlier = [step for step in steps if step <= self._step]
+            earlier = [
+                step
+                for step, path in history.paths().items()
+                if step <= self._step and is_checkpoint(self.directory, path.name)
+            ]
             for step in self._retention.steps_to_delete(earlier):
                 history.remove(step)
         except OSError as error:
