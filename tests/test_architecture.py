@@ -19,7 +19,6 @@ OUTSIDE_STORAGE = {
     "cli._show": "notes beside an experiment",
     "experiments._discovery": "search for experiments",
     "experiments._experiment": "the experiment's own directory",
-    "experiments._handle": "the experiment's own directory",
     "experiments._local_path": "paths that the user gave",
     "experiments._session": "the experiment's own directory",
     "experiments._walk": "search for experiments",
@@ -127,7 +126,7 @@ def test_no_modules_import_one_another_in_a_circle():
 def test_rooms_know_neither_one_another_nor_what_is_above_them(room):
     others = {"metadata", "checkpoints", "events"} - {room}
     forbidden = [f"{ROOM}.{name}" for name in sorted(others)]
-    forbidden += [f"{ROOM}._experiment", f"{ROOM}._session", f"{ROOM}._handle", "fifteen.cli"]
+    forbidden += [f"{ROOM}._experiment", f"{ROOM}._session", "fifteen.cli"]
     wrong = [
         f"{module} imports {name}"
         for module, names in IMPORTS.items()

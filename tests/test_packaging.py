@@ -115,7 +115,7 @@ def test_import_of_experiments_warns_of_nothing():
 def test_rooms_do_not_import_one_another():
     for room in ROOMS:
         for path in (SOURCE / room).rglob("*.py"):
-            others = ROOMS - {room} | {"_experiment", "_handle", "_session", "cli"}
+            others = ROOMS - {room} | {"_experiment", "_session", "cli"}
             assert not imported_outside_of_room(path) & others, path
 
 

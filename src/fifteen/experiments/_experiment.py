@@ -1,15 +1,17 @@
 """Experiment: what a run of a training script writes to its directory, and reads from it."""
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+import pathlib
+from collections.abc import Generator, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from typing_extensions import TypeForm
 
-from . import checkpoints, distributed, metadata, provenance
-from ._errors import ExperimentNotFoundError
-from ._handle import Handle
+from . import _console, _walk, checkpoints, distributed, metadata, provenance
+from ._local_path import local_path
+from ._session import session_of
 from .checkpoints import LeafInfo
 from .events import HistogramSeries, ScalarSeries
 
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
     import tensorboardX
 
     from ._log_data import TensorboardLogData
-    from .events.reading import EventReader
+    from ._session import Session
+    from .events.writing import EventLog
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -25,7 +28,7 @@ PyTree = TypeVar("PyTree")
 
 
 @dataclasses.dataclass(frozen=True)
-class Experiment(Handle):
+class Experiment:
     """Keep everything that a run of a training script produces in one directory.
 
     The directory is made when something is first written to it. Handles are cheap values: make
@@ -44,9 +47,32 @@ class Experiment(Handle):
         ...     experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=1)
     """
 
+    data_dir: pathlib.Path
+    verbose: bool = True
+
     if TYPE_CHECKING:
 
         def __init__(self, data_dir: str | os.PathLike[str], verbose: bool = True) -> None: ...
+
+        @property
+        def _session(self) -> Session: ...
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data_dir", local_path(self.data_dir))
+        self._join_session()
+
+    def _join_session(self) -> None:
+        # Joined at once, so that after a move this handle too knows where the directory went. Not
+        # a field, so that handles compare, hash and print without it.
+        object.__setattr__(self, "_session", session_of(self.data_dir))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A session holds threads and open files, which belong to this process alone.
+        return {name: value for name, value in vars(self).items() if name != "_session"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._join_session()
 
     # Metadata
 
@@ -413,7 +439,7 @@ class Experiment(Handle):
             [7]
         """
         with self._quiet():
-            return self._reader().scalars(tags)
+            return self._session.open_reader().scalars(tags)
 
     def read_histograms(self, tags: Iterable[str] | None = None) -> dict[str, HistogramSeries]:
         """Read the logged histograms back, as `read_scalars` does the scalars.
@@ -424,15 +450,146 @@ class Experiment(Handle):
             [7]
         """
         with self._quiet():
-            return self._reader().histograms(tags)
+            return self._session.open_reader().histograms(tags)
+
+    # The directory as a whole
+
+    def assert_new(self) -> Self:
+        """Raise if there is anything in the directory already; return self.
+
+        Raises:
+            ExperimentExistsError: the directory holds something, or is a file.
+
+        Examples:
+            >>> experiment = experiment.assert_new()
+        """
+        distributed.on_primary(lambda: _walk.check_new(self.data_dir))
+        return self
+
+    def assert_exists(self) -> Self:
+        """Raise if there is no experiment in the directory; return self.
+
+        Raises:
+            ExperimentNotFoundError: the directory is absent, empty, a file, or only the parent of
+                experiments.
+
+        Examples:
+            >>> experiment.write_metadata("config", {})
+            >>> experiment = experiment.assert_exists()
+        """
+        distributed.on_primary(lambda: _walk.check_exists(self.data_dir))
+        return self
+
+    def clear(self) -> Self:
+        """Delete the directory and everything in it; return self, ready to be used again.
+
+        Links are removed, never followed. Nothing to delete is no error.
+
+        Raises:
+            UnsafePathError: the directory is the root, the home directory, a mount point, holds
+                the current directory, or is a file.
+
+        Examples:
+            >>> experiment.write_metadata("config", {})
+            >>> experiment = experiment.clear().assert_new()
+        """
+        with self._quiet():
+            was_there = self._session.clear(self.data_dir)
+        if was_there:
+            self._print("Deleted", self.data_dir)
+        return self
+
+    def move(self, new_data_dir: pathlib.Path) -> Self:
+        """Move the directory, also to another file system; return the experiment there.
+
+        This handle, and every other one on the old directory, then refuses to work.
+
+        Args:
+            new_data_dir: where it goes: absent or an empty directory. Its parents are made.
+
+        Raises:
+            ExperimentExistsError: something is there already.
+            UnsafePathError: it lies inside this experiment's directory.
+            LogWriteError: what was logged could not be written; nothing was moved.
+
+        Examples:
+            >>> experiment.write_metadata("config", {})
+            >>> experiment = experiment.move(experiment.data_dir.with_name("done"))
+        """
+        with distributed.collective("move"), self._quiet():
+            self._session.check()
+            moved = dataclasses.replace(self, data_dir=new_data_dir)
+            was_there = self._session.move(self.data_dir, moved.data_dir)
+        if was_there:
+            self._print(f"Moved {self.data_dir} to", moved.data_dir)
+        # If a link has been moved, it leads to its directory only now.
+        moved._join_session()
+        return moved
+
+    def flush(self) -> None:
+        """See everything handed over onto the disk.
+
+        Raises:
+            LogWriteError: what was logged could not be written; it is kept and tried again.
+            OSError: a checkpoint could not be saved in the background.
+
+        Examples:
+            >>> experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=1)
+            >>> experiment.flush()
+        """
+        with self._quiet():
+            self._session.flush()
+
+    def close(self) -> None:
+        """See everything onto the disk, and let go of threads and files.
+
+        Closing twice is no error, and using the experiment afterwards opens it again. A `with`
+        block closes at its end.
+
+        Raises:
+            LogWriteError: what was logged could not be written.
+            OSError: a checkpoint could not be saved in the background.
+
+        Examples:
+            >>> with experiment:
+            ...     experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=1)
+        """
+        with self._quiet():
+            self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error_type: object, error: BaseException | None, traceback: object) -> None:
+        if error is None:
+            self.close()
+            return
+        # The script's own error is the one to see; what closing met is told beside it.
+        with self._quiet():
+            closing_errors = self._session.settle()
+        for closing_error in closing_errors:
+            error.add_note(f"While closing {self.data_dir}: {closing_error}")
 
     # Inside
 
-    def _reader(self) -> "EventReader":
-        self._session.check()
-        self._session.write_logs()
-        if not self.data_dir.is_dir():
-            raise ExperimentNotFoundError(
-                f"{self.data_dir}: expected an experiment, found no directory; check the path"
-            )
-        return self._session.reader
+    def _open_events(self) -> "EventLog":
+        with self._making_directory():
+            log, is_new = self._session.open_event_log()
+        if is_new:
+            self._print("Logging to", self.data_dir)
+        return log
+
+    @contextlib.contextmanager
+    def _making_directory(self) -> Generator[None]:
+        """Print a line if the block makes the directory."""
+        existed = self.data_dir.is_dir()
+        yield
+        if not existed and self.data_dir.is_dir():
+            self._print("Made directory at", self.data_dir)
+
+    def _quiet(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self.verbose else _console.quiet()
+
+    def _print(self, *parts: object) -> None:
+        if self.verbose and distributed.is_primary():
+            _console.tell(" ".join([f"[{type(self).__name__}]", *map(str, parts)]))

@@ -15,7 +15,8 @@ from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING
 
 from . import _shutdown as _shutdown  # First of all: it registers with `atexit`.
-from ._errors import ExperimentMovedError, LogWriteError
+from . import distributed
+from ._errors import ExperimentMovedError, ExperimentNotFoundError, LogWriteError
 from .events.reading import EventReader
 from .storage import Directory
 
@@ -37,7 +38,7 @@ class Session:
         self.moved_to: pathlib.Path | None = None
         self._checkpoints: Checkpoints | None = None
         self.reader = EventReader(Directory(directory))
-        self.changing = threading.RLock()
+        self._changing = threading.RLock()
         """Held while the directory is made for the event log, and while it is cleared or left."""
         # One for the session's whole life: who logs while another thread closes it, and who kept
         # its summary writer, would otherwise write to one that nobody flushes any more.
@@ -65,17 +66,31 @@ class Session:
         """Whether the event log is to be opened again before it is used, in the same directory."""
         return not self._is_open and self.moved_to is None
 
-    def open_event_log(self) -> "EventLog":
-        """Open the event log, whose directory must be there."""
+    def open_event_log(self) -> "tuple[EventLog, bool]":
+        """Return the event log, and whether it had to be opened."""
         from .events.writing import EventLog  # It needs JAX.
 
-        with self.changing:
+        directory = Directory(self.directory)
+        with self._changing:
             self.check()
+            was_open = self._is_open
+            if not was_open and distributed.is_primary():
+                directory.make()
             self.keep()
             if self._events is None:
-                self._events = EventLog(Directory(self.directory))
+                self._events = EventLog(directory)
             self._is_open = True
-            return self._events
+            return self._events, not was_open
+
+    def open_reader(self) -> EventReader:
+        """Return the reader of the curves, for which all that was logged is written."""
+        self.check()
+        self.write_logs()
+        if not Directory(self.directory).exists():
+            raise ExperimentNotFoundError(
+                f"{self.directory}: expected an experiment, found no directory; check the path"
+            )
+        return self.reader
 
     def check(self) -> None:
         """Raise `ExperimentMovedError` if the directory is no longer here."""
@@ -129,7 +144,7 @@ class Session:
 
     def begin_in_child(self) -> None:
         """Let go of locks that a thread of the parent held when the process was forked."""
-        self.changing = threading.RLock()
+        self._changing = threading.RLock()
         self.reader = EventReader(Directory(self.directory))
         if self._checkpoints is not None:
             self._checkpoints.begin_in_child()
@@ -143,14 +158,37 @@ class Session:
             if not self._is_open:
                 _open.discard(self)
 
+    def clear(self, path: pathlib.Path) -> bool:
+        """Remove the directory, or the link to it at `path`; return whether it was there."""
+        directory = Directory(path)
+        with distributed.collective("clear"):
+            self.check()
+            distributed.on_primary(directory.check_removable)
+            # A thread that opens the log meanwhile waits, and then makes the directory again.
+            with self._changing:
+                # Errors of pending work do not matter: its results are removed, too.
+                self.settle()
+                return distributed.on_primary(directory.remove_whole)
+
+    def move(self, path: pathlib.Path, destination: pathlib.Path) -> bool:
+        """Move the directory, or the link to it at `path`; return whether it was there."""
+        source, target = Directory(path), Directory(destination)
+        with distributed.collective("move"):
+            self.check()
+            distributed.on_primary(lambda: source.check_movable(target))
+            # If a link is moved, other handles go on using the directory that it leads to.
+            with contextlib.nullcontext() if source.is_link("") else self._leaving(destination):
+                self.close()
+                return distributed.on_primary(lambda: source.move(target))
+
     @contextlib.contextmanager
-    def leaving(self, moved_to: pathlib.Path) -> Generator[None]:
+    def _leaving(self, moved_to: pathlib.Path) -> Generator[None]:
         """Give up the directory, unless the block that moves it raises.
 
-        Every handle on this session refuses to work from the beginning of the block: what another
-        thread writes meanwhile would come after all was closed, and make the directory again.
+        Every handle on this session refuses to work from the beginning of the block. What another
+        thread wrote meanwhile would come after everything was closed, and make the directory again.
         """
-        with self.changing:
+        with self._changing:
             self.moved_to = moved_to
             try:
                 yield

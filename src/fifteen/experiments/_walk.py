@@ -7,7 +7,8 @@ import warnings
 from collections.abc import Iterator
 from decimal import Decimal
 
-from ._errors import ExperimentNotFoundError, ExperimentWarning
+from ._errors import ExperimentExistsError, ExperimentNotFoundError, ExperimentWarning
+from .storage import Directory
 
 _CHECKPOINT = re.compile(r".*\D\d+\.safetensors|checkpoint.*\d+", re.DOTALL)
 """`best_300.safetensors`, and `checkpoint_300` as flax wrote it.
@@ -48,6 +49,44 @@ def holds_experiment(path: pathlib.Path) -> bool:
         )
     except OSError:
         return False
+
+
+def check_new(path: pathlib.Path) -> None:
+    """Raise if there is anything at the path of a new experiment."""
+    found = _found_at(path)
+    if found:
+        raise ExperimentExistsError(
+            f"{path}: expected a new experiment, found {found}; choose another directory, or "
+            "clear() this one to start again"
+        )
+
+
+def check_exists(path: pathlib.Path) -> None:
+    """Raise if there is no experiment at a path."""
+    found = _found_at(path) or "nothing"
+    problem = f"expected an experiment, found {found}; check the path"
+    if path.is_dir():
+        below = [] if holds_experiment(path) else find_paths(path)
+        if Directory(path).names() and not below:
+            return
+        problem = "expected an experiment, found an empty directory; check the path"
+        if below:
+            problem = (
+                f"no experiment; it contains {len(below)}, such as {below[0].name}: "
+                "find_experiments and `fifteen list` name them"
+            )
+    raise ExperimentNotFoundError(f"{path}: {problem}")
+
+
+def _found_at(path: pathlib.Path) -> str:
+    """Describe what is at a path; an empty text if it is free."""
+    if not path.is_dir():
+        if path.is_symlink():
+            return f"a broken link to {os.readlink(path)}"
+        return "a file" if path.exists() else ""
+    names = Directory(path).names()
+    shown = ", ".join(names[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
 
 
 class _Walk:

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Generator
 from typing import Literal, TypeAlias
 
-from . import _local, _locks, _removal
+from . import _local, _locks, _move, _removal
 from ._files import AppendedFile, NewFile, ReadableFile
 
 Kind: TypeAlias = Literal["file", "directory", "other"]
@@ -150,6 +150,37 @@ class Directory:
     def remove(self, name: str) -> None:
         """Remove a file, a link, or a directory with all that is in it, if it is there."""
         _local.remove(self.path / name)
+
+    def check_removable(self) -> None:
+        """Raise `UnsafePathError` if the directory must not be removed with all that is in it."""
+        _local.refuse_to_clear(self.path)
+
+    def remove_whole(self) -> bool:
+        """Remove the directory itself, or the link to it; return whether it was there."""
+        was_there = os.path.lexists(self.path)
+        if was_there:
+            _local.remove(self.path)
+        _local.remove_leftovers(self.path.parent)
+        return was_there
+
+    def check_movable(self, destination: "Directory") -> None:
+        """Raise if the directory cannot be moved there.
+
+        Raises:
+            ExperimentExistsError: something is at the destination.
+            UnsafePathError: the destination is this directory or lies in it.
+        """
+        _move.refuse_to_move(self.path, destination.path)
+
+    def move(self, destination: "Directory") -> bool:
+        """Move the directory, also to another file system; return whether it was there.
+
+        Raises as `check_movable`, and `OSError` if it cannot be moved; it is whole then.
+        """
+        was_there = os.path.lexists(self.path)
+        if was_there:
+            _move.move(self.path, destination.path)
+        return was_there
 
     def remove_in_background(self, name: str) -> None:
         """Remove a name at once, and free a large file's blocks in the background."""
