@@ -7,7 +7,7 @@ from typing import Any
 
 from ._errors import UnsafePathError
 
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
+_ADDRESS = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]+):/.*", re.DOTALL)
 """`gs://bucket/run`, of which `pathlib.Path` makes `gs:/bucket/run`."""
 
 
@@ -20,16 +20,26 @@ def local_path(path: Any, name: str = "data_dir") -> pathlib.Path:
 
     Raises:
         TypeError: it is no path.
-        UnsafePathError: it is the address of a remote directory.
+        UnsafePathError: it is the address of a remote directory, or begins with `~` and the name
+            of no user.
     """
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
     if not isinstance(text, str) or not text or "\0" in text:
         raise TypeError(f"{name}: expected a path or a str that names one, found {path!r}")
     address = _ADDRESS.fullmatch(text)
     if address:
-        scheme, rest = address.groups()
+        shown, is_file = text.strip(), address[1].lower() == "file"
+        if "://" not in shown:
+            shown = shown.replace(":/", ":///" if is_file else "://", 1)
+        advice = "remote directories are not supported yet; use a local one, and copy or mount it"
+        if is_file:
+            advice = "expected a path, found an address; leave out its 'file://'"
+        raise UnsafePathError(f"{shown}: {advice}")
+    expanded = os.path.expanduser(text)
+    if text.startswith("~") and expanded == text:
+        user = text[1:].split("/")[0]
+        problem = f"there is no user {user!r}" if user else "the home directory is not known"
         raise UnsafePathError(
-            f"{scheme}://{rest}: remote directories are not supported yet; use a local directory, "
-            "and copy or mount the remote one"
+            f"{text}: {problem}; for a directory whose name begins with '~', write './{text}'"
         )
-    return pathlib.Path(os.path.abspath(os.path.expanduser(text)))
+    return pathlib.Path(os.path.abspath(expanded))
