@@ -16,6 +16,7 @@ import re
 from ..storage import Directory, Kind
 from ..storage._locks import suppressed_os_errors
 from ._reader import DESCRIPTION, SUFFIX
+from ._safetensors._header import is_ours
 
 _MARKS = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", DESCRIPTION)
 """Files in a directory that Orbax has written."""
@@ -47,12 +48,9 @@ _MAYBE_FLAX = re.compile(rb"\0*\Z|[\x81-\x8f\xde\xdf\xc7-\xc9\xd4-\xd8]")
 
 def is_checkpoint(directory: Directory, name: str) -> bool:
     """Tell whether a name is known to be a checkpoint, which may be removed."""
-    # Imported when used: it needs JAX, and listing checkpoints does not.
-    from ._safetensors._header import is_ours
-
-    kind = _kind(directory, name)
     if name.endswith(SUFFIX):
-        return kind == "file" and is_ours(_head(directory, name))
+        return is_ours(_head(directory, name))
+    kind = _kind(directory, name)
     if kind == "directory":
         items, others = _items(directory / name)
         return _is_marked(directory / name) or (bool(items) and not others)
@@ -61,11 +59,13 @@ def is_checkpoint(directory: Directory, name: str) -> bool:
 
 def may_be_checkpoint(directory: Directory, name: str) -> bool:
     """Tell whether a name is a checkpoint, perhaps a damaged one, and not a user's own file."""
+    if name.endswith(SUFFIX):
+        return True
     kind = _kind(directory, name)
-    if kind == "directory" and not name.endswith(SUFFIX):
+    if kind == "directory":
         items, others = _items(directory / name)
         return _is_marked(directory / name) or bool(items) or not others
-    if kind != "file" or name.endswith(SUFFIX):
+    if kind != "file":
         return True
     return _is_flax(directory, name) or bool(_MAYBE_FLAX.match(_head(directory, name)))
 
@@ -114,9 +114,8 @@ def _is_flax(directory: Directory, name: str) -> bool:
 def _head(directory: Directory, name: str) -> bytes:
     """Return the first bytes of a file; none if it cannot be read."""
     with suppressed_os_errors():
-        if directory.kind_of(name) == "file":
-            with directory.open(name) as file:
-                return file.read(0, _HEAD)
+        with directory.open(name) as file:
+            return file.read(0, _HEAD)
     return b""
 
 

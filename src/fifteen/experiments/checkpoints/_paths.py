@@ -127,15 +127,16 @@ class History:
         prefixes = [] if steps else prefixes_in(here)
         return problem + (f"; prefixes present: {', '.join(map(repr, prefixes))}" * bool(prefixes))
 
-    def remove(self, step: Step, but: pathlib.Path | None = None) -> None:
-        """Remove the known checkpoints of a step, in every format, but for one path."""
-        foreign = self.directory_path(step)
-        for path in (self.path(step), foreign, foreign.with_name(f"{foreign.name}.0")):
-            if path != but and is_checkpoint(self.directory, path.name):
-                self.directory.remove_in_background(path.name)
+    def remove(self, step: Step, but: str = "") -> None:
+        """Remove the known checkpoints of a step, in every format, but for one name."""
+        present = set(self.directory.names()) - {but}
+        foreign = f"{self._beginning}{step}"
+        for name in (f"{foreign}{SUFFIX}", foreign, f"{foreign}.0"):
+            if name in present and is_checkpoint(self.directory, name):
+                self.directory.remove_in_background(name)
         # What flax wrote beside its file for arrays of several processes.
-        beside = f"{foreign.name}_gda"
-        is_left = self.directory.kind_of(foreign.name) is None
+        beside = f"{foreign}_gda"
+        is_left = beside in present and self.directory.kind_of(foreign) is None
         if is_left and is_beside_flax(self.directory, beside):
             self.directory.remove_in_background(beside)
 

@@ -72,14 +72,13 @@ class Destination:
 
     Attributes:
         path: of the file, or of the directory if several processes save.
-        name: the path, relative to the experiment's directory.
         directory: the directory that contains the checkpoint.
     """
 
     def __init__(self, root: Directory, history: History, step: int, retention: Retention) -> None:
         is_alone = distributed.count() == 1
         self.path = history.path(step) if is_alone else history.directory_path(step)
-        self.name = str(self.path.relative_to(root.path))
+        self._root = root.path
         self.directory = history.directory
         self._history = history
         self._step = step
@@ -87,6 +86,11 @@ class Destination:
         # Later steps that are saved from now on, for example by a signal handler, stay.
         later = [other for other in history.paths() if other > step]
         self._replaced = later if retention.overwrite else []
+
+    @property
+    def name(self) -> str:
+        """The path, relative to the experiment's directory."""
+        return str(self.path.relative_to(self._root))
 
     def check(self) -> None:
         """Check that the step may be saved.
@@ -119,7 +123,7 @@ class Destination:
         """Remove what the checkpoint, now that it is committed, replaces."""
         history = self._history
         try:
-            history.remove(self._step, but=self.path)
+            history.remove(self._step, but=self.path.name)
             for later in self._replaced:
                 history.remove(later)
             # Files that are not checkpoints do not count towards `keep`.
