@@ -113,9 +113,8 @@ def _is_flax(directory: Directory, name: str) -> bool:
 
 def _head(directory: Directory, name: str) -> bytes:
     """Return the first bytes of a file; none if it cannot be read."""
-    with suppressed_os_errors():
-        with directory.open(name) as file:
-            return file.read(0, _HEAD)
+    with suppressed_os_errors(), directory.open(name) as file:
+        return file.read(0, _HEAD)
     return b""
 
 

@@ -84,7 +84,8 @@ class Destination:
         self._step = step
         self._retention = retention
         # Later steps that are saved from now on, for example by a signal handler, stay.
-        later = [other for other in history.paths() if other > step]
+        self._found = history.paths()
+        later = [other for other in self._found if other > step]
         self._replaced = later if retention.overwrite else []
 
     @property
@@ -98,7 +99,7 @@ class Destination:
         Raises:
             CheckpointExistsError: there is a later step, or a file that is not a checkpoint.
         """
-        prefix, step, found = self._history.prefix, self._step, self._history.paths()
+        prefix, step, found = self._history.prefix, self._step, self._found
         problem = f"{self.directory}: cannot save step {step} under the prefix {prefix!r}: "
         latest = max(found, default=-1)
         if step <= latest and not self._retention.overwrite:
@@ -130,7 +131,8 @@ class Destination:
             earlier = [
                 step
                 for step, path in history.paths().items()
-                if step <= self._step and is_checkpoint(self.directory, path.name)
+                if step == self._step
+                or (step < self._step and is_checkpoint(self.directory, path.name))
             ]
             for step in self._retention.steps_to_delete(earlier):
                 history.remove(step)
