@@ -33,6 +33,7 @@ OUTSIDE_STORAGE = {
     "experiments.checkpoints._paths": "what lies at the path of a checkpoint",
     "experiments.checkpoints._retention": "what is in the way of a checkpoint",
     "experiments.events.writing._background": "asks `Directory.exists`, which only looks alike",
+    "experiments.events.writing._event_log": "asks `Directory.exists`, which only looks alike",
     "experiments.metadata._scalars": "`Hook.resolve`, which only looks alike",
     "experiments.provenance._collect": "the machine and the program, not the experiment",
     "experiments.provenance._redaction": "the home directory of the user",

@@ -583,12 +583,13 @@ class TestLog:
         experiment.log_hparams({"rate": make(0.5), "steps": make(3), "shape": (1, 2)})
         experiment.close()
         [path] = experiment.data_dir.iterdir()
-        [hparams] = [
+        hparams, end = [
             HParamsPluginData.FromString(value.metadata.plugin_data.content)
             for event in EventFileLoader(str(path)).Load()
             for value in event.summary.value
             if value.metadata.plugin_data.plugin_name == "hparams"
         ]
+        assert end.session_end_info.status == 1
         values = hparams.session_start_info.hparams
         assert (values["rate"].number_value, values["steps"].number_value) == (0.5, 3.0)
         assert values["shape"].string_value == "(1, 2)"

@@ -66,8 +66,10 @@ class Experiments(Sequence[Experiment]):
 
     Values are asked for by name: a field of the metadata (`config.optimizer.lr`, or the end of the
     name, `lr`), a scalar (`train/loss`, `loss`), of which the last value counts, or one of
-    `name`, `step`, `checkpoints`, `size` (bytes), `age` (seconds), `tags`, `note`. They are read
-    when they are first asked for, and kept: find the experiments again to see what came later.
+    `name`, `status` (`running`, `finished`, `failed`, `killed`, `diverged` or `unknown`), `step`,
+    `progress` (from 0 to 1), `elapsed` (seconds), `speed` (steps per second), `diverged_at` (a
+    step), `checkpoints`, `size` (bytes), `age` (seconds), `tags` and `note`. They are read when
+    they are first asked for, and kept: find the experiments again to see what came later.
 
     Args:
         experiments: the experiments.
@@ -250,9 +252,11 @@ class Experiments(Sequence[Experiment]):
     def to_pandas(self) -> "pandas.DataFrame":
         """Return a data frame with one row per experiment.
 
-        Its columns are `name`, `step`, `checkpoints`, `size`, `changed` (seconds since the epoch),
-        `note`, `tags`, `problem` (what cannot be read), the fields of the metadata by their full
-        names, and of each scalar `train/loss:last`, `train/loss:min` and `train/loss:max`.
+        Its columns are `name`, `status`, `step`, `progress` (from 0 to 1), `elapsed` (seconds),
+        `speed` (steps per second), `diverged_at` (a step), `checkpoints`, `size` (bytes), `changed`
+        (seconds since the epoch), `note`, `tags`, `problem` (what cannot be read), the fields of
+        the metadata by their full names, and of each scalar `train/loss:last`, `train/loss:min` and
+        `train/loss:max`.
 
         Raises:
             MissingExtraError: pandas is not installed.

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import _console
 from ._discovery import Summary, summarize
 from ._errors import ExperimentNotFoundError, ExpressionError, MetadataError
 from ._expression import STATISTICS, statistic_of
 from ._missing import ABSENT, UNREADABLE, Missing
+from ._status import Status, status_of
 from ._walk import natural
-from .events.reading import EventReader
+from .events.reading import EventReader, Timeline, diverged_at, timeline
 from .metadata import flatten
 from .storage import Directory
 
@@ -28,7 +30,15 @@ PROVENANCE = "provenance"
 NOTES = "notes"
 """The metadata that people write beside a run."""
 
-BUILT_IN = ("name", "step", "checkpoints", "size", "age", "changed", "tags", "note")
+_WINDOW_BYTES = 1 << 19
+
+TOTALS = ("steps", "num_steps", "total_steps", "max_steps")
+"""Fields of the metadata that say how many steps there are to be, whatever they are in."""
+
+BUILT_IN = (
+    *("name", "status", "step", "progress", "elapsed", "speed", "diverged_at", "checkpoints"),
+    *("size", "age", "changed", "tags", "note"),
+)
 """Names of values that every experiment has. They come before fields and scalars of that name."""
 
 
@@ -44,7 +54,6 @@ class Statistics:
         min: the smallest number; NaN if there is none.
         max: the largest number; NaN if there is none.
         mean: the mean of the numbers; NaN if there is none.
-        not_finite_from: the first step whose value is NaN or infinite, if there is one.
     """
 
     len: int
@@ -54,14 +63,12 @@ class Statistics:
     min: float
     max: float
     mean: float
-    not_finite_from: int | None
 
     @classmethod
     def of(cls, curve: "ScalarSeries") -> "Statistics":
         """Return the statistics of a curve with at least one point."""
         value = curve.value
         numbers = value[~np.isnan(value)]
-        not_finite = curve.step[~np.isfinite(value)]
         has_numbers = bool(len(numbers))
         with np.errstate(invalid="ignore"):
             return cls(
@@ -72,7 +79,6 @@ class Statistics:
                 min=float(numbers.min()) if has_numbers else math.nan,
                 max=float(numbers.max()) if has_numbers else math.nan,
                 mean=float(numbers.mean()) if has_numbers else math.nan,
-                not_finite_from=int(not_finite[0]) if len(not_finite) else None,
             )
 
 
@@ -84,12 +90,16 @@ class Fields:
     Attributes:
         experiment: the experiment.
         name: what it is called among others.
+        total: how many steps there are to be, if a field of the metadata does not tell.
         problems: a line for each thing that could not be read.
     """
 
     def __init__(self, experiment: "Experiment", name: str) -> None:
         self.experiment = experiment
         self.name = name
+        self.total: float | None = None
+        self._directory = Directory(experiment.data_dir)
+        self._is_tail_whole = False
         self.problems: list[str] = []
         self._metadata: dict[str, dict[str, Any]] = {}
         self._unreadable: set[str] = set()
@@ -127,8 +137,64 @@ class Fields:
     def scalars(self) -> dict[str, Statistics]:
         """The statistics of all curves, by their tags."""
         # A reader of our own: that of the experiment would keep all that it has read.
-        curves = EventReader(Directory(self.experiment.data_dir)).scalars()
+        curves = EventReader(self._directory).scalars()
         return {tag: Statistics.of(curve) for tag, curve in curves.items()}
+
+    @functools.cached_property
+    def timeline(self) -> Timeline:
+        """When it was logged, and how its script ended."""
+        return timeline(self._directory)
+
+    @functools.cached_property
+    def tail(self) -> dict[str, "ScalarSeries"]:
+        """The ends of the curves: enough for their last values, unless one is logged rarely."""
+        reader = EventReader(self._directory, window=_WINDOW_BYTES)
+        with _console.quiet():  # A window begins within a record, which looks like damage.
+            curves = reader.scalars()
+        self._is_tail_whole = reader.is_whole
+        return curves
+
+    @functools.cached_property
+    def diverged_at(self) -> int | None:
+        """The step from which on a scalar is only NaN or infinite."""
+        bad = [tag for tag, curve in self.tail.items() if not np.isfinite(curve.value[-1])]
+        if not bad or self._is_tail_whole:
+            return diverged_at({tag: self.tail[tag] for tag in bad})
+        return diverged_at(EventReader(self._directory).scalars(bad))
+
+    @functools.cached_property
+    def status(self) -> Status:
+        """Whether it is running, or how it has ended."""
+        written = self.summary.modified if self.summary else 0.0
+        state = self._directory.open_state()
+        return status_of(state, self.timeline.end, self.diverged_at, written)
+
+    @property
+    def elapsed(self) -> float | None:
+        """The seconds from the first to the last event."""
+        began, ended = self.timeline.first_time, self.timeline.last_time
+        return None if began is None or ended is None else max(0.0, ended - began)
+
+    @property
+    def speed(self) -> float | None:
+        """The steps per second lately."""
+        curve = max(self.tail.values(), key=len, default=None)
+        if curve is None or len(curve) < 2:
+            return None
+        seconds = float(curve.wall_time[-1] - curve.wall_time[0])
+        return float(curve.step[-1] - curve.step[0]) / seconds if seconds > 0 else None
+
+    @property
+    def progress(self) -> float | None:
+        """The part of all steps that is done, from 0 to 1, if it is known how many there are."""
+        step = None if self.summary is None else self.summary.latest_step
+        fields = self.metadata()
+        named = [value for key, value in fields.items() if key.rpartition(".")[2] in TOTALS]
+        total = next((value for value in named if isinstance(value, int | float)), self.total)
+        if step is None or not total or total < 0:
+            return None
+        # The last of n steps is n - 1 or n.
+        return min(1.0, (step + 1) / total)
 
     def names(self) -> list[str]:
         """Return the names that `value` takes, but for the many of the provenance."""
@@ -169,6 +235,12 @@ class Fields:
         return ABSENT if key is None else values[key]
 
     def _scalar(self, tag: str, wanted: str) -> Any:
+        if wanted in ("value", "last"):
+            found = ending_in(tag, self.tail, "/")
+            if found is not None:
+                return float(self.tail[found].value[-1])
+            if self._is_tail_whole:
+                return ABSENT
         found = ending_in(tag, self.scalars, "/")
         if found is None:
             return ABSENT
@@ -183,6 +255,11 @@ class Fields:
         if name in ("tags", "note"):
             absent: Any = [] if name == "tags" else ABSENT
             return self.metadata([NOTES]).get(f"{NOTES}.{name}", absent)
+        if name == "status":
+            return self.status.state
+        if name in ("progress", "elapsed", "speed", "diverged_at"):
+            value = getattr(self, name)
+            return ABSENT if value is None else value
         if name == "step":
             return ABSENT if summary.latest_step is None else summary.latest_step
         if name == "checkpoints":

@@ -23,6 +23,7 @@ from .storage import Directory
 if TYPE_CHECKING:
     from .checkpoints import Checkpoints
     from .events.writing import EventLog
+    from .storage import OpenMark
 
 _lock = threading.RLock()
 _sessions: "weakref.WeakValueDictionary[pathlib.Path, Session]" = weakref.WeakValueDictionary()
@@ -44,6 +45,7 @@ class Session:
         # its summary writer, would otherwise write to one that nobody flushes any more.
         self._events: EventLog | None = None
         self._is_open = False
+        self._mark: OpenMark | None = None
 
     @property
     def checkpoints(self) -> "Checkpoints":
@@ -80,6 +82,7 @@ class Session:
             if self._events is None:
                 self._events = EventLog(directory)
             self._is_open = True
+            self.mark_open()
             return self._events, not was_open
 
     def open_reader(self) -> EventReader:
@@ -91,6 +94,18 @@ class Session:
                 f"{self.directory}: expected an experiment, found no directory; check the path"
             )
         return self.reader
+
+    def mark_open(self) -> None:
+        """Show others that a process works on the directory, until it closes it or dies."""
+        # Of several processes the first one alone closes the directory before it moves it.
+        if self._mark is None and distributed.is_primary():
+            self._mark = Directory(self.directory).mark_open()
+
+    def unmark(self) -> None:
+        """Show others that this process no longer works on the directory."""
+        mark, self._mark = self._mark, None
+        if mark is not None:
+            mark.release()
 
     def check(self) -> None:
         """Raise `ExperimentMovedError` if the directory is no longer here."""
@@ -137,6 +152,7 @@ class Session:
         What a signal handler of the user's raises meanwhile is none of that, and is raised.
         """
         errors = [_error_of(self._close_events), self._settle_checkpoints()]
+        self.unmark()
         return [error for error in errors if error is not None]
 
     def _settle_checkpoints(self) -> BaseException | None:
@@ -146,6 +162,7 @@ class Session:
         """Let go of locks that a thread of the parent held when the process was forked."""
         self._changing = threading.RLock()
         self.reader = EventReader(Directory(self.directory))
+        self._mark = None
         if self._checkpoints is not None:
             self._checkpoints.begin_in_child()
 
@@ -228,6 +245,11 @@ def session_of(directory: pathlib.Path) -> Session:
         return session or _sessions.setdefault(key, Session(directory))
 
 
+def _unmark_all() -> None:
+    for session in list(_sessions.values()):
+        session.unmark()
+
+
 def _begin_in_child() -> None:
     """Let go of locks that a thread of the parent held when the process was forked."""
     global _lock
@@ -236,4 +258,6 @@ def _begin_in_child() -> None:
         session.begin_in_child()
 
 
+# Who a signal ends keeps its marks: it has not come to its end.
+_shutdown.register(_unmark_all, lambda: None)
 os.register_at_fork(after_in_child=_begin_in_child)

@@ -11,3 +11,5 @@ from ._directory import Kind as Kind
 from ._files import AppendedFile as AppendedFile
 from ._files import NewFile as NewFile
 from ._files import ReadableFile as ReadableFile
+from ._open_mark import OpenMark as OpenMark
+from ._open_mark import OpenState as OpenState

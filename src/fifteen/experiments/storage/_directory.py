@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 
 from . import _local, _locks, _move, _removal
 from ._files import AppendedFile, NewFile, ReadableFile
+from ._open_mark import OpenMark, OpenState, mark_open, open_state
 
 Kind: TypeAlias = Literal["file", "directory", "other"]
 
@@ -192,6 +193,14 @@ class Directory:
     def wait_for_removals() -> None:
         """Wait until the blocks of what was removed in the background are free."""
         _removal.wait_for_removals()
+
+    def mark_open(self) -> OpenMark | None:
+        """Say that this process has the directory open; None if the file system cannot say so."""
+        return mark_open(self.path)
+
+    def open_state(self) -> OpenState:
+        """Tell whether a process has it open, or was killed while it had."""
+        return open_state(self.path)
 
     def remove_leftovers(self) -> None:
         """Remove what dead writers have left half-written."""

@@ -1,5 +1,6 @@
 """EventFile: what one event file holds, as far as it has been read."""
 
+import contextlib
 from collections import defaultdict
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ _MAX_FAILURES = 8
 """How many events without a template are tried among those of one length."""
 _MAX_REPORTED = 8
 _FINGERPRINT_BYTES = 64
+_HEAD_BYTES = 1 << 14
 
 MALFORMED = (DecodeError, ValueError, OverflowError)
 
@@ -50,7 +52,9 @@ def event_files(directory: Directory) -> list[str]:
 class EventFile:
     """What has been read of an event file, from its beginning."""
 
-    def __init__(self) -> None:
+    def __init__(self, window: int | None = None) -> None:
+        """Read all of a file, or of one that is larger than a window only its end."""
+        self._window = window
         self.scalars: dict[str, list[Points]] = defaultdict(list)
         self.histograms: dict[str, list[Points]] = defaultdict(list)
         self.starts: list[tuple[int, int]] = []  # Offset and step of each session start.
@@ -83,6 +87,13 @@ class EventFile:
         """Read what is new; an incomplete or damaged end is read again the next time."""
         at, size, needed = self.end, file.size, _CHUNK_BYTES
         gap: Gap | None = None
+        if self._window is not None and at == 0 and size > self._window:
+            # Some writers name the plugin of a tag only once.
+            for payload in scan(file.read(0, _HEAD_BYTES), 0, size).payloads:
+                with contextlib.suppress(*MALFORMED):
+                    has_unknown_plugin(parse(payload), self.plugins)
+            at = size - self._window
+            gap = Gap(at, "", is_torn=False)
         while at < size:
             end = min(at + needed, size)
             buffer = file.read(at, end)

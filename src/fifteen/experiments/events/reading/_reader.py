@@ -26,11 +26,20 @@ class EventReader:
     the place; an incomplete record at the end of a file is skipped silently.
     """
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: Directory, window: int | None = None) -> None:
+        """Read all of each file, or of those that are larger than a window only their ends."""
         self._directory = directory
+        self._window = window
         self._files: dict[str, EventFile] = {}
         # Reentrant: a handler of warnings may read in turn.
         self._lock = threading.RLock()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the files has been read, none of them being larger than the window."""
+        return self._window is None or all(
+            file.end <= self._window for file in self._files.values()
+        )
 
     def scalars(self, tags: Iterable[str] | None = None) -> dict[str, ScalarSeries]:
         """Return a series for each tag that is there, sorted by tag."""
@@ -90,7 +99,7 @@ class EventReader:
             path = f"{self._directory}/{name}"
             try:
                 with self._directory.open(name) as file:
-                    files[name] = self._files.get(name, EventFile()).updated(file)
+                    files[name] = self._files.get(name, EventFile(self._window)).updated(file)
             except FileNotFoundError:
                 continue
             except OSError as error:

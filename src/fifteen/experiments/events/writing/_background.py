@@ -103,6 +103,11 @@ class BackgroundWriter:
             self._start()
             has_room.acquire(timeout=SECONDS_BETWEEN_WRITES)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether anything has been handed over that no `close` was called for since."""
+        return self._file is not None or bool(self._entries)
+
     def flush(self) -> None:
         """Write everything that has been handed over; raise `LogWriteError` if that fails."""
         self._ask(is_close=False)

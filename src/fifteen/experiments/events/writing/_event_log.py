@@ -2,17 +2,18 @@
 
 import dataclasses
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
 
-from ... import _console, distributed
+from ... import _console, _shutdown, distributed
 from ..._errors import LogDataError
 from ..._log_data import TensorboardLogData
 from ...storage import Directory
 from .. import _protos
-from . import _callback, _hparams, _snapshot, _validation
+from . import _callback, _hparams, _outcome, _snapshot, _validation
 from ._background import BackgroundWriter
 from ._snapshot import MANY_SCALARS
 from ._validation import MAX_STEP, Steps
@@ -34,6 +35,8 @@ class EventLog:
         self._hparams: Mapping[str, Any] | None = None
         self._writes = distributed.is_primary()
         self._has_callbacks = False
+        self._has_end = False  # Among what is handed over and not written yet.
+        _logs.add(self)
         if self._writes:
             # Here rather than in the thread: a child forked during an import could never import it.
             _protos.event_type()
@@ -214,14 +217,39 @@ class EventLog:
         self._directory = self._writer.directory = directory
 
     def close(self) -> None:
-        """Flush, close the file and end the thread; raise `LogWriteError` if that fails."""
+        """Flush, close the file and end the thread; raise `LogWriteError` if that fails.
+
+        The last thing written is how the run has ended.
+        """
         self._await_callbacks()
+        self.record_end()
         try:
             self._writer.close()
+            self._has_end = False
         finally:
             self.report()
+
+    def record_end(self) -> None:
+        """Record how the run has ended, unless nothing has been logged since that was recorded."""
+        # Who has deleted the directory wants nothing more to be written there.
+        if self._writer.is_open and not self._has_end and self._directory.exists():
+            self._has_end = True
+            self.log_end(*_outcome.outcome())
 
     def _await_callbacks(self) -> None:
         """Wait until the device has handed over what was logged inside `jit`."""
         if self._has_callbacks:
             jax.effects_barrier()
+
+
+_logs: "weakref.WeakSet[EventLog]" = weakref.WeakSet()
+
+
+def _record_ends() -> None:
+    for log in list(_logs):
+        log.record_end()
+
+
+# It runs before the writers are closed, which have registered that before. A run that a signal
+# ends has not come to its end.
+_shutdown.register(_record_ends, lambda: None)

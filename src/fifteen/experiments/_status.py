@@ -1,0 +1,67 @@
+"""Status: whether an experiment is running, or how it has ended."""
+
+import dataclasses
+import time
+from typing import Literal, TypeAlias
+
+from .events.reading import SessionEnd
+from .storage import OpenState
+
+State: TypeAlias = Literal["running", "finished", "failed", "killed", "diverged", "unknown"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """Tell whether an experiment is running, or how it has ended.
+
+    Attributes:
+        state: `running` if a living process has it open, `killed` if one died that had, `finished`
+            or `failed` as the last script told at its end; `diverged` if it finished and a scalar
+            is NaN or infinite, and `unknown` if nobody told.
+        error: the error that ended the script.
+        diverged_at: the step at which a scalar became NaN or infinite and has stayed so.
+        written: when something was last written, in seconds since the epoch.
+    """
+
+    state: State
+    error: str = ""
+    diverged_at: int | None = None
+    written: float = 0.0
+
+    def __str__(self) -> str:
+        """Describe it in a few words."""
+        diverged = "" if self.diverged_at is None else f"diverged at {self.diverged_at}"
+        if self.state == "unknown":
+            seconds = max(0.0, time.time() - self.written)
+            return diverged or f"last write {show_duration(seconds)} ago"
+        if self.state == "diverged":
+            return diverged
+        state = f"failed: {self.error}" if self.error else self.state
+        return f"{state}, {diverged}" if diverged else state
+
+
+def status_of(
+    open_state: OpenState, end: SessionEnd | None, diverged_at: int | None, written: float
+) -> Status:
+    """Return the status that the marks of open directories and the ends of event files tell."""
+    state: State = "unknown"
+    error = ""
+    if open_state == "open":
+        state = "running"
+    elif open_state == "abandoned":
+        state = "killed"
+    elif end is None:
+        pass
+    elif not end.is_success:
+        state, error = "failed", end.reason
+    else:
+        state = "finished" if diverged_at is None else "diverged"
+    return Status(state, error, diverged_at, written)
+
+
+def show_duration(seconds: float) -> str:
+    """Write a duration for people, in its largest unit."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,112 @@
+"""OpenMark: a hidden file that says that a living process has a directory open.
+
+Its writer holds the lock of the file until it closes the directory, and removes the file then. The
+kernel drops the lock of a process that dies, however it dies. So a file whose lock is free was left
+by a process that was killed. As any temporary it is no content of the directory.
+"""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import socket
+import time
+import weakref
+from typing import Literal, TypeAlias
+
+from . import _local, _locks
+
+OpenState: TypeAlias = Literal["open", "abandoned", "unknown"]
+
+_NAME = "open"
+_MAX_MARKS = 128
+"""Each needs a file descriptor, of which a process has 1,024."""
+_SECONDS_BETWEEN_HOSTS = 600
+"""On some network file systems, a host sees nothing of the locks of others."""
+
+_marks: "weakref.WeakSet[OpenMark]" = weakref.WeakSet()
+
+
+class OpenMark:
+    """Say that this process has a directory open, until it is released."""
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        path = _local.temporary_beside(directory / _NAME)
+        stack = contextlib.ExitStack()
+        try:
+            stack.enter_context(_locks.create(path)).write(socket.gethostname().encode())
+        except BaseException:
+            with _locks.suppressed_os_errors():
+                path.unlink()
+            raise
+        self._finalizer = weakref.finalize(self, _release, path, stack)
+
+    def release(self) -> None:
+        """Say that this process no longer has it open."""
+        # At exit, a finalizer that is called does nothing.
+        if (alive := self._finalizer.detach()) is not None:
+            _, release, arguments, _ = alive
+            release(*arguments)
+
+    def forget(self) -> None:
+        """Leave the mark to the process that this one was forked from."""
+        self._finalizer.detach()
+
+
+def mark_open(directory: pathlib.Path) -> OpenMark | None:
+    """Mark a directory as open; None if its file system does not take that."""
+    if len(_marks) >= _MAX_MARKS:
+        return None
+    for path in _paths(directory):
+        _locks.remove_if_free(path)
+    with _locks.suppressed_os_errors():
+        mark = OpenMark(directory)
+        _marks.add(mark)
+        return mark
+    return None
+
+
+def open_state(directory: pathlib.Path) -> OpenState:
+    """Tell whether a process has a directory open, or was killed while it had."""
+    state: OpenState = "unknown"
+    for path in _paths(directory):
+        with _locks.suppressed_os_errors():
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                is_ours = os.read(descriptor, 256) == socket.gethostname().encode()
+                changed = directory.stat().st_mtime
+                if is_ours or time.time() - changed > _SECONDS_BETWEEN_HOSTS:
+                    state = "abandoned"
+            except BlockingIOError:
+                return "open"
+            finally:
+                os.close(descriptor)
+    return state
+
+
+def _paths(directory: pathlib.Path) -> list[pathlib.Path]:
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return []
+    return [
+        directory / name
+        for name in names
+        if name.startswith(f".{_NAME}.") and _local.is_temporary(name)
+    ]
+
+
+def _release(path: pathlib.Path, stack: contextlib.ExitStack) -> None:
+    with _locks.suppressed_os_errors():
+        path.unlink()
+    stack.close()
+
+
+def _forget_in_child() -> None:
+    for mark in list(_marks):
+        mark.forget()
+    _marks.clear()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

@@ -1,0 +1,271 @@
+"""Status: what living, finished, failed and killed processes leave in an experiment."""
+
+import contextlib
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.plugins.hparams import plugin_data_pb2
+
+from fifteen.experiments import Experiment, TensorboardLogData, find_experiments
+from fifteen.experiments.storage import Directory, _open_mark
+
+BEGIN = """
+import os, signal, sys, time
+from fifteen.experiments import Experiment, TensorboardLogData
+experiment = Experiment(sys.argv[1], verbose=False)
+experiment.write_metadata("config", {"steps": 10})
+"""
+LOG = """
+for step in range(5):
+    experiment.log(TensorboardLogData(scalars={"loss": 1 / (step + 1)}), step=step)
+experiment.flush()
+"""
+
+
+@contextlib.contextmanager
+def process(code, path):
+    """Run a script until it has printed a line."""
+    with subprocess.Popen(
+        [sys.executable, "-c", BEGIN + code, str(path)],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.PIPE,
+    ) as running:  # fmt: skip
+        try:
+            assert running.stdout.readline() == b"ready\n"
+            yield running
+        finally:
+            running.kill()
+
+
+def run(code, path):
+    return subprocess.run(
+        [sys.executable, "-c", BEGIN + code, str(path)], capture_output=True, timeout=120
+    ).returncode
+
+
+def fields_of(path):
+    (fields,) = find_experiments(path).fields
+    return fields
+
+
+WAIT = "print('ready', flush=True); sys.stdin.read()"
+
+
+def test_running(tmp_path):
+    path = tmp_path / "run"
+    with process(LOG + WAIT, path) as running:
+        fields = fields_of(path)
+        assert str(fields.status) == fields.value("status") == "running"
+        assert fields.value("progress") == 0.5
+        assert fields.value("elapsed") >= 0
+        assert fields.value("speed") > 0
+        running.stdin.close()
+        assert running.wait(60) == 0
+    assert str(fields_of(path).status) == "finished"
+
+
+def test_running_before_anything_is_logged(tmp_path):
+    path = tmp_path / "run"
+    with process(WAIT, path) as running:
+        assert fields_of(path).value("status") == "running"
+        running.stdin.close()
+        assert running.wait(60) == 0
+    assert str(fields_of(path).status).startswith("last write ")
+    assert os.listdir(path) == ["config.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "is_marked"),
+    [
+        ("", "finished", False),
+        ("sys.exit()", "finished", False),
+        ("raise ValueError('boom\\nand more')", "failed: ValueError: boom", False),
+        ("raise KeyboardInterrupt", "failed: KeyboardInterrupt", False),
+        ("experiment.close(); sys.exit(1)", "finished", False),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "killed", True),
+        ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)", "killed", True),
+        ("with experiment: 1 / 0", "failed: ZeroDivisionError: division by zero", False),
+        ("os._exit(0)", "killed", True),
+    ],
+)
+def test_the_end(tmp_path, code, status, is_marked):
+    path = tmp_path / "run"
+    run(LOG + code, path)
+    fields = fields_of(path)
+    assert str(fields.status) == status
+    assert fields.value("status") == status.partition(":")[0]
+    hidden = [name for name in os.listdir(path) if name.startswith(".")]
+    assert len(hidden) == is_marked
+    assert Directory(path).names() == sorted({*os.listdir(path)} - {*hidden})
+
+
+def test_tensorboard_shows_how_it_ended(tmp_path):
+    for code, status in (("", "STATUS_SUCCESS"), ("raise ValueError('boom')", "STATUS_FAILURE")):
+        path = tmp_path / status
+        run("experiment.log_hparams({'lr': 1})\n" + LOG + code, path)
+        (file,) = path.glob("*tfevents*")
+        ends = [
+            plugin_data_pb2.HParamsPluginData.FromString(value.metadata.plugin_data.content)
+            for event in EventFileLoader(str(file)).Load()
+            for value in event.summary.value
+            if value.tag == "_hparams_/session_end_info"
+        ]
+        assert [_status_name(end.session_end_info.status) for end in ends] == [status]
+
+
+def _status_name(number):
+    from tensorboard.plugins.hparams import api_pb2
+
+    return api_pb2.Status.Name(number)
+
+
+def test_a_run_that_goes_on_has_not_ended(tmp_path):
+    path = tmp_path / "run"
+    run(LOG, path)
+    assert str(fields_of(path).status) == "finished"
+    run("experiment.log(TensorboardLogData(scalars={'loss': 0.1}), step=7)\nexperiment.flush()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)", path)  # fmt: skip
+    assert str(fields_of(path).status) == "killed"
+    run(LOG + "raise ValueError", path)
+    assert str(fields_of(path).status) == "failed: ValueError"
+    assert not [name for name in os.listdir(path) if name.startswith(".")]
+
+
+def test_closing_and_opening_again_in_one_process(tmp_path):
+    experiment = Experiment(tmp_path / "run", verbose=False)
+    for step in range(3):
+        experiment.log(TensorboardLogData(scalars={"loss": 1.0}), step=step)
+        experiment.flush()
+        assert fields_of(experiment.data_dir).value("status") == "running"
+        experiment.close()
+        assert str(fields_of(experiment.data_dir).status) == "finished"
+    assert experiment.read_scalars()["loss"].step.tolist() == [0, 1, 2]
+
+
+def test_diverged(tmp_path):
+    for name, values, status in (
+        ("nan", [1.0, float("nan"), float("nan")], "diverged at 1"),
+        ("inf", [1.0, 2.0, float("inf")], "diverged at 2"),
+        ("again", [1.0, float("nan"), 1.0], "finished"),
+    ):
+        with Experiment(tmp_path / name, verbose=False) as experiment:
+            for step, value in enumerate(values):
+                experiment.log(TensorboardLogData(scalars={"loss": value, "x": 1.0}), step=step)
+        assert str(fields_of(tmp_path / name).status) == status
+    found = find_experiments(tmp_path)
+    assert len(found.where("status == 'diverged'")) == 2
+    assert found.where("diverged_at == 1")[0].data_dir.name == "nan"
+
+
+def test_the_mark_is_no_content(tmp_path):
+    experiment = Experiment(tmp_path / "run", verbose=False)
+    experiment.log(TensorboardLogData(scalars={"loss": 1.0}), step=1)
+    assert Directory(experiment.data_dir).open_state() == "open"
+    experiment.clear().assert_new()
+    assert Directory(experiment.data_dir).open_state() == "unknown"
+    experiment.log(TensorboardLogData(scalars={"loss": 1.0}), step=1)
+    assert Directory(experiment.data_dir).open_state() == "open"
+    moved = experiment.move(tmp_path / "moved")
+    assert Directory(moved.data_dir).open_state() == "unknown"
+    moved.log(TensorboardLogData(scalars={"loss": 1.0}), step=2)
+    assert Directory(moved.data_dir).open_state() == "open"
+    moved.close()
+    directory = tmp_path / "killed"
+    run("os.kill(os.getpid(), signal.SIGKILL)", directory)
+    (directory / "config.yaml").unlink()
+    assert Directory(directory).open_state() == "abandoned"
+    Experiment(directory, verbose=False).assert_new()
+
+
+def test_a_handle_that_is_dropped_leaves_no_mark(tmp_path):
+    Experiment(tmp_path / "run", verbose=False).write_metadata("config", {})
+    assert os.listdir(tmp_path / "run") == ["config.yaml"]
+
+
+def test_many_handles_do_not_use_up_the_descriptors(tmp_path):
+    held = [Experiment(tmp_path / f"run_{number}", verbose=False) for number in range(300)]
+    for experiment in held:
+        experiment.write_metadata("config", {})
+    states = [Directory(experiment.data_dir).open_state() for experiment in held]
+    assert 0 < states.count("open") <= _open_mark._MAX_MARKS
+    assert states.count("abandoned") == 0
+
+
+def test_a_child_has_no_part_in_the_mark_of_its_parent(tmp_path):
+    path = tmp_path / "run"
+    code = """
+child = os.fork()
+if child == 0:
+    print("ready", flush=True)
+    time.sleep(60)
+    os._exit(0)
+print(child, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", BEGIN + LOG + code, str(path)],
+        stdout=subprocess.PIPE,
+    ) as running:
+        lines = {running.stdout.readline(), running.stdout.readline()}
+        (child,) = lines - {b"ready\n"}
+        running.wait(60)
+        try:
+            assert str(fields_of(path).status) == "killed"
+        finally:
+            os.kill(int(child), signal.SIGKILL)
+
+
+def test_where_locks_do_not_work_the_last_write_tells(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    experiment = Experiment(tmp_path / "run", verbose=False)
+    experiment.log(TensorboardLogData(scalars={"loss": 1.0}), step=1)
+    experiment.flush()
+    assert [name for name in os.listdir(tmp_path / "run") if name.startswith(".")] == []
+    assert str(fields_of(tmp_path / "run").status).startswith("last write ")
+    experiment.close()
+    assert str(fields_of(tmp_path / "run").status) == "finished"
+
+
+def test_a_mark_of_another_host_says_nothing_while_there_are_writes(tmp_path):
+    mark = tmp_path / ".open.0123abcd.fifteen-tmp"
+    mark.write_text("another host")
+    (tmp_path / "config.yaml").write_text("a: 1\n")
+    assert Directory(tmp_path).open_state() == "unknown"
+    old = time.time() - 3600
+    os.utime(tmp_path, (old, old))
+    assert Directory(tmp_path).open_state() == "abandoned"
+
+
+def test_events_of_others(tmp_path):
+    from tensorboardX import SummaryWriter
+
+    with SummaryWriter(str(tmp_path / "run")) as writer:
+        writer.add_scalar("loss", 1.0, 5)
+    fields = fields_of(tmp_path / "run")
+    assert str(fields.status).startswith("last write ")
+    assert fields.value("loss") == 1.0
+    assert pathlib.Path(fields.experiment.data_dir).name == "run"
+
+
+def test_progress(tmp_path):
+    for name, config, progress in (
+        ("a", {"steps": 10}, 0.5),
+        ("b", {"train": {"num_steps": 8}}, 0.625),
+        ("c", {"max_steps": 3}, 1.0),
+        ("d", {"lr": 1}, ""),
+        ("e", {"steps": "many"}, ""),
+        ("f", {"total_steps": 0}, ""),
+    ):
+        with Experiment(tmp_path / name, verbose=False) as experiment:
+            experiment.write_metadata("config", config)
+            experiment.log(TensorboardLogData(scalars={"loss": 1.0}), step=4)
+        value = fields_of(tmp_path / name).value("progress")
+        assert (value if isinstance(value, float) else str(value)) == progress
