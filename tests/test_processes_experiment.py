@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fifteen.experiments import Experiment
+from fifteen.experiments.storage import Directory
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import distributed_processes
@@ -112,7 +113,8 @@ def test_clear_and_move_act_once_and_agree(run, tmp_path, count):
         expected = ["ExperimentMovedError", "[1]", "UnsafePathError", "UnsafePathError"]
         assert output.splitlines() == expected
     assert sorted(os.listdir(tmp_path)) == ["moved"]
-    assert os.listdir(tmp_path / "moved") == ["checkpoint_1"]
+    # The processes live on and have it open, which a hidden file says.
+    assert Directory(tmp_path / "moved").names() == ["checkpoint_1"]
 
 
 def test_an_error_in_one_process_is_raised_in_all(run, tmp_path):

@@ -162,6 +162,8 @@ class Session:
         """Let go of locks that a thread of the parent held when the process was forked."""
         self._changing = threading.RLock()
         self.reader = EventReader(Directory(self.directory))
+        if self._mark is not None:
+            self._mark.forget()
         self._mark = None
         if self._checkpoints is not None:
             self._checkpoints.begin_in_child()
@@ -170,6 +172,7 @@ class Session:
         # First of all: who logs meanwhile then opens it again.
         self._is_open = False
         if self._events is not None:
+            self._events.record_end()
             self._events.close()
         with _lock:
             if not self._is_open:

@@ -66,6 +66,22 @@ def create(path: pathlib.Path) -> Generator[io.FileIO]:
                 _held.discard(descriptor)
 
 
+def take(descriptor: int) -> None:
+    """Hold the lock of an open file; a forked child has no part in it."""
+    _held.add(descriptor)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def let_go(descriptor: int) -> None:
+    """Forget a descriptor that is about to be closed, by which a lock is held."""
+    _held.discard(descriptor)
+
+
+def count_held() -> int:
+    """Return how many locks this process holds, each by a file descriptor."""
+    return len(_held)
+
+
 def remove_if_free(path: pathlib.Path) -> bool:
     """Remove a file or directory of which nobody holds the lock; return whether it was."""
     # Its writer lives, or another cleaner was faster, or it is not ours to remove.

@@ -5,7 +5,6 @@ kernel drops the lock of a process that dies, however it dies. So a file whose l
 by a process that was killed. As any temporary it is no content of the directory.
 """
 
-import contextlib
 import fcntl
 import os
 import pathlib
@@ -24,22 +23,21 @@ _MAX_MARKS = 128
 _SECONDS_BETWEEN_HOSTS = 600
 """On some network file systems, a host sees nothing of the locks of others."""
 
-_marks: "weakref.WeakSet[OpenMark]" = weakref.WeakSet()
-
 
 class OpenMark:
     """Say that this process has a directory open, until it is released."""
 
     def __init__(self, directory: pathlib.Path) -> None:
         path = _local.temporary_beside(directory / _NAME)
-        stack = contextlib.ExitStack()
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._descriptor = os.open(path, flags, _locks.FILE_MODE)
+        self._finalizer = weakref.finalize(self, _release, path, self._descriptor)
         try:
-            stack.enter_context(_locks.create(path)).write(socket.gethostname().encode())
+            _locks.take(self._descriptor)
+            os.write(self._descriptor, socket.gethostname().encode())
         except BaseException:
-            with _locks.suppressed_os_errors():
-                path.unlink()
+            self.release()
             raise
-        self._finalizer = weakref.finalize(self, _release, path, stack)
 
     def release(self) -> None:
         """Say that this process no longer has it open."""
@@ -50,19 +48,18 @@ class OpenMark:
 
     def forget(self) -> None:
         """Leave the mark to the process that this one was forked from."""
-        self._finalizer.detach()
+        if self._finalizer.detach() is not None:
+            os.close(self._descriptor)
 
 
 def mark_open(directory: pathlib.Path) -> OpenMark | None:
     """Mark a directory as open; None if its file system does not take that."""
-    if len(_marks) >= _MAX_MARKS:
+    if _locks.count_held() >= _MAX_MARKS:
         return None
     for path in _paths(directory):
         _locks.remove_if_free(path)
     with _locks.suppressed_os_errors():
-        mark = OpenMark(directory)
-        _marks.add(mark)
-        return mark
+        return OpenMark(directory)
     return None
 
 
@@ -97,16 +94,8 @@ def _paths(directory: pathlib.Path) -> list[pathlib.Path]:
     ]
 
 
-def _release(path: pathlib.Path, stack: contextlib.ExitStack) -> None:
+def _release(path: pathlib.Path, descriptor: int) -> None:
     with _locks.suppressed_os_errors():
         path.unlink()
-    stack.close()
-
-
-def _forget_in_child() -> None:
-    for mark in list(_marks):
-        mark.forget()
-    _marks.clear()
-
-
-os.register_at_fork(after_in_child=_forget_in_child)
+    _locks.let_go(descriptor)
+    os.close(descriptor)

@@ -40,6 +40,7 @@ class EventLog:
         if self._writes:
             # Here rather than in the thread: a child forked during an import could never import it.
             _protos.event_type()
+            _protos.hparams_type()
 
     def log(
         self,
@@ -217,12 +218,8 @@ class EventLog:
         self._directory = self._writer.directory = directory
 
     def close(self) -> None:
-        """Flush, close the file and end the thread; raise `LogWriteError` if that fails.
-
-        The last thing written is how the run has ended.
-        """
+        """Flush, close the file and end the thread; raise `LogWriteError` if that fails."""
         self._await_callbacks()
-        self.record_end()
         try:
             self._writer.close()
             self._has_end = False
@@ -231,6 +228,7 @@ class EventLog:
 
     def record_end(self) -> None:
         """Record how the run has ended, unless nothing has been logged since that was recorded."""
+        self._await_callbacks()
         # Who has deleted the directory wants nothing more to be written there.
         if self._writer.is_open and not self._has_end and self._directory.exists():
             self._has_end = True
