@@ -585,6 +585,7 @@ class Experiment:
         existed = self.data_dir.is_dir()
         yield
         if not existed and self.data_dir.is_dir():
+            self._session.mark_open()
             self._print("Made directory at", self.data_dir)
 
     def _quiet(self) -> contextlib.AbstractContextManager[None]:
