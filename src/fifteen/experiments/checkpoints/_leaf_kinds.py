@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import operator
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
@@ -16,6 +16,7 @@ from ._damage import shortened
 from ._dtypes import SCALARS
 from ._host_copy import is_lost
 from ._keys import Key, name_of
+from ._tree import FlatTree
 
 T = TypeVar("T")
 
@@ -83,15 +84,15 @@ def _remedy(value: Any, modules: list[str]) -> str:
     return advice
 
 
-def encode_each(leaves: Iterable[tuple[Key, Any]], encode: Callable[[Any], T]) -> dict[Key, T]:
-    """Encode leaves.
+def encode_each(flat: FlatTree, encode: Callable[[Any], T]) -> dict[Key, T]:
+    """Encode the leaves of a pytree.
 
     Raises:
         CheckpointError: lists each leaf that cannot be encoded.
     """
     encoded: dict[Key, T] = {}
     problems: list[str] = []
-    for key, value in leaves:
+    for key, value in zip(flat.keys, flat.leaves, strict=True):
         try:
             encoded[key] = encode(value)
         except (CheckpointError, RuntimeError) as error:

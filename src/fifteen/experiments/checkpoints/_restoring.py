@@ -34,13 +34,13 @@ def restore(target: Any, stored: CheckpointReader, strict: bool, partial: bool) 
             for batch in batches:
                 values.update(batch)
         return stored.unflatten(values)
-    keys, leaves, definition = _tree.flatten(target)
-    saved = stored.leaves
+    flat, saved = _tree.flatten(target), stored.leaves
+    keys = flat.keys
     if not saved.keys() <= set(keys):
         # Orbax numbers what has no key paths of its own, as version 0.1 of this package did.
-        numbered, _, _ = _tree.flatten(target, by_fields=False)
+        numbered = _tree.flatten(target, by_fields=False).keys
         keys = max(keys, numbered, key=lambda keys: len(saved.keys() & set(keys)))
-    wanted = _resolved(stored, dict(zip(keys, leaves, strict=True)))
+    wanted = _resolved(stored, dict(zip(keys, flat.leaves, strict=True)))
     comparison = compare(stored, wanted)
     if not partial and (comparison.missing or comparison.unexpected):
         raise CheckpointMismatchError(
@@ -67,7 +67,8 @@ def restore(target: Any, stored: CheckpointReader, strict: bool, partial: bool) 
         headline = "was restored, and does not fit the target everywhere:"
         _console.warn(report(comparison, headline, outcome, common), stacklevel=4)
     return jax.tree.unflatten(
-        definition, [restored.get(key, leaf) for key, leaf in zip(keys, leaves, strict=True)]
+        jax.tree.structure(target),
+        [restored.get(key, leaf) for key, leaf in zip(keys, flat.leaves, strict=True)],
     )
 
 

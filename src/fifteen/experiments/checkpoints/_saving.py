@@ -72,12 +72,7 @@ class LocalSave:
 
 
 def _encode(target: Any, copy: bool) -> tuple[list[tuple[Key, Leaf]], str]:
-    """Return all leaves of a pytree and its structure."""
-    with _tree.refusing_depth():
-        keys, values, _ = _tree.flatten(target)
-    statics = tuple(is_static(value) for value in values)
-    leaves = zip(keys, values, statics, strict=True)
-    dynamic = ((key, value) for key, value, static in leaves if not static)
-    encoded = encode_each(dynamic, lambda value: _leaf.encode(value, copy))
-    with _tree.refusing_depth():
-        return list(encoded.items()), _tree.structure(target, statics)
+    """Return all leaves of a pytree and its structure in JSON."""
+    flat = _tree.flatten(target, is_static=is_static)
+    encoded = encode_each(flat, lambda value: _leaf.encode(value, copy))
+    return list(encoded.items()), _tree.to_json(flat.structure)

@@ -10,7 +10,6 @@ Orbax, all of them are escaped.
 
 import dataclasses
 import functools
-import json
 import posixpath
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
@@ -75,20 +74,11 @@ def encode(target: Any) -> Encoded:
     Raises:
         CheckpointError: lists each leaf that cannot be saved.
     """
-    with _tree.refusing_depth():
-        keys, values, _ = _tree.flatten(target)
-        statics = tuple(is_static(value) for value in values)
-        structure = _tree.structure(target, statics)
-        # To Orbax the children of a dataclass without key paths are numbered.
-        numbered, _, _ = _tree.flatten(target, by_fields=False)
-        of_orbax = dict(zip(keys, numbered, strict=True))
-        structure_of_orbax = structure
-        if numbered != keys:
-            structure_of_orbax = _tree.structure(target, statics, by_fields=False)
-    dynamic = [
-        (key, value) for key, value, static in zip(keys, values, statics, strict=True) if not static
-    ]
-    encoded = encode_each(dynamic, _encode)
+    flat = _tree.flatten(target, is_static=is_static)
+    # To Orbax the children of a dataclass without key paths are numbered.
+    numbered = _tree.flatten(target, by_fields=False, is_static=is_static)
+    of_orbax = dict(zip(flat.keys, numbered.keys, strict=True))
+    encoded = encode_each(flat, _encode)
     kept = {key: value for key, (value, _) in encoded.items() if value is not None}
     by_number = stored_names([of_orbax[key] for key in kept])
     names = {key: by_number[of_orbax[key]] for key in kept}
@@ -98,19 +88,20 @@ def encode(target: Any) -> Encoded:
             encoded[key] = None, _leaf.encode(kept.pop(key), copy=False).description
             del names[key]
     leaves = {
-        key: EncodedLeaf(info_of(value), names.get(key), encoded[key][1]) for key, value in dynamic
+        key: EncodedLeaf(info_of(value), names.get(key), encoded[key][1])
+        for key, value in zip(flat.keys, flat.leaves, strict=True)
     }
     if any("%" in name for name in names.values()):
         tree: Any = {names[key]: value for key, value in kept.items()}
     else:
         with _tree.refusing_depth():
-            tree = unflatten(json.loads(structure_of_orbax), [kept.get(key) for key in leaves])
+            tree = unflatten(numbered.structure, [kept.get(key) for key in leaves])
     spread = {
         key: _described_as_spread(value, names[key])
         for key, value in kept.items()
         if isinstance(value, jax.Array)
     }
-    return Encoded(tree, leaves, structure, spread)
+    return Encoded(tree, leaves, _tree.to_json(flat.structure), spread)
 
 
 def _described_as_spread(value: jax.Array, name: str) -> str:
