@@ -147,7 +147,7 @@ def _has_integer_keys(node: Any, children: Mapping[str, Any]) -> bool:
     if not all(isinstance(key, int | np.integer) and not isinstance(key, bool) for key in keys):
         return False
     # A node class of the user's may give its children other names.
-    return {str(int(key)) for key in keys} == children.keys()
+    return {str(int(key)) for key in keys} == set(children)
 
 
 def _fields_of(node: Any) -> dict[int, str]:
