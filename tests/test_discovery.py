@@ -13,7 +13,6 @@ from fifteen.experiments import (
     ExperimentNotFoundError,
     ExperimentWarning,
     TensorboardLogData,
-    UnsafePathError,
     find_experiments,
     summarize,
 )
@@ -164,16 +163,6 @@ def test_nothing_there(tmp_path):
     with pytest.raises(NotADirectoryError, match="file: expected a directory, found a file"):
         find_paths(tmp_path / "file")
     assert find_paths(tmp_path) == []
-
-
-@pytest.mark.parametrize("function", [Experiment, find_experiments, summarize])
-def test_an_address_is_refused(tmp_path, monkeypatch, function):
-    monkeypatch.chdir(tmp_path)
-    for address in ("gs://bucket/run", "s3://bucket", "file:///runs", "https://x/y?z=1\n"):
-        for path in (address, pathlib.Path(address)):
-            with pytest.raises(UnsafePathError, match="remote directories are not supported yet"):
-                function(path)
-    assert os.listdir() == []
 
 
 def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):

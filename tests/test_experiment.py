@@ -224,7 +224,7 @@ class TestAssertNew:
             experiment.assert_new()
         experiment.data_dir.unlink()
         experiment.data_dir.symlink_to("nowhere")
-        with pytest.raises(ExperimentExistsError, match="found a broken link to nowhere"):
+        with pytest.raises(ExperimentExistsError, match=r"found a broken link to .*nowhere"):
             experiment.assert_new()
 
     def test_is_caught_as_old_programs_do(self, experiment):

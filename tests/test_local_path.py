@@ -20,6 +20,7 @@ def _in_an_empty_directory(tmp_path, monkeypatch):
     [
         ("gs://bucket/run", "gs://bucket/run: remote directories are not supported yet"),
         (" gs://bucket/run", "gs://bucket/run: remote directories are not supported yet"),
+        ("https://x/y?z=1\n", r"https://x/y\?z=1: remote directories are not supported yet"),
         ("s3://", "s3://: remote directories are not supported yet"),
         (pathlib.Path("gs://bucket/run"), "gs://bucket/run: remote directories are not supported"),
         ("file:///tmp/run", "file:///tmp/run: expected a path, found an address; leave out its"),

@@ -107,3 +107,13 @@ def test_a_directory_takes_the_place_of_another(directory):
     directory.remove_leftovers()
     assert os.listdir(directory.path) == ["old"]
     assert (directory / "old").read("a") == b"new"
+
+
+def test_usage_counts_files_and_no_links(directory):
+    (directory / "folder").make()
+    for name, size in (("folder/a", 100), ("b", 20)):
+        (directory.path / name).write_bytes(b"x" * size)
+        os.utime(directory.path / name, (0, 4_000_000_000 + size))
+    (directory.path / "link").symlink_to("b")
+    (directory.path / "up").symlink_to(directory.path)
+    assert directory.usage() == (120, 4_000_000_100)

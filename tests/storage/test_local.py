@@ -179,14 +179,6 @@ class TestMakeDirectory:
             _local.make_directory(tmp_path / "a" / "b")
 
 
-def test_create_exclusive_refuses_what_exists(tmp_path):
-    with _local.create_exclusive(tmp_path / "a") as file:
-        file.write(b"x")
-    with pytest.raises(FileExistsError):
-        _local.create_exclusive(tmp_path / "a")
-    assert (tmp_path / "a").read_bytes() == b"x"
-
-
 class TestRemove:
     def test_files_directories_and_nothing(self, tmp_path):
         (tmp_path / "d" / "e").mkdir(parents=True)
@@ -297,12 +289,3 @@ class TestRefuseToClear:
         (tmp_path / "link").symlink_to("home")
         with pytest.raises(UnsafePathError, match="home directory"):
             _local.refuse_to_clear(tmp_path / "link")
-
-
-def test_size_of(tmp_path):
-    (tmp_path / "d").mkdir()
-    (tmp_path / "d" / "a").write_bytes(b"x" * 100)
-    (tmp_path / "b").write_bytes(b"x" * 20)
-    (tmp_path / "link").symlink_to("b")
-    assert _local.size_of(tmp_path) == 120
-    assert _local.size_of(tmp_path / "b") == 20

@@ -1,8 +1,6 @@
 """Summary: what is in an experiment, without reading all of it."""
 
-import contextlib
 import dataclasses
-import os
 import pathlib
 
 from . import checkpoints, metadata
@@ -56,33 +54,17 @@ def summarize(path: pathlib.Path | str) -> Summary:
         {'checkpoint_': [100]}
     """
     path = local_path(path, "path")
-    if not path.is_dir():
+    directory = Directory(path)
+    if not directory.is_present():
         raise ExperimentNotFoundError(f"{path}: expected an experiment, found no directory")
-    size, modified = _size_and_time(path)
+    size, modified = directory.usage()
     return Summary(
         path=path,
         metadata=metadata.names(path),
         checkpoints={
             prefix: checkpoints.steps_in(path, prefix) for prefix in checkpoints.prefixes_in(path)
         },
-        last_step=timeline(Directory(path)).last_step,
+        last_step=timeline(directory).last_step,
         size=size,
         modified=modified,
     )
-
-
-def _size_and_time(path: pathlib.Path) -> tuple[int, float]:
-    size, modified = 0, path.stat().st_mtime
-    pending = [str(path)]
-    while pending:
-        with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:
-            for entry in entries:
-                # A writer may have just removed it.
-                with contextlib.suppress(FileNotFoundError):
-                    status = entry.stat(follow_symlinks=False)
-                    modified = max(modified, status.st_mtime)
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(entry.path)
-                    elif entry.is_file(follow_symlinks=False):
-                        size += status.st_size
-    return size, modified

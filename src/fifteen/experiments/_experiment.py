@@ -14,6 +14,7 @@ from ._local_path import local_path
 from ._session import session_of
 from .checkpoints import LeafInfo
 from .events import HistogramSeries, ScalarSeries
+from .storage import Directory
 
 if TYPE_CHECKING:
     import tensorboardX
@@ -582,9 +583,10 @@ class Experiment:
     @contextlib.contextmanager
     def _making_directory(self) -> Generator[None]:
         """Print a line if the block makes the directory."""
-        existed = self.data_dir.is_dir()
+        directory = Directory(self.data_dir)
+        existed = directory.is_present()
         yield
-        if not existed and self.data_dir.is_dir():
+        if not existed and directory.is_present():
             self._session.mark_open()
             self._print("Made directory at", self.data_dir)
 

@@ -89,7 +89,7 @@ class Session:
         """Return the reader of the curves, for which all that was logged is written."""
         self.check()
         self.write_logs()
-        if not Directory(self.directory).exists():
+        if not Directory(self.directory).is_present():
             raise ExperimentNotFoundError(
                 f"{self.directory}: expected an experiment, found no directory; check the path"
             )
@@ -197,7 +197,7 @@ class Session:
             self.check()
             distributed.on_primary(lambda: source.check_movable(target))
             # If a link is moved, other handles go on using the directory that it leads to.
-            with contextlib.nullcontext() if source.is_link("") else self._leaving(destination):
+            with contextlib.nullcontext() if source.is_link() else self._leaving(destination):
                 self.close()
                 return distributed.on_primary(lambda: source.move(target))
 
@@ -241,7 +241,7 @@ def _raise_last(errors: Iterable[BaseException | None]) -> None:
 
 def session_of(directory: pathlib.Path) -> Session:
     """Return this process's session in a directory, the same for every link to it."""
-    key = pathlib.Path(os.path.realpath(directory))
+    key = Directory(directory).real_path()
     with _lock:
         session = _sessions.get(key)
         # A signal handler may have made one meanwhile, in spite of the lock.

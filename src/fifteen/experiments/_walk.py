@@ -1,14 +1,13 @@
 """Find the directories that are experiments, in the order that people expect."""
 
-import os
 import pathlib
 import re
-import warnings
 from collections.abc import Iterator
 from decimal import Decimal
 
-from ._errors import ExperimentExistsError, ExperimentNotFoundError, ExperimentWarning
-from .storage import Directory
+from ._console import warn
+from ._errors import ExperimentExistsError, ExperimentNotFoundError
+from .storage import Directory, Entry
 
 _CHECKPOINT = re.compile(r".*\D\d+\.safetensors|checkpoint.*\d+", re.DOTALL)
 """`best_300.safetensors`, and `checkpoint_300` as flax wrote it.
@@ -30,22 +29,24 @@ _NUMBER = re.compile(
 
 def find_paths(root: pathlib.Path) -> list[pathlib.Path]:
     """Find the directory of every experiment under a root; see `find_experiments`."""
-    if not root.exists():
+    kind = Directory(root).kind_of()
+    if kind is None:
         raise ExperimentNotFoundError(
             f"{root}: expected a directory, found nothing; check the path"
         )
-    if not root.is_dir():
+    if kind != "directory":
         raise NotADirectoryError(f"{root}: expected a directory, found a file; pass its directory")
-    return sorted(_Walk(root).find(), key=natural)
+    return sorted(_Walk(Directory(root)).find(), key=natural)
 
 
 def holds_experiment(path: pathlib.Path) -> bool:
     """Tell whether a directory directly holds metadata, a checkpoint or an event file."""
+    directory = Directory(path)
     try:
-        entries = list(os.scandir(path))
+        entries = directory.entries()
         return any(map(_kind, entries)) or any(
-            _is_orbax(folder.name, list(os.scandir(folder.path)))
-            for folder in filter(_is_folder, entries)
+            _is_orbax(entry.name, (directory / entry.name).entries())
+            for entry in filter(_is_folder, entries)
         )
     except OSError:
         return False
@@ -63,11 +64,12 @@ def check_new(path: pathlib.Path) -> None:
 
 def check_exists(path: pathlib.Path) -> None:
     """Raise if there is no experiment at a path."""
+    directory = Directory(path)
     found = _found_at(path) or "nothing"
     problem = f"expected an experiment, found {found}; check the path"
-    if path.is_dir():
+    if directory.is_present():
         below = [] if holds_experiment(path) else find_paths(path)
-        if Directory(path).names() and not below:
+        if directory.names() and not below:
             return
         problem = "expected an experiment, found an empty directory; check the path"
         if below:
@@ -80,11 +82,14 @@ def check_exists(path: pathlib.Path) -> None:
 
 def _found_at(path: pathlib.Path) -> str:
     """Describe what is at a path; an empty text if it is free."""
-    if not path.is_dir():
-        if path.is_symlink():
-            return f"a broken link to {os.readlink(path)}"
-        return "a file" if path.exists() else ""
-    names = Directory(path).names()
+    directory = Directory(path)
+    kind = directory.kind_of()
+    if kind is None:
+        return ""
+    if kind != "directory":
+        is_broken = kind == "other" and directory.is_link()
+        return f"a broken link to {directory.real_path()}" if is_broken else "a file"
+    names = directory.names()
     shown = ", ".join(names[:3])
     return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
 
@@ -92,107 +97,79 @@ def _found_at(path: pathlib.Path) -> str:
 class _Walk:
     """Visit each directory under a root once."""
 
-    def __init__(self, root: pathlib.Path) -> None:
+    def __init__(self, root: Directory) -> None:
         self._root = root
-        self._visited: list[str] = []
-        self._seen: set[tuple[int, int]] | None = None
-        self._links: list[str] = []
+        self._links: list[Directory] = []
+        self._visited: set[str] = set()
+        """Real paths."""
 
     def find(self) -> list[pathlib.Path]:
-        found = list(self._below(str(self._root)))
-        if self._links:
-            # Links are followed last, so that a directory under the root is found by its own path.
-            # Without links no directory can be met twice, and none has to be identified.
-            self._seen = {_identity(path) for path in self._visited}
-        real_root = self._root.resolve()
+        found = list(self._below(self._root))
+        # Links are followed last, so that a directory under the root is found by its own path.
+        root = self._root.real_path()
         while self._links:
             link = self._links.pop()
-            if not real_root.is_relative_to(os.path.realpath(link)):
+            if not root.is_relative_to(link.real_path()):
                 found.extend(self._below(link))
-        return [pathlib.Path(path) for path in found]
+        return found
 
-    def _below(self, top: str) -> Iterator[str]:
+    def _below(self, top: Directory) -> Iterator[pathlib.Path]:
         # Inside an experiment with events or checkpoints, a directory with only metadata or only
         # checkpoints is a sub-folder of it: names and prefixes may have one (`eval/step_100`).
         # Inside one with metadata alone, as of a sweep, it is an experiment of its own.
-        pending = [(top, self._enter(top), False)]
+        real = str(top.real_path())
+        pending = [(top, real, self._enter(top, real), False)]
         while pending:
-            path, entries, is_within_run = pending.pop()
+            directory, real, entries, is_within_run = pending.pop()
             kinds = {_kind(entry) for entry in entries} - {""}
-            folders: list[tuple[str, list[os.DirEntry[str]]]] = []
-            for folder in filter(_is_folder, entries):
-                if folder.is_symlink():
-                    self._links.append(folder.path)
+            folders: list[tuple[Directory, str, list[Entry]]] = []
+            for entry in filter(_is_folder, entries):
+                folder = directory / entry.name
+                if entry.is_link:
+                    self._links.append(folder)
                     continue
-                inside = self._enter(folder.path)
-                if _is_orbax(folder.name, inside):
+                real_folder = f"{real}/{entry.name}"
+                inside = self._enter(folder, real_folder)
+                if _is_orbax(entry.name, inside):
                     kinds.add("checkpoint")
                 else:
-                    folders.append((folder.path, inside))
+                    folders.append((folder, real_folder, inside))
             if "events" in kinds or len(kinds) > 1 or (kinds and not is_within_run):
-                yield path
+                yield directory.path
             is_run = is_within_run or "events" in kinds or "checkpoint" in kinds
-            pending.extend((folder, inside, is_run) for folder, inside in folders)
+            pending.extend((*folder, is_run) for folder in folders)
 
-    def _enter(self, path: str) -> list["os.DirEntry[str]"]:
+    def _enter(self, directory: Directory, real: str) -> list[Entry]:
         """Return a directory's entries; none if it is not to be entered."""
-        try:
-            if self._seen is None:
-                self._visited.append(path)
-            elif (identity := _identity(path)) in self._seen:
-                return []
-            else:
-                self._seen.add(identity)
-            with os.scandir(path) as scan:
-                entries = list(scan)
-        except FileNotFoundError:
+        if real in self._visited:
             return []
+        self._visited.add(real)
+        try:
+            entries = directory.entries()
         except OSError as error:
-            warnings.warn(
-                f"{path}: left out, as it cannot be read: {error.strerror}",
-                ExperimentWarning,
-                stacklevel=6,
-            )
+            warn(f"{directory}: left out, as it cannot be read: {error.strerror}")
             return []
         is_environment = any(entry.name == "pyvenv.cfg" for entry in entries)
         return [] if is_environment else entries
 
 
-def _identity(path: str) -> tuple[int, int]:
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        return 0, 0
-    return status.st_dev, status.st_ino
-
-
-def _kind(entry: "os.DirEntry[str]") -> str:
-    """Return which kind of an experiment's file this is; an empty string if it is none."""
-    name = entry.name
-    if name.startswith("."):
+def _kind(entry: Entry) -> str:
+    """Return which kind of an experiment's file this is; an empty text if it is none."""
+    if entry.kind != "file" or entry.name.startswith("."):
         return ""
-    if "tfevents" in name:
-        kind = "events"
-    elif name.endswith(".yaml"):
-        kind = "metadata"
-    elif _CHECKPOINT.fullmatch(name):
-        kind = "checkpoint"
-    else:
-        return ""
-    try:
-        return kind if entry.is_file() else ""
-    except OSError:  # A link that leads to itself.
-        return ""
+    if "tfevents" in entry.name:
+        return "events"
+    if entry.name.endswith(".yaml"):
+        return "metadata"
+    return "checkpoint" if _CHECKPOINT.fullmatch(entry.name) else ""
 
 
-def _is_folder(entry: "os.DirEntry[str]") -> bool:
-    try:
-        return entry.is_dir() and not entry.name.startswith(".") and entry.name not in _NOT_ENTERED
-    except OSError:
-        return False
+def _is_folder(entry: Entry) -> bool:
+    is_hidden = entry.name.startswith(".") or entry.name in _NOT_ENTERED
+    return entry.kind == "directory" and not is_hidden
 
 
-def _is_orbax(name: str, entries: list["os.DirEntry[str]"]) -> bool:
+def _is_orbax(name: str, entries: list[Entry]) -> bool:
     if "orbax-checkpoint-tmp" in name:
         return True
     return name[-1:].isdigit() and any(entry.name in _ORBAX_MARKS for entry in entries)

@@ -121,7 +121,7 @@ class History:
             return "a file; open the experiment by the directory that the file is in"
         problem = "no checkpoint" if step is None else f"no checkpoint of step {step}"
         problem += f" under the prefix {self.prefix!r}"
-        if not self.directory.exists():
+        if not self.directory.is_present():
             return f"{problem}, since there is no such directory"
         problem += f"; steps present: {', '.join(map(str, steps)) or 'none'}"
         prefixes = [] if steps else prefixes_in(here)

@@ -7,7 +7,7 @@ import os
 import pathlib
 import stat
 from collections.abc import Generator
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from . import _local, _locks, _move, _removal
 from ._files import AppendedFile, NewFile, ReadableFile
@@ -16,8 +16,7 @@ from ._open_mark import OpenMark, OpenState, mark_open, open_state
 Kind: TypeAlias = Literal["file", "directory", "other"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A name in a directory.
 
     Attributes:
@@ -29,6 +28,18 @@ class Entry:
     name: str
     kind: Kind
     is_link: bool
+
+
+class Usage(NamedTuple):
+    """What a directory takes.
+
+    Attributes:
+        size: the bytes in all files below it; links count nothing.
+        modified: when anything below it was last written, in seconds since the epoch.
+    """
+
+    size: int
+    modified: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +80,7 @@ class Directory:
         """
         return str(_local.inside(self.path, name, suffix).relative_to(self.path))
 
-    def exists(self) -> bool:
+    def is_present(self) -> bool:
         """Tell whether the directory is there."""
         return self.path.is_dir()
 
@@ -87,15 +98,16 @@ class Directory:
 
     def entries(self) -> list[Entry]:
         """Return what is in it, sorted by name, without temporaries; nothing if it is absent."""
-        names = set(self.names())
         try:
             with os.scandir(self.path) as scan:
-                entries = [_entry(entry) for entry in scan if entry.name in names]
+                entries = [_entry(entry) for entry in scan]
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(entries, key=lambda entry: entry.name)
+        if _local.finish_replacements(self.path, [entry.name for entry in entries]):
+            return self.entries()
+        return sorted(entry for entry in entries if _local.is_visible(entry.name))
 
-    def kind_of(self, name: str) -> Kind | None:
+    def kind_of(self, name: str = "") -> Kind | None:
         """Tell what a name leads to, links followed; None if there is nothing."""
         # A save asks this often, and joining a `Path` takes longer than the system call.
         path = os.path.join(self.path, name)
@@ -110,13 +122,30 @@ class Directory:
             return "file"
         return "directory" if stat.S_ISDIR(mode) else "other"
 
-    def is_link(self, name: str) -> bool:
+    def is_link(self, name: str = "") -> bool:
         """Tell whether a name is a symbolic link."""
         return (self.path / name).is_symlink()
 
-    def size(self, name: str = "") -> int:
-        """Return the bytes in a file, or in all files below a directory; links count nothing."""
-        return _local.size_of(self.path / name)
+    def real_path(self) -> pathlib.Path:
+        """Return the path, the same for every link to the directory."""
+        return pathlib.Path(os.path.realpath(self.path))
+
+    def usage(self) -> Usage:
+        """Return what the directory takes; what cannot be read counts nothing."""
+        size, modified = 0, self.path.stat().st_mtime
+        pending = [str(self.path)]
+        while pending:
+            with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    # A writer may have just removed it.
+                    with contextlib.suppress(FileNotFoundError):
+                        status = entry.stat(follow_symlinks=False)
+                        modified = max(modified, status.st_mtime)
+                        if entry.is_dir(follow_symlinks=False):
+                            pending.append(entry.path)
+                        elif entry.is_file(follow_symlinks=False):
+                            size += status.st_size
+        return Usage(size, modified)
 
     def open(self, name: str) -> ReadableFile:
         """Open a file to read ranges of it.

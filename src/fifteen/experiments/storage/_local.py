@@ -15,7 +15,7 @@ import pathlib
 import secrets
 import shutil
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 
 from .._errors import UnsafePathError
 from . import _locks
@@ -111,15 +111,21 @@ def locked_directory(path: pathlib.Path) -> Generator[None]:
 
 
 def list_names(directory: pathlib.Path) -> list[str]:
-    """Return the names in a directory, sorted, without temporaries; none where it is absent."""
+    """Return the names in a directory, sorted, without temporaries; none if it is absent."""
     names = _scan(directory)
-    finished = [
-        _replaced_by(name)
-        for name in names
-        if _is_replacement(name) and _finish_replacement(directory / name)
-    ]
-    hidden = {name for name in names if is_temporary(name) or _is_replacement(name)}
-    return sorted({*names, *finished} - hidden)
+    if finish_replacements(directory, names):
+        names = _scan(directory)
+    return sorted(filter(is_visible, names))
+
+
+def finish_replacements(directory: pathlib.Path, names: Iterable[str]) -> bool:
+    """Finish what `replace_directory` was killed at; return whether there was anything."""
+    return any([_finish_replacement(directory / name) for name in filter(_is_replacement, names)])  # noqa: C419 # Each of them.
+
+
+def is_visible(name: str) -> bool:
+    """Tell whether a name is none that stands for unfinished work of ours."""
+    return not (is_temporary(name) or _is_replacement(name))
 
 
 def make_directory(path: pathlib.Path) -> bool:
@@ -148,12 +154,6 @@ def make_directory(path: pathlib.Path) -> bool:
     for made in missing:
         sync_directory(made.parent)
     return True
-
-
-def create_exclusive(path: pathlib.Path) -> io.FileIO:
-    """Create a file that must not exist yet, for appending; unbuffered."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-    return io.FileIO(os.open(path, flags, _locks.FILE_MODE), "a")
 
 
 def remove(path: pathlib.Path) -> None:
@@ -234,16 +234,6 @@ def inside(root: pathlib.Path, name: str, suffix: str = "") -> pathlib.Path:
     return path
 
 
-def size_of(path: pathlib.Path) -> int:
-    """Return the bytes that a file, or all files under a directory, hold; links count nothing."""
-    status = path.lstat()
-    if stat.S_ISREG(status.st_mode):
-        return status.st_size
-    if not stat.S_ISDIR(status.st_mode):
-        return 0
-    return sum(size_of(path / name) for name in _scan(path))
-
-
 def sync_directory(path: pathlib.Path) -> None:
     """Make the names in a directory durable: a rename is on disk only once this returns."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -282,15 +272,11 @@ def _is_replacement(name: str) -> bool:
     return name.startswith(".") and name.endswith(_REPLACEMENT_SUFFIX)
 
 
-def _replaced_by(name: str) -> str:
-    return name[1:].removesuffix(_REPLACEMENT_SUFFIX)
-
-
 def _finish_replacement(path: pathlib.Path) -> bool:
     """Give a waiting replacement its name if the old directory has gone."""
     if not _is_replacement(path.name):
         return False
-    final = path.with_name(_replaced_by(path.name))
+    final = path.with_name(path.name[1:].removesuffix(_REPLACEMENT_SUFFIX))
     # Where another process is faster, or the disk is read-only, there is nothing to be done.
     with _locks.suppressed_os_errors():
         if not os.path.lexists(final):

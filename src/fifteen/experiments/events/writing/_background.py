@@ -127,7 +127,7 @@ class BackgroundWriter:
                 break
         error = self._error
         if error is not None:
-            is_there = self.directory.exists()
+            is_there = self.directory.is_present()
             remedy = "free some space, or make the directory writable"
             raise LogWriteError(
                 f"{self.directory}: what was logged cannot be written: {_text(error)}; it is kept "
