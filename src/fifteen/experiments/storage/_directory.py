@@ -110,7 +110,7 @@ class Directory:
     def kind_of(self, name: str = "") -> Kind | None:
         """Tell what a name leads to, links followed; None if there is nothing."""
         # A save asks this often, and joining a `Path` takes longer than the system call.
-        path = os.path.join(self.path, name)
+        path = f"{self.path}/{name}" if name else str(self.path)
         try:
             mode = os.stat(path).st_mode
         except OSError as error:
