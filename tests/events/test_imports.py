@@ -12,7 +12,15 @@ ORDER = [
     *(
         f"reading.{name}"
         for name in (
-            *("_tensors", "_values", "_records", "_templates", "_event_file", "_timeline"),
+            *(
+                "_tensors",
+                "_values",
+                "_records",
+                "_templates",
+                "_curve",
+                "_event_file",
+                "_timeline",
+            ),
             *("_reader", "__init__"),
         )
     ),
@@ -49,9 +57,7 @@ def test_each_module_is_in_the_order():
 
 
 def test_imports_point_upwards_in_the_list():
-    outside = {"_errors", "_console", "_log_data", "_shutdown", "distributed", "storage"} | {
-        "_extras"
-    }
+    outside = {"_errors", "_extras", "_console", "_log_data", "_shutdown", "distributed", "storage"}
     for place, name in enumerate(ORDER):
         for imported in imports_of(name):
             inner = imported[len(PACKAGE) :]

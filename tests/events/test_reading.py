@@ -1,6 +1,7 @@
 import os
 import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import tensorboardX
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 
-from fifteen.experiments import ExperimentWarning, LogDataError, MissingExtraError
+from fifteen.experiments import Experiment, ExperimentWarning, LogDataError, MissingExtraError
 from fifteen.experiments.events import HistogramSeries
 from fifteen.experiments.events._tfrecord import frame
 from fifteen.experiments.events.reading import EventReader
@@ -254,3 +255,17 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path, monkeypatch):
 def test_a_pipe_is_no_event_file(tmp_path):
     os.mkfifo(tmp_path / "events.out.tfevents.1")
     assert EventReader(Directory(tmp_path)).scalars() == {}
+
+
+@pytest.mark.filterwarnings("always")
+def test_a_tag_that_is_not_there_is_warned_of_with_those_that_are(tmp_path):
+    write(tmp_path / "events.out.tfevents.1", scalars(1, **{f"tag{n:02}": n for n in range(12)}))
+    read = Experiment(tmp_path).read_scalars
+    with pytest.warns(
+        ExperimentWarning, match=r"no scalars 'los'; there are 'tag00', .*'tag09' and 2 more$"
+    ):
+        assert list(read(["los", "tag03", "acc*"])) == ["tag03"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read(["acc*"]) == Experiment(tmp_path, verbose=False).read_scalars(["los"]) == {}
+        assert Experiment(tmp_path).read_histograms(["los"]) == {}

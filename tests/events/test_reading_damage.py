@@ -15,7 +15,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.proto.types_pb2 import DT_DOUBLE, DT_FLOAT
 
 from fifteen.experiments import Experiment, ExperimentWarning
-from fifteen.experiments.events._tfrecord import FOOTER, OVERHEAD, frame, masked_crc32c
+from fifteen.experiments.events._tfrecord import FOOTER, OVERHEAD, crc32c, frame, masked
 from fifteen.experiments.events.reading import EventReader, _event_file
 from fifteen.experiments.storage import Directory
 
@@ -30,7 +30,7 @@ def scalar(step, **values):
 
 def header(length):
     packed = length.to_bytes(8, "little")
-    return packed + FOOTER.pack(masked_crc32c(packed))
+    return packed + FOOTER.pack(masked(crc32c(packed)))
 
 
 def records(count):

@@ -249,3 +249,68 @@ def test_a_large_file_is_read_in_chunks(tmp_path, reader, monkeypatch):
     (tmp_path / NAME).write_bytes(HEAD + log(range(3000), other=1))
     assert steps_of(reader) == list(range(3000))
     assert reader.scalars()["loss"].value.tolist() == list(range(3000))
+
+
+def test_nothing_is_read_again_while_nothing_changes(tmp_path, reader, bytes_read):
+    (tmp_path / NAME).write_bytes(HEAD + log(range(50)))
+    first = reader.scalars()
+    bytes_read.clear()
+    assert reader.scalars()["loss"] is first["loss"]
+    assert bytes_read == []
+
+
+def test_new_points_leave_the_arrays_of_the_old_ones_alone(tmp_path, reader):
+    (tmp_path / NAME).write_bytes(HEAD + log(range(50)))
+    seen = [reader.scalars()["loss"]]
+    for end in range(60, 500, 10):
+        with open(tmp_path / NAME, "ab") as file:
+            file.write(log(range(end - 10, end)))
+        seen.append(reader.scalars()["loss"])
+    for series in seen:
+        assert series.step.tolist() == series.value.tolist() == list(range(len(series)))
+    assert np.shares_memory(seen[-1].step, seen[-2].step)
+
+
+def test_files_that_grow_side_by_side(tmp_path, reader):
+    paths = [tmp_path / f"events.out.tfevents.{number}" for number in (1, 2)]
+    for path in paths:
+        path.write_bytes(HEAD)
+    expected = {}
+    for step in range(0, 200, 4):
+        for number, path in enumerate(paths):
+            with open(path, "ab") as file:
+                file.write(scalar(step + number, loss=number))
+                file.write(scalar(step + 2, loss=number))
+            expected[step + number] = float(number)
+            # The later file counts, whichever was written last.
+            expected[step + 2] = float(max(number, expected.get(step + 2, 0)))
+            found = reader.scalars()["loss"]
+            assert dict(zip(found.step.tolist(), found.value.tolist(), strict=True)) == expected
+
+
+def test_a_rewind_that_comes_after_what_it_hides_was_read(tmp_path, reader):
+    (tmp_path / NAME).write_bytes(HEAD + log(range(50)))
+    before = reader.scalars()["loss"]
+    start = Event(step=20, wall_time=200.0, session_log=SessionLog(status=SessionLog.START))
+    (tmp_path / "events.out.tfevents.2").write_bytes(frame(start.SerializeToString()))
+    assert steps_of(reader) == list(range(20))
+    with open(tmp_path / NAME, "ab") as file:
+        file.write(log(range(50, 60)))
+    assert steps_of(reader) == list(range(20))
+    with open(tmp_path / "events.out.tfevents.2", "ab") as file:
+        file.write(log(range(20, 30)))
+    assert steps_of(reader) == list(range(30))
+    assert before.step.tolist() == list(range(50))
+
+
+def test_what_an_interrupted_read_has_read_is_read_again(tmp_path, reader, monkeypatch):
+    (tmp_path / NAME).write_bytes(HEAD + log(range(50)))
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(EventReader, "_add_new", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        reader.scalars()
+    monkeypatch.undo()
+    assert steps_of(reader) == list(range(50))

@@ -425,7 +425,7 @@ class Experiment:
         """Read the logged scalars back, each point of them; of all tags by default.
 
         Args:
-            tags: which tags to read, of those that there are; `*` stands for anything.
+            tags: which tags to read; `*` stands for anything. A warning names those not there.
 
         Returns:
             For each tag, the steps, times and values as NumPy arrays, in the order of the steps.
@@ -440,7 +440,7 @@ class Experiment:
             [7]
         """
         with self._quiet():
-            return self._session.open_reader().scalars(tags)
+            return self._session.open_reader().scalars(tags, warns=True)
 
     def read_histograms(self, tags: Iterable[str] | None = None) -> dict[str, HistogramSeries]:
         """Read the logged histograms back, as `read_scalars` does the scalars.
@@ -451,7 +451,7 @@ class Experiment:
             [7]
         """
         with self._quiet():
-            return self._session.open_reader().histograms(tags)
+            return self._session.open_reader().histograms(tags, warns=True)
 
     # The directory as a whole
 

@@ -6,6 +6,8 @@ TensorFlow's (`tensorflow/core/lib/io/record_writer.h` and `tensorflow/core/lib/
 """
 
 import struct
+from collections.abc import Callable
+from typing import Any
 
 import google_crc32c
 
@@ -13,12 +15,14 @@ HEADER = struct.Struct("<QI")
 FOOTER = struct.Struct("<I")
 OVERHEAD = HEADER.size + FOOTER.size
 
+crc32c: Callable[[bytes], int] = google_crc32c.value
+
 
 def frame(payload: bytes) -> bytes:
     """Return the record that holds a payload."""
     length = len(payload).to_bytes(8, "little")
-    header = length + FOOTER.pack(masked_crc32c(length))
-    return b"".join([header, payload, FOOTER.pack(masked_crc32c(payload))])
+    header = length + FOOTER.pack(masked(crc32c(length)))
+    return b"".join([header, payload, FOOTER.pack(masked(crc32c(payload)))])
 
 
 def payload_length(header: bytes) -> int | None:
@@ -26,10 +30,9 @@ def payload_length(header: bytes) -> int | None:
     if len(header) < HEADER.size:
         return None
     length, crc = HEADER.unpack(header)
-    return length if crc == masked_crc32c(header[:8]) else None
+    return length if crc == masked(crc32c(header[:8])) else None
 
 
-def masked_crc32c(data: bytes) -> int:
-    """Return a CRC-32C, masked because a CRC of data that contains CRCs is weak."""
-    crc: int = google_crc32c.value(data)
+def masked(crc: Any) -> Any:
+    """Mask a CRC-32C, or an array of them: a CRC of data that contains CRCs is weak."""
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF

@@ -5,3 +5,5 @@ from ._timeline import SessionEnd as SessionEnd
 from ._timeline import Timeline as Timeline
 from ._timeline import diverged_at as diverged_at
 from ._timeline import timeline as timeline
+from ._values import Image as Image
+from ._values import Text as Text

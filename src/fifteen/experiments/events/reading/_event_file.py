@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import defaultdict
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from ...storage import Directory, ReadableFile
 from .._protos import SESSION_START
 from .._tfrecord import OVERHEAD
+from ._curve import Points, Starts
 from ._records import Damage, Gap, Scan, scan
 from ._templates import template_of
 from ._values import Plugins, has_unknown_plugin, parse, values_of
@@ -26,16 +27,12 @@ _MAX_REPORTED = 8
 _FINGERPRINT_BYTES = 64
 _HEAD_BYTES = 1 << 14
 
+_DTYPES: dict[str, npt.DTypeLike] = {"scalars": np.float64, "histograms": object}
+
+NewPoints = dict[tuple[str, str], list[Points]]
+"""Points by kind and tag; the kinds are those of `values_of`."""
+
 MALFORMED = (DecodeError, ValueError, OverflowError)
-
-
-class Points(NamedTuple):
-    """Points of one tag, each array `(n,)`."""
-
-    offset: npt.NDArray[np.int64]  # Where in the file each event begins.
-    step: npt.NDArray[np.int64]
-    wall_time: npt.NDArray[np.float64]  # Seconds since the epoch.
-    value: npt.NDArray[Any]  # A float64 for a scalar, `Buckets` for a histogram.
 
 
 def event_files(directory: Directory) -> list[str]:
@@ -50,33 +47,36 @@ def event_files(directory: Directory) -> list[str]:
 
 
 class EventFile:
-    """What has been read of an event file, from its beginning."""
+    """One event file, as far as it has been read; of one larger than a window, only its end."""
 
     def __init__(self, window: int | None = None) -> None:
-        """Read all of a file, or of one that is larger than a window only its end."""
         self._window = window
-        self.scalars: dict[str, list[Points]] = defaultdict(list)
-        self.histograms: dict[str, list[Points]] = defaultdict(list)
-        self.starts: list[tuple[int, int]] = []  # Offset and step of each session start.
         self.plugins: Plugins = {}
         self.end = 0  # How far the file has been read.
+        self._points: NewPoints = defaultdict(list)
+        self._starts: Starts = []
         self._stamp: tuple[object, int, int] | None = None
         self._fingerprint = b""
         self._damages: list[Damage] = []
         self._damage_count = 0
         self._damage_at_end: list[Damage] = []
 
-    def updated(self, file: ReadableFile) -> "EventFile":
-        """Return what a file holds now, reading only what is new if it has grown."""
+    def update(self, file: ReadableFile) -> bool:
+        """Read what is new; return False if the file no longer holds what has been read."""
         stamp = file.identity, file.size, file.modified_ns
-        if stamp == self._stamp:
-            return self
-        has_grown = file.size >= self.end and self._fingerprint == self._fingerprint_of(file)
-        result = self if has_grown else EventFile()
-        result.read_on(file)
-        result._stamp = stamp
-        result._fingerprint = result._fingerprint_of(file)
-        return result
+        if stamp != self._stamp:
+            if file.size < self.end or self._fingerprint != self._fingerprint_of(file):
+                return False
+            self.read_on(file)
+            self._stamp = stamp
+            self._fingerprint = self._fingerprint_of(file)
+        return True
+
+    def take_new(self) -> tuple[NewPoints, Starts]:
+        """Return the points and session starts found since the last call, by their offsets."""
+        points, starts = self._points, self._starts
+        self._points, self._starts = defaultdict(list), []
+        return points, starts
 
     def _fingerprint_of(self, file: ReadableFile) -> bytes:
         """Return the first and the last bytes of what was read; they hold times and checksums."""
@@ -93,7 +93,7 @@ class EventFile:
                 with contextlib.suppress(*MALFORMED):
                     has_unknown_plugin(parse(payload), self.plugins)
             at = size - self._window
-            gap = Gap(at, "", is_torn=False)
+            gap = Gap(at, "", is_torn=False)  # The window begins within a record.
         while at < size:
             end = min(at + needed, size)
             buffer = file.read(at, end)
@@ -128,17 +128,16 @@ class EventFile:
             self._damages.append(damage)
 
     def _decode(self, found: Scan) -> None:
-        by_length: dict[int, list[int]] = defaultdict(list)
-        for number, payload in enumerate(found.payloads):
-            by_length[len(payload)].append(number)
-        groups = by_length.values()
+        lengths = np.fromiter(map(len, found.payloads), np.int64, len(found.payloads))
+        order = np.argsort(lengths, kind="stable")
+        groups = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
         # These come first: an event that names the plugin of a tag is longer than its successors.
-        few = [number for group in groups if len(group) < _MIN_ROWS for number in group]
+        few = [number for group in groups if len(group) < _MIN_ROWS for number in group.tolist()]
         left = self._decode_each(found, few, may_leave=True)
         offsets = np.array(found.offsets, np.int64)
         for group in groups:
             if len(group) >= _MIN_ROWS:
-                left += self._decode_alike(found.payloads, offsets, np.array(group))
+                left += self._decode_alike(found.payloads, offsets, group)
         self._decode_each(found, left)
 
     def _decode_alike(
@@ -166,15 +165,14 @@ class EventFile:
             matching = offsets[numbers[is_match]]
             # If a tag comes twice in an event, its last value counts.
             for tag, column in dict(zip(template.tags, values.T, strict=True)).items():
-                self.scalars[tag].append(Points(matching, steps, wall_times, column))
+                self._points["scalars", tag].append(Points(matching, steps, wall_times, column))
             numbers, rows = numbers[~is_match], rows[~is_match]
         return left + numbers.tolist()
 
     def _decode_each(self, found: Scan, numbers: list[int], may_leave: bool = False) -> list[int]:
         """Decode events one by one; return the numbers of those whose plugin is not known yet."""
         left: list[int] = []
-        scalars: dict[str, list[Any]] = defaultdict(list)
-        histograms: dict[str, list[Any]] = defaultdict(list)
+        rows: dict[tuple[str, str], list[Any]] = defaultdict(list)
         for number in sorted(numbers):
             offset, payload = found.offsets[number], found.payloads[number]
             try:
@@ -182,20 +180,18 @@ class EventFile:
                 if may_leave and has_unknown_plugin(event, self.plugins):
                     left.append(number)
                     continue
-                values = dict(values_of(event, self.plugins))
+                values = {(kind, tag): value for kind, tag, value in values_of(event, self.plugins)}
             except MALFORMED as error:
                 end = offset + len(payload) + OVERHEAD
                 self._add_damage(Damage(offset, end, f"no event: {error}"))
                 continue
             if event.session_log.status == SESSION_START:
-                self.starts.append((offset, event.step))
-            for tag, value in values.items():
-                target = histograms if isinstance(value, tuple) else scalars
-                target[tag].append((offset, event.step, event.wall_time, value))
-        for tag, points in scalars.items():
-            self.scalars[tag].append(_points(points, np.float64))
-        for tag, points in histograms.items():
-            self.histograms[tag].append(_points(points, object))
+                self._starts.append((offset, event.step))
+            for key, value in values.items():
+                value = len(payload) if value is None else value
+                rows[key].append((offset, event.step, event.wall_time, value))
+        for key, points in rows.items():
+            self._points[key].append(_points(points, _DTYPES.get(key[0], np.int64)))
         return left
 
 

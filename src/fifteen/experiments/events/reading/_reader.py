@@ -1,20 +1,28 @@
 """EventReader: the curves of one directory."""
 
+import contextlib
 import fnmatch
+import itertools
 import threading
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ... import _console
 from ..._errors import LogDataError
 from ...storage import Directory
 from .._series import HistogramSeries, ScalarSeries
-from ._event_file import EventFile, Points, event_files
+from .._tfrecord import HEADER
+from ._curve import Curve, Points, Starts, visible
+from ._event_file import MALFORMED, EventFile, event_files
+from ._values import Image, Text, images_of, parse, texts_of
 
-Integers = npt.NDArray[np.int64]
+_FILE_STEP = 1 << 44
+"""More bytes than a file has: the position of an event is that of its file, times this, plus its
+offset in the file."""
+_MAX_NAMED = 10
 
 
 class EventReader:
@@ -30,9 +38,9 @@ class EventReader:
         """Read all of each file, or of those that are larger than a window only their ends."""
         self._directory = directory
         self._window = window
-        self._files: dict[str, EventFile] = {}
         # Reentrant: a handler of warnings may read in turn.
         self._lock = threading.RLock()
+        self._forget()
 
     @property
     def is_whole(self) -> bool:
@@ -41,116 +49,155 @@ class EventReader:
             file.end <= self._window for file in self._files.values()
         )
 
-    def scalars(self, tags: Iterable[str] | None = None) -> dict[str, ScalarSeries]:
-        """Return a series for each tag that is there, sorted by tag."""
+    def scalars(
+        self, tags: Iterable[str] | None = None, *, warns: bool = False
+    ) -> dict[str, ScalarSeries]:
+        """Return a series for each tag that is there, sorted by tag.
+
+        In `tags`, `*` stands for anything. `warns` tells the user about tags that are not there.
+        """
+        with self._lock:
+            curves = self._curves_of("scalars", tags, warns)
+            return {tag: _series(curve, _scalar_series) for tag, curve in curves}
+
+    def histograms(
+        self, tags: Iterable[str] | None = None, *, warns: bool = False
+    ) -> dict[str, HistogramSeries]:
+        """Return a series for each tag that is there; see `scalars`."""
+        with self._lock:
+            curves = self._curves_of("histograms", tags, warns)
+            return {tag: _series(curve, _histogram_series) for tag, curve in curves}
+
+    def texts(self, tags: Iterable[str] | None = None, last: int = 100) -> dict[str, list[Text]]:
+        """Return the texts of the last steps of each tag."""
         return {
-            tag: ScalarSeries(*map(_read_only, points[1:]))
-            for tag, points in self._read("scalars", tags).items()
+            tag: [Text(*when, text) for event, *when in events for text in texts_of(event, tag)]
+            for tag, events in self._events("texts", tags, last)
         }
 
-    def histograms(self, tags: Iterable[str] | None = None) -> dict[str, HistogramSeries]:
-        """Return a series for each tag that is there, sorted by tag."""
+    def images(self, tags: Iterable[str] | None = None, last: int = 10) -> dict[str, list[Image]]:
+        """Return the images of the last steps of each tag."""
         return {
-            tag: HistogramSeries(
-                _read_only(points.step),
-                _read_only(points.wall_time),
-                tuple(_read_only(edges) for edges, _ in points.value),
-                tuple(_read_only(counts) for _, counts in points.value),
-            )
-            for tag, points in self._read("histograms", tags).items()
+            tag: [Image(*when, data) for event, *when in events for data in images_of(event, tag)]
+            for tag, events in self._events("images", tags, last)
         }
 
-    def _read(self, kind: str, tags: Iterable[str] | None) -> dict[str, Points]:
+    def _events(self, kind: str, tags: Iterable[str] | None, last: int) -> Iterator[Any]:
+        """Yield tag and events, each with its step and time; they are read from the files again."""
+        with self._lock:
+            curves = self._curves_of(kind, tags)
+            names = list(self._files)
+            for tag, curve in curves:
+                points = Points(*(column[-last:].tolist() for column in curve.points))
+                events: list[Any] = []
+                for position, step, wall_time, size in zip(*points, strict=True):
+                    number, offset = divmod(position, _FILE_STEP)
+                    start = offset + HEADER.size
+                    # The file may have been deleted or replaced meanwhile.
+                    with contextlib.suppress(OSError, *MALFORMED):
+                        with self._directory.open(names[number]) as file:
+                            event = parse(file.read(start, start + size))
+                        events.append((event, step, wall_time))
+                yield tag, events
+
+    def _curves_of(
+        self, kind: str, tags: Iterable[str] | None, warns: bool = False
+    ) -> list[tuple[str, Curve]]:
+        """Read what is new; return tags and curves that match, sorted by tag."""
         if isinstance(tags, str):
             raise LogDataError(
                 f"tags: expected several tags, found the str {tags!r}; pass [{tags!r}]"
             )
-        patterns = ("*",) if tags is None else tuple(tags)
-        with self._lock:
-            files = self._read_files()
-            by_tag: list[dict[str, list[Points]]] = [getattr(file, kind) for file in files]
-            known = {tag for parts in by_tag for tag in parts}
-            wanted = known.intersection(patterns)
-            wanted.update(*(fnmatch.filter(known, pattern) for pattern in patterns))
-            # Points are ordered as if all files were one.
-            bases = np.cumsum([0, *(file.end + 1 for file in files)]).tolist()
-            starts = [
-                (base + offset, step)
-                for base, file in zip(bases, files, strict=False)
-                for offset, step in sorted(file.starts)
-            ]
-            series: dict[str, Points] = {}
-            for tag in sorted(wanted):
-                parts: list[Points] = []
-                for base, points_of in zip(bases, by_tag, strict=False):
-                    if found := points_of.get(tag):
-                        joined = _join(found)
-                        found[:] = [joined]
-                        parts.append(joined._replace(offset=joined.offset + base))
-                points = _in_order(_visible(_join(parts), starts))
-                if len(points.step):
-                    series[tag] = points
-            return series
+        try:
+            self._update()
+        except BaseException:
+            self._forget()
+            raise
+        curves = {tag: curve for tag, curve in self._curves[kind].items() if curve.count}
+        if tags is None:
+            return sorted(curves.items())
+        patterns = tuple(tags)
+        wanted = curves.keys() & set(patterns)
+        absent = [tag for tag in patterns if tag not in wanted and not set(tag) & set("*?[")]
+        if warns and absent and curves:
+            _console.warn(_about_absent(self._directory, kind, absent, sorted(curves)))
+        wanted.update(*(fnmatch.filter(curves, pattern) for pattern in patterns))
+        return [(tag, curves[tag]) for tag in sorted(wanted)]
 
-    def _read_files(self) -> list[EventFile]:
-        """Read what is new, and return the files in order."""
-        files: dict[str, EventFile] = {}
-        for name in event_files(self._directory):
+    def _forget(self) -> None:
+        self._files: dict[str, EventFile] = {}
+        self._starts: Starts = []
+        self._curves: dict[str, dict[str, Curve]] = defaultdict(lambda: defaultdict(Curve))
+
+    def _update(self) -> None:
+        """Read what is new in all files, or all of them if one has been deleted or rewritten."""
+        names = event_files(self._directory)
+        if names[: len(self._files)] != list(self._files):
+            self._forget()
+        for name in names:
             path = f"{self._directory}/{name}"
+            found = self._files.setdefault(name, EventFile(self._window))
             try:
                 with self._directory.open(name) as file:
-                    files[name] = self._files.get(name, EventFile(self._window)).updated(file)
+                    is_continued = found.update(file)
             except FileNotFoundError:
                 continue
             except OSError as error:
                 _console.warn(f"{path}: cannot be read, and is left out: {error.strerror or error}")
                 continue
-            if report := files[name].report():
+            if not is_continued:
+                self._forget()
+                return self._update()
+            if report := found.report():
                 _console.warn(f"{path}: {report}")
-        self._files = files
-        return list(files.values())
+        self._add_new()
+        return None
+
+    def _add_new(self) -> None:
+        """Add what has been read to the curves."""
+        found = [file.take_new() for file in self._files.values()]
+        starts = [
+            (number * _FILE_STEP + offset, step)
+            for number, (_, starts_of_file) in enumerate(found)
+            for offset, step in starts_of_file
+        ]
+        if starts:
+            self._starts = sorted(self._starts + starts)
+            for curve in itertools.chain(*(curves.values() for curves in self._curves.values())):
+                curve.hide(self._starts)
+        for number, (points_of_file, _) in enumerate(found):
+            for (kind, tag), parts in points_of_file.items():
+                base = number * _FILE_STEP
+                moved = [part._replace(position=part.position + base) for part in parts]
+                self._curves[kind][tag].add([visible(part, self._starts) for part in moved])
 
 
-def _visible(points: Points, starts: list[tuple[int, int]]) -> Points:
-    """Leave out what was written before a session start and has its step or a later one.
-
-    As in TensorBoard (`event_accumulator.py`), the order of the files and the place in a file say
-    what was written before.
-    """
-    if not starts:
-        return points
-    offsets = np.array([offset for offset, _ in starts], np.int64)
-    # After the last start, nothing is hidden.
-    steps = np.array([*(step for _, step in starts), np.iinfo(np.int64).max], np.int64)
-    lowest = np.minimum.accumulate(steps[::-1])[::-1]
-    return _take(points, points.step < lowest[np.searchsorted(offsets, points.offset)])
+def _about_absent(directory: Directory, kind: str, absent: list[str], tags: list[str]) -> str:
+    there = ", ".join(map(repr, tags[:_MAX_NAMED]))
+    more = f" and {len(tags) - _MAX_NAMED} more" if len(tags) > _MAX_NAMED else ""
+    return f"{directory}: no {kind} {', '.join(map(repr, absent))}; there are {there}{more}"
 
 
-def _in_order(points: Points) -> Points:
-    """Sort by step; of several points at a step, keep the one written last."""
-    if not _is_ascending(points.offset):
-        points = _take(points, np.argsort(points.offset, kind="stable"))
-    if _is_ascending(points.step):
-        return points
-    points = _take(points, np.argsort(points.step, kind="stable"))
-    return _take(points, np.append(points.step[1:] != points.step[:-1], True))
+def _series(curve: Curve, make: Callable[[Points], Any]) -> Any:
+    if curve.series is None:
+        curve.series = make(curve.points)
+    return curve.series
 
 
-def _join(parts: list[Points]) -> Points:
-    return parts[0] if len(parts) == 1 else Points(*map(np.concatenate, zip(*parts, strict=True)))
+def _scalar_series(points: Points) -> ScalarSeries:
+    return ScalarSeries(*map(_read_only, points[1:]))
 
 
-def _take(points: Points, which: Any) -> Points:
-    return Points(
-        points.offset[which], points.step[which], points.wall_time[which], points.value[which]
+def _histogram_series(points: Points) -> HistogramSeries:
+    return HistogramSeries(
+        _read_only(points.step),
+        _read_only(points.wall_time),
+        tuple(_read_only(edges) for edges, _ in points.value),
+        tuple(_read_only(counts) for _, counts in points.value),
     )
 
 
-def _is_ascending(numbers: Integers) -> bool:
-    return bool((numbers[1:] > numbers[:-1]).all())
-
-
 def _read_only(array: Any) -> Any:
-    view = array.view()
+    view: np.ndarray[Any, Any] = array.view()
     view.flags.writeable = False
     return view

@@ -4,7 +4,9 @@ import dataclasses
 import re
 from typing import NamedTuple
 
-from .._tfrecord import FOOTER, HEADER, OVERHEAD, masked_crc32c, payload_length
+import numpy as np
+
+from .._tfrecord import FOOTER, HEADER, OVERHEAD, crc32c, masked, payload_length
 
 _NONZERO = re.compile(rb"[^\0]")
 _BAD_CHECKSUM = "the checksum does not match the data"
@@ -12,6 +14,9 @@ _NO_RECORD = "no intact record there"
 
 _MAX_CHECKSUM_PASSES = 16
 """A hostile file may hold overlapping records. This bounds the work for each of its bytes."""
+
+_MIN_BATCH, _MAX_BATCH = 8, 4096
+"""How many records are checked at once: few after damage, since all after a bad one are in vain."""
 
 
 class Damage(NamedTuple):
@@ -47,9 +52,10 @@ class Scan:
 def scan(buffer: bytes, base: int, file_end: int, gap: Gap | None = None) -> Scan:
     """Scan the part of a file at the offset `base`; `gap` is how the part before it ended."""
     found = Scan(base, gap)
-    lengths: dict[bytes, int | None] = {}
+    lengths = _Lengths()
     budget = _MAX_CHECKSUM_PASSES * len(buffer)
     at = search_from = 0
+    batch = _MAX_BATCH
     while True:
         if found.gap is not None:
             start = _find_header(buffer, search_from, file_end - base) if budget > 0 else None
@@ -57,33 +63,63 @@ def scan(buffer: bytes, base: int, file_end: int, gap: Gap | None = None) -> Sca
                 _extend_gap(found, found.gap, buffer, base, file_end)
                 return found
             found.damages.append(Damage(found.gap.start, base + start, found.gap.reason))
-            found.gap, at = None, start
-        header = buffer[at : at + HEADER.size]
-        if header not in lengths:
-            lengths[header] = payload_length(header)
-        length = lengths[header]
-        size = HEADER.size if length is None else length + OVERHEAD
-        end = at + size
-        if end > len(buffer) and base + end <= file_end:
-            found.end, found.needed = base + at, size
-            return found
-        if base + end > file_end:
+            found.gap, at, batch = None, start, _MIN_BATCH
+        offsets, payloads, at = _complete_records(buffer, at, batch, lengths)
+        count = _count_intact(buffer, offsets, payloads)
+        found.offsets += [base + offset for offset in offsets[:count]]
+        found.payloads += payloads[:count]
+        if count < len(offsets):
+            at = offsets[count]
+            budget -= sum(map(len, payloads[count:]))
+            found.gap = Gap(base + at, _BAD_CHECKSUM, is_torn=False)
+        elif count == batch:
+            batch = min(2 * batch, _MAX_BATCH)
+        else:
+            length = lengths[buffer[at : at + HEADER.size]]
+            size = HEADER.size if length is None else length + OVERHEAD
+            if at + size > len(buffer) and base + at + size <= file_end:
+                found.end, found.needed = base + at, size
+                return found
             if base + at == file_end:
                 found.end = file_end
                 return found
-            found.gap = Gap(base + at, _NO_RECORD, is_torn=True)
-        elif length is None:
-            found.gap = Gap(base + at, _NO_RECORD, is_torn=False)
-        else:
-            payload = buffer[at + HEADER.size : end - FOOTER.size]
-            if masked_crc32c(payload) == FOOTER.unpack_from(buffer, end - FOOTER.size)[0]:
-                found.offsets.append(base + at)
-                found.payloads.append(payload)
-                at = end
-            else:
-                budget -= length
-                found.gap = Gap(base + at, _BAD_CHECKSUM, is_torn=False)
+            is_torn = base + at + size > file_end
+            found.gap = Gap(base + at, _NO_RECORD, is_torn)
         search_from = at + 1
+
+
+class _Lengths(dict[bytes, int | None]):
+    """The payload's length for each header, which is computed once."""
+
+    def __missing__(self, header: bytes) -> int | None:
+        length = self[header] = payload_length(header)
+        return length
+
+
+def _complete_records(
+    buffer: bytes, at: int, limit: int, lengths: _Lengths
+) -> tuple[list[int], list[bytes], int]:
+    """Return offsets and payloads of the records from `at` on, and where the last one ends."""
+    offsets: list[int] = []
+    payloads: list[bytes] = []
+    while len(offsets) < limit:
+        length = lengths[buffer[at : at + HEADER.size]]
+        if length is None or at + length + OVERHEAD > len(buffer):
+            break
+        offsets.append(at)
+        payloads.append(buffer[at + HEADER.size : at + HEADER.size + length])
+        at += length + OVERHEAD
+    return offsets, payloads, at
+
+
+def _count_intact(buffer: bytes, offsets: list[int], payloads: list[bytes]) -> int:
+    """Return how many records there are before the first one with a wrong checksum."""
+    crcs = np.fromiter(map(crc32c, payloads), np.uint32, len(payloads))
+    sizes = np.fromiter(map(len, payloads), np.int64, len(payloads))
+    footers = np.array(offsets, np.int64) + HEADER.size + sizes
+    stored = np.frombuffer(buffer, np.uint8)[footers[:, np.newaxis] + np.arange(FOOTER.size)]
+    is_wrong = stored.view("<u4")[:, 0] != masked(crcs)
+    return int(is_wrong.argmax()) if is_wrong.any() else len(offsets)
 
 
 def _extend_gap(found: Scan, gap: Gap, buffer: bytes, base: int, file_end: int) -> None:

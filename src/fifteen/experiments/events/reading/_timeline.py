@@ -80,10 +80,10 @@ def _read_end(file: ReadableFile, found: Timeline, limit: int) -> tuple[Timeline
             whole.read_on(file)
             plugins = whole.plugins
         try:
-            has_values = any(True for _ in values_of(event, plugins or {}))
+            kinds = {kind for kind, _, _ in values_of(event, plugins or {})}
         except MALFORMED:
             continue
-        if has_values and event.step <= limit:
+        if kinds & {"scalars", "histograms"} and event.step <= limit:
             return found._replace(last_step=event.step), limit
     return found, limit
 

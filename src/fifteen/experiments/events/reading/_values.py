@@ -1,7 +1,7 @@
-"""The scalars and histograms in an event, whichever writer wrote it."""
+"""The scalars, histograms, texts and images in an event, whichever writer wrote it."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,33 +14,75 @@ Plugins = dict[str, str]
 """The TensorBoard plugin for the tensors of each tag; some writers name it only once in a file."""
 
 
+class Text(NamedTuple):
+    """A text that was logged."""
+
+    step: int
+    wall_time: float  # Seconds since the epoch.
+    text: str
+
+
+class Image(NamedTuple):
+    """An image that was logged, encoded as PNG or whatever the writer chose."""
+
+    step: int
+    wall_time: float  # Seconds since the epoch.
+    data: bytes
+
+
 def parse(payload: bytes) -> Any:
     """Parse an `Event`, or raise protobuf's `DecodeError`."""
     return event_type().FromString(payload)
 
 
-def values_of(event: Any, plugins: Plugins) -> Iterator[tuple[str, float | Buckets]]:
-    """Yield tag and value of each scalar, and tag and buckets of each histogram.
+def values_of(event: Any, plugins: Plugins) -> Iterator[tuple[str, str, float | Buckets | None]]:
+    """Yield kind, tag and value: a number for "scalars", buckets for "histograms".
 
-    The plugins of new tags are added to `plugins`. Raises `ValueError` or `OverflowError` if a
-    tensor or a histogram is malformed.
+    The value of "texts" and "images" is None; `texts_of` and `images_of` return them. The plugins
+    of new tags are added to `plugins`. Raises `ValueError` or `OverflowError` if a tensor or a
+    histogram is malformed.
     """
     for value in event.summary.value:
-        kind = value.WhichOneof("value")
-        if kind == "simple_value":
-            yield value.tag, value.simple_value
-        elif kind == "histo":
-            yield value.tag, buckets_of_histogram(value.histo)
-        elif kind == "tensor":
-            plugin = _plugin(value, plugins)
-            if plugin == "scalars":
-                array = to_numpy(value.tensor)
-                if array is not None and array.size == 1:
-                    yield value.tag, float(array.reshape(-1)[0])
-            elif plugin == "histograms":
-                buckets = buckets_of_tensor(value.tensor)
-                if buckets is not None:
-                    yield value.tag, buckets
+        field = value.WhichOneof("value")
+        plugin = _plugin(value, plugins) if field == "tensor" else ""
+        if field == "simple_value":
+            yield "scalars", value.tag, value.simple_value
+        elif field == "histo":
+            yield "histograms", value.tag, buckets_of_histogram(value.histo)
+        elif field == "image" or plugin == "images":
+            yield "images", value.tag, None
+        elif plugin == "text":
+            yield "texts", value.tag, None
+        elif plugin == "scalars":
+            array = to_numpy(value.tensor)
+            if array is not None and array.size == 1:
+                yield "scalars", value.tag, float(array.reshape(-1)[0])
+        elif plugin == "histograms":
+            buckets = buckets_of_tensor(value.tensor)
+            if buckets is not None:
+                yield "histograms", value.tag, buckets
+
+
+def texts_of(event: Any, tag: str) -> list[str]:
+    """Return the texts under a tag."""
+    return [
+        text.decode(errors="replace")
+        for value in event.summary.value
+        if value.tag == tag
+        for text in value.tensor.string_val
+    ]
+
+
+def images_of(event: Any, tag: str) -> list[bytes]:
+    """Return the encoded images under a tag."""
+    images: list[bytes] = []
+    for value in event.summary.value:
+        if value.tag == tag and value.HasField("image"):
+            images.append(value.image.encoded_image_string)
+        elif value.tag == tag:
+            # The first two elements are the width and the height.
+            images += value.tensor.string_val[2:]
+    return images
 
 
 def has_unknown_plugin(event: Any, plugins: Plugins) -> bool:
