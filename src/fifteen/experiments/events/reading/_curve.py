@@ -27,7 +27,7 @@ class Curve:
     """
 
     def __init__(self) -> None:
-        self._columns = Points(*np.zeros((4, 0), np.int64))
+        self._columns = Points._make(np.zeros((4, 0), np.int64))
         self.count = 0
         self.series: Any = None
         """What the reader has made of the points; None once they have changed."""
@@ -35,7 +35,7 @@ class Curve:
     @property
     def points(self) -> Points:
         """The points, in arrays that stay as they are when points are added."""
-        return Points(*(column[: self.count] for column in self._columns))
+        return Points._make(column[: self.count] for column in self._columns)
 
     def add(self, parts: list[Points]) -> None:
         """Add points, which may have been written before or after those already there."""
@@ -49,7 +49,7 @@ class Curve:
             columns = [np.empty(end + end // 2, column.dtype) for column in parts[0]]
             for column, values in zip(columns, old, strict=True):
                 column[:count] = values
-            self._columns = Points(*columns)
+            self._columns = Points._make(columns)
         for part in parts:
             start, count = count, count + len(part.step)
             for column, values in zip(self._columns, part, strict=True):
@@ -93,7 +93,7 @@ def _join(parts: list[Points]) -> Points:
 
 
 def _take(points: Points, which: Any) -> Points:
-    return Points(*(column[which] for column in points))
+    return Points._make(column[which] for column in points)
 
 
 def _is_ascending(numbers: Integers) -> bool:

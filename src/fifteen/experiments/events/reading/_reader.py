@@ -71,14 +71,22 @@ class EventReader:
     def texts(self, tags: Iterable[str] | None = None, last: int = 100) -> dict[str, list[Text]]:
         """Return the texts of the last steps of each tag."""
         return {
-            tag: [Text(*when, text) for event, *when in events for text in texts_of(event, tag)]
+            tag: [
+                Text(step, time, text)
+                for event, step, time in events
+                for text in texts_of(event, tag)
+            ]
             for tag, events in self._events("texts", tags, last)
         }
 
     def images(self, tags: Iterable[str] | None = None, last: int = 10) -> dict[str, list[Image]]:
         """Return the images of the last steps of each tag."""
         return {
-            tag: [Image(*when, data) for event, *when in events for data in images_of(event, tag)]
+            tag: [
+                Image(step, time, data)
+                for event, step, time in events
+                for data in images_of(event, tag)
+            ]
             for tag, events in self._events("images", tags, last)
         }
 
@@ -88,9 +96,9 @@ class EventReader:
             curves = self._curves_of(kind, tags)
             names = list(self._files)
             for tag, curve in curves:
-                points = Points(*(column[-last:].tolist() for column in curve.points))
+                rows = (column[-last:].tolist() for column in curve.points)
                 events: list[Any] = []
-                for position, step, wall_time, size in zip(*points, strict=True):
+                for position, step, wall_time, size in zip(*rows, strict=True):
                     number, offset = divmod(position, _FILE_STEP)
                     start = offset + HEADER.size
                     # The file may have been deleted or replaced meanwhile.
