@@ -126,12 +126,6 @@ def snapshot(value: jax.Array | HostArray, copy: bool) -> Pieces:
     return Pieces(shape, value.dtype, math.prod(shape) * value.dtype.itemsize, settled)
 
 
-def is_lost(value: Any, error: RuntimeError) -> bool:
-    """Whether it is JAX that raised an error: an array is deleted, or was not computed."""
-    is_jax = isinstance(error, jax.errors.JaxRuntimeError)
-    return is_jax or (isinstance(value, jax.Array) and value.is_deleted())
-
-
 _ON_ONE_CPU, _WHOLE, _IN_PARTS = range(3)
 
 

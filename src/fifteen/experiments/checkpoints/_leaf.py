@@ -1,134 +1,219 @@
-"""Encode a leaf as a tensor that safetensors has, with a description; see `_decoding`."""
+"""Encode a leaf as a safetensors tensor and a description; `_decoding` decodes it.
+
+Functions and classes among the leaves belong to the program and are left out. Objects of other
+types are refused.
+"""
 
 import base64
 import dataclasses
 import functools
 import math
+import operator
 import struct
-from typing import Any
+import types
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import jax.core
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
 from .._errors import CheckpointError
 from . import _host_copy
+from ._damage import shortened
 from ._decoding import NATIVE
-from ._dtypes import SCALARS, HostArray, name_of_dtype
-from ._host_copy import Pieces
-from ._leaf_kinds import ARRAYS, refusal
+from ._dtypes import FLOAT0, SCALARS, name_of_dtype
+from ._host_copy import HostArray, Pieces
+from ._keys import Key, name_of
+from ._tree import FlatTree
+
+T = TypeVar("T")
+
+_FUNCTIONS = (
+    type, types.FunctionType, types.MethodType, types.BuiltinFunctionType,
+    types.MethodDescriptorType, types.ClassMethodDescriptorType, types.WrapperDescriptorType,
+    types.MethodWrapperType, operator.attrgetter, operator.itemgetter, operator.methodcaller,
+    np.ufunc, jnp.ufunc, jax.stages.Compiled,
+)  # fmt: skip
+_WRAPPING_LIBRARIES = ("functools", "numpy", "jax", "jaxlib", "flax")
+"""Their wrappers, such as `jax.jit(f)`, have the function in `__wrapped__` and no state."""
 
 _plain_types: set[type] = set()
-"""Types of arrays that have been met and need no second look: there may be thousands of leaves."""
-
-
-@dataclasses.dataclass(slots=True)
-class Tensor:
-    """What stands in the file: a dtype of safetensors, a shape, and the bytes."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    data: Pieces
+"""Types of arrays that need no further checks: there may be thousands of leaves."""
 
 
 @dataclasses.dataclass(slots=True)
 class Leaf:
-    """A value that has been taken from the pytree.
+    """An encoded leaf.
 
     Attributes:
-        tensor: its bytes; None for what the description alone holds.
-        description: what is to be known beyond the tensor; None where the tensor says it all.
+        description: what the tensor alone does not say; None if it says everything.
+        data: the tensor; None if the description has the value.
+        dtype: safetensors' name of the tensor's dtype.
+        shape: the tensor's.
     """
 
-    tensor: Tensor | None
     description: dict[str, Any] | None
+    data: Pieces | None = None
+    dtype: str = ""
+    shape: tuple[int, ...] = ()
 
 
 def encode(value: Any, copy: bool) -> Leaf:
-    """Take a leaf's value from the pytree.
+    """Encode a leaf.
 
     Args:
         value: an array, a number, a str or bytes.
-        copy: make it safe from whatever the caller does once this returns.
+        copy: make it safe from whatever the caller does after this returns.
 
     Raises:
-        CheckpointError: it is something else; the text says what, not where.
+        CheckpointError: it is something else; the text does not name the leaf.
     """
     if type(value) in _plain_types:
-        return _leaf_of(value, copy)
+        return _encode_array(value, copy)
     if isinstance(value, jax.core.Tracer):
         raise CheckpointError("it is only traced, and has no value yet; save outside of jit")
     if isinstance(value, np.ma.MaskedArray):
         raise CheckpointError("cannot save a masked array; save its data and its mask as leaves")
-    if isinstance(value, ARRAYS):
-        if isinstance(value.dtype, np.dtype):
-            _plain_types.add(type(value))
-            return _leaf_of(value, copy)
-        # The dtype of a typed PRNG key is JAX's own.
-        leaf = _leaf_of(jax.random.key_data(value), copy)
-        description = {"key": str(jax.random.key_impl(value)), "dtype": str(value.dtype)}
-        return Leaf(leaf.tensor, description)
+    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        data, implementation = key_data(value)
+        leaf = _encode_array(data, copy)
+        leaf.description = {"key": implementation, "dtype": str(value.dtype)}
+        return leaf
+    if isinstance(value, jax.Array | np.ndarray):
+        _plain_types.add(type(value))
+        return _encode_array(value, copy)
     if isinstance(value, np.generic):
         return encode(np.asarray(value), copy=False)
-    if isinstance(value, SCALARS):
-        return Leaf(None, _described(value))
+    for kind, text_of in _TEXTS.items():
+        if isinstance(value, kind):
+            return Leaf({kind.__name__: text_of(value)})
     raise CheckpointError(refusal(value))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Layout:
-    """How elements of a dtype stand in the file: as one native element, or as several."""
+def key_data(keys: jax.Array) -> tuple[jax.Array, str]:
+    """Return the data of typed PRNG keys and the name of their implementation.
 
-    stored: str
-    elements: int | None
-    description: dict[str, Any] | None
+    Raises:
+        CheckpointError: the implementation has no name, so JAX could not restore the keys.
+    """
+    implementation = jax.random.key_impl(keys)
+    if not isinstance(implementation, str):
+        raise CheckpointError(
+            f"JAX has no name for the implementation {implementation} of these typed PRNG keys; "
+            "save jax.random.key_data of them"
+        )
+    return jax.random.key_data(keys), implementation
 
 
 @functools.lru_cache(maxsize=256)
-def _layout(dtype: np.dtype[Any]) -> _Layout:
+def _layout(dtype: np.dtype[Any]) -> tuple[str, int | None, dict[str, Any] | None]:
+    """Return the stored dtype, how many of it make an element if several do, and a description."""
     if dtype.name in NATIVE:
-        return _Layout(NATIVE[dtype.name], None, None)
-    if dtype != jax.dtypes.float0 and dtype.kind in "OVT" and not hasattr(ml_dtypes, dtype.name):
+        return NATIVE[dtype.name], None, None
+    if dtype != FLOAT0 and dtype.kind in "OVT" and not hasattr(ml_dtypes, dtype.name):
         advice = "save its fields as arrays" if dtype.names else "save what it holds as leaves"
         raise CheckpointError(f"cannot save a NumPy array of dtype {dtype}; {advice}")
-    name = name_of_dtype(dtype)
+    description = {"dtype": name_of_dtype(dtype)}
     if dtype.kind == "c" and dtype.itemsize in (8, 16):
-        return _Layout(NATIVE[f"float{dtype.itemsize * 4}"], 2, {"dtype": name})
-    return _Layout("U8", dtype.itemsize, {"dtype": name})
+        return NATIVE[f"float{dtype.itemsize * 4}"], 2, description
+    return "U8", dtype.itemsize, description
 
 
-def _leaf_of(value: jax.Array | HostArray, copy: bool) -> Leaf:
-    layout = _layout(value.dtype)
+def _encode_array(value: jax.Array | HostArray, copy: bool) -> Leaf:
+    dtype, elements, description = _layout(value.dtype)
     data = _host_copy.snapshot(value, copy)
-    shape = data.shape if layout.elements is None else (*data.shape, layout.elements)
-    return Leaf(Tensor(layout.stored, shape, data), layout.description)
-
-
-def _described(value: Any) -> dict[str, Any]:
-    kind = next(kind for kind in SCALARS if isinstance(value, kind))
-    return {kind.__name__: _text(value)}
-
-
-def _text(value: Any) -> Any:
-    """Return what JSON holds exactly, which its own numbers would not."""
-    match value:
-        case bool():
-            return value
-        case str():
-            # What a subclass says of itself, as an enumeration does, is not its text.
-            return str.__str__(value)
-        case int():
-            return hex(value)
-        case float():
-            return _float_text(value)
-        case complex():
-            return [_float_text(value.real), _float_text(value.imag)]
-        case _:
-            return base64.b64encode(value).decode()
+    shape = data.shape if elements is None else (*data.shape, elements)
+    return Leaf(description, data, dtype, shape)
 
 
 def _float_text(value: float) -> str:
-    # There are many NaNs, of which Python's text tells nothing.
-    bits = struct.pack(">d", value).hex()
-    return f"nan {bits}" if math.isnan(value) else value.hex()
+    # There are many NaNs, which have the same text in Python.
+    return f"nan {struct.pack('>d', value).hex()}" if math.isnan(value) else float.hex(value)
+
+
+_TEXTS: dict[type, Callable[[Any], Any]] = {
+    bool: bool,
+    int: hex,
+    float: _float_text,
+    complex: lambda value: [_float_text(value.real), _float_text(value.imag)],
+    # The `str` of a subclass, such as an enumeration, may be another text.
+    str: str.__str__,
+    bytes: lambda value: base64.b64encode(value).decode(),
+}
+"""What JSON holds exactly, unlike its own numbers."""
+
+
+def is_static(value: Any) -> bool:
+    """Whether a leaf is a part of the program, such as an activation function, and no state.
+
+    That is a function, a class, a method, or what JAX or NumPy makes of a function. Any other
+    callable object may have arrays.
+    """
+    return callable(value) and _is_function(value)
+
+
+def _is_function(value: Any) -> bool:
+    if isinstance(value, _FUNCTIONS):
+        return True
+    if isinstance(value, functools.partial):
+        parts = jax.tree.leaves((value.func, value.args, value.keywords))
+        return all(isinstance(part, SCALARS) or is_static(part) for part in parts)
+    library = type(value).__module__.partition(".")[0]
+    return library in _WRAPPING_LIBRARIES and is_static(getattr(value, "__wrapped__", None))
+
+
+def is_state(value: Any) -> bool:
+    """Whether a target's leaf is of a type that a checkpoint can have, or stands for one."""
+    return isinstance(value, (jax.Array, jax.ShapeDtypeStruct, np.ndarray, np.generic, *SCALARS))
+
+
+def refusal(value: Any) -> str:
+    """Return why an object cannot be a leaf, and what to do."""
+    kind = type(value)
+    modules = " ".join(parent.__module__ for parent in kind.__mro__)
+    if "flax.linen" in modules:
+        advice = "a linen module has no state: use the variables that model.init(...) returns"
+    elif "flax.nnx" in modules:
+        advice = "use nnx.state(model), and nnx.update(model, state) after restoring"
+    elif isinstance(value, getattr(jax, "Ref", ())):
+        advice = "use its array, ref[...]"
+    elif isinstance(value, functools.partial):
+        advice = "use jax.tree_util.Partial, whose arguments are leaves"
+    elif dataclasses.is_dataclass(value):
+        advice = "register its class with jax.tree_util.register_dataclass"
+    elif isinstance(value, set | frozenset):
+        advice = "use a sorted list"
+    else:
+        advice = "use the arrays that it holds, or register its class as a pytree node"
+        if callable(value):
+            advice += " (jax.tree_util.register_static if it has no state)"
+    return f"expected an array, a number, a str, bytes or None, found {kind.__name__}; {advice}"
+
+
+def _is_lost(value: Any, error: RuntimeError) -> bool:
+    """Whether JAX raised an error: an array is deleted, or was not computed."""
+    is_jax = isinstance(error, jax.errors.JaxRuntimeError)
+    return is_jax or (isinstance(value, jax.Array) and value.is_deleted())
+
+
+def encode_each(flat: FlatTree, encode: Callable[[Any], T]) -> dict[Key, T]:
+    """Encode the leaves of a pytree.
+
+    Raises:
+        CheckpointError: lists each leaf that cannot be encoded.
+    """
+    encoded: dict[Key, T] = {}
+    problems: list[str] = []
+    for key, value in zip(flat.keys, flat.leaves, strict=True):
+        try:
+            encoded[key] = encode(value)
+        except (CheckpointError, RuntimeError) as error:
+            if not (isinstance(error, CheckpointError) or _is_lost(value, error)):
+                raise
+            problems.append(f"{name_of(key)}: {error}")
+    if problems:
+        raise CheckpointError("\n".join(["cannot save the target:", *shortened(problems)]))
+    return encoded

@@ -15,7 +15,7 @@ from ._casting import CastError, CastErrors, cast_to_target
 from ._damage import shortened
 from ._device_placement import device_put_like, resolve_sharding
 from ._keys import Key, name_of
-from ._leaf_kinds import is_state, is_static, refusal
+from ._leaf import is_state, is_static, refusal
 from ._matching import compare, is_other_kind, report, report_of_misfits
 from ._reader import CheckpointReader
 

@@ -6,8 +6,7 @@ from typing import Any, Protocol
 from .._gc import gc_paused
 from . import _leaf, _tree
 from ._keys import Key
-from ._leaf import Leaf
-from ._leaf_kinds import encode_each, is_static
+from ._leaf import Leaf, encode_each, is_static
 from ._retention import Destination
 from ._safetensors import _writer
 

@@ -26,7 +26,7 @@ from .. import _leaf, _tree
 from .._decoding import decode as decode_described
 from .._dtypes import dtype_named, info_of, name_of_dtype
 from .._keys import Key, unflatten
-from .._leaf_kinds import encode_each, is_static
+from .._leaf import encode_each, is_static, key_data
 from ._manifest import EncodedLeaf
 
 _KNOWN = frozenset(
@@ -149,8 +149,8 @@ def _encode(value: Any) -> tuple[Any, dict[str, Any] | None]:
     if isinstance(value, jax.Array):
         _refuse_out_of_reach(value)
         if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-            data, _ = _encode(jax.random.key_data(value))
-            return data, {"key": str(jax.random.key_impl(value))}
+            data, implementation = key_data(value)
+            return _encode(data)[0], {"key": implementation}
     if isinstance(value, jax.Array | np.ndarray | np.generic):
         return _encode_array(value)
     if isinstance(value, str) and _is_utf_8(value):

@@ -16,6 +16,7 @@ the parts of their names between slashes, and have no checksums.
 
 import dataclasses
 import functools
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -31,14 +32,15 @@ from .._keys import Key, key_of, name_of
 from .._reader import LeafInfo
 
 if TYPE_CHECKING:
-    from .._leaf import Leaf, Tensor
+    from .._host_copy import Pieces
+    from .._leaf import Leaf
 
 _VERSION = 1
 _CHECKSUMS = "fifteen.crc32c"
 _CHECKPOINT = "fifteen.checkpoint"
 _DIGITS = 8
 _BEGINNING = f'{{"__metadata__":{{"{_CHECKSUMS}":"'
-_LARGEST = 100_000_000
+MAX_HEADER = 100_000_000
 """The format's own bound."""
 
 
@@ -88,48 +90,48 @@ class Header:
 
 def compose(
     leaves: "Sequence[tuple[Key, Leaf]]", structure: str
-) -> "tuple[bytes, list[Tensor], list[int]]":
-    """Make a header whose checksums are still to be filled in.
+) -> "tuple[bytes, list[Pieces], list[int]]":
+    """Compose a header with zeros in place of the checksums.
 
     Args:
         leaves: in the order of the pytree.
-        structure: the pytree's shape; see `_tree.structure`.
+        structure: of the pytree; see `_tree.to_json`.
 
     Returns:
-        The header, the tensors in the order in which they follow it, and for each of these its
-        number among the checksums.
+        The header, the tensors in the order of the file, and the number of each in the order of
+        the leaves, which is that of the checksums.
     """
-    tensors = [leaf.tensor for _, leaf in leaves if leaf.tensor is not None]
+    tensors = [(leaf.data, leaf.dtype) for _, leaf in leaves if leaf.data is not None]
     # Large items first, so that every tensor is aligned for its own dtype.
-    numbers = sorted(range(len(tensors)), key=lambda number: -_itemsize(tensors[number].dtype))
-    starts, end = [0] * len(tensors), 0
-    for number in numbers:
-        starts[number], end = end, end + tensors[number].data.nbytes
+    numbers = sorted(range(len(tensors)), key=lambda number: -_itemsize(tensors[number][1]))
+    ordered = [tensors[number][0] for number in numbers]
+    ends = list(itertools.accumulate((data.nbytes for data in ordered), initial=0))
+    starts = dict(zip(numbers, ends, strict=False))
     listed: list[str] = []
     entries: list[str] = []
     for key, leaf in leaves:
-        name, tensor = _quoted(key), leaf.tensor
+        name = _quoted(key)
         described = "" if leaf.description is None else "," + _dump(leaf.description)
-        listed.append(f"[{name},{'false' if tensor is None else 'true'}{described}]")
-        if tensor is not None:
+        listed.append(f"[{name},{'false' if leaf.data is None else 'true'}{described}]")
+        if leaf.data is not None:
             start = starts[len(entries)]
             entries.append(
-                f"{name}:{{{_layout(tensor.dtype, tensor.shape)},"
-                f'"data_offsets":[{start},{start + tensor.data.nbytes}]}}'
+                f"{name}:{{{_layout(leaf.dtype, leaf.shape)},"
+                f'"data_offsets":[{start},{start + leaf.data.nbytes}]}}'
             )
     described = f'{{"version":{_VERSION},"leaves":[{",".join(listed)}],"structure":{structure}}}'
     blank = "0" * _DIGITS * (1 + len(tensors))
     metadata = f'{_BEGINNING}{blank}","{_CHECKPOINT}":{json.dumps(described)}}}'
     text = f"{','.join([metadata, *entries])}}}".encode()
-    if len(text) > _LARGEST:
+    if len(text) > MAX_HEADER:
         largest = max(leaves, key=lambda item: len(_dump(item[1].description or "")))
         raise CheckpointError(
             f"{name_of(largest[0])}: the description of all leaves would be {len(text):,} "
-            f"bytes long, of which a file may have {_LARGEST:,}; save large texts and bytes as "
+            f"bytes long, of which a file may have {MAX_HEADER:,}; save large texts and bytes as "
             "arrays of uint8, and many numbers as one array"
         )
     text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text, [tensors[number] for number in numbers], numbers
+    return len(text).to_bytes(8, "little") + text, ordered, numbers
 
 
 def seal(header: bytes, checksums: Sequence[int]) -> bytes:
@@ -155,7 +157,7 @@ def read(file: ReadableFile) -> Header:
     """
     path, found = file.path, file.size
     length = int.from_bytes(file.read(0, 8), "little")
-    if found < 8 or length > min(found - 8, _LARGEST):
+    if found < 8 or length > min(found - 8, MAX_HEADER):
         raise damaged(path, f"a file of {found} bytes that is cut off, or no safetensors file")
     text = file.read(8, 8 + length)
     digits = _digits(text)

@@ -10,9 +10,9 @@ import numpy as np
 from ..._gc import gc_paused
 from ...storage import NewFile
 from .._background import Background
-from .._host_copy import BLOCK_BYTES
+from .._host_copy import BLOCK_BYTES, Pieces
 from .._keys import Key
-from .._leaf import Leaf, Tensor
+from .._leaf import Leaf
 from . import _header
 
 _SMALL_BYTES = 1 << 20
@@ -28,7 +28,7 @@ def write(file: NewFile, leaves: Sequence[tuple[Key, Leaf]], structure: str) -> 
     Args:
         file: an empty file.
         leaves: in the order of the pytree. Their values are released as they are written.
-        structure: of the pytree; see `_tree.structure`.
+        structure: of the pytree; see `_tree.to_json`.
     """
     with gc_paused():
         header, tensors, numbers = _header.compose(leaves, structure)
@@ -55,15 +55,15 @@ def write(file: NewFile, leaves: Sequence[tuple[Key, Leaf]], structure: str) -> 
 
 
 def _batches(
-    tensors: Sequence[Tensor], numbers: Sequence[int]
+    tensors: Sequence[Pieces], numbers: Sequence[int]
 ) -> Iterator[list[tuple[int, memoryview]]]:
     """Yield blocks in the order of the file: many small ones or a large one at a time."""
     batch: list[tuple[int, memoryview]] = []
     size = 0
     for at, (tensor, number) in enumerate(zip(tensors, numbers, strict=True)):
         if at + 1 < len(tensors):
-            tensors[at + 1].data.prefetch()
-        for block in tensor.data.blocks():
+            tensors[at + 1].prefetch()
+        for block in tensor.blocks():
             if batch and size + block.nbytes > BLOCK_BYTES:
                 yield batch
                 batch, size = [], 0
