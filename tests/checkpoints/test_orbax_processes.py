@@ -547,7 +547,7 @@ def test_an_error_in_one_process_is_raised_in_all(run, tmp_path):
     from fifteen.experiments.checkpoints._orbax import _save as _orbax_saving
     if INDEX == 1:
         class Failing:
-            def result(self, timeout):
+            def result(self):
                 raise OSError(28, "No space left on device", "/shared/checkpoint")
         started = _orbax_saving._start
         _orbax_saving._start = lambda *rest: [*started(*rest), Failing()]
@@ -662,7 +662,7 @@ def test_ending_without_close_neither_hangs_nor_loses(tmp_path, ending):
 def test_nothing_of_orbax_reaches_the_user(tmp_path):
     script = ALONE + textwrap.dedent("""
     import logging
-    logging.basicConfig(level=logging.DEBUG)
+    logging.basicConfig(level=logging.INFO)
     save({"w": spread(np.ones(8), P("x"))}, 1)
     save({"w": spread(np.ones(8), P("x"))}, 2, blocking=False)
     checkpoints.wait()

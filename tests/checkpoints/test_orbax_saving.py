@@ -14,6 +14,7 @@ pytestmark = pytest.mark.slow
 COMMON = """
 from fifteen.experiments import Experiment
 from fifteen.experiments.checkpoints._orbax import _save as _orbax_saving
+from fifteen.experiments.storage import _local
 mesh = Mesh(np.array(jax.devices()), ("x",))
 
 def spread(array, spec=P("x"), mesh=mesh):
@@ -248,12 +249,13 @@ def test_an_interrupt_ends_the_save_in_all(run, tmp_path):
         time.sleep(3)
     save()
     print(INDEX or time.monotonic() - start < 2)
-    kept = {name: getattr(_orbax_saving, name) for name in ("_start", "_sync_all")}
-    for who, name, blocking in [(1, "_start", True), (1, "_start", False), (0, "_sync_all", True)]:
+    start, sync = (_orbax_saving, "_start"), (_local, "sync_all")
+    for who, (module, name), blocking in [(1, start, True), (1, start, False), (0, sync, True)]:
+        kept = getattr(module, name)
         if INDEX == who:
-            setattr(_orbax_saving, name, interrupt)
+            setattr(module, name, interrupt)
         save(blocking)
-        setattr(_orbax_saving, name, kept[name])
+        setattr(module, name, kept)
     save()
     """
     told = ["KeyboardInterrupt: ", "RuntimeError: KeyboardInterrupt"]
@@ -283,10 +285,10 @@ def test_an_error_is_told_also_while_another_one_is_handled(run, tmp_path):
 def test_an_error_of_the_background_that_one_process_has_been_told_of(run, tmp_path):
     script = """
     tree = {"w": spread(np.arange(8, dtype=np.float32))}
-    kept = _orbax_saving._sync_all
+    kept = _local.sync_all
     def full(*rest):
         raise OSError(28, "No space left on device")
-    _orbax_saving._sync_all = full
+    _local.sync_all = full
     experiment.save_checkpoint(tree, 1, blocking=False)
     if INDEX == 0:
         print(outcome(experiment.flush)[:24])
@@ -295,7 +297,7 @@ def test_an_error_of_the_background_that_one_process_has_been_told_of(run, tmp_p
             "checkpoint" in thread.name for thread in threading.enumerate()
         ):
             time.sleep(0.01)
-    _orbax_saving._sync_all = kept
+    _local.sync_all = kept
     for step in (2, 3, 4):
         print(outcome(lambda: experiment.save_checkpoint(tree, step))[:24])
     print(experiment.checkpoint_steps())
@@ -352,7 +354,6 @@ def test_sub_folders_that_differ_are_told(run):
 @pytest.mark.parametrize("blocking", [True, False])
 def test_a_temporary_that_cannot_be_removed_is_a_leftover(run, tmp_path, blocking):
     script = f"""
-    from fifteen.experiments.storage import _local
     kept = _local.remove
     def refuse(path):
         if _local.is_temporary(path.name):

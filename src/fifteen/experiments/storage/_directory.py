@@ -245,6 +245,10 @@ class Directory:
         with _local.locked_directory(path):
             yield Directory(path)
 
+    def sync(self) -> None:
+        """Make everything in it durable."""
+        _local.sync_all(self.path)
+
     def replace_directory(self, new: "Directory", name: str) -> None:
         """Give a directory that is whole and synced a name, in place of what has it."""
         _local.replace_directory(new.path, self.path / name)

@@ -247,6 +247,18 @@ def sync_directory(path: pathlib.Path) -> None:
         os.close(descriptor)
 
 
+def sync_all(directory: pathlib.Path) -> None:
+    """Make all files and names below a directory durable."""
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            descriptor = os.open(pathlib.Path(parent) / name, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        sync_directory(pathlib.Path(parent))
+
+
 def _problem_of_name(name: str, suffix: str) -> str:
     parts = name.split("/")
     if not name:
