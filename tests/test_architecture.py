@@ -16,6 +16,7 @@ OUTSIDE_STORAGE = {
     "cli._main": "stdout that was closed",
     "cli._move": "paths that the user typed",
     "cli._plot": "paths that the user typed",
+    "cli._selection": "roots and globs that the user typed",
     "cli._show": "notes beside an experiment",
     "experiments._local_path": "paths that the user gave",
     "experiments.checkpoints._flax_msgpack": "a file of flax",

@@ -110,20 +110,29 @@ def table(output):
     return [re.split(r"  +", line.strip()) for line in output.splitlines()]
 
 
+def columns(output, *names):
+    """Return some columns of a plain table, without its header."""
+    head, *rows = table(output)
+    return [[row[head.index(name)] for name in names] for row in rows]
+
+
 # list
 
 
 def test_list(run, root):
     rows = table(run("list", "runs", cwd=root).stdout)
-    assert rows[0] == ["name", "step", "checkpoints", "size", "changed"]
-    assert [row[:3] for row in rows[1:]] == [
-        ["run_1", "90", "3"],
-        ["run_2", "90", "3"],
-        ["run_10", "90", "3"],
+    assert rows[0] == [
+        *("name", "status", "step", "config.optimizer.lr", "test/accuracy", "train/loss"),
+        *("checkpoints", "size", "age"),
+    ]
+    assert [row[:7] for row in rows[1:]] == [
+        ["run_1", "finished", "90", "0.1", "1*", "1", "3"],
+        ["run_2", "finished", "90", "0.01", "0.91", "0.1", "3"],
+        ["run_10", "finished", "90", "0.001", "0.901", "0.01*", "3"],
     ]
     for row in rows[1:]:
-        assert re.fullmatch(r"[\d.]+ KiB", row[3])
-        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", row[4])
+        assert re.fullmatch(r"[\d.]+ KiB", row[7])
+        assert re.fullmatch(r"\d+ (s|min)", row[8])
 
 
 def test_list_here_and_of_one_experiment(run, root):
@@ -136,12 +145,12 @@ def test_list_columns(run, root):
         "list", "runs", "--columns", "config.optimizer.lr", "optimizer.name", "test/accuracy",
         "train/loss:min", "--sort", "test/accuracy", "--reverse", cwd=root,
     )  # fmt: skip
-    rows = [[row[0], *row[5:]] for row in table(result.stdout)]
+    rows = [[row[0], *row[3:7]] for row in table(result.stdout)]
     assert rows == [
         ["name", "config.optimizer.lr", "optimizer.name", "test/accuracy", "train/loss:min"],
-        ["run_1", "0.1", "adam", "1", "1"],
+        ["run_1", "0.1", "adam", "1*", "1"],
         ["run_2", "0.01", "adam", "0.91", "0.1"],
-        ["run_10", "0.001", "adam", "0.901", "0.01"],
+        ["run_10", "0.001", "adam", "0.901", "0.01*"],
     ]
 
 
@@ -150,8 +159,8 @@ def test_list_columns_of_metadata(run, tmp_path):
     experiment.write_metadata("config", {"a": {"x": 1}, "b": {"x": 2}, "x": 3, "y": {"a": 4}})
     experiment.write_metadata("provenance", {"host": "machine", "a": {"x": 9}})
     for name, value in (("b.x", "2"), ("config.x", "3"), ("y.a", "4"), ("host", "machine")):
-        rows = table(run("list", "--columns", name, cwd=tmp_path).stdout)
-        assert rows[1][-1] == value
+        output = run("list", "--columns", name, cwd=tmp_path).stdout
+        assert columns(output, name) == [[value]]
     error = run("list", "--columns", "x", cwd=tmp_path, expect=1).stderr
     assert error == (
         "fifteen: error: 'x' may be any of config.a.x, config.b.x, config.x; write more of it\n"
@@ -199,9 +208,9 @@ def test_list_nothing_and_not_a_number(run, tmp_path):
         (["--reverse"], ["e text", "a 2", "d 1", "c nan", "b None", "f -"]),
     ):
         output = run("list", "--columns", "x", "none", "--sort", "x", *more, cwd=tmp_path).stdout
-        rows = table(output)[1:]
-        assert [f"{row[0]} {row[-2]}" for row in rows] == order
-        assert {row[-1] for row in rows} == {"None"}
+        rows = columns(output, "name", "x", "none")
+        assert [f"{name} {x}" for name, x, _ in rows] == order
+        assert {none for _, _, none in rows} == {"None"}
     listed = json.loads(run("list", "--columns", "x", "--format", "json", cwd=tmp_path).stdout)
     assert [row.get("x", "missing") for row in listed] == [2.0, None, "NaN", 1.0, "text", "missing"]
     output = run("list", "--columns", "x", "--format", "csv", cwd=tmp_path).stdout
@@ -211,14 +220,17 @@ def test_list_nothing_and_not_a_number(run, tmp_path):
 
 
 def test_list_sorts_by_what_is_no_column_yet(run, root):
-    rows = table(run("list", "runs", "--sort", "train/loss:min", cwd=root).stdout)
-    assert [row[0] for row in rows[1:]] == ["run_10", "run_2", "run_1"]
-    assert [row[-1] for row in rows] == ["train/loss:min", "0.01", "0.1", "1"]
+    output = run("list", "runs", "--sort", "train/loss:min", cwd=root).stdout
+    assert columns(output, "name", "train/loss:min") == [
+        ["run_10", "0.01*"], ["run_2", "0.1"], ["run_1", "1"],
+    ]  # fmt: skip
 
 
 def test_list_finds_scalars_by_the_end_of_their_tags(run, root, tmp_path):
-    rows = table(run("list", "runs", "--columns", "loss", "accuracy:max", cwd=root).stdout)
-    assert [row[-2:] for row in rows[1:]] == [["1", "1"], ["0.1", "0.91"], ["0.01", "0.901"]]
+    output = run("list", "runs", "--columns", "loss", "accuracy:max", cwd=root).stdout
+    assert columns(output, "loss", "accuracy:max") == [
+        ["1", "1*"], ["0.1", "0.91"], ["0.01*", "0.901"],
+    ]  # fmt: skip
     with Experiment(tmp_path / "a", verbose=False) as experiment:
         experiment.log(TensorboardLogData(scalars={"train/x": 1.0, "test/x": 2.0}), step=1)
     error = run("list", "--columns", "x:max", cwd=tmp_path, expect=1).stderr
@@ -239,7 +251,11 @@ def test_list_past_what_vanishes(run, tmp_path, monkeypatch):
     monkeypatch.setattr(
         _experiments, "find_paths", lambda root: [root / "a", root / "gone", root / "b"]
     )
-    assert [row[0] for row in table(run("list", cwd=tmp_path).stdout)[1:]] == ["a", "b"]
+    result = run("list", cwd=tmp_path, expect=1)
+    assert columns(result.stdout, "name", "size") == [
+        ["a", "38 B"], ["gone", "unreadable"], ["b", "38 B"],
+    ]  # fmt: skip
+    assert "gone: expected an experiment, found no directory" in result.stderr
 
 
 def test_list_backwards(run, root):
@@ -255,13 +271,15 @@ def test_list_for_programs(run, root):
     assert listed[0]["size"] > 1000
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", listed[0]["changed"])
     rows = list(csv.DictReader(io.StringIO(run(*arguments, "--format", "csv", cwd=root).stdout)))
-    assert [{key: str(value) for key, value in row.items()} for row in listed] == rows
+    assert [{key: str(row.get(key, "")) for key in rows[0]} for row in listed] == rows
 
 
 def test_list_of_nothing(run, tmp_path):
     result = run("list", cwd=tmp_path)
     assert result.stdout == ""
-    assert result.stderr == "fifteen: no experiments below .\n"
+    assert result.stderr == (
+        "fifteen: no experiments below .; pass a directory that is one, or has some below it\n"
+    )
     assert json.loads(run("list", "--format", "json", cwd=tmp_path).stdout) == []
 
 
@@ -270,8 +288,7 @@ def test_list_goes_on_past_damaged_metadata(run, tmp_path):
     Experiment(tmp_path / "b", verbose=False).write_metadata("config", {"lr": 2})
     (tmp_path / "b" / "config.yaml").write_text("lr: [1,")
     result = run("list", "--columns", "lr", cwd=tmp_path, expect=1)
-    rows = [[row[0], row[-1]] for row in table(result.stdout)[1:]]
-    assert rows == [["a", "1"], ["b", "unreadable"]]
+    assert columns(result.stdout, "name", "lr") == [["a", "1"], ["b", "unreadable"]]
     assert re.fullmatch(r"fifteen: error: .*config\.yaml.*\n", result.stderr)
 
 
@@ -718,11 +735,14 @@ def test_names_that_the_encoding_does_not_have(tmp_path):
         (["list", "runs", "--sort", "lrr"], "called 'lrr'; there is: config.optimizer.name"),
         (["show", "runs"], "runs: no experiment; it contains 3, such as run_1: "),
         (["scalars", "runs"], "runs: no experiment; it contains 3, such as run_1: "),
-        (["compare", "runs", "runs/run_1"], "runs: no experiment; it contains 3, such as run_1: "),
+        (["compare", "runs/run_1"], "runs/run_1: expected at least two experiments, found one"),
+        (["compare", "runs", "--over", "sed"], "--over: no experiment has a field called 'sed'"),
+        (["list", "runs/none*"], "runs/none*: no directory matches this pattern"),
+        (["list", "runs", "--where", "lrr < 1"], "called 'lrr'; there is: config.optimizer.name"),
         (["show", "absent"], "absent: expected an experiment, found nothing"),
         (["show", "runs/run_1", "--metadata", "x"], "no metadata is called 'x'; there is: config"),
         (["show", "runs/run_1", "--leaves", "--step", 3], "no checkpoint of step 3"),
-        (["compare", "runs/run_1", "absent"], "absent: expected an experiment, found nothing"),
+        (["compare", "runs/run_1", "absent"], "absent: expected a directory, found nothing"),
         (["scalars", "runs/run_1", "--tags", "x*"], "no scalar is called 'x*'; there is: test/acc"),
         (["move", "absent", "b"], "absent: expected an experiment, found nothing"),
         (["move", "runs/run_1", "runs/run_2"], "exists already and is not an empty directory"),
@@ -743,7 +763,7 @@ def test_errors_are_one_line(run, root, arguments, message):
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["lst"], ["show"], ["compare", "a"], ["list", "--format", "xml"], ["scalars", "a", "b"]],
+    [[], ["lst"], ["show"], ["move", "a"], ["list", "--format", "xml"], ["scalars", "a", "b"]],
 )
 def test_wrong_usage(run, arguments, tmp_path):
     result = run(*arguments, cwd=tmp_path, expect=2)
@@ -784,6 +804,78 @@ def test_a_fault_of_ours_is_not_dressed_up(run, tmp_path, monkeypatch):
         run("list", cwd=tmp_path)
 
 
+def test_a_mistake_in_an_expression_is_pointed_at(run, root):
+    for option in ("--where", "--sort"):
+        assert run("list", "runs", option, "min(loss) < < \x1b", cwd=root, expect=1) == (
+            "",
+            "fifteen: error: this cannot be read\n"
+            r"  min(loss) < < \x1b" "\n"
+            "                ^\n",
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["__import__('os').system('touch owned')", "open('owned', 'w')", "1 if x else 2", "(" * 500],
+)
+def test_hostile_expressions_are_refused(run, root, expression):
+    assert run("list", "runs", "--where", expression, cwd=root, expect=1).stdout == ""
+    assert not (root / "owned").exists()
+
+
+def test_list_filters_sorts_and_limits(run, root):
+    for arguments, expected in (
+        (["--where", "lr < 0.05"], ["run_2", "run_10"]),
+        (["--where", "lr < 0.05", "--sort", "min(loss)", "--limit", "1"], ["run_10"]),
+        (["--where", "status == 'finished' and step == 90"], ["run_1", "run_2", "run_10"]),
+        (["--sort", "lr", "--reverse"], ["run_1", "run_2", "run_10"]),
+    ):
+        output = run("list", "runs", *arguments, cwd=root).stdout
+        assert [name for (name,) in columns(output, "name")] == expected
+    result = run("list", "runs", "--where", "lr > 5", cwd=root)
+    assert result == (
+        "",
+        "fifteen: no experiment below runs is one of which 'lr > 5' is true; ask for less\n",
+    )
+
+
+def test_list_of_several_roots_and_globs(run, root):
+    output = run("list", "runs/run_1*", "runs/run_2", "runs/run_1", cwd=root).stdout
+    assert [name for (name,) in columns(output, "name")] == ["run_1", "run_10", "run_2"]
+
+
+def test_list_for_a_document(run, root):
+    lines = run("list", "runs", "--columns", "lr", "--format", "md", cwd=root).stdout.splitlines()
+    assert lines[0] == "| name | status | step | lr | checkpoints | size | age |"
+    assert lines[1] == "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
+    assert lines[2].startswith("| run_1 | finished | 90 | 0.1 | 3 | ")
+
+
+def test_list_leaves_out_what_is_least_telling(root):
+    for width, gone in ((90, {"age", "size"}), (60, {"age", "size", "checkpoints"})):
+        output = run_on_terminal("list", "runs", "--columns", "size", cwd=root, columns=width)
+        assert "size" in output
+        output = run_on_terminal("list", "runs", cwd=root, columns=width)
+        head = re.sub(r"\x1b\[[0-9;]*m", "", output).split("\n")[0].split()
+        assert not gone & set(head)
+        assert "name" in head
+
+
+def test_compare_over_seeds(run, tmp_path):
+    for number, (rate, seed) in enumerate([(0.1, 0), (0.1, 1), (0.1, 2), (0.01, 0), (0.01, 1)]):
+        with Experiment(tmp_path / f"run_{number}", verbose=False) as experiment:
+            experiment.write_metadata("config", {"lr": rate, "seed": seed})
+            experiment.log(TensorboardLogData(scalars={"loss": rate * (seed + 1)}), step=1)
+    output = run("compare", ".", "--over", "seed", cwd=tmp_path).stdout
+    differences, scalars = output.split("\n\n")
+    labels = ["run_0 (and 2 more)", "run_3 (and 1 more)"]
+    assert table(differences) == [["metadata", *labels], ["config.lr", "0.1", "0.01"]]
+    assert table(scalars)[:2] == [
+        ["scalar", *labels],
+        ["loss last", "0.2 ± 0.1 (n=3)", "0.015 ± 0.0071 (n=2)"],
+    ]
+
+
 # Help, and terminals
 
 
@@ -817,8 +909,29 @@ def test_no_command_imports_jax(root, tmp_path, arguments):
         cwd=root, check=True, capture_output=True, text=True, timeout=120,
     ).stdout  # fmt: skip
     assert output
-    for command in ("list", "show", "compare", "scalars", "move"):
+    for command in ("list", "show", "compare", "scalars", "plot", "move"):
         assert arguments != "--help" or re.search(rf"\n│ +(• )?{command} ", output)
+
+
+def test_the_summary_of_each_command_is_that_of_its_help():
+    from fifteen.cli import _main
+
+    for name, (_, summary) in _main._COMMANDS.items():
+        assert _main._load(name).__doc__.splitlines()[0] == summary
+
+
+def test_help_imports_neither_numpy_nor_the_library():
+    script = (
+        "import sys\nfrom fifteen.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "assert not {'numpy', 'yaml', 'fifteen.experiments'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=60)
+
+
+def test_completion(run):
+    script = run("--tyro-print-completion", "bash", expect=None).stdout
+    assert "--where" in script
 
 
 def test_version(run):
@@ -850,7 +963,7 @@ def test_columns_that_do_not_fit_are_folded(root):
     output = run_on_terminal("list", "runs", cwd=root, columns=40)
     plain = re.sub(r"\x1b\[[0-9;]*m", "", output)
     assert "\n\n" not in plain
-    for word in ("name", "chang", "run_1", "90"):
+    for word in ("name", "step", "run_1", "90"):
         assert word in plain
 
 
@@ -860,8 +973,9 @@ def test_columns_that_do_not_fit_are_folded(root):
     [{}, {"COLUMNS": "20"}, {"FORCE_COLOR": "1"}, {"TERM": "dumb"}, {"LC_ALL": "C"}],
 )
 def test_output_does_not_depend_on_the_environment(run, root, environment):
-    expected = run("list", "runs", cwd=root).stdout
-    assert run_process("list", "runs", cwd=root, **environment).stdout == expected
+    arguments = ("compare", "runs")
+    expected = run(*arguments, cwd=root).stdout
+    assert run_process(*arguments, cwd=root, **environment).stdout == expected
 
 
 # Whole processes

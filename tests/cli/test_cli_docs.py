@@ -14,6 +14,9 @@ CHANGING = (
     (r"\b17\d{8}(\.\d+)?\b", "SECONDS"),
     (r"[\d.]+ KiB", "SIZE"),
     (r" +SIZE", " SIZE"),
+    (r" +\d+ (s|min)$", " AGE"),
+    (r"\d+ s of logging", "N s of logging"),
+    (r"[\d.e+]+ steps/s", "N steps/s"),
 )
 
 
@@ -24,7 +27,7 @@ def blocks(language):
 def stable(text, here):
     text = text.replace(f"{here}/", "")
     for pattern, name in CHANGING:
-        text = re.sub(pattern, name, text)
+        text = re.sub(pattern, name, text, flags=re.MULTILINE)
     return text
 
 

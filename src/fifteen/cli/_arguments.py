@@ -3,8 +3,11 @@
 import pathlib
 from typing import Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from ._selection import Selection
 
 Directory = Annotated[Positional[pathlib.Path], arg(metavar="DIR", help_behavior_hint="")]
 Names = Annotated[tuple[str, ...], arg(metavar="NAME ...", help_behavior_hint="")]
 Flag = Annotated[bool, arg(help_behavior_hint="")]
+Chosen = Annotated[Selection, OmitArgPrefixes, arg(name="")]

@@ -1,56 +1,75 @@
 """`fifteen compare`."""
 
 import os
-import pathlib
+import statistics
+from collections.abc import Sequence
 from typing import Annotated, Any
 
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
-from ._arguments import Directory, Flag, Names
-from ._fields import PROVENANCE, STATISTICS, Fields, matching, open_experiment, statistic
-from ._table import ABSENT, UNREADABLE, Column, Format, print_table, show_apart
+from fifteen.experiments._fields import NOTES, PROVENANCE, Fields, ending_in
+from fifteen.experiments._missing import ABSENT, UNREADABLE
+
+from ._arguments import Chosen, Flag, Names
+from ._errors import CommandError, tell
+from ._selection import Selection, matching
+from ._table import STATISTICS, Column, Format, print_table, show_apart, show_value
 
 _KEYS = ("kind", "name")
 """The columns before the experiments' values, for other programs."""
 
 
 def compare(
-    first: Directory,
-    second: Directory,
-    others: Annotated[
-        Positional[tuple[pathlib.Path, ...]], arg(metavar="[DIR ...]", help_behavior_hint="")
-    ] = (),
+    selection: Chosen = Selection(),  # noqa: B008  # It is frozen.
     metadata: Names = (),
     tags: Names = (),
+    over: Annotated[str | None, arg(metavar="FIELD", help_behavior_hint="")] = None,
     all: Flag = False,
     format: Format = "table",
 ) -> int:
-    """Compare experiments: metadata that differ, and the last and extreme values of scalars.
+    """Compare experiments: metadata that differ, and values of scalars.
 
     Args:
-        first: an experiment's directory.
-        second: another one.
-        others: more of them.
-        metadata: which metadata to compare; all but `provenance` by default.
+        selection: which experiments, at least two.
+        metadata: which metadata to compare; all but `provenance` and `notes` by default.
         tags: which scalars to compare, by their tags; `*` stands for anything. All by default.
+        over: compare groups of experiments that are alike but for this field, such as `seed`, by
+            mean and standard deviation.
         all: show equal metadata too.
         format: a table for people, or exact values for other programs.
     """
-    directories = [first, second, *others]
-    fields = [Fields(open_experiment(directory)) for directory in directories]
-    found = _compare_metadata(fields, metadata, all)
-    scalars = _compare_scalars(fields, tags)
-    labels = [Column(label) for label in _labels([field.experiment.data_dir for field in fields])]
-    if format == "table":
-        _print_for_people(labels, found, scalars)
+    fields = selection.find_some().fields
+    if len(fields) < 2:
+        raise CommandError(f"{selection}: expected at least two experiments, found one")
+    groups = _groups(fields, over) if over else [[field] for field in fields]
+    first = [group[0] for group in groups]
+    found = _compare_metadata(first, metadata, all, over)
+    scalars = _compare_scalars(groups, tags)
+    labels = [Column(label) for label in _labels(groups)]
+    if format in ("table", "md"):
+        _print_for_people(labels, found, scalars, format)
     else:
         kinds = [["metadata", *row] for row in found] + [["scalar", *row] for row in scalars]
         print_table([*map(Column, _KEYS), *labels], kinds, format)
+    for problem in dict.fromkeys(problem for field in fields for problem in field.problems):
+        tell("error", problem)
     return int(any(field.unreadable for field in fields))
 
 
+def _groups(fields: Sequence[Fields], over: str) -> list[list[Fields]]:
+    """Return the experiments that are alike but for a field."""
+    if all(ending_in(over, field.metadata(), ".") is None for field in fields):
+        raise CommandError(f"--over: no experiment has a field called {over!r}")
+    groups: dict[str, list[Fields]] = {}
+    for field in fields:
+        values = dict(field.metadata())
+        values.pop(ending_in(over, values, ".") or "", None)
+        groups.setdefault(repr(sorted(values.items())), []).append(field)
+    return list(groups.values())
+
+
 def _print_for_people(
-    labels: list[Column], metadata: list[list[Any]], scalars: list[list[Any]]
+    labels: list[Column], metadata: list[list[Any]], scalars: list[list[Any]], format: Format
 ) -> None:
     if not metadata:
         print("No difference in metadata.")
@@ -59,18 +78,20 @@ def _print_for_people(
             if heading == "scalar":
                 print()
             shown = [[key, *show_apart(values)] for key, *values in rows]
-            print_table([Column(heading, is_number=False), *labels], shown)
+            print_table([Column(heading, is_number=False), *labels], shown, format)
 
 
 def _compare_metadata(
-    fields: list[Fields], names: tuple[str, ...], equal_ones: bool
+    fields: list[Fields], names: tuple[str, ...], equal_ones: bool, over: str | None
 ) -> list[list[Any]]:
     there = list(dict.fromkeys(name for field in fields for name in field.metadata_names))
     if names:
         wanted = matching(names, there, "metadata")
     else:
-        wanted = [name for name in there if name != PROVENANCE]
-    return [row for name in wanted for row in _compare_file(fields, name, equal_ones)]
+        wanted = [name for name in there if name not in (PROVENANCE, NOTES)]
+    rows = [row for name in wanted for row in _compare_file(fields, name, equal_ones)]
+    left_out = ending_in(over, [row[0] for row in rows], ".") if over else None
+    return [row for row in rows if row[0] != left_out]
 
 
 def _compare_file(fields: list[Fields], name: str, equal_ones: bool) -> list[list[Any]]:
@@ -112,7 +133,8 @@ def _differences(name: str, first: Fields, other: Fields) -> dict[str, tuple[Any
     from fifteen.experiments import diff
 
     sides: list[Any] = [
-        field.path_of(name) if name in field.metadata_names else {} for field in (first, other)
+        field.experiment.data_dir / f"{name}.yaml" if name in field.metadata_names else {}
+        for field in (first, other)
     ]
     found = diff(*sides)
     pairs = {key: (value, ABSENT) for key, value in found.removed.items()}
@@ -121,23 +143,41 @@ def _differences(name: str, first: Fields, other: Fields) -> dict[str, tuple[Any
     return {f"{name}.{key}" if key else name: pair for key, pair in pairs.items()}
 
 
-def _compare_scalars(fields: list[Fields], patterns: tuple[str, ...]) -> list[list[Any]]:
-    curves = [field.scalars for field in fields]
-    tags = sorted({tag for curve in curves for tag in curve})
+def _compare_scalars(groups: list[list[Fields]], patterns: tuple[str, ...]) -> list[list[Any]]:
+    tags = sorted({tag for group in groups for field in group for tag in field.scalars})
     if patterns:
         tags = matching(patterns, tags, "scalar")
     rows: list[list[Any]] = []
     for tag in tags:
         for wanted in STATISTICS:
-            values = [statistic(found[tag], wanted) if tag in found else ABSENT for found in curves]
-            rows.append([f"{tag} {wanted}", *values])
+            cells: list[Any] = []
+            for group in groups:
+                held = [field.scalars[tag] for field in group if tag in field.scalars]
+                cells.append(_mean([getattr(found, wanted) for found in held], len(group)))
+            rows.append([f"{tag} {wanted}", *cells])
     return rows
 
 
-def _labels(paths: list[pathlib.Path]) -> list[str]:
+def _mean(values: list[float], size: int) -> Any:
+    """Return the one value of a group, or the mean with the standard deviation and the count."""
+    if not values:
+        return ABSENT
+    if size == 1:
+        return values[0]
+    mean = show_value(statistics.fmean(values))
+    if len(values) == 1:
+        return f"{mean} (n=1)"
+    return f"{mean} ± {statistics.stdev(values):.2g} (n={len(values)})"
+
+
+def _labels(groups: list[list[Fields]]) -> list[str]:
     """Return the names of directories, or their paths from a common parent if names repeat."""
+    paths = [group[0].experiment.data_dir for group in groups]
     names = [path.name for path in paths]
-    if len({*names, *_KEYS}) == len(names) + len(_KEYS):
-        return names
-    common = os.path.commonpath([path.parent for path in paths])
-    return [f"./{os.path.relpath(path, common)}" for path in paths]
+    if len({*names, *_KEYS}) < len(names) + len(_KEYS):
+        common = os.path.commonpath([path.parent for path in paths])
+        names = [f"./{os.path.relpath(path, common)}" for path in paths]
+    return [
+        f"{name} (and {len(group) - 1} more)" if len(group) > 1 else name
+        for name, group in zip(names, groups, strict=True)
+    ]

@@ -2,7 +2,7 @@
 
 import sys
 
-from ._table import printable
+from ._text import printable
 
 
 class CommandError(Exception):
@@ -10,6 +10,14 @@ class CommandError(Exception):
 
 
 def tell(kind: str, message: object) -> None:
-    """Print an error or a warning in one line, whatever names are in it."""
-    lines = [line.strip() for line in str(message).split("\n")]
-    print(f"fifteen: {kind}: {printable(' '.join(filter(None, lines)))}", file=sys.stderr)
+    """Print an error or a warning in one line, whatever names are in it.
+
+    Only what points at a place in an expression has lines below it.
+    """
+    lines = str(message).split("\n")
+    if lines[-1].strip() == "^":
+        first, *below = map(printable, lines)
+        print("\n".join([f"fifteen: {kind}: {first}", *below]), file=sys.stderr)
+        return
+    text = " ".join(filter(None, (line.strip() for line in lines)))
+    print(f"fifteen: {kind}: {printable(text)}", file=sys.stderr)

@@ -1,117 +1,134 @@
 """`fifteen list`."""
 
-import contextlib
-import os
-import pathlib
+import dataclasses
+import re
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
-from ._arguments import Flag, Names
-from ._errors import CommandError
-from ._fields import Fields, enumerate_names, sorted_by
-from ._table import (
-    ABSENT,
-    Column,
-    Format,
-    Missing,
-    iso_time,
-    print_table,
-    printable,
-    show_bytes,
-    show_iso_time,
-)
+from fifteen.experiments._missing import ABSENT, Missing
+from fifteen.experiments._status import show_duration
+
+from ._arguments import Chosen, Flag, Names
+from ._errors import CommandError, tell
+from ._selection import Selection
+from ._table import Column, Format, iso_time, print_table, show_bytes
+from ._text import printable
 
 if TYPE_CHECKING:
-    from fifteen.experiments import Summary
+    from fifteen.experiments import Experiments
 
-_BUILT_IN = [
-    Column("name", is_number=False),
-    Column("step"),
-    Column("checkpoints"),
-    Column("size", show_bytes),
-    Column("changed", show_iso_time),
-]
+_MAX_FIELDS = 5
+_MAX_SCALARS = 3
+
+_FIRST, _LAST = ("name", "status", "step", "progress"), ("checkpoints", "size")
+
+
+def _show_part(part: float) -> str:
+    return f"{part:.0%}"
+
+
+# What is least telling is left out first of a terminal that is too narrow.
+_COLUMNS = {
+    column.name: column
+    for column in (
+        Column("name", is_number=False),
+        Column("status", is_number=False, dispensable=3),
+        Column("step"),
+        Column("progress", _show_part, dispensable=4),
+        Column("checkpoints", dispensable=5),
+        Column("elapsed", show_duration),
+        Column("size", show_bytes, dispensable=6),
+        Column("age", show_duration, dispensable=7),
+    )
+}
+
+_SMALL_IS_GOOD = re.compile(
+    r"loss|err|mse|mae|nll|perplexity|ppl|fid|(^|[^a-z])min([^a-z]|$)", re.I
+)
+_LARGE_IS_GOOD = re.compile(
+    r"acc|reward|return|score|f1|auc|bleu|psnr|ssim|iou|precision|recall|(^|[^a-z])max([^a-z]|$)",
+    re.IGNORECASE,
+)
 
 
 def list_experiments(
-    root: Annotated[Positional[pathlib.Path], arg(metavar="[ROOT]")] = pathlib.Path(),
-    columns: Annotated[Names, arg(metavar="COLUMN ...")] = (),
-    sort: Annotated[str, arg(metavar="COLUMN")] = "name",
-    reverse: Flag = False,
+    selection: Chosen = Selection(),  # noqa: B008  # It is frozen.
+    columns: Annotated[Names, arg(metavar="NAME ...")] = (),
+    all: Flag = False,
+    total: Annotated[float | None, arg(metavar="STEPS", help_behavior_hint="")] = None,
     format: Format = "table",
 ) -> int:
-    """List the experiments below a directory.
+    """List experiments: status, the fields that differ, values of scalars.
 
     Args:
-        root: where to look.
-        columns: metadata (`config.opt.lr`, `lr`) and scalars (`loss`, `loss:min`) to show too.
-        sort: what to sort by: a column, metadata or a scalar. Numbers are sorted by value.
-        reverse: sort in descending order.
+        selection: which experiments.
+        columns: fields (`config.opt.lr`, `lr`), scalars (`loss`, `loss:min`) and expressions
+            (`max(accuracy)`) to show instead of the most telling ones.
+        all: show all fields that differ, and all scalars.
+        total: how many steps there are to be, if no field such as `steps` tells.
         format: a table for people, or exact values for other programs.
     """
-    from fifteen.experiments import Experiment, ExperimentNotFoundError, find_experiments, summarize
-
-    built_in = [column.name for column in _BUILT_IN]
-    taken = [column for column in columns if column in built_in]
-    if taken:
-        raise CommandError(
-            f"{taken[0]!r} is a column already; write more of the name: config.{taken[0]}"
-        )
-    asked = [name for name in dict.fromkeys([*columns, sort]) if name not in built_in]
-    names = [*built_in, *asked]
-    # Absolute, as the experiments' paths are.
-    top = Experiment(root, verbose=False).data_dir
-    rows: list[list[Any]] = []
-    is_whole = True
-    # Paths alone, since an experiment keeps the curves that have been read.
-    paths = [experiment.data_dir for experiment in find_experiments(root)]
-    for path in paths:
-        # It may have been moved or deleted meanwhile.
-        with contextlib.suppress(ExperimentNotFoundError):
-            fields = Fields(Experiment(path, verbose=False))
-            row = _row(top, summarize(path))
-            rows.append(row + [fields.value(column) for column in asked])
-            is_whole &= not fields.unreadable
-    _refuse_unknown(asked, rows, paths)
-    if sort != "name":
-        rows = sorted_by(rows, names.index(sort), reverse)
-    elif reverse:
-        rows.reverse()
-    if not rows and format == "table":
-        print(f"fifteen: no experiments below {printable(str(root))}", file=sys.stderr)
+    if "name" in columns:
+        raise CommandError("'name' is a column already; write more of the name: config.name")
+    found = selection.find()
+    for field in found.fields:
+        field.total = total
+    if not found and format == "table":
+        print(f"fifteen: {printable(selection.advice())}", file=sys.stderr)
         return 0
-    more = [Column(name, is_number=_is_numeric(rows, names.index(name))) for name in asked]
-    print_table(_BUILT_IN + more, rows, format)
-    return int(not is_whole)
+    asked = [name for name in (*columns, selection.sort) if name and name != "name"]
+    telling = [] if columns else _most_telling(found, all)
+    is_for_people = format in ("table", "md")
+    names = [*_FIRST, *asked, *telling, *_LAST, "age" if is_for_people else "changed"]
+    values = {name: _values(found, name) for name in names}
+    if "progress" not in asked and all_absent(values["progress"]) and is_for_people:
+        del values["progress"]
+    shown = [_column(name, values[name], name in asked) for name in values]
+    print_table(shown, [list(row) for row in zip(*values.values(), strict=True)], format)
+    for problem in dict.fromkeys(problem for field in found.fields for problem in field.problems):
+        tell("error", problem)
+    return int(any(field.problems for field in found.fields))
 
 
-def _row(top: pathlib.Path, summary: "Summary") -> list[Any]:
-    return [
-        os.path.relpath(summary.path, top),
-        ABSENT if summary.latest_step is None else summary.latest_step,
-        sum(map(len, summary.checkpoints.values())),
-        summary.size,
-        iso_time(summary.modified),
-    ]
+def _values(found: "Experiments", name: str) -> list[Any]:
+    values = [str(f.status) for f in found.fields] if name == "status" else found.values(name)
+    if name == "changed":
+        return [iso_time(value) if isinstance(value, float) else value for value in values]
+    return [", ".join(map(str, v)) for v in values] if name == "tags" else values
 
 
-def _refuse_unknown(
-    columns: Sequence[str], rows: list[list[Any]], paths: list[pathlib.Path]
-) -> None:
-    from fifteen.experiments import Experiment
-
-    for index, column in enumerate(columns, start=len(_BUILT_IN)):
-        if rows and all(row[index] is ABSENT for row in rows):
-            some = [Fields(Experiment(path, verbose=False)) for path in paths[:20]]
-            known = dict.fromkeys(name for fields in some for name in fields.names())
-            raise CommandError(
-                f"no experiment has metadata or a scalar called {column!r}; "
-                f"there is: {enumerate_names(list(known))}"
-            )
+def _column(name: str, values: list[Any], is_asked: bool) -> Column:
+    is_number = all(isinstance(value, Missing | int | float) for value in values)
+    column = _COLUMNS.get(name) or Column(
+        name, is_number=is_number, best=_best(name), dispensable=2
+    )
+    return dataclasses.replace(column, dispensable=0) if is_asked else column
 
 
-def _is_numeric(rows: list[list[Any]], index: int) -> bool:
-    return all(isinstance(row[index], Missing | int | float) for row in rows)
+def all_absent(values: list[Any]) -> bool:
+    """Tell whether no experiment has a value."""
+    return all(value is ABSENT for value in values)
+
+
+def _most_telling(found: "Experiments", is_all: bool) -> list[str]:
+    """Return the fields that differ, and the scalars that most experiments have."""
+    fields = found.differing_fields()
+    tags = Counter(tag for field in found.fields for tag in field.tail)
+    # What is known to be good or bad comes first, then what most experiments have.
+    ordered = sorted(tags, key=lambda tag: (not _best(tag), -tags[tag], tag))
+    if is_all:
+        return [*fields, *ordered]
+    left = len(fields) - _MAX_FIELDS
+    if left > 0:
+        tell("note", f"{left} more fields differ; --all shows them, and --columns chooses")
+    return [*fields[:_MAX_FIELDS], *ordered[:_MAX_SCALARS]]
+
+
+def _best(name: str) -> Literal["min", "max"] | None:
+    """Tell which numbers of a scalar are good, by what it is called."""
+    if _SMALL_IS_GOOD.search(name):
+        return "min"
+    return "max" if _LARGE_IS_GOOD.search(name) else None

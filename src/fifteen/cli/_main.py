@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import importlib
 import io
 import os
 import signal
@@ -13,6 +14,19 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from ._errors import CommandError, tell
+
+_COMMANDS = {
+    "list": (
+        "_list",
+        "List experiments: status, the fields that differ, values of scalars.",
+    ),
+    "show": ("_show", "Show what is in an experiment: metadata, checkpoints, and its scalars."),
+    "compare": ("_compare", "Compare experiments: metadata that differ, and values of scalars."),
+    "scalars": ("_scalars", "Print every logged point of an experiment's scalars, one per line."),
+    "plot": ("_plot", "Draw the curves of experiments in the terminal, or to a file."),
+    "move": ("_move", "Move an experiment, also to another file system."),
+}
+"""The module of each command, and the first line of its help."""
 
 _DESCRIPTION = "Look at experiments: directories with metadata, checkpoints and curves."
 
@@ -61,29 +75,38 @@ def _run(arguments: list[str]) -> int:
 
     import tyro
 
-    from ._compare import compare
-    from ._list import list_experiments
-    from ._move import move
-    from ._plot import plot
-    from ._scalars import scalars
-    from ._show import show
-
-    commands: dict[str, Callable[..., int | None]] = {
-        "list": list_experiments,
-        "show": show,
-        "compare": compare,
-        "scalars": scalars,
-        "plot": plot,
-        "move": move,
-    }
+    config = (tyro.conf.FlagCreatePairsOff,)
+    name = arguments[0] if arguments else ""
+    if name in _COMMANDS:
+        # The others are not imported: each of them takes time.
+        prog = f"fifteen {name}"
+        return tyro.cli(_load(name), prog=prog, args=arguments[1:], config=config) or 0
+    # A shell that completes asks for all options; for help, names are enough.
+    is_whole = any(argument.startswith("--tyro-") for argument in arguments)
     code = tyro.extras.subcommand_cli_from_dict(
-        commands,
+        {name: _load(name) if is_whole else _named(name) for name in _COMMANDS},
         prog="fifteen",
         description=_DESCRIPTION,
         args=arguments,
-        config=(tyro.conf.FlagCreatePairsOff,),
+        config=config,
     )
     return code or 0
+
+
+def _load(name: str) -> Callable[..., int | None]:
+    module, _ = _COMMANDS[name]
+    function = "list_experiments" if name == "list" else name
+    return getattr(importlib.import_module(f".{module}", __package__), function)
+
+
+def _named(name: str) -> Callable[[], None]:
+    """Return a command without options, which is never called."""
+
+    def command() -> None:
+        raise AssertionError(name)
+
+    command.__doc__ = _COMMANDS[name][1]
+    return command
 
 
 @contextlib.contextmanager

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from ._fields import open_experiment
-from ._table import printable
+from ._selection import open_experiment
+from ._text import printable
 
 
 def move(

@@ -10,8 +10,8 @@ from tyro.conf import Positional, arg
 
 from ._arguments import Flag
 from ._errors import CommandError, tell
-from ._fields import enumerate_names, matching
-from ._table import printable
+from ._selection import matching
+from ._text import printable
 
 if TYPE_CHECKING:
     from fifteen.experiments import Experiment
@@ -67,6 +67,7 @@ def plot(
 
 def _panels(what: Sequence[str], options: "Options") -> "dict[str, dict[str, Curve]]":
     """Return the curves of each tag by the labels of the runs."""
+    from fifteen.experiments._experiments import enumerate_names
     from fifteen.view._runs import curves, is_field, runs_of
 
     experiments, patterns = find_given(what)
@@ -114,6 +115,7 @@ def find_given(arguments: Sequence[str]) -> "tuple[list[Experiment], list[str]]"
 def _print(panels: "dict[str, dict[str, Curve]]", options: "Options") -> None:
     from rich.console import Console
 
+    from fifteen.experiments._experiments import enumerate_names
     from fifteen.view._terminal import draw
 
     size = Console().size

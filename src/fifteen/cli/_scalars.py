@@ -1,13 +1,15 @@
 """`fifteen scalars`."""
 
 import csv
+import dataclasses
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ._arguments import Directory, Names
-from ._fields import Fields, matching, open_experiment
-from ._table import Column, Format, print_table, printable, show_time, to_json
+from ._selection import matching, open_experiment
+from ._table import Column, Format, print_table, show_time, to_json
+from ._text import printable
 
 if TYPE_CHECKING:
     from fifteen.experiments import ScalarSeries
@@ -25,7 +27,9 @@ def scalars(
         tags: which scalars to print, by their tags; `*` stands for anything. All by default.
         format: a table for people, or exact values with times in seconds since the epoch.
     """
-    curves = Fields(open_experiment(directory)).scalars
+    # A handle that is not verbose would keep back its warnings of damaged files.
+    experiment = open_experiment(directory)
+    curves = dataclasses.replace(experiment, verbose=True).read_scalars()
     chosen = matching(tags, curves, "scalar") if tags else list(curves)
     series = {tag: curves[tag] for tag in chosen}
     if format == "json":

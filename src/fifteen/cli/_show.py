@@ -5,10 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
+from fifteen.experiments._fields import PROVENANCE, Fields
+from fifteen.experiments._status import show_duration
+
 from ._arguments import Directory, Flag, Names
 from ._errors import tell
-from ._fields import PROVENANCE, STATISTICS, Fields, matching, open_experiment, statistic
-from ._table import Column, print_table, printable, show_bytes, show_time
+from ._selection import matching, open_experiment
+from ._table import STATISTICS, Column, print_table, show_bytes, show_time
+from ._text import printable
 
 if TYPE_CHECKING:
     from fifteen.experiments import LeafInfo
@@ -24,7 +28,7 @@ def show(
     step: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None,
     prefix: Annotated[str, arg(metavar="PREFIX")] = "checkpoint_",
 ) -> int:
-    """Show what is in an experiment: metadata, checkpoints, and the last values of its scalars.
+    """Show what is in an experiment: metadata, checkpoints, and its scalars.
 
     Args:
         directory: the experiment's directory.
@@ -37,7 +41,7 @@ def show(
     from fifteen.experiments import summarize
 
     experiment = open_experiment(directory)
-    fields = Fields(experiment)
+    fields = Fields(experiment, str(directory))
     summary = summarize(experiment.data_dir)
     is_all = not (metadata or tags or leaves)
     # All that may fail comes first, so that nothing is shown if something is missing.
@@ -49,9 +53,12 @@ def show(
 
     print(printable(str(directory)))
     print(f"{show_bytes(summary.size)}, changed {show_time(summary.modified)}")
+    print(printable(str(fields.status)))
+    if pace := _show_pace(fields):
+        print(pace)
     is_whole = True
     for name in summary.metadata if is_all else names:
-        is_whole &= _show_metadata(fields.path_of(name), name, limited=is_all)
+        is_whole &= _show_metadata(experiment.data_dir / f"{name}.yaml", name, limited=is_all)
     if is_all and summary.checkpoints:
         _show_checkpoints(summary.checkpoints)
     if shown_leaves is not None:
@@ -61,6 +68,17 @@ def show(
     if shown_tags:
         _show_scalars(fields, shown_tags)
     return int(not is_whole)
+
+
+def _show_pace(fields: Fields) -> str:
+    """Write how far and how fast it has gone, as far as that is known."""
+    progress, elapsed, speed = fields.progress, fields.elapsed, fields.speed
+    parts = [
+        f"{progress:.0%} of the steps" if progress is not None else "",
+        f"{show_duration(elapsed)} of logging" if elapsed is not None else "",
+        f"{speed:.3g} steps/s" if speed is not None else "",
+    ]
+    return ", ".join(filter(None, parts))
 
 
 def _show_metadata(path: pathlib.Path, name: str, limited: bool) -> bool:
@@ -117,8 +135,8 @@ def _show_scalars(fields: Fields, tags: list[str]) -> None:
     rows: list[list[Any]] = []
     for tag in tags:
         curve = fields.scalars[tag]
-        statistics = [statistic(curve, wanted) for wanted in STATISTICS]
-        rows.append([tag, len(curve), int(curve.step[-1]), *statistics])
+        statistics = [getattr(curve, wanted) for wanted in STATISTICS]
+        rows.append([tag, curve.len, curve.step, *statistics])
     print_table(columns, rows)
 
 

@@ -3,32 +3,23 @@
 import csv
 import dataclasses
 import datetime
-import enum
 import io
 import json
 import math
 import sys
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
-Format = Literal["table", "csv", "json"]
+from fifteen.experiments._fields import to_plain
+from fifteen.experiments._missing import ABSENT, Missing
+
+from ._text import printable
+
+Format = Literal["table", "csv", "json", "md"]
 
 
-class Missing(enum.Enum):
-    """What a table holds instead of a value."""
-
-    ABSENT = ""
-    """Nothing: not even None, which a config may hold."""
-
-    UNREADABLE = "unreadable"
-    """There is a file, and it cannot be read."""
-
-    def __str__(self) -> str:
-        return self.value
-
-
-ABSENT, UNREADABLE = Missing
+STATISTICS = ("last", "min", "max")
+"""What is shown of a curve."""
 
 _MAX_ITEMS = 16
 """How many items of a list or an array are shown."""
@@ -110,25 +101,6 @@ def show_iso_time(moment: Any) -> str:
     return moment[:19].replace("T", " ")
 
 
-def printable(text: str) -> str:
-    """Escape what is not seen, and what could do anything to a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(
-        letter
-        if letter.isprintable() or unicodedata.category(letter) == "Zs"
-        else repr(letter)[1:-1]
-        for letter in text
-    )
-
-
-def to_plain(value: Any) -> Any:
-    """Return what NumPy has as numbers and lists of Python, and a set as a sorted list."""
-    if isinstance(value, set | frozenset):
-        return sorted(value, key=repr)
-    return value.tolist() if hasattr(value, "tolist") else value
-
-
 @dataclasses.dataclass(frozen=True)
 class Column:
     """Describe a column.
@@ -137,11 +109,15 @@ class Column:
         name: its heading, and its key in JSON.
         show: how a value is written for people.
         is_number: whether to align it to the right.
+        best: which of its numbers is marked with `*`, if any.
+        dispensable: whether it is left out of a terminal that is too narrow; the largest first.
     """
 
     name: str
     show: Callable[[Any], str] = show_value
     is_number: bool = True
+    best: Literal["min", "max"] | None = None
+    dispensable: int = 0
 
 
 def print_table(columns: list[Column], rows: Iterable[list[Any]], format: Format = "table") -> None:
@@ -151,6 +127,7 @@ def print_table(columns: list[Column], rows: Iterable[list[Any]], format: Format
     need to be, and nothing depends on the environment. CSV and JSON hold the values themselves.
     """
     names = [column.name for column in columns]
+    rows = list(rows)
     if format == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(names)
@@ -163,15 +140,36 @@ def print_table(columns: list[Column], rows: Iterable[list[Any]], format: Format
         # An object per line, as easy to read as to take apart.
         print("[" + ",\n ".join(objects) + "]")
     else:
-        shown = [
-            [
-                show_value(value) if isinstance(value, Missing) else column.show(value)
-                for column, value in zip(columns, row, strict=True)
-            ]
-            for row in rows
+        cells = [list(map(printable, names)), *_shown(columns, rows)]
+        if format == "md":
+            _print_markdown(columns, cells)
+        else:
+            (_print_on_terminal if sys.stdout.isatty() else _print_plain)(columns, cells)
+
+
+def _shown(columns: list[Column], rows: list[list[Any]]) -> list[list[str]]:
+    shown = [
+        [
+            show_value(value) if isinstance(value, Missing) else column.show(value)
+            for column, value in zip(columns, row, strict=True)
         ]
-        cells = [list(map(printable, names)), *shown]
-        (_print_on_terminal if sys.stdout.isatty() else _print_plain)(columns, cells)
+        for row in rows
+    ]
+    for index, column in enumerate(columns):
+        numbers = [row[index] for row in rows if isinstance(row[index], int | float)]
+        numbers = [number for number in numbers if math.isfinite(number)]
+        if column.best and len(set(numbers)) > 1:
+            best = min(numbers) if column.best == "min" else max(numbers)
+            for row, cells in zip(rows, shown, strict=True):
+                cells[index] += "*" if row[index] == best else " "
+    return shown
+
+
+def _print_markdown(columns: list[Column], cells: list[list[str]]) -> None:
+    escaped = [[text.replace("|", "\\|").rstrip() for text in row] for row in cells]
+    rule = ["---:" if column.is_number else "---" for column in columns]
+    for row in [escaped[0], rule, *escaped[1:]]:
+        print(f"| {' | '.join(row)} |")
 
 
 def _for_csv(value: Any) -> Any:
@@ -222,13 +220,25 @@ def _print_on_terminal(columns: list[Column], cells: list[list[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), header_style="bold")
+    console = Console(highlight=False)
     # What a row is called stays readable, however many columns there are.
     least = min(_MIN_FIRST, max(_width(row[0]) for row in cells))
-    for index, (column, heading) in enumerate(zip(columns, cells[0], strict=True)):
-        justify = "right" if column.is_number else "left"
+    kept = _fitting(columns, cells, console.width)
+    table = Table(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), header_style="bold")
+    for index in kept:
+        justify = "right" if columns[index].is_number else "left"
         width = None if index else least
-        table.add_column(Text(heading), justify=justify, overflow="fold", min_width=width)
+        table.add_column(Text(cells[0][index]), justify=justify, overflow="fold", min_width=width)
     for row in cells[1:]:
-        table.add_row(*map(Text, row))
-    Console(highlight=False).print(table)
+        table.add_row(*(Text(row[index]) for index in kept))
+    console.print(table)
+
+
+def _fitting(columns: list[Column], cells: list[list[str]], width: int) -> list[int]:
+    """Return the columns to show: without those that may be left out, as far as that is needed."""
+    widths = [max(map(_width, texts)) + len(_GAP) for texts in zip(*cells, strict=True)]
+    kept = list(range(len(columns)))
+    for index in sorted(kept, key=lambda index: -columns[index].dispensable):
+        if columns[index].dispensable and sum(widths[kept_one] for kept_one in kept) > width:
+            kept.remove(index)
+    return kept

@@ -217,6 +217,8 @@ class Experiments(Sequence[Experiment]):
         try:
             parsed = Expression(name)
         except ExpressionError:
+            if {*name} & {*"()<>="}:
+                raise
             raise self._unknown(name) from None
         self._refuse_unknown(parsed)
         return [parsed.evaluate(field.value) for field in self._fields]
@@ -326,15 +328,15 @@ class Experiments(Sequence[Experiment]):
         return pandas.DataFrame(columns)
 
 
-def matching(patterns: Sequence[str], names: Iterable[str]) -> tuple[list[str], list[str]]:
+def matches(patterns: Sequence[str], names: Iterable[str]) -> tuple[list[str], list[str]]:
     """Return the names that match any of the patterns, in their own order, and idle patterns."""
     names = list(names)
-    matches = {
+    found = {
         pattern: {name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)}
         for pattern in patterns
     }
-    chosen: set[str] = set().union(*matches.values())
-    return [name for name in names if name in chosen], [p for p in patterns if not matches[p]]
+    chosen: set[str] = set().union(*found.values())
+    return [name for name in names if name in chosen], [p for p in patterns if not found[p]]
 
 
 def enumerate_names(names: Sequence[str]) -> str:

@@ -1,0 +1,15 @@
+"""Text that is safe to print."""
+
+import unicodedata
+
+
+def printable(text: str) -> str:
+    """Escape what is not seen, and what could do anything to a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter
+        if letter.isprintable() or unicodedata.category(letter) == "Zs"
+        else repr(letter)[1:-1]
+        for letter in text
+    )
