@@ -1,7 +1,6 @@
 """The experiment manager for JAX: an experiment is a directory.
 
-`import fifteen` alone makes `fifteen.experiments` reachable, and imports it (and JAX)
-only when it is first used.
+After `import fifteen` alone, `fifteen.experiments` is imported when it is first used.
 """
 
 import importlib

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from typing_extensions import TypeForm
 
-from . import _console, _walk, checkpoints, distributed, metadata, provenance
+from . import _console, _walk, checkpoints, distributed, metadata
 from ._local_path import local_path
 from ._session import session_of
 from .checkpoints import LeafInfo
@@ -178,6 +178,8 @@ class Experiment:
             >>> experiment.metadata_names()
             ['provenance']
         """
+        from . import provenance  # What it needs takes a while to import.
+
         if distributed.is_primary():
             self.write_metadata("provenance", provenance.collect())
 

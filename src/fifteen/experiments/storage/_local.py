@@ -12,7 +12,6 @@ import errno
 import io
 import os
 import pathlib
-import secrets
 import shutil
 import stat
 from collections.abc import Generator, Iterable
@@ -52,7 +51,7 @@ def atomic_file(path: pathlib.Path) -> Generator[io.FileIO]:
 def temporary_beside(path: pathlib.Path) -> pathlib.Path:
     """Return a hidden name beside `path` that nothing has, and that counts as a temporary."""
     # A file system takes names of at most 255 bytes, and a character has up to 4.
-    return path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}{_TEMPORARY_SUFFIX}")
+    return path.with_name(f".{path.name[:50]}.{os.urandom(4).hex()}{_TEMPORARY_SUFFIX}")
 
 
 def is_temporary(name: str) -> bool:

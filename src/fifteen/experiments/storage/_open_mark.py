@@ -8,7 +8,6 @@ by a process that was killed. As any temporary it is no content of the directory
 import fcntl
 import os
 import pathlib
-import socket
 import time
 import weakref
 from typing import Literal, TypeAlias
@@ -34,7 +33,7 @@ class OpenMark:
         self._finalizer = weakref.finalize(self, _release, path, self._descriptor)
         try:
             _locks.take(self._descriptor)
-            os.write(self._descriptor, socket.gethostname().encode())
+            os.write(self._descriptor, os.uname().nodename.encode())
         except BaseException:
             self.release()
             raise
@@ -71,7 +70,7 @@ def open_state(directory: pathlib.Path) -> OpenState:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                is_ours = os.read(descriptor, 256) == socket.gethostname().encode()
+                is_ours = os.read(descriptor, 256) == os.uname().nodename.encode()
                 changed = directory.stat().st_mtime
                 if is_ours or time.time() - changed > _SECONDS_BETWEEN_HOSTS:
                     state = "abandoned"
