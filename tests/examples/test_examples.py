@@ -10,12 +10,14 @@ import pytest
 from fifteen.experiments import Experiment, find_experiments
 
 EXAMPLES = pathlib.Path(__file__).parent.parent.parent / "examples"
+# JAX 0.8 announces the default that `jax.make_mesh` has from 0.9 on.
+IGNORED = "ignore:The default axis_types will change:DeprecationWarning"
 
 
 def run(directory, script, *arguments):
     """Run an example in a directory, and return what it prints."""
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / script), *arguments],
+        [sys.executable, "-W", IGNORED, str(EXAMPLES / script), *arguments],
         cwd=directory,
         capture_output=True,
         text=True,

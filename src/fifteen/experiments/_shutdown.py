@@ -110,8 +110,16 @@ def _finish_in_multiprocessing() -> None:
 
 def _finish_in_child() -> None:
     _finish_at_exit()
-    if _has_failed:
+    if not _has_failed:
+        return
+    if sys.version_info < (3, 13):
         raise SystemExit(1)
+    # `atexit` runs this, and an exception would not change the exit code.
+    import multiprocessing
+
+    if multiprocessing.get_start_method() != "spawn":  # There, `_FailingStream` does.
+        print(end="", flush=True)
+        os._exit(1)
 
 
 class _Ending:
