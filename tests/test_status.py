@@ -201,10 +201,10 @@ def test_a_child_has_no_part_in_the_mark_of_its_parent(tmp_path):
     code = """
 child = os.fork()
 if child == 0:
-    os.write(1, b"ready\n")
+    os.write(1, b"ready\\n")
     time.sleep(60)
     os._exit(0)
-os.write(1, b"%d\n" % child)
+os.write(1, b"%d\\n" % child)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     with subprocess.Popen(
