@@ -5,8 +5,7 @@ from typing import Any, Protocol
 
 from .._gc import gc_paused
 from . import _leaf, _tree
-from ._keys import Key
-from ._leaf import Leaf, encode_each, is_static
+from ._leaf import encode_each, is_static
 from ._retention import Destination
 from ._safetensors import _writer
 
@@ -42,17 +41,16 @@ class LocalSave:
     """
 
     def __init__(
-        self,
-        destination: Destination,
-        target: Any,
-        copy: bool,
-        before_commit: Callable[[], None],
+        self, destination: Destination, target: Any, copy: bool, before_commit: Callable[[], None]
     ) -> None:
         destination.check()
         self._destination = destination
         self._before_commit = before_commit
         with gc_paused():
-            self._leaves, self._structure = _encode(target, copy)
+            flat = _tree.flatten(target, is_static=is_static)
+            encoded = encode_each(flat, lambda value: _leaf.encode(value, copy))
+            self._leaves = list(encoded.items())
+            self._structure = _tree.to_json(flat.structure)
 
     def commit(self) -> None:
         """Write the file."""
@@ -68,10 +66,3 @@ class LocalSave:
 
     def abandon(self, error: BaseException) -> None:
         """Do nothing: there is no other process."""
-
-
-def _encode(target: Any, copy: bool) -> tuple[list[tuple[Key, Leaf]], str]:
-    """Return all leaves of a pytree and its structure in JSON."""
-    flat = _tree.flatten(target, is_static=is_static)
-    encoded = encode_each(flat, lambda value: _leaf.encode(value, copy))
-    return list(encoded.items()), _tree.to_json(flat.structure)

@@ -1,18 +1,20 @@
-"""What Orbax takes of a pytree, and what is to be described.
+"""What Orbax gets of a pytree, and what our description adds.
 
-Orbax is given what it can keep exactly, under the names that it would use by itself, so that
-flax's and its own `restore` open the directory. What it refuses or would confuse stands in our
-description: empty arrays, Python's complex, bytes and large ints, and texts that are no UTF-8 or
-whose names would be paths in JSON, in the description alone; dtypes that tensorstore does not know
-as the bits of another one; typed PRNG keys as their data; and where two names would be the same to
-Orbax, all of them are escaped.
+Orbax gets what it keeps exactly, under the names that it would use by itself, so that flax's and
+its own `restore` open the directory. The description has what Orbax refuses or confuses:
+
+- empty arrays, complex, bytes, large ints, texts that are no UTF-8 or whose names would be paths in
+  JSON: the description alone holds them,
+- dtypes that tensorstore does not know: Orbax gets the bits as another dtype,
+- typed PRNG keys: Orbax gets their data,
+- names that are the same to Orbax: all names are escaped.
 """
 
 import dataclasses
 import functools
 import posixpath
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -29,24 +31,14 @@ from .._keys import Key, unflatten
 from .._leaf import encode_each, is_static, key_data
 from ._manifest import EncodedLeaf
 
-_KNOWN = frozenset(
-    [
-        *("bool", "int4", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"),
-        *("uint64", "float16", "float32", "float64", "bfloat16", "complex64", "complex128"),
-        *("float8_e4m3fn", "float8_e5m2"),
-    ]
-)
+_KNOWN = frozenset([
+    "bool", "int4", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+    "float16", "float32", "float64", "bfloat16", "complex64", "complex128", "float8_e4m3fn",
+    "float8_e5m2",
+])  # fmt: skip
 """The dtypes that tensorstore and Orbax keep as they are."""
 
-_BITS = {2: "uint2", 4: "uint4", 8: "uint8"}
-_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
-
-_PLAIN: dict[str, Callable[[Any], Any]] = {
-    "bool": bool,
-    "int": int.__int__,
-    "float": float.__float__,
-}
-"""Python's numbers that Orbax keeps, of which it knows no subclasses."""
+MIN_INT, MAX_INT = -(2**63), 2**63 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +49,7 @@ class Encoded:
         tree: what Orbax is given.
         leaves: every leaf, in the order of the pytree.
         structure: the pytree's shape.
-        spread: of each leaf that all processes write, what they have to agree on.
+        spread: for each leaf that all processes write, what they have to agree on.
     """
 
     tree: Any
@@ -75,7 +67,7 @@ def encode(target: Any) -> Encoded:
         CheckpointError: lists each leaf that cannot be saved.
     """
     flat = _tree.flatten(target, is_static=is_static)
-    # To Orbax the children of a dataclass without key paths are numbered.
+    # Orbax numbers the children of a dataclass without key paths.
     numbered = _tree.flatten(target, by_fields=False, is_static=is_static)
     of_orbax = dict(zip(flat.keys, numbered.keys, strict=True))
     encoded = encode_each(flat, _encode)
@@ -83,7 +75,7 @@ def encode(target: Any) -> Encoded:
     by_number = stored_names([of_orbax[key] for key in kept])
     names = {key: by_number[of_orbax[key]] for key in kept}
     for key, name in list(names.items()):
-        # To Orbax the name of a text is a path in JSON.
+        # Orbax takes the name of a text for a path in JSON.
         if isinstance(kept[key], str) and ("/" in name or "~" in name):
             encoded[key] = None, _leaf.encode(kept.pop(key), copy=False).description
             del names[key]
@@ -113,8 +105,8 @@ def _described_as_spread(value: jax.Array, name: str) -> str:
 def stored_names(keys: Sequence[Key]) -> dict[Key, str]:
     """Return the names that Orbax gives to leaves, or escaped ones if it would confuse some.
 
-    Orbax joins the parts of a key with dots, so that `("a.b",)` and `("a", "b")` are the same to
-    it; and an array may not lie where another one keeps its chunks, as `("a/0",)` does to `("a",)`.
+    Orbax joins the parts of a key with dots, so `("a.b",)` and `("a", "b")` are the same to it. And
+    an array must not be where another one keeps its chunks, as `("a/0",)` is to `("a",)`.
     """
     plain = {key: ".".join(key) for key in keys}
     names = set(plain.values())
@@ -129,22 +121,22 @@ def stored_names(keys: Sequence[Key]) -> dict[Key, str]:
         for end, character in enumerate(name)
         if character == "/"
     )
-    # A percent sign tells that names are escaped.
+    # A percent sign marks escaped names.
     if not (ambiguous or changed or nested or any("%" in name for name in names)):
         return plain
     return {key: "%/" + "/".join(map(_escape, key)) for key in keys}
 
 
 def _escape(part: str) -> str:
-    # A lone percent sign stands for nothing, since a path has no empty parts.
+    # A lone percent sign is the empty part, which a path cannot have.
     quoted = urllib.parse.quote(part, safe="", errors="surrogatepass")
     return quoted.replace(".", "%2E") or "%"
 
 
 def _encode(value: Any) -> tuple[Any, dict[str, Any] | None]:
-    """Return what to give to Orbax, or None, and a description."""
+    """Return what Orbax gets, None for nothing, and the description."""
     if isinstance(value, jax.core.Tracer | np.ma.MaskedArray):
-        # They pass for arrays; this says why they cannot be saved.
+        # They pass for arrays; this raises the error that says why they cannot be saved.
         _leaf.encode(value, copy=False)
     if isinstance(value, jax.Array):
         _refuse_out_of_reach(value)
@@ -153,21 +145,20 @@ def _encode(value: Any) -> tuple[Any, dict[str, Any] | None]:
             return _encode(data)[0], {"key": implementation}
     if isinstance(value, jax.Array | np.ndarray | np.generic):
         return _encode_array(value)
+    # Orbax knows no subclasses, such as enumerations, whose `str` and `int` may say something else.
+    if isinstance(value, bool):
+        return value, {"scalar": "bool"}
+    if isinstance(value, float):
+        return float.__float__(value), {"scalar": "float"}
+    if isinstance(value, int) and MIN_INT <= value <= MAX_INT:
+        return int.__int__(value), {"scalar": "int"}
     if isinstance(value, str) and _is_utf_8(value):
-        # What a subclass says of itself, as an enumeration does, is not its text.
         return str.__str__(value), None
-    if isinstance(value, bool | float) or (
-        isinstance(value, int) and _SMALLEST <= value <= _LARGEST
-    ):
-        # As an array without axes it would be NumPy's.
-        kind = info_of(value).dtype
-        return _PLAIN[kind](value), {"scalar": kind}
-    # The kinds that are left are described in one way, here and in our files.
+    # Other kinds have the same description as in our files.
     return None, _leaf.encode(value, copy=False).description
 
 
 def _is_utf_8(text: str) -> bool:
-    """Tell whether Orbax can write a text, and not only Python hold it."""
     try:
         str.encode(text)
     except UnicodeEncodeError:
@@ -179,8 +170,8 @@ def _refuse_out_of_reach(value: jax.Array) -> None:
     """Raise if not all processes can write their part of an array."""
     if value.is_deleted():
         raise CheckpointError(
-            "it has been deleted, as an array is that is donated to a jitted function; save it "
-            "before that"
+            "it has been deleted, as happens to an array that is donated to a jitted function; "
+            "save it before that"
         )
     if not value.is_fully_addressable:
         processes = _processes_of(value.sharding)
@@ -201,7 +192,7 @@ def _processes_of(sharding: jax.sharding.Sharding) -> tuple[int, ...]:
 def _encode_array(value: Any) -> tuple[Any, dict[str, Any] | None]:
     name = value.dtype.name
     if isinstance(value, np.ndarray | np.generic) and not value.nbytes:
-        # An empty array of what cannot be saved is none the better for it.
+        # An array of what cannot be saved is refused also if it is empty.
         _leaf.encode(value, copy=False)
     if not value.size or not value.dtype.itemsize:
         return None, {"empty": name_of_dtype(value.dtype)}
@@ -221,12 +212,9 @@ def _encode_array(value: Any) -> tuple[Any, dict[str, Any] | None]:
 
 def _bits(value: jax.Array) -> jax.Array:
     """Return the bits of each element, one byte long, on the same devices."""
-    size = jnp.iinfo(value.dtype).bits if _is_integer(value) else jnp.finfo(value.dtype).bits
-    return jax.lax.bitcast_convert_type(value, _BITS[int(size)]).astype(jnp.uint8)
-
-
-def _is_integer(value: jax.Array) -> bool:
-    return bool(jnp.issubdtype(value.dtype, jnp.integer))
+    is_integer = jnp.issubdtype(value.dtype, jnp.integer)
+    info = jnp.iinfo(value.dtype) if is_integer else jnp.finfo(value.dtype)
+    return jax.lax.bitcast_convert_type(value, f"uint{info.bits}").astype(jnp.uint8)
 
 
 def decode(array: Any, description: dict[str, Any] | None) -> Any:
