@@ -25,7 +25,7 @@ from . import _host_copy
 from ._damage import shortened
 from ._decoding import NATIVE
 from ._dtypes import FLOAT0, SCALARS, name_of_dtype
-from ._host_copy import HostArray, Pieces
+from ._host_copy import HostArray, Snapshot
 from ._keys import Key, name_of
 from ._tree import FlatTree
 
@@ -56,7 +56,7 @@ class Leaf:
     """
 
     description: dict[str, Any] | None
-    data: Pieces | None = None
+    data: Snapshot | None = None
     dtype: str = ""
     shape: tuple[int, ...] = ()
 

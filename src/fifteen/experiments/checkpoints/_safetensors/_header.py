@@ -32,7 +32,7 @@ from .._keys import Key, key_of, name_of
 from .._reader import LeafInfo
 
 if TYPE_CHECKING:
-    from .._host_copy import Pieces
+    from .._host_copy import Snapshot
     from .._leaf import Leaf
 
 _VERSION = 1
@@ -90,7 +90,7 @@ class Header:
 
 def compose(
     leaves: "Sequence[tuple[Key, Leaf]]", structure: str
-) -> "tuple[bytes, list[Pieces], list[int]]":
+) -> "tuple[bytes, list[Snapshot], list[int]]":
     """Compose a header with zeros in place of the checksums.
 
     Args:

@@ -10,7 +10,7 @@ import numpy as np
 from ..._gc import gc_paused
 from ...storage import NewFile
 from .._background import Background
-from .._host_copy import BLOCK_BYTES, Pieces
+from .._host_copy import BLOCK_BYTES, Snapshot
 from .._keys import Key
 from .._leaf import Leaf
 from . import _header
@@ -55,7 +55,7 @@ def write(file: NewFile, leaves: Sequence[tuple[Key, Leaf]], structure: str) -> 
 
 
 def _batches(
-    tensors: Sequence[Pieces], numbers: Sequence[int]
+    tensors: Sequence[Snapshot], numbers: Sequence[int]
 ) -> Iterator[list[tuple[int, memoryview]]]:
     """Yield blocks in the order of the file: many small ones or a large one at a time."""
     batch: list[tuple[int, memoryview]] = []
