@@ -5,8 +5,8 @@ from typing import Any
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from ._collections import MERGE_REFUSED
-from ._fields import UNSET, Fields, fields_of, full_name, kind_of_class, subclasses
-from ._problems import Problem, did_you_mean, each, expected, raise_if_foreign
+from ._fields import UNSET, Field, Fields, fields_of, full_name, kind_of_class, subclasses
+from ._problems import Problem, Problems, did_you_mean, each, expected, raise_if_foreign
 from ._scalars import shorten
 from ._schema import (
     YAML,
@@ -142,26 +142,25 @@ class _ClassSchema:
         if type(node) is not MappingNode:
             expected(self.name, node, f", a mapping of {_some(self.names)}")
         known: dict[str, Node] = {}
-        problem: Problem | None = None
+        arguments: dict[str, Any] = {}
+        problems = Problems()
         unknown: list[Node] = []
         for key, value in node.value:
             name = self.by_key.get(key.value) if type(key) is ScalarNode else None
             if name is None:
                 unknown.append(key)
             elif name in known:
-                problem = Problem(f"the field {name!r} appears twice", key).under(None, problem)
+                problems.add(f"the field {name!r} appears twice", key)
             else:
                 known[name] = value
         if unknown or len(known) < len(self.names):
-            problem = self.check_keys(node, known, unknown, context, problem)
-        try:
+            missing = [f for f in self.fields.all if f.name not in known and f.argument]
+            self.check_keys(node, unknown, [f for f in missing if f.required], problems, context)
+        with problems:
             loads = [self.schemas[name].load for name in known]
             values = each(zip(known, loads, known.values(), strict=True), context)
-        except Problem as found:
-            raise found.under(None, problem) from None
-        if problem:
-            raise problem
-        arguments = dict(zip(known, values, strict=True))
+            arguments = dict(zip(known, values, strict=True))
+        problems.raise_all()
         try:
             return self.make(arguments)
         except Exception as error:
@@ -173,18 +172,17 @@ class _ClassSchema:
     def check_keys(
         self,
         node: Node,
-        known: dict[str, Node],
         unknown: list[Node],
+        missing: list[Field],
+        problems: Problems,
         context: Context,
-        problem: Problem | None,
-    ) -> Problem | None:
-        """Return what is wrong with the keys of a mapping, and note what is only suspicious."""
-        missing = [f for f in self.fields.all if f.name not in known and f.argument and f.required]
-        lacking = [f.name for f in missing]
+    ) -> None:
+        """Collect what is wrong with the keys of a mapping, and warn of what is only suspicious."""
+        lacking = [field.name for field in missing]
         for key in unknown:
             is_text = type(key) is ScalarNode
             if is_text and key.value == "<<" and not key.style:
-                problem = Problem(MERGE_REFUSED, key).under(None, problem)
+                problems.add(MERGE_REFUSED, key)
                 continue
             text = str(key.value) if is_text else "(not text)"
             hint = did_you_mean(text, lacking or self.names)
@@ -193,16 +191,15 @@ class _ClassSchema:
                 context.warnings.append(("", key, f"{what}, which is ignored{hint}"))
                 continue
             gap = f"{_some(lacking)} {'is' if len(missing) == 1 else 'are'} missing"
-            reason = (
+            problems.add(
                 f"{what}, and {gap}{hint} (if it was renamed, declare "
-                'field(metadata={"aliases": (...)}); if it is gone, delete the line)'
+                'field(metadata={"aliases": (...)}); if it is gone, delete the line)',
+                key,
             )
-            problem = Problem(reason, key).under(None, problem)
         for field in missing if not unknown else ():
             if not field.default:
                 reason = f"{self.name} needs {field.name!r}, which has no default and is missing"
-                problem = Problem(reason, node).under(None, problem)
-        return problem
+                problems.add(reason, node)
 
     def make(self, values: dict[str, Any]) -> Any:
         if self.fields.kind == "typeddict":

@@ -10,7 +10,7 @@ from typing import Any, Union
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from ._fields import UNSET, is_mapping_class
-from ._problems import Problem, each, expected, raise_if_foreign
+from ._problems import Problem, Problems, each, expected, raise_if_foreign
 from ._scalars import shorten
 from ._schema import YAML, Context, Declared, Schema, Schemas, load_any, type_name
 from ._yaml import pyyaml_mapping, text_of
@@ -217,23 +217,18 @@ def make_mapping(schemas: Schemas, declared: Declared) -> Schema | None:
 
 def _load_pairs(node: Node, key: Schema, item: Schema, context: Context) -> dict[Any, Any]:
     nodes = [key_node for key_node, _ in node.value]
-    problem: Problem | None = None
+    values: list[Any] = []
     # The bad keys are reported along with the bad values.
-    names = [n.value if type(n) is ScalarNode else None for n in nodes]
-    try:
+    keys: list[Any] = [n.value if type(n) is ScalarNode else None for n in nodes]
+    problems = Problems()
+    with problems:
         keys = each(zip(itertools.repeat(None), itertools.repeat(key.load), nodes), context)
-        names = keys
         _check_keys(keys, nodes, node)
-    except Problem as found:
-        problem = found
-    value_nodes = [value for _, value in node.value]
-    try:
-        values = each(zip(names, itertools.repeat(item.load), value_nodes), context)
-    except Problem as found:
-        raise found.under(None, problem) from None
-    if problem:
-        raise problem
-    return dict(zip(names, values, strict=True))
+    with problems:
+        value_nodes = [value for _, value in node.value]
+        values = each(zip(keys, itertools.repeat(item.load), value_nodes), context)
+    problems.raise_all()
+    return dict(zip(keys, values, strict=True))
 
 
 def _check_keys(keys: list[Any], nodes: list[Node], node: Node) -> None:
@@ -245,7 +240,7 @@ def _check_keys(keys: list[Any], nodes: list[Node], node: Node) -> None:
             return
     except TypeError:
         pass
-    problem: Problem | None = None
+    problems = Problems()
     first: dict[Any, Node] = {}
     for key, key_node in zip(keys, nodes, strict=True):
         reason = ""
@@ -258,6 +253,5 @@ def _check_keys(keys: list[Any], nodes: list[Node], node: Node) -> None:
         if key == "<<" and type(key_node) is ScalarNode and not key_node.style:
             reason = MERGE_REFUSED
         if reason:
-            problem = Problem(reason, key_node).under(None, problem)
-    if problem:
-        raise problem
+            problems.add(reason, key_node)
+    problems.raise_all()

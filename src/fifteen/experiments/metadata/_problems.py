@@ -27,11 +27,30 @@ class Problem(Exception):
         self.parts: list[Part] = [("", node, reason)]
         self.hint = hint
 
-    def under(self, key: Any, others: "Problem | None" = None) -> "Problem":
-        """Return the problem as seen from the parent, joined with those of its other children."""
-        self.parts = (others.parts if others else []) + [_under(key, part) for part in self.parts]
-        self.hint = None
-        return self
+
+class Problems:
+    """Collects problems: those added, and those raised in a `with` block."""
+
+    def __init__(self) -> None:
+        self.parts: list[Part] = []
+
+    def add(self, reason: str, node: Node) -> None:
+        """Collect one problem."""
+        self.parts.append(("", node, reason))
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        if isinstance(error, Problem):
+            self.parts += error.parts
+        return isinstance(error, Problem)
+
+    def raise_all(self) -> None:
+        """Raise all that were collected in one problem, if there are any."""
+        if self.parts:
+            problem = Problem("")
+            problem.parts = self.parts
+            raise problem
 
 
 class Warnings(Protocol):
@@ -50,19 +69,18 @@ def each(
 ) -> list[Any]:
     """Apply functions to parts, given as (key, function, part); raise all problems together."""
     done: list[Any] = []
-    problem: Problem | None = None
+    problems = Problems()
     warnings = context.warnings
     known = len(warnings)
     for key, function, part in parts:
         try:
             done.append(function(part, context))
         except Problem as found:
-            problem = found.under(key, problem)
+            problems.parts += [_under(key, part) for part in found.parts]
         if len(warnings) != known:
             warnings[known:] = [_under(key, warning) for warning in warnings[known:]]
             known = len(warnings)
-    if problem:
-        raise problem
+    problems.raise_all()
     return done
 
 
