@@ -75,8 +75,7 @@ def make_array(schemas: Schemas, declared: Declared) -> Schema | None:
         accept=accept,
         dumper=dump,
         loader=load,
-        tag=_JAX_TAG if is_jax else "!array",
-        tags=frozenset([_JAX_TAG if is_jax else "!array"]),
+        tags=(_JAX_TAG if is_jax else "!array",),
         load_tagged=load_tagged,
     )
     return schema

@@ -49,8 +49,6 @@ def _accept(cls: type) -> Callable[[Any], Any]:
 
 
 def _accept_float(value: Any) -> Any:
-    if type(value) is float:
-        return value
     value = as_plain_number(value)
     if type(value) is int:
         try:
@@ -113,26 +111,26 @@ _WORDS = {"bool": 3, "int": 3, "float": 3, "date": 3, "datetime": 3}
 _SCHEMAS: dict[Any, Schema] = {
     type(None): Schema(
         "None", {"null": 0}, _accept(type(None)), lambda v, c: plain("null"), _load_none,
-        "!null", frozenset([f"{YAML}null", f"{YAML}python/none"]),
+        ("!null", f"{YAML}null", f"{YAML}python/none"),
     ),
     bool: Schema(
         "bool", {"bool": 0}, _accept(bool), lambda v, c: plain("true" if v else "false"),
-        _load_bool, "!bool", frozenset([f"{YAML}bool", f"{YAML}python/bool"]),
+        _load_bool, ("!bool", f"{YAML}bool", f"{YAML}python/bool"),
     ),
     int: Schema(
         "int", {"int": 0}, _accept(int), lambda v, c: plain(format_int(v)), _load_int,
-        "!int", frozenset([f"{YAML}int", f"{YAML}python/int", f"{YAML}python/long"]),
+        ("!int", f"{YAML}int", f"{YAML}python/int", f"{YAML}python/long"),
     ),
     float: Schema(
         "float", {"float": 0, "int": 2}, _accept_float, _dump_float, _load_float,
-        "!float", frozenset([f"{YAML}float", f"{YAML}python/float"]),
+        ("!float", f"{YAML}float", f"{YAML}python/float"),
     ),
     str: Schema(
         "str", {"str": 0, **_WORDS}, _accept(str), lambda v, c: quoted(v), _load_str,
-        "!str", frozenset([f"{YAML}str", f"{YAML}python/str", f"{YAML}python/unicode"]),
+        ("!str", f"{YAML}str", f"{YAML}python/str", f"{YAML}python/unicode"),
     ),
 }  # fmt: skip
-TAGS = {tag: cls for cls, schema in _SCHEMAS.items() for tag in (schema.tag, *schema.tags)}
+TAGS = {tag: cls for cls, schema in _SCHEMAS.items() for tag in schema.tags}
 
 _KINDS = ("null", "bool", "int", "float", "str", "date", "datetime", "seq", "map")
 

@@ -100,15 +100,13 @@ class _ClassSchema:
 
     def schema(self) -> Schema:
         cls, is_dict = self.cls, self.fields.kind == "typeddict"
-        tags = [f"!dataclass:{cls.__name__}", "!dict"] if is_dict else []
         schema = Schema(
             name=self.name,
             ranks={"map": 1},
             accept=self.accept_dict if is_dict else lambda v: v if isinstance(v, cls) else UNSET,
             dumper=self.dump,
             loader=self.load,
-            tag="!dict" if is_dict else "",
-            tags=frozenset(tags),
+            tags=("!dict", f"!dataclass:{cls.__name__}") if is_dict else (),
             load_tagged=None if is_dict else lambda n, c: load_class(n, c, family(cls), schema),
             classes=list if is_dict else lambda: family(cls),
         )

@@ -100,8 +100,7 @@ def make_sequence(schemas: Schemas, declared: Declared) -> Schema | None:
         accept=_exactly(origin),
         dumper=dump,
         loader=load,
-        tag=_TAGS[origin][0],
-        tags=frozenset(_TAGS[origin]),
+        tags=_TAGS[origin],
     )
 
 
@@ -120,25 +119,18 @@ def make_fixed_tuple(schemas: Schemas, declared: Declared) -> Schema | None:
         return None
     items = [schemas.of(argument) for argument in arguments]
     name = type_name(expression)
+    described = f"{name}, {len(items)} values"
 
     def dump(value: Any, context: Context) -> Node:
         dumps = [item.dump for item in items]
         return SequenceNode("", each(zip(itertools.count(), dumps, value, strict=False), context))
 
     def load(node: Node, context: Context) -> Any:
-        if type(node) is not SequenceNode:
-            expected(name, node)
-        if len(node.value) != len(items):
-            expected(f"{name}, {len(items)} values", node)
+        if type(node) is not SequenceNode or len(node.value) != len(items):
+            # A tuple of another length was written with a tag.
+            return load_any(node, context) if node.tag else expected(described, node)
         loads = [item.load for item in items]
         return tuple(each(zip(itertools.count(), loads, node.value, strict=False), context))
-
-    def load_tagged(node: Node, context: Context) -> Any:
-        if node.tag not in _TAGS[tuple]:
-            return NotImplemented
-        fits = type(node) is SequenceNode and len(node.value) == len(items)
-        # A tuple of another length was written as such.
-        return load(node, context) if fits else load_any(node, context)
 
     return Schema(
         name=name,
@@ -146,8 +138,7 @@ def make_fixed_tuple(schemas: Schemas, declared: Declared) -> Schema | None:
         accept=lambda v: v if type(v) is tuple and len(v) == len(items) else UNSET,
         dumper=dump,
         loader=load,
-        tag="!tuple",
-        load_tagged=load_tagged,
+        tags=_TAGS[tuple],
     )
 
 
@@ -202,15 +193,13 @@ def make_mapping(schemas: Schemas, declared: Declared) -> Schema | None:
             return NotImplemented
         return load(pyyaml_mapping(node), context)
 
-    tags = _TAGS.get(origin, ())
     return Schema(
         name=name,
         ranks={"map": 0 if origin is dict else 1},
         accept=accept,
         dumper=dump,
         loader=load,
-        tag=tags[0] if tags else "",
-        tags=frozenset(tags),
+        tags=_TAGS.get(origin, ()),
         load_tagged=load_tagged,
     )
 

@@ -82,18 +82,16 @@ def fields_of(expression: Any) -> Fields:
         return _of_dataclass(cls, hints)
     if kind == "attrs":
         return _of_attrs(cls, hints)
-    if kind == "namedtuple":
-        defaults: dict[str, Any] = cls._field_defaults
-        fields = [
-            Field(n, hints.get(n, Any), n, _maker(defaults.get(n, UNSET))) for n in cls._fields
-        ]
-    else:
+    if kind == "typeddict":
         fields = [Field(n, h, n, required=n in cls.__required_keys__) for n, h in hints.items()]
+    else:
+        defaults = {name: _maker(value) for name, value in cls._field_defaults.items()}
+        fields = [Field(n, hints.get(n, Any), n, defaults.get(n)) for n in cls._fields]
     return Fields(cls, kind, tuple(fields))
 
 
-def _maker(default: Any, factory: Any = None) -> Callable[[], Any] | None:
-    return factory or (None if default is UNSET else lambda: default)
+def _maker(default: Any) -> Callable[[], Any]:
+    return lambda: default
 
 
 def _of_dataclass(cls: Any, hints: dict[str, Any]) -> Fields:
@@ -103,8 +101,9 @@ def _of_dataclass(cls: Any, hints: dict[str, Any]) -> Fields:
         declared = hints[field.name]
         if field.default is None:
             declared = Union[declared, None]  # noqa: UP007  # `|` is not defined for every expression
-        factory = None if field.default_factory is missing else field.default_factory
-        default = _maker(UNSET if field.default is missing else field.default, factory)
+        default = None if field.default is missing else _maker(field.default)
+        if field.default_factory is not missing:
+            default = field.default_factory
         argument = field.name if field.init else None
         fields.append(Field(field.name, declared, argument, default, _aliases(field.metadata)))
     needs_more = any(
@@ -136,7 +135,7 @@ def _of_pydantic(cls: Any) -> Fields:
     fields: list[Field] = []
     for name, info in cls.model_fields.items():
         alias = info.validation_alias if isinstance(info.validation_alias, str) else info.alias
-        default = None if info.is_required() else _maker(info.default, info.default_factory)
+        default = None if info.is_required() else info.default_factory or _maker(info.default)
         fields.append(Field(name, info.annotation, alias or name, default))
     return Fields(cls, "pydantic", tuple(fields))
 

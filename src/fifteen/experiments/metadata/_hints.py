@@ -17,21 +17,16 @@ from ._problems import raise_if_foreign
 
 def hints_of(cls: Any, expression: Any) -> dict[str, Any]:
     """Return the type of each field of a class, with its type parameters filled in."""
+    is_dataclass = dataclasses.is_dataclass(cls)
+    fields = dataclasses.fields(cls) if is_dataclass else cls.__dict__.get("__attrs_attrs__")
+    # What else is annotated is a ClassVar or an InitVar.
+    names = None if fields is None else {field.name for field in fields}
     hints: dict[str, Any] = {}
     for base, parameters in _bases(cls, expression):
         for name, annotation in inspect.get_annotations(base).items():
-            if _is_field(cls, name):
+            if names is None or name in names:
                 hints[name] = bind(strip(_evaluate(base, name, annotation)), parameters, cls)
     return hints
-
-
-def _is_field(cls: Any, name: str) -> bool:
-    """Tell whether an annotated name is a field, and not a ClassVar or an InitVar."""
-    if dataclasses.is_dataclass(cls):
-        field: Any = cls.__dataclass_fields__.get(name)
-        return field is not None and field._field_type is dataclasses._FIELD  # pyright: ignore[reportAttributeAccessIssue]  # as above
-    attributes = cls.__dict__.get("__attrs_attrs__")
-    return attributes is None or hasattr(attributes, name)
 
 
 def _bases(cls: Any, expression: Any) -> list[tuple[Any, dict[Any, Any]]]:

@@ -92,8 +92,8 @@ class Schema:
         accept: returns a value as the type has it (a NumPy scalar as a number), or UNSET.
         dumper: returns the untagged node of an accepted value.
         loader: returns the value of a node, whatever its tag.
-        tag: marks a node as this type; written if the declared type does not say it.
-        tags: all such tags, including those of older files.
+        tags: mark a node as this type. The first is written if the declared type does not say
+            it; the others are in older files.
         load_tagged: returns the value of a node with another tag, or NotImplemented.
         classes: returns the classes that a tag may name.
         members: the alternatives of a union.
@@ -104,18 +104,24 @@ class Schema:
     accept: Callable[[Any], Any]
     dumper: Callable[[Any, Context], Node]
     loader: Callable[[Node, Context], Any]
-    tag: str = ""
-    tags: frozenset[str] = frozenset()
+    tags: tuple[str, ...] = ()
     load_tagged: Callable[[Node, Context], Any] | None = None
     classes: Callable[[], list[type]] = list
     members: "tuple[Schema, ...]" = ()
+
+    @property
+    def tag(self) -> str:
+        """The tag to write, or an empty string."""
+        return self.tags[0] if self.tags else ""
 
     def dump(self, value: Any, context: Context) -> Node:
         """Return the node of a value, with a tag if the value is not of the type."""
         accepted = self.accept(value)
         if accepted is not UNSET:
             return self.dumper(accepted, context)
-        return dump_off_type(value, self.name, context)
+        # So that it comes back all the same.
+        node = dump_any(value, context, declared=self.name)
+        return tagged(node, node.tag or context.schemas.own(type(as_plain_number(value))).tag)
 
     def load(self, node: Node, context: Context) -> Any:
         """Return the value of a node, or raise Problem."""
@@ -236,7 +242,7 @@ def kind_of(node: Node, modern: bool = True) -> str:
     return "null" if value is None else type(value).__name__
 
 
-def dump_any(value: Any, context: Context, item: Any = Any) -> Node:
+def dump_any(value: Any, context: Context, item: Any = Any, declared: str = "no type") -> Node:
     """Dump a value by its own class, with a tag unless the node alone shows the class."""
     value = as_plain_number(value)
     cls = type(value)
@@ -247,8 +253,8 @@ def dump_any(value: Any, context: Context, item: Any = Any) -> Node:
     if isinstance(value, enum.Enum) or kind_of_class(cls):
         if item is Any:
             raise Problem(
-                f"a {type_name(cls)}, but no type is declared that tells a reader its "
-                f"class; declare the field as {type_name(cls)}"
+                f"a {type_name(cls)}, but {declared} is declared; declare the field as "
+                f"{type_name(cls)}, so that a reader knows its class"
             )
         tag = schema.tag or class_tag(cls, [cls])
         if context.classes.setdefault(tag, cls) is not cls:
@@ -256,19 +262,6 @@ def dump_any(value: Any, context: Context, item: Any = Any) -> Node:
         return tagged(schema.dumper(value, context), tag)
     node = schema.dumper(value, context)
     return node if schema.ranks.get(kind_of(node)) == 0 else tagged(node, schema.tag)
-
-
-def dump_off_type(value: Any, declared: str, context: Context) -> Node:
-    """Dump a value that is not of the declared type, so that it comes back all the same."""
-    value = as_plain_number(value)
-    cls = type(value)
-    if isinstance(value, enum.Enum) or kind_of_class(cls):
-        raise Problem(
-            f"a {type_name(cls)}, but {declared} is declared: a reader could not know its class; "
-            "declare it"
-        )
-    node = dump_any(value, context)
-    return tagged(node, node.tag or context.schemas.own(cls).tag)
 
 
 def tagged(node: Node, tag: str) -> Node:

@@ -136,7 +136,7 @@ class _Union:
         return first[2]
 
     def load_tagged(self, node: Node, context: Context) -> Any:
-        named = [m for m in self.members if node.tag in (m.tag, *m.tags)]
+        named = [m for m in self.members if node.tag in m.tags]
         if len(named) == 1:
             result, trial = context.trial((named[0], "tagged"), named[0].load, node)
             if not isinstance(result, Problem):
@@ -210,15 +210,19 @@ def make_literal(schemas: Schemas, declared: Declared) -> Schema | None:
     def accept(value: Any) -> Any:
         return next((v for v in values if type(v) is type(value) and v == value), UNSET)
 
-    def load(node: Node, context: Context) -> Any:
+    def find(node: Node, context: Context) -> Any:
         found: list[tuple[int, Any]] = []
         for schema in types_.values():
             result, trial = context.trial((schema, "literal"), schema.load, node)
             value = UNSET if isinstance(result, Problem) else accept(result)
             if value is not UNSET:
                 found.append((trial.misfits, value))
-        if found:
-            return min(found, key=lambda fit: fit[0])[1]
+        return min(found, key=lambda fit: fit[0])[1] if found else UNSET
+
+    def load(node: Node, context: Context) -> Any:
+        value = find(node, context)
+        if value is not UNSET:
+            return value
         text = node.value if type(node) is ScalarNode else ""
         hint = did_you_mean(text, map(str, values))
         if type(node) is ScalarNode and node.style and text in map(str, values):
@@ -226,10 +230,8 @@ def make_literal(schemas: Schemas, declared: Declared) -> Schema | None:
         return expected(name, node, hint)
 
     def load_tagged(node: Node, context: Context) -> Any:
-        # PyYAML tags the members of enums.
-        loads = [schema.load_tagged for schema in types_.values() if schema.load_tagged]
-        loaded = (load(node, context) for load in loads)
-        return next((value for value in loaded if accept(value) is not UNSET), NotImplemented)
+        value = find(node, context)
+        return NotImplemented if value is UNSET else value
 
     ranks: dict[str, float] = {}
     for schema in types_.values():
@@ -241,6 +243,5 @@ def make_literal(schemas: Schemas, declared: Declared) -> Schema | None:
         accept=accept,
         dumper=lambda value, context: types_[type(value)].dumper(value, context),
         loader=load,
-        tags=frozenset().union(*(s.tags for s in types_.values())),
         load_tagged=load_tagged,
     )

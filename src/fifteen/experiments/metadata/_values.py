@@ -69,11 +69,11 @@ class Hook:
     ranks: Mapping[str, int] = dataclasses.field(default_factory=lambda: _TEXT)
 
     @property
-    def tags(self) -> list[str]:
+    def tags(self) -> tuple[str, ...]:
         """Its tags, with those that PyYAML gives to objects of which it writes the attributes."""
         name = f"{self.cls.__module__}.{self.cls.__name__}"
         kinds = ("object", "object/new", "object/apply") if self.ranks is _MAP else ()
-        return [self.tag, *(f"{YAML}python/{kind}:{name}" for kind in kinds)]
+        return (self.tag, *(f"{YAML}python/{kind}:{name}" for kind in kinds))
 
 
 def _zoned(value: Any) -> str:
@@ -185,7 +185,7 @@ def make_hooked(schemas: Schemas, declared: Declared) -> Schema | None:
         except (ValueError, TypeError, ArithmeticError):
             return expected(f"{name} such as {hook.example}", node)
 
-    return Schema(name, hook.ranks, accept, dump, load, hook.tag, frozenset(hook.tags))
+    return Schema(name, hook.ranks, accept, dump, load, hook.tags)
 
 
 def make_enum(schemas: Schemas, declared: Declared) -> Schema | None:
@@ -195,7 +195,6 @@ def make_enum(schemas: Schemas, declared: Declared) -> Schema | None:
         return None
     members = origin.__members__
     name = type_name(origin)
-    tag = f"!enum:{origin.__name__}"
 
     def load(node: Node, context: Context) -> Any:
         shown = ", ".join(list(members)[:20]) + (", ..." if len(members) > 20 else "")
@@ -228,8 +227,7 @@ def make_enum(schemas: Schemas, declared: Declared) -> Schema | None:
         accept=lambda value: value if type(value) is origin else UNSET,
         dumper=lambda value, context: quoted(_member_text(value)),
         loader=load,
-        tag=tag,
-        tags=frozenset([tag]),
+        tags=(f"!enum:{origin.__name__}",),
         load_tagged=load_tagged,
     )
 
