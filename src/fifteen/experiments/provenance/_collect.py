@@ -79,11 +79,7 @@ def collect() -> Provenance:
         started=_started(),
         command=redact_command(sys.orig_argv),
         working_directory=without_home(working_directory) if working_directory else None,
-        git_commit=git.commit,
-        git_branch=git.branch,
-        git_remote=git.remote,
-        git_dirty=git.dirty,
-        git_untracked=git.untracked,
+        **{f"git_{name}": value for name, value in vars(git).items()},
         python=platform.python_version(),
         packages=_packages(),
         platform=platform.platform(),
@@ -92,7 +88,6 @@ def collect() -> Provenance:
         gpus=_gpus(),
         devices=_devices(),
         processes=distributed.count(),
-        git_diff=git.diff,
     )
 
 
