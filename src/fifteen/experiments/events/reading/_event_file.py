@@ -36,7 +36,7 @@ MALFORMED = (DecodeError, ValueError, OverflowError)
 
 
 def event_files(directory: Directory) -> list[str]:
-    """Return the names of a directory's event files, in the order in which they were begun."""
+    """Return the names of a directory's event files, the oldest first."""
     return [
         entry.name
         for entry in directory.entries()

@@ -123,7 +123,7 @@ def _count_intact(buffer: bytes, offsets: list[int], payloads: list[bytes]) -> i
 
 
 def _extend_gap(found: Scan, gap: Gap, buffer: bytes, base: int, file_end: int) -> None:
-    """Let a gap reach to the end of the buffer."""
+    """Extend a gap to the end of the buffer."""
     start = max(0, gap.start - base)
     gap.is_zero = gap.is_zero and buffer.count(0, start) == len(buffer) - start
     found.end = base + len(buffer)

@@ -1,8 +1,8 @@
 """BackgroundWriter: a queue, a thread behind it, and the file that the thread appends to.
 
-A signal handler of the user's may raise at any instruction of the main thread, or flush the log. So
-callers hold no lock, and use nothing that an exception breaks half-way, such as the objects of
-`threading`: they only use what happens in one step.
+The user's signal handlers may raise at any instruction of the main thread, or flush the log. So
+callers hold no lock and use only atomic operations: an exception could leave the objects of
+`threading` half-changed.
 """
 
 import _thread
@@ -30,7 +30,7 @@ _MAX_BATCH_BYTES = 1 << 18
 
 
 class _Request:
-    """What a caller waits for: that all it has handed over is written, or has failed to be."""
+    """A caller waits for this: all it has handed over is written, or could not be."""
 
     def __init__(self, is_close: bool) -> None:
         self.is_close = is_close
@@ -42,9 +42,9 @@ class _Request:
 class BackgroundWriter:
     """Append entries to one event file of a directory.
 
-    To hand over an entry is to append it to a queue. A thread encodes and writes the queue twice a
-    second, which disturbs the caller less than a thread that wakes up at each step. Only this
-    thread touches the file. An entry is what `Encoder.records` takes.
+    Callers append entries to a queue. A thread encodes and writes the queue twice a second: if it
+    woke up at each step, it would slow the caller more. Only this thread touches the file. An
+    entry is what `Encoder.records` takes.
     """
 
     def __init__(self, directory: Directory) -> None:
@@ -53,7 +53,7 @@ class BackgroundWriter:
         _writers.add(self)
 
     def reset_in_child(self) -> None:
-        """Start with nothing in a forked child: the parent writes what was handed to it."""
+        """Start empty in a forked child: the parent writes what was handed over before."""
         if self._file is not None:
             self._file.close()
         self._reset()
@@ -66,7 +66,7 @@ class BackgroundWriter:
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._taken: list[_Request] = []
         self._room_wanted: collections.deque[_thread.LockType] = collections.deque()
-        # The one thread that writes, under None: `dict.setdefault` decides which one it is.
+        # The thread that writes, under the key None: `dict.setdefault` picks one atomically.
         self._thread: dict[None, object] = {}
         self._is_starting = False
         self._file: EventFile | None = None
@@ -87,12 +87,12 @@ class BackgroundWriter:
             self._start()
 
     def put_large(self, entry: Any) -> None:
-        """Hand over an entry that counts by its size; wait only while the queue is full."""
+        """Hand over an entry whose size counts; wait only while the queue is full."""
         self._make_room(_nbytes(entry))
         self.put(entry)
 
     def wait_for_room(self, nbytes: int) -> None:
-        """Wait until an entry of that size fits in, or would be the only one."""
+        """Wait until an entry of that size fits, or the queue is empty."""
         while self._entries and (
             self._entry_bytes + nbytes > _MAX_BYTES or len(self._entries) >= MAX_ENTRIES
         ):
@@ -117,7 +117,7 @@ class BackgroundWriter:
         self._ask(is_close=True)
 
     def _ask(self, is_close: bool) -> None:
-        # A thread that has died is replaced, if there is anything left for it.
+        # If a thread has died and left anything, another one takes its place.
         while self._thread or self._is_starting or self._entries or self._batch or self._error:
             request = _Request(is_close)
             self._requests.put(request)
@@ -143,14 +143,14 @@ class BackgroundWriter:
     def _start(self) -> None:
         if self._thread or self._is_starting:
             return
-        # Here, since a forked child has to prepare again.
+        # Not in `__init__`, since a forked child must prepare again.
         _shutdown.prepare()
         self._is_starting = True
         try:
             _thread.start_new_thread(self._run, ())
         except BaseException:
-            # Interrupted, or refused. The next caller starts a thread; if it is the second one, it
-            # ends at once.
+            # Interrupted, or refused by the system. The next caller starts a thread; of two
+            # threads, one ends at once.
             self._is_starting = False
             raise
 
@@ -164,13 +164,13 @@ class BackgroundWriter:
             while self._write_next():
                 pass
         finally:
-            # However the thread ends, nobody may wait for it.
+            # However the thread ends, nobody may go on waiting for it.
             requests, self._taken = self._taken, []
             self._thread.clear()
             for request in requests + self._take_requests():
                 request.answer.release()
-        # What has been put since goes to another file: `close` must not wait for all that other
-        # threads may ever log. At the end of the interpreter there are no new threads.
+        # Entries put since then go to another file, so that `close` does not wait for threads that
+        # keep logging. While the interpreter exits, no thread can be started.
         if self._entries:
             with contextlib.suppress(RuntimeError):
                 self._start()
@@ -193,7 +193,7 @@ class BackgroundWriter:
         return True
 
     def _wait(self) -> None:
-        """Wait for a request: few entries at a time cost more each, so they are collected."""
+        """Wait for a request or the next write: small writes cost more per entry."""
         end = time.monotonic() + SECONDS_BETWEEN_WRITES
         while not self._taken and (seconds := end - time.monotonic()) > 0:
             with contextlib.suppress(queue.Empty):
@@ -202,7 +202,7 @@ class BackgroundWriter:
                     self._taken.append(request)
                 elif self._error is None:
                     break
-                # After an error it waits, however much there is to write.
+                # After an error, wait the full time, even if the queue is full.
         self._taken += self._take_requests()
 
     def _take_requests(self) -> list[_Request]:
@@ -219,7 +219,7 @@ class BackgroundWriter:
         return self._entry_bytes > _MAX_BYTES // 2 or len(self._entries) >= MAX_ENTRIES // 2
 
     def _write(self) -> None:
-        """Write all there is; what cannot be written is kept for the next time."""
+        """Write everything; keep what cannot be written for the next time."""
         try:
             self._write_batches()
             entries = [self._entries.popleft() for _ in range(len(self._entries))]
@@ -241,8 +241,8 @@ class BackgroundWriter:
             self._error = None
 
     def _encoded(self, entries: list[Any]) -> Iterator[bytes]:
-        """Yield the records of entries, many at a time; report and leave out what fails."""
-        # If this fails, encoding fails in the same way.
+        """Yield batches of records; report entries that cannot be encoded, and leave them out."""
+        # If this fails, so does encoding, which reports it.
         with contextlib.suppress(BaseException):
             self._encoder.prepare(entries)
         batch: list[bytes] = []
@@ -267,7 +267,7 @@ class BackgroundWriter:
         yield b"".join(batch)
 
     def _write_batches(self) -> None:
-        """Write what has been encoded, and what is about to be."""
+        """Write the pending batch, then the rest as it is encoded."""
         self._write_batch()
         for batch in self._batches:
             self._batch = batch
@@ -277,7 +277,7 @@ class BackgroundWriter:
         if not self._batch:
             return
         if self._file is not None and self._file.is_deleted():
-            # The part of a record at its end is deleted too, so the whole batch is written again.
+            # The partial record at its end is deleted too, so write the whole batch again.
             self._file.close()
             self._file, self._batch_written = None, 0
         if self._file is None:

@@ -1,4 +1,4 @@
-"""Encoder: what has been logged to records."""
+"""Encoder: log entries to records."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from ._histogram import histogram
 from ._snapshot import Arrays, Scalars
 
 Report = Callable[[str], None]
-"""Takes a line that the user should be told."""
+"""Takes a warning for the user."""
 
 _MAX_LAYOUTS = 256
 
@@ -23,7 +23,7 @@ class Encoder:
         self._layouts: dict[tuple[str, ...], tuple[Any, list[Any]]] = {}
 
     def prepare(self, entries: Sequence[Any]) -> None:
-        """Start to move what is on an accelerator to the host, many vectors at a time."""
+        """Start to copy vectors from an accelerator to the host, so that the copies overlap."""
         for entry in entries:
             vectors: Any = entry[2] if isinstance(entry, tuple) else ()
             for vector in vectors if isinstance(vectors, tuple) else ():
@@ -72,7 +72,7 @@ class Encoder:
                 self._layouts.clear()
             event = _protos.event_type()()
             self._layouts[tags] = event, [event.summary.value.add(tag=tag) for tag in tags]
-        # To fill in a message again takes a fraction of the time that a new one takes.
+        # Refilling a message takes a fraction of the time that making one takes.
         event, values = self._layouts[tags]
         event.wall_time, event.step = wall_time, step
         for value, number in zip(values, numbers, strict=True):
@@ -96,7 +96,7 @@ def _names(tags: tuple[str, ...]) -> str:
 
 
 def _host(value: Any) -> Any:
-    # Values have to come to the host here, whatever the script forbids its own code.
+    # The user's transfer guard must not apply to our transfers.
     with jax.transfer_guard("allow"):
         return np.asarray(value)
 
@@ -134,8 +134,7 @@ def _add_histogram(event: Any, tag: str, values: Any) -> str:
     counted = histogram(values)
     message = event.summary.value.add(tag=tag).histo
     message.min, message.max, message.num, message.sum, message.sum_squares = counted.moments
-    # The format states the right edge of each bucket. The first bucket has no left edge, so our
-    # left edge is the right edge of an empty bucket.
+    # The format has right edges only, so our leftmost edge is the right edge of an empty bucket.
     message.bucket_limit.extend(counted.edges.tolist())
     message.bucket.extend([0.0, *counted.counts.tolist()])
     return f"{counted.not_finite} of {values.size}" if counted.not_finite else ""

@@ -25,7 +25,7 @@ _SMALL_STEP = 2**31
 
 
 class EventLog:
-    """Log to one directory, which must exist by then; on all but the first process, do nothing."""
+    """Log to one directory, which must exist; only the primary process writes."""
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
@@ -38,7 +38,7 @@ class EventLog:
         self._has_end = False  # Among what is handed over and not written yet.
         _logs.add(self)
         if self._writes:
-            # Here rather than in the thread: a child forked during an import could never import it.
+            # Not in the thread: a child forked during an import could never finish it.
             _protos.event_type()
             _protos.hparams_type()
 
@@ -75,7 +75,7 @@ class EventLog:
             )
             steps = _validation.to_steps(step)
             if isinstance(steps, int):
-                # If the step is on a device, the writing thread decides.
+                # If the step is on a device, the writing thread applies the intervals.
                 scalars = {} if steps % every_n[0] else scalars
                 histograms = {} if steps % every_n[1] else histograms
             if not scalars and not histograms:
@@ -98,9 +98,9 @@ class EventLog:
     ) -> None:
         is_stacked = not isinstance(steps, int) and steps.ndim == 1
         if histograms or is_stacked:
-            # Before any of them is handed over: if one is wrong, none is logged.
+            # Check before anything is handed over: if one value is wrong, none is logged.
             _validation.check(scalars, histograms, steps)
-        # A traced function may log values from outside of it: they are there now, not traced.
+        # A traced function may log concrete values, which must be packed now.
         with jax.ensure_compile_time_eval():
             if scalars and is_stacked:
                 self._put_arrays("scalars", scalars, steps, scalars_every_n)
@@ -111,12 +111,12 @@ class EventLog:
                 self._put_arrays("histograms", histograms, steps, histograms_every_n)
 
     def _put_arrays(self, kind: str, values: Mapping[str, Any], steps: Steps, every_n: int) -> None:
-        # Before they are copied, so that the copies do not exceed the bound of the queue.
+        # Wait before copying, so that the copies stay within the bound of the queue.
         self._writer.wait_for_room(sum(getattr(value, "nbytes", 0) for value in values.values()))
         self._writer.put_large(_snapshot.of_arrays(kind, values, steps, every_n))
 
     def rewind(self, step: Any) -> None:
-        """Mark that what was logged after `step` no longer counts; see `Experiment.rewind_logs`."""
+        """Hide what was logged after `step`; see `Experiment.rewind_logs`."""
         last = _validation.to_steps(step)
         if not isinstance(last, int):
             if last.ndim:
@@ -129,9 +129,9 @@ class EventLog:
                 step=min(last + 1, MAX_STEP),
                 session_log={"status": _protos.SESSION_START},
             )
-            # Twice: TensorBoard takes the first one it meets for the beginning of a run and hides
-            # nothing. Its Rust data server ignores both: it hides points at or after a step of a
-            # tag when it meets that step again.
+            # Twice: TensorBoard takes the first one for the beginning of the run and hides nothing.
+            # Its Rust data server ignores both, and hides old points of a tag once one of their
+            # steps is logged again.
             for _ in range(2):
                 self._writer.put_large(event.SerializeToString())
 
@@ -189,20 +189,20 @@ class EventLog:
 
     @property
     def has_reports(self) -> bool:
-        """Whether `report` has anything to warn of."""
+        """Whether `report` has anything to warn about."""
         return bool(self._writer.reports)
 
     def report(self) -> None:
-        """Warn of what the writing thread has met."""
+        """Warn about the problems that the writing thread has met."""
         while self._writer.reports:
             try:
                 text = self._writer.reports.pop(0)
-            except IndexError:  # Another thread warns of it.
+            except IndexError:  # Another thread warns about it.
                 return
             _console.warn(text)
 
     def write(self) -> None:
-        """Write everything that has been handed over, and warn of nothing yet."""
+        """Write everything that has been handed over, without warnings."""
         self._await_callbacks()
         self._writer.flush()
 
@@ -214,7 +214,7 @@ class EventLog:
             self.report()
 
     def follow(self, directory: Directory) -> None:
-        """Write to where the directory has been moved; a kept `summary_writer` goes on there."""
+        """Go on in the directory's new place, also with the `summary_writer` that users hold."""
         self._directory = self._writer.directory = directory
 
     def close(self) -> None:
@@ -229,13 +229,13 @@ class EventLog:
     def record_end(self) -> None:
         """Record how the run has ended, unless nothing has been logged since that was recorded."""
         self._await_callbacks()
-        # Who has deleted the directory wants nothing more to be written there.
+        # If the user has deleted the directory, nothing more is written there.
         if self._writer.is_open and not self._has_end and self._directory.is_present():
             self._has_end = True
             self.log_end(*_outcome.outcome())
 
     def _await_callbacks(self) -> None:
-        """Wait until the device has handed over what was logged inside `jit`."""
+        """Wait until what was logged inside `jit` has been handed over."""
         if self._has_callbacks:
             jax.effects_barrier()
 
@@ -248,6 +248,6 @@ def _record_ends() -> None:
         log.record_end()
 
 
-# It runs before the writers are closed, which have registered that before. A run that a signal
-# ends has not come to its end.
+# This runs before the writers are closed, which registered earlier. A run that a signal ends has
+# no end of its own.
 _shutdown.register(_record_ends, lambda: None)

@@ -20,10 +20,10 @@ _numbers = itertools.count()
 class EventFile:
     """Create an event file under a name that nobody else has, and append to it.
 
-    TensorBoard takes every file with `tfevents` in its name for an event file. It reads those of a
-    directory in the order of their names, which begin with the second of their creation. So the
-    name is chosen to come after those of all other files, even if the last of them was created in
-    this second or by a host whose clock is ahead. If creating it fails, nothing is left behind.
+    TensorBoard reads each file with `tfevents` in its name, in the order of the names, which begin
+    with the second of creation. So the name sorts after all others, even if the last file was
+    created in this second or by a host whose clock is ahead. If creating it fails, nothing is left
+    behind.
     """
 
     def __init__(self, directory: Directory) -> None:

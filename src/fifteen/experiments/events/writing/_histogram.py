@@ -66,7 +66,7 @@ def _range(
     """Return the smallest and the largest finite value, and the finite values."""
     if flat.size:
         smallest, largest = float(flat.min()), float(flat.max())
-        # NaN and infinity show in the extremes, so that plain data is not searched for them.
+        # NaN and infinity show in the extremes, so finite data need not be searched.
         if math.isfinite(smallest) and math.isfinite(largest):
             return smallest, largest, flat
     finite = flat[np.isfinite(flat)]
@@ -95,7 +95,7 @@ def _count(
     first = _floor_scaled(smallest, exponent)
     buckets = _floor_scaled(largest, exponent) - first + 1
     may_underflow = finite.dtype == np.float64 and exponent > 0 and smallest < 0
-    # float32 does when scaling up, since nothing underflows; it is what most arrays are.
+    # Scaling up float32, which most arrays are, is exact: nothing underflows.
     exact = np.float32 if finite.dtype == np.float32 and exponent <= 0 else np.float64
     scratch = np.empty(min(finite.size, _CHUNK), exact)
     index = np.empty(0, np.uint8)

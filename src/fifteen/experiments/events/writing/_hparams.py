@@ -14,9 +14,9 @@ from ._validation import problem_of_scalar
 def summaries(hparams: Mapping[str, Any], metrics: Sequence[str]) -> list[Any]:
     """Return the `Summary` with this run's values, and the one with the columns if there is one.
 
-    TensorBoard takes the columns that one run describes for those of all runs. If none does, it
-    makes a column of each value of any run and of each scalar, which suits experiments with
-    different configs better. So columns are described only if metrics are named.
+    TensorBoard uses the columns that one run describes for all runs. If none does, each value and
+    each scalar of any run becomes a column, which suits runs with different configs. So columns
+    are described only if metrics are named.
     """
     from tensorboardX.summary import hparams as describe
 

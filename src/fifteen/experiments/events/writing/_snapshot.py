@@ -13,7 +13,7 @@ from . import _validation
 from ._validation import Steps, is_real, problem_of_scalar
 
 MANY_SCALARS = 64
-"""The entry of a step with that many scalars counts by its size."""
+"""From that many scalars on, the size of an entry counts."""
 _BYTES_PER_SCALAR = 256
 _MAX_LAYOUTS = 4096
 _DISPATCH_ERRORS = (RuntimeError, TypeError, ValueError)
@@ -23,8 +23,8 @@ _DISPATCH_ERRORS = (RuntimeError, TypeError, ValueError)
 class Scalars(NamedTuple):
     """The scalars of one step.
 
-    A tuple of few objects: many of them wait to be written, and the garbage collector looks
-    through all of them while the caller waits.
+    A tuple of few objects: many wait to be written, and the garbage collector scans all of them
+    while the caller waits.
     """
 
     tags: tuple[str, ...]  # First those of `host_values`, then those of `vectors`.
@@ -58,7 +58,7 @@ class Arrays(NamedTuple):
 
 
 class _Layout(NamedTuple):
-    """What is known of scalars under the same tags."""
+    """How to pack scalars with the same tags."""
 
     tags: tuple[str, ...]  # Valid, and the same object for all entries.
     is_spread: bool | None  # The arrays are on several devices. None: there are no arrays.
@@ -66,7 +66,7 @@ class _Layout(NamedTuple):
 
 
 class Snapshots:
-    """Take snapshots of scalars, which go faster under tags that have been met before."""
+    """Take snapshots of scalars, faster for tags that were seen before."""
 
     def __init__(self) -> None:
         self._layouts: dict[tuple[str, ...], _Layout] = {}
@@ -75,9 +75,9 @@ class Snapshots:
     def of_arrays(self, scalars: Mapping[str, Any], step: int) -> tuple[Any, ...] | None:
         """Return the fields of `Scalars`; None unless all values are arrays on one device.
 
-        This is what most training loops log, and the tags must be known from `of_scalars`. A
-        dispatch evicts most of the interpreter from the processor's caches, so each line after it
-        costs a multiple of its usual price; to make a `Scalars` would cost more than all the rest.
+        Most training loops log such values. The tags must be known from `of_scalars`. A dispatch
+        evicts most of the interpreter from the processor's caches, so each line after it takes
+        several times as long; making a `Scalars` would take longer than all the rest.
         """
         layout = self._layouts.get(tuple(scalars))
         values = scalars.values()
@@ -179,15 +179,15 @@ def _copy(value: Any) -> Any:
     if not isinstance(value, jax.Array):
         return np.array(value)
     local = value if value.is_fully_addressable else value.addressable_data(0)
-    # It waits for nothing, and unlike `jnp.copy` is not compiled for each new shape.
+    # Unlike `jnp.copy`, this is not compiled for each new shape.
     return jax.device_put(local, local.sharding, may_alias=False)
 
 
 def _read_if_ready(vector: jax.Array) -> jax.Array | bytes:
     """Return a vector's bytes if they can be read without waiting.
 
-    An array takes kilobytes, whatever it holds: to keep thousands of them costs more than to read
-    each.
+    An array object takes kilobytes, however small the array: reading thousands of them costs less
+    than keeping them.
     """
     if not vector.is_ready():  # pyright: ignore[reportAttributeAccessIssue] # Arrays have it.
         return vector
@@ -246,9 +246,9 @@ def _pack_by_device(
 ) -> "tuple[tuple[str, ...], tuple[jax.Array | bytes, ...]]":
     """Pack values that are on different devices, or on several each.
 
-    Of an array on several devices, the first copy that this process holds is taken: that burdens
-    one device instead of all. The first `hosted` tags are those of the host's values. Returns all
-    tags, in the order of the vectors, and a vector per device.
+    Of an array on several devices, this process's first copy is taken, which burdens one device
+    only. The first `hosted` tags are those of the host's values. Returns all tags, in the order of
+    the vectors, and a vector per device.
     """
     groups: dict[Any, tuple[list[str], list[jax.Array]]] = {}
     if step is not None:

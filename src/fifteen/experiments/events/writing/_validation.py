@@ -50,7 +50,7 @@ def check_arguments(
     ]
     if problems:
         raise LogDataError("; ".join(problems))
-    # Nothing but step 0 can be a multiple of what is larger than any step.
+    # Only step 0 is a multiple of an interval that is larger than any step.
     every_scalars, every_histograms = (min(interval or 1, MAX_STEP) for interval in intervals)
     return scalars, histograms, every_scalars, every_histograms
 
