@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Generator, Iterable, Sequence
@@ -55,17 +56,14 @@ class Experiment:
 
         def __init__(self, data_dir: str | os.PathLike[str], verbose: bool = True) -> None: ...
 
-        @property
-        def _session(self) -> Session: ...
-
     def __post_init__(self) -> None:
         object.__setattr__(self, "data_dir", local_path(self.data_dir))
-        self._join_session()
+        # At once, so that after a move by another handle this one knows where the directory went.
+        _ = self._session
 
-    def _join_session(self) -> None:
-        # Joined at once, so that after a move this handle too knows where the directory went. Not
-        # a field, so that handles compare, hash and print without it.
-        object.__setattr__(self, "_session", session_of(self.data_dir))
+    @functools.cached_property
+    def _session(self) -> "Session":
+        return session_of(self.data_dir)
 
     def __getstate__(self) -> dict[str, Any]:
         # A session holds threads and open files, which belong to this process alone.
@@ -73,14 +71,14 @@ class Experiment:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._join_session()
+        _ = self._session
 
     # Metadata
 
     def write_metadata(self, name: str, object: Any) -> None:
         """Write an object to `{name}.yaml`, so that `read_metadata` gives back an equal one.
 
-        A kill at any moment leaves the old file of that name or the new one whole.
+        If the process is killed meanwhile, the old file or the new one is there, whole.
 
         Args:
             name: what to call it; may have sub-folders (`"eval/step_100"`).
@@ -198,8 +196,8 @@ class Experiment:
     ) -> str:
         """Save a pytree as the checkpoint of a step.
 
-        The checkpoint is on disk, synced, before any older one is removed: a kill at any moment
-        leaves the old or the new one whole.
+        Older checkpoints are removed only when this one is safely on disk: if the process is
+        killed meanwhile, the old or the new one is there, whole.
 
         Args:
             target: any pytree of arrays, numbers, strings and None.
@@ -218,7 +216,7 @@ class Experiment:
         Raises:
             CheckpointExistsError: the step is not above the latest, and `overwrite` is not set.
             CheckpointError: the target, step or `keep` cannot be saved as asked.
-            OSError: the disk is full, or something like it. Earlier checkpoints are whole.
+            OSError: it could not be written, for example to a full disk. Earlier ones are whole.
 
         Examples:
             >>> path = experiment.save_checkpoint({"weights": jnp.ones(3)}, step=100, keep=3)
@@ -272,7 +270,7 @@ class Experiment:
 
         Args:
             target: a pytree whose leaves are replaced by the checkpoint's; arrays come back with
-                the sharding of the target's. `jax.ShapeDtypeStruct` leaves do as well. None
+                the sharding of the target's. `jax.ShapeDtypeStruct` leaves work, too. None
                 gives nested dicts and lists.
             step: which step; the latest by default.
             prefix: what the file's name begins with.
@@ -285,9 +283,9 @@ class Experiment:
             A pytree like the target.
 
         Raises:
-            CheckpointNotFoundError: there is no checkpoint, or not of that step.
+            CheckpointNotFoundError: there is no checkpoint, or none of that step.
             CheckpointMismatchError: the leaves do not fit the target's; lists all that differ.
-                With `partial`, there is none that both have.
+                With `partial`, no leaf is in both.
             CheckpointDamagedError: the file's bytes are not those that were written.
 
         Examples:
@@ -330,10 +328,10 @@ class Experiment:
     def checkpoint_leaves(
         self, step: int | None = None, prefix: str = "checkpoint_"
     ) -> dict[str, LeafInfo]:
-        """List a checkpoint's leaves with shapes and dtypes, without reading one.
+        """List a checkpoint's leaves with shapes and dtypes, without reading any.
 
         Raises:
-            CheckpointNotFoundError: there is no checkpoint, or not of that step.
+            CheckpointNotFoundError: there is no checkpoint, or none of that step.
 
         Examples:
             >>> path = experiment.save_checkpoint({"weights": jnp.ones(3)}, step=100)
@@ -347,7 +345,7 @@ class Experiment:
 
     @property
     def summary_writer(self) -> "tensorboardX.SummaryWriter":
-        """A `tensorboardX.SummaryWriter` on this directory: images, text, figures, the rest.
+        """A `tensorboardX.SummaryWriter` on this directory, for images, text, figures and the rest.
 
         Examples:
             >>> experiment.summary_writer.add_text("note", "a text", global_step=1)
@@ -391,8 +389,8 @@ class Experiment:
     def rewind_logs(self, step: int) -> None:
         """Hide everything logged after `step`, in TensorBoard and in `read_scalars`.
 
-        Call it when a run resumes from a checkpoint of that step, so that what it logs again does
-        not stand beside what was logged before. Nothing is deleted from disk.
+        Call it when a run resumes from a checkpoint of that step, so that the steps it repeats
+        appear once. Nothing is deleted from disk.
 
         Raises:
             LogDataError: the step is not one whole number.
@@ -424,13 +422,14 @@ class Experiment:
             log.log_hparams(metadata.flatten(hparams), metrics)
 
     def read_scalars(self, tags: Iterable[str] | None = None) -> dict[str, ScalarSeries]:
-        """Read the logged scalars back, each point of them; of all tags by default.
+        """Return all points of the logged scalars as NumPy arrays, by tag.
 
         Args:
-            tags: which tags to read; `*` stands for anything. A warning names those not there.
+            tags: which tags to read, all by default; `*` matches any text. A warning names tags
+                that do not exist.
 
         Returns:
-            For each tag, the steps, times and values as NumPy arrays, in the order of the steps.
+            The steps, times and values of each tag, in the order of the steps.
 
         Raises:
             ExperimentNotFoundError: there is no such directory.
@@ -445,7 +444,7 @@ class Experiment:
             return self._session.open_reader().scalars(tags, warns=True)
 
     def read_histograms(self, tags: Iterable[str] | None = None) -> dict[str, HistogramSeries]:
-        """Read the logged histograms back, as `read_scalars` does the scalars.
+        """Return the logged histograms by tag, as `read_scalars` does for scalars.
 
         Examples:
             >>> experiment.log(TensorboardLogData(histograms={"w": jnp.ones(3)}), step=7)
@@ -526,11 +525,10 @@ class Experiment:
         if was_there:
             self._print(f"Moved {self.data_dir} to", moved.data_dir)
         # If a link has been moved, it leads to its directory only now.
-        moved._join_session()
-        return moved
+        return dataclasses.replace(moved)
 
     def flush(self) -> None:
-        """See everything handed over onto the disk.
+        """Wait until everything handed over is on disk.
 
         Raises:
             LogWriteError: what was logged could not be written; it is kept and tried again.
@@ -544,10 +542,10 @@ class Experiment:
             self._session.flush()
 
     def close(self) -> None:
-        """See everything onto the disk, and let go of threads and files.
+        """Write everything to disk, and release threads and files.
 
-        Closing twice is no error, and using the experiment afterwards opens it again. A `with`
-        block closes at its end.
+        A `with` block does it at its end. Closing twice is fine, and so is using the experiment
+        afterwards, which opens it again.
 
         Raises:
             LogWriteError: what was logged could not be written.
@@ -567,7 +565,7 @@ class Experiment:
         if error is None:
             self.close()
             return
-        # The script's own error is the one to see; what closing met is told beside it.
+        # The script's own error is raised, and errors of closing become notes on it.
         with self._quiet():
             closing_errors = self._session.settle()
         for closing_error in closing_errors:
