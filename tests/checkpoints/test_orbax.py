@@ -111,7 +111,7 @@ def test_keys_of_an_implementation_without_a_name_in_jax(saved):
     for path in found:
         path.write_text(path.read_text().replace("threefry2x32", "mine"))
     assert "mine" in "".join(path.read_text() for path in found)
-    with pytest.raises(CheckpointError, match=r"checkpoint_3: key: .*'mine'.*has such keys"):
+    with pytest.raises(CheckpointError, match=r"checkpoint_3: key: .*'mine'.*JAX does not know"):
         saved.restore(None)
 
 

@@ -273,7 +273,7 @@ def test_the_latest_being_damaged_another_one_that_opens_is_named(handle):
 @pytest.mark.parametrize(
     ("make", "problem"),
     [
-        (lambda path: path.symlink_to("nowhere"), "a link to nowhere, which is not there"),
+        (lambda path: path.symlink_to("nowhere"), "a link to neither a file nor a directory"),
         (lambda path: path.mkdir(), "a directory"),
         (os.mkfifo, "neither a file nor a directory"),
     ],

@@ -897,6 +897,7 @@ assert "jax" not in sys.modules
         "--help",
         "list --columns optimizer.lr train/loss:min",
         "show runs/run_1",
+        "show runs/run_1 --leaves",
         "compare runs/run_1 runs/run_2",
         "scalars runs/run_1",
         "move {copy} {copy}_moved",

@@ -1,8 +1,7 @@
-"""Whether what was saved fits where a target's leaf is, and what it becomes there."""
+"""Casting restored values to the dtypes of a target's leaves."""
 
 import functools
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,93 +12,120 @@ import numpy as np
 from ._dtypes import (
     NAMES_OF_SCALARS,
     PYTHON_NUMBERS,
-    HostArray,
     dtype_named,
     family,
     info_of,
     kind_of,
     name_of_dtype,
 )
-from ._keys import Key
+from ._reader import HostArray, KeyData, Shards
 
 ON_DEVICES = (jax.Array, jax.ShapeDtypeStruct)
 _SETTINGS = ("jax_enable_x64", "jax_explicit_x64_dtypes")
 _COPIED_BYTES = 8 << 20
-_LOOKED_AT_ONCE = 1 << 20
-_SHOWN_BITS = 128
+_MAX_BLOCK = 1 << 20
+"""Elements that are cast and compared at once, to bound the memory for it."""
+
+_MAX_SHOWN_BITS = 128
 
 
 class CastError(Exception):
-    """Say what a checkpoint has that its target's leaf cannot be, and what to do."""
-
-
-class CastErrors(Exception):
-    """Hold what a `CastError` says of each of some leaves."""
-
-    def __init__(self, problems: Mapping[Key, str]) -> None:
-        super().__init__(problems)
-        self.problems = problems
+    """Say which saved value does not fit its target's leaf, and what to do."""
 
 
 def canonical_dtype(dtype: str) -> str | None:
-    """Return the dtype that JAX's arrays have of one that was saved; None if it has none for it."""
+    """Return the dtype of JAX's arrays of a saved dtype; None if JAX has none."""
     if dtype in NAMES_OF_SCALARS or kind_of(dtype) != "number":
         return dtype
     try:
         held = _held_as(dtype_named(dtype))
     except (TypeError, ValueError):
-        # NumPy has none of that name for data, which reading the leaf will tell.
+        # NumPy has no such dtype, which reading the leaf will tell.
         return dtype
     return None if held is None else held.name
 
 
 def cast_to_target(value: Any, target: Any) -> Any:
-    """Return a value as what is put where the target's leaf is.
-
-    Args:
-        value: a NumPy array, a `jax.Array`, or a Python number, str or bytes.
-        target: the leaf, of the same kind.
+    """Cast a host value for its target's leaf.
 
     Returns:
-        For a NumPy target a NumPy array or scalar, for a Python number one; for a target on
-        devices an array to be put there.
+        For a NumPy target a NumPy array or scalar, and for a Python number a number; for a target
+        on devices what is to be put there.
 
     Raises:
-        CastError: something other than digits would be lost.
+        CastError: more than digits would be lost.
     """
+    if type(value) is np.ndarray and is_on_devices(target):
+        return canonicalize(value)
     if isinstance(value, str | bytes):
         return value
-    if isinstance(target, ON_DEVICES):
-        return canonicalize(
-            _as_array(value, target) if isinstance(value, PYTHON_NUMBERS) else value
-        )
+    if isinstance(value, KeyData):
+        return _checked_keys(value)
+    if isinstance(value, Shards):
+        return value.map(canonicalize)
+    if is_on_devices(target):
+        is_number = isinstance(value, PYTHON_NUMBERS)
+        return canonicalize(_as_array(value, target) if is_number else value)
     if isinstance(target, np.ndarray | np.generic):
         array = _as_array(value, target)
         if isinstance(target, np.generic) and array.ndim == 0:
             return array[()]
-        # Small ones are views of what was read together, which each of them would keep alive.
-        # What lies in a msgpack file's bytes cannot be changed in place, as a target's leaf can.
+        # A small array is a view of a buffer with many others, which it would keep in memory. The
+        # bytes of a msgpack file are read-only, and a target's array is not.
         is_kept = array.nbytes >= _COPIED_BYTES and array.flags.writeable
         return array if is_kept else array.copy()
-    is_one = isinstance(value, jax.Array | np.ndarray) and value.shape == ()
+    is_one = isinstance(value, np.ndarray) and value.shape == ()
     return value.item() if is_one and isinstance(target, PYTHON_NUMBERS) else value
 
 
-def canonicalize(value: Any) -> Any:
-    """Return an array in the dtype that JAX will give it, which has 64 bits only if it may.
+def is_on_devices(target: Any) -> bool:
+    """Whether a target's leaf is an array of JAX, or stands for one."""
+    return _is_on_devices(type(target))
+
+
+@functools.lru_cache(maxsize=256)
+def _is_on_devices(kind: type) -> bool:
+    # Asked once per type: instance checks of JAX's classes are slow.
+    return issubclass(kind, ON_DEVICES)
+
+
+def _checked_keys(keys: KeyData) -> KeyData:
+    """Check that JAX can make keys of their data, and give empty data its shape."""
+    try:
+        shape = _shape_of_data(keys.implementation)
+    except ValueError:
+        raise CastError(
+            f"typed PRNG keys of {keys.implementation!r}, an implementation that JAX does not know"
+        ) from None
+    found = keys.data.shape
+    if 0 in found[:-1] and isinstance(keys.data, np.ndarray):
+        return KeyData(np.zeros((*found[:-1], *shape), np.uint32), keys.implementation)
+    if found[-1:] != shape:
+        raise CastError(f"PRNG keys of {found[-1:]} numbers each, and JAX's have {shape}")
+    return keys
+
+
+@functools.lru_cache(maxsize=256)
+def _shape_of_data(implementation: str) -> tuple[int, ...]:
+    # A key itself would initialize a backend, after which JAX cannot join other processes.
+    keys = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0, impl=implementation)))
+    return keys.shape
+
+
+def canonicalize(value: HostArray) -> HostArray:
+    """Return an array in the dtype that JAX will give it, which depends on `jax_enable_x64`.
 
     Raises:
         CastError: a number is out of that dtype's range.
     """
-    if not isinstance(value, np.ndarray) or value.dtype.itemsize < 8:
-        return value
-    held = _held_as(value.dtype)
-    if held is None or held == value.dtype:
+    dtype = value.dtype
+    held = dtype if dtype.itemsize < 8 else _held_as(dtype)
+    if held is None or held == dtype:
         return value
     flat = value.reshape(-1)
     narrow = np.empty(flat.shape, held)
-    for first in range(0, flat.size, _LOOKED_AT_ONCE):
-        block = slice(first, first + _LOOKED_AT_ONCE)
+    for first in range(0, flat.size, _MAX_BLOCK):
+        block = slice(first, first + _MAX_BLOCK)
         with np.errstate(over="ignore", invalid="ignore"):
             narrow[block] = flat[block]
         lost = _lost(flat[block], narrow[block])
@@ -112,14 +138,14 @@ def canonicalize(value: Any) -> Any:
 
 
 def _lost(before: HostArray, after: HostArray) -> Any:
-    """Return the first number that was out of range when it was cast; None if none was."""
+    """Return the first number that was out of range; None if there is none."""
     is_whole = before.dtype.kind in "iu"
     lost = before != after if is_whole else _overflowed(before, after)
     return before[lost.argmax()] if lost.any() else None
 
 
 def _overflowed(before: Any, after: Any) -> Any:
-    """Return where a finite number has become another kind, in either part of a complex one."""
+    """Return where a finite number, or a part of a complex one, is no longer finite."""
     if np.iscomplexobj(before):
         real = _overflowed(before.real, after.real)
         return real | _overflowed(before.imag, after.imag)
@@ -127,11 +153,11 @@ def _overflowed(before: Any, after: Any) -> Any:
 
 
 def _as_array(value: Any, target: Any) -> HostArray:
-    """Return a value as an array, a Python number in the dtype that the target says it has."""
+    """Return a value as an array, and a Python number in the target's dtype."""
     is_number = isinstance(value, PYTHON_NUMBERS)
     if is_number and family(info_of(value)) == family(info_of(target)):
         dtype = np.dtype(target.dtype)
-        held = _held_as(dtype) if isinstance(target, ON_DEVICES) else dtype
+        held = _held_as(dtype) if is_on_devices(target) else dtype
         if held is None:
             raise CastError(
                 f"{_shown(value)}, and JAX has no arrays of that dtype; give a NumPy array, or "
@@ -165,9 +191,9 @@ def _array_of_number(value: Any, dtype: np.dtype[Any]) -> HostArray:
 
 
 def _is_about(value: complex, held: complex, dtype: np.dtype[Any]) -> bool:
-    """Whether what a dtype holds instead of a number differs from it in digits only."""
+    """Whether a number in a dtype differs from the original in digits only."""
     limits = ml_dtypes.finfo(dtype)
-    # The small dtypes without an infinity give their largest number for whatever is above it.
+    # Small dtypes without an infinity saturate.
     largest = float(limits.max) * (1 + float(limits.eps) / 2)
     return all(
         math.isnan(part) == math.isnan(of_held)
@@ -178,15 +204,15 @@ def _is_about(value: complex, held: complex, dtype: np.dtype[Any]) -> bool:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, int) and value.bit_length() > _SHOWN_BITS:
+    if isinstance(value, int) and value.bit_length() > _MAX_SHOWN_BITS:
         return f"an int of {value.bit_length()} bits"
     return f"the {type(value).__name__} {value}"
 
 
 def settings() -> tuple[Any, ...]:
-    """Return the settings on which it depends what dtypes JAX's arrays have."""
-    # Its types do not name them, and older versions do not have the second one.
-    return getattr(jax.config, _SETTINGS[0], None), getattr(jax.config, _SETTINGS[1], None)
+    """Return the settings on which the dtypes of JAX's arrays depend."""
+    # JAX's types do not name them, and JAX 0.8 does not have the second one.
+    return tuple([getattr(jax.config, name, None) for name in _SETTINGS])
 
 
 def _held_as(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
@@ -195,7 +221,7 @@ def _held_as(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
 
 @functools.lru_cache(maxsize=256)
 def _held_under(dtype: np.dtype[Any], settings: tuple[Any, ...]) -> np.dtype[Any] | None:
-    # JAX is asked, since no table tells, and what it answers depends on its settings.
+    # There is no table of what JAX supports; its answer depends on its settings.
     try:
         empty = jax.device_put(np.zeros(0, dtype.newbyteorder("=")))
     except (TypeError, jax.errors.JaxRuntimeError):

@@ -1,24 +1,26 @@
-"""Checkpoints: saving and restoring in one directory, also in the background."""
+"""Checkpoints: saving and restoring in one directory, also in the background.
+
+JAX is imported by what saves and restores: listing checkpoints and their leaves does not need it.
+"""
 
 import contextlib
 import pathlib
 import threading
 from collections.abc import Callable, Generator
-from typing import Any
-
-import jax
+from typing import TYPE_CHECKING, Any
 
 from .. import _shutdown, distributed
 from .._errors import CheckpointDamagedError, CheckpointError, MissingExtraError
 from ..storage import Directory
-from . import _restoring
 from ._background import Background
 from ._keys import name_of
 from ._opening import open_checkpoint
 from ._paths import History, as_step, prefixes_in, steps_in
 from ._reader import CheckpointReader, LeafInfo
 from ._retention import Destination, Retention
-from ._saving import LocalSave, PendingSave
+
+if TYPE_CHECKING:
+    from ._saving import PendingSave
 
 MAX_TRIES = 5
 """How often to look for the latest checkpoint while another process replaces checkpoints."""
@@ -54,6 +56,8 @@ class Checkpoints:
 
         `retention` makes the retention here, so that all processes raise its error.
         """
+        import jax
+
         with self._lock, distributed.collective("save_checkpoint"), jax.ensure_compile_time_eval():
             # Inside a function that is traced, JAX computes at once, too.
             self.wait()
@@ -75,8 +79,10 @@ class Checkpoints:
                 raise
             return destination.path
 
-    def _pending_save(self, destination: Destination, target: Any, copy: bool) -> PendingSave:
+    def _pending_save(self, destination: Destination, target: Any, copy: bool) -> "PendingSave":
         if distributed.count() == 1:
+            from ._saving import LocalSave
+
             return LocalSave(destination, target, copy, self._before_commit)
         # Imported when used, since Orbax is an extra.
         from ._orbax._save import DistributedSave
@@ -87,6 +93,10 @@ class Checkpoints:
         self, target: Any, step: Any, prefix: str, strict: bool, partial: bool
     ) -> tuple[Any, pathlib.Path]:
         """Restore a pytree; see `Experiment.restore_checkpoint`."""
+        import jax
+
+        from . import _restoring
+
         with (
             self._lock,
             distributed.collective("restore_checkpoint"),

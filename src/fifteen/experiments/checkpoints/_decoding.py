@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from .._errors import CheckpointError
-from ._dtypes import NAMES_OF_SCALARS, HostArray, dtype_named
-from ._reader import LeafInfo
+from ._dtypes import NAMES_OF_SCALARS, dtype_named, is_key
+from ._reader import HostArray, KeyData, LeafInfo
 
 NATIVE: dict[str, str] = {
     "bool": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16",
@@ -41,8 +41,7 @@ def stored_info(dtype: str, shape: tuple[int, ...], description: dict[str, Any] 
         return LeafInfo(shape, _NUMPY[dtype])
     if dtype:
         name = description["dtype"]
-        is_key = isinstance(name, str) and name.startswith("key<")
-        if not isinstance(name, str) or is_key != ("key" in description):
+        if not isinstance(name, str) or is_key(name) != ("key" in description):
             raise ValueError(f"{name!r} is no dtype")
         return LeafInfo(shape[:-1], name)
     ((kind, text),) = description.items()
@@ -56,66 +55,22 @@ def _float_of(text: str) -> float:
     return struct.unpack(">d", bytes.fromhex(bits))[0] if bits else float.fromhex(kind)
 
 
-def keys_from(data: Any, implementation: str, target: Any) -> Any:
-    """Return typed PRNG keys.
-
-    Args:
-        data: their data.
-        implementation: what JAX calls how they are split.
-        target: keys of an implementation that has no name in JAX tell of it, as does a
-            `jax.ShapeDtypeStruct` of them; anything else does not matter.
-
-    Raises:
-        CheckpointError: JAX knows of no such implementation, and the target is of another.
-    """
-    import jax
-    import jax.numpy as jnp
-
-    of_target = _implementation_of(target)
-    known: Any = of_target if str(of_target) == implementation else implementation
-    # The user's transfer guard must not apply to our transfers.
-    with jax.transfer_guard("allow"):
-        array = data if isinstance(data, jax.Array) else jnp.asarray(data)
-        try:
-            return jax.random.wrap_key_data(array, impl=known)
-        except ValueError as error:
-            raise CheckpointError(
-                f"typed PRNG keys of {implementation!r} ({error}); restore into a target that has "
-                "such keys"
-            ) from None
-
-
-def _implementation_of(target: Any) -> Any:
-    """Return what a target's typed PRNG keys are split by; None if it has no such keys."""
-    import jax
-    import jax.numpy as jnp
-
-    is_array = isinstance(target, jax.Array | jax.ShapeDtypeStruct)
-    if not is_array or not jnp.issubdtype(target.dtype, jax.dtypes.prng_key):
-        return None
-    found: list[Any] = []
-    # Only an array can be asked, if only a traced one.
-    jax.eval_shape(lambda keys: found.append(jax.random.key_impl(keys)), target)
-    return found[0]
-
-
-def decode(array: HostArray | None, description: dict[str, Any] | None, target: Any = None) -> Any:
+def decode(array: HostArray | None, description: dict[str, Any] | None) -> Any:
     """Return the value that `encode` has taken.
 
     Args:
         array: as it stands in the file.
         description: what `encode` described.
-        target: the leaf whose place it takes, if there is one.
 
     Raises:
-        CheckpointError: typed PRNG keys that JAX does not know, or a dtype that NumPy does not.
+        CheckpointError: neither NumPy nor `ml_dtypes` knows the dtype.
         ValueError, KeyError or TypeError: the description is none of ours.
     """
     if array is not None:
         if description is None:
             return array
         if "key" in description:
-            return keys_from(array, str(description["key"]), target)
+            return KeyData(array, str(description["key"]))
         name = str(description["dtype"])
         try:
             dtype = dtype_named(name)

@@ -1,4 +1,4 @@
-"""Putting a restored value where the target's leaf was."""
+"""Putting restored values on the devices of their targets' leaves."""
 
 import contextlib
 import functools
@@ -11,32 +11,38 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from ._casting import ON_DEVICES, CastError, settings
-from ._dtypes import PYTHON_NUMBERS
-from ._sharding import fits, sharding_of_key_data, sharding_over_processes, spread
+from ._casting import CastError, is_on_devices, settings
+from ._dtypes import FLOAT0, PYTHON_NUMBERS
+from ._reader import KeyData, Shards
+from ._sharding import (
+    divides,
+    put_over_processes,
+    sharding_of_key_data,
+    sharding_over_processes,
+)
 
 
 def resolve_sharding(target: Any) -> Any:
-    """Return a target's leaf with the devices that it is to be put on.
+    """Return a target's leaf with a sharding over real devices.
 
-    `jax.eval_shape` of a state over a mesh with explicit axes tells of the mesh only its shape.
+    `jax.eval_shape` of a state over a mesh with explicit axes gives an abstract mesh.
 
     Raises:
-        CastError: there is no mesh of that shape at hand, the shape does not divide among the
-            devices, or the leaf is a traced one.
+        CastError: no mesh of that shape is set, the sharding does not divide the leaf's shape, or
+            the leaf is traced.
     """
     if isinstance(target, jax.core.Tracer):
         raise CastError("is only traced, and is on no device; restore outside of jit")
     sharding = target.sharding if isinstance(target, jax.ShapeDtypeStruct) else None
     is_named = isinstance(sharding, jax.sharding.NamedSharding)
     if not is_named or not isinstance(sharding.mesh, jax.sharding.AbstractMesh):
-        if sharding is not None and not fits(sharding, target.shape):
+        if sharding is not None and not divides(sharding, target.shape):
             raise CastError(
                 f"has shape {target.shape}, which does not divide among the devices of its "
                 f"sharding, {sharding}; give the jax.ShapeDtypeStruct another sharding"
             )
         return target
-    mesh = _mesh_at_hand()
+    mesh = _current_mesh()
     if mesh is None or mesh.shape_tuple != sharding.mesh.shape_tuple:
         axes = ", ".join(f"{name!r}: {size}" for name, size in sharding.mesh.shape.items())
         raise CastError(
@@ -52,82 +58,77 @@ def resolve_sharding(target: Any) -> Any:
     )
 
 
-def _mesh_at_hand() -> jax.sharding.Mesh | None:
-    # Older versions of JAX have no public way to ask for it.
-    find_mesh = getattr(jax.sharding, "get_mesh", None)
+def _current_mesh() -> jax.sharding.Mesh | None:
     try:
-        return None if find_mesh is None else find_mesh()
+        return jax.sharding.get_mesh()
     except ValueError:
-        # JAX does not tell it inside of jit.
+        # JAX refuses to tell inside of jit.
         return None
 
 
 def device_put_like(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
-    """Put each value where its target's leaf is.
+    """Put each value on the devices of its target's leaf.
 
     Args:
-        values: what `fit` gave.
+        values: as `cast_to_target` returns them.
         targets: the leaves. A `jax.Array` or `jax.ShapeDtypeStruct` gives an array with its
-            sharding, committed to its devices if it is, and with its weak type, so that nothing
-            compiled for the target is compiled again. Any other leaves its value as it is.
+            sharding, its weak type, and committed to its devices if it is, so that nothing that was
+            compiled for the target is compiled again. For any other the value is returned.
     """
     placed = list(values)
-    # All that goes to the same place goes in one call, which costs little more than one array.
+    # All values with one destination are put in one call, which costs little more than one array.
     groups: dict[Any, list[int]] = defaultdict(list)
     # The user's debug flags must not apply to our transfers.
     with jax.transfer_guard("allow"), jax.debug_nans(False), jax.debug_infs(False):
-        for index, target in enumerate(targets):
-            value = placed[index]
-            if isinstance(target, ON_DEVICES) and _can_be_on_devices(value):
-                destination = _destination(target, np.shape(value))
-                if _are_keys(value):
-                    with _on(destination) as sharding:
-                        placed[index] = _put_keys(value, target, sharding)
-                else:
-                    groups[destination].append(index)
+        for index, (value, target) in enumerate(zip(values, targets, strict=True)):
+            if not is_on_devices(target) or isinstance(value, str | bytes):
+                continue
+            if isinstance(value, KeyData):
+                placed[index] = value.data
+                destination = _destination(target, value.data.shape[:-1])
+                if isinstance(destination, jax.sharding.Sharding):
+                    ndim = len(value.data.shape)
+                    destination = sharding_of_key_data(target, destination, ndim)
+                groups[destination].append(index)
+            # JAX's own arrays of float0, which have no bits, are NumPy's.
+            elif isinstance(value, Shards) or value.dtype != FLOAT0:
+                groups[_destination(target, value.shape)].append(index)
         for destination, indices in groups.items():
             with _on(destination) as sharding:
-                weak = [getattr(targets[index], "weak_type", False) for index in indices]
-                # JAX puts only arrays, of which it needs the dtype, on devices of other processes.
-                is_local = sharding is None or sharding.is_fully_addressable
-                values = [
-                    _as_number(placed[index]) if is_weak and is_local else placed[index]
-                    for index, is_weak in zip(indices, weak, strict=True)
-                ]
-                arrays = _put(values, sharding)
-                for index, array, is_weak in zip(indices, arrays, weak, strict=True):
-                    needs_type = is_weak and not array.weak_type
-                    placed[index] = _weakly_typed(array, sharding) if needs_type else array
+                arrays = _put(
+                    [placed[index] for index in indices],
+                    [getattr(targets[index], "weak_type", False) for index in indices],
+                    sharding,
+                )
+            for index, array in zip(indices, arrays, strict=True):
+                value = values[index]
+                if isinstance(value, KeyData):
+                    array = jax.random.wrap_key_data(array, impl=value.implementation)
+                placed[index] = array
     return placed
 
 
-def _can_be_on_devices(value: Any) -> bool:
-    # JAX's own arrays of float0, which have no bits, are NumPy's.
-    return not isinstance(value, str | bytes) and value.dtype != jax.dtypes.float0
-
-
 def _destination(target: Any, shape: tuple[int, ...]) -> Any:
-    """Return a sharding, the device that is to hold an uncommitted array, or None for any."""
-    # A leaf that is on no particular device takes part in a computation on any.
-    if isinstance(target, jax.Array) and not target.committed:
-        (device,) = target.sharding.device_set
-        return device
+    """Return a sharding, the device of an uncommitted array, or None for the default device."""
     sharding = target.sharding
-    if sharding is None or shape == target.shape or fits(sharding, shape):
+    # An uncommitted array may take part in computations on any device.
+    if isinstance(target, jax.Array) and not target.committed:
+        (device,) = sharding.device_set
+        return device
+    if sharding is None or shape == target.shape or divides(sharding, shape):
         return sharding
-    # A shape that differs from the target's may not divide among its devices.
     return sharding_over_processes(target, shape)
 
 
 @contextlib.contextmanager
 def _on(destination: Any) -> Generator[jax.sharding.Sharding | None]:
-    """Make an uncommitted array's device the default one, and yield the sharding of any other."""
+    """Make a device the default one and yield None, or yield a sharding."""
     if not isinstance(destination, jax.Device):
         yield destination
         return
     default: Any = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] # It is set at run time.
     is_device = isinstance(default, jax.Device)
-    # A change of the default would compile again what makes weakly typed arrays.
+    # Changing the default would compile again what makes weakly typed arrays.
     if destination == (default if is_device else jax.local_devices(backend=default)[0]):
         yield None
         return
@@ -135,27 +136,29 @@ def _on(destination: Any) -> Generator[jax.sharding.Sharding | None]:
         yield None
 
 
-def _put(values: list[Any], destination: jax.sharding.Sharding | None) -> list[Any]:
-    if destination is None or destination.is_fully_addressable:
-        return jax.device_put(values, destination)
-    return [spread(value, destination) for value in values]
-
-
-def _are_keys(value: Any) -> bool:
-    return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
-
-
-def _put_keys(keys: jax.Array, target: Any, destination: jax.sharding.Sharding | None) -> jax.Array:
-    data = jax.random.key_data(keys)
-    if destination is not None:
-        destination = sharding_of_key_data(target, destination, data.ndim)
-    held = np.asarray(data) if data.is_fully_addressable else data
-    (placed,) = _put([held], destination)
-    return jax.random.wrap_key_data(placed, impl=jax.random.key_impl(keys))
+def _put(
+    values: Sequence[Any], weak: Sequence[bool], sharding: jax.sharding.Sharding | None
+) -> list[Any]:
+    """Put values on the default device or with a sharding, and give some a weak type."""
+    if sharding is None or sharding.is_fully_addressable:
+        if True in weak:
+            values = [
+                _as_number(value) if is_weak else value
+                for value, is_weak in zip(values, weak, strict=True)
+            ]
+        arrays: list[Any] = jax.device_put(list(values), sharding)
+    else:
+        arrays = [put_over_processes(value, sharding) for value in values]
+    if True not in weak:
+        return arrays
+    return [
+        _weakly_typed(array, sharding) if is_weak and not array.weak_type else array
+        for array, is_weak in zip(arrays, weak, strict=True)
+    ]
 
 
 def _as_number(value: Any) -> Any:
-    """Return an array without axes as a number, of which JAX makes a weakly typed array."""
+    """Return an array without axes as a number, from which JAX makes a weakly typed array."""
     if not isinstance(value, np.ndarray) or value.ndim or _kind_of_number(value.dtype) is None:
         return value
     number = value.item()
@@ -164,7 +167,7 @@ def _as_number(value: Any) -> Any:
 
 
 def _kind_of_number(dtype: Any) -> Any:
-    """Return the type of the Python numbers that get a dtype by themselves; None if none do.
+    """Return the Python type whose numbers have this dtype in JAX; None if there is none.
 
     Only such a dtype can be weakly typed.
     """
@@ -183,18 +186,18 @@ def _weakly_typed(array: jax.Array, destination: jax.sharding.Sharding | None) -
     if kind is None:
         return array
     if destination is not None and _is_explicit(destination):
-        # Inside of a compiled function JAX would ask for the sharding of each operation.
+        # In a compiled function JAX would ask for the sharding of each operation.
         if array.is_fully_addressable:
             zeros = jax.device_put(jnp.broadcast_to(jnp.asarray(kind(0)), array.shape), destination)
         else:
-            # Onto devices of other processes only a computation puts what is no NumPy array.
+            # Only a computation can put a JAX array on devices of other processes.
             zeros = jax.jit(
                 lambda: jnp.broadcast_to(kind(0), array.shape), out_shardings=destination
             )()
         weak = zeros.at[...].set(array)
     else:
         weak = _with_weak_type(array, kind(0))
-    # The result's sharding is the same, but may be written otherwise.
+    # The result's sharding is equivalent, but may have another description.
     return weak if destination is None else jax.device_put(weak, destination)
 
 
@@ -205,9 +208,8 @@ def _is_explicit(sharding: jax.sharding.Sharding) -> bool:
 
 @jax.jit
 def _with_weak_type(array: jax.Array, number: Any) -> jax.Array:
-    # What is broadcast from a Python number is weakly typed, and stays so when its elements are
-    # set. There is no other public way. It is compiled once for each shape, since there may be
-    # many. The number is an argument: a constant would be broadcast while this is traced.
+    # A broadcast Python number is weakly typed, and stays so when its elements are set. There is no
+    # other public way. The number is an argument: a constant would be broadcast during tracing.
     return jnp.broadcast_to(number, array.shape).at[...].set(array)
 
 

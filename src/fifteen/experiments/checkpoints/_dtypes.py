@@ -6,11 +6,8 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-import numpy.typing as npt
 
 from ._reader import LeafInfo
-
-HostArray = npt.NDArray[Any]
 
 PYTHON_NUMBERS = (bool, int, float, complex)
 SCALARS = (*PYTHON_NUMBERS, str, bytes)
@@ -18,6 +15,9 @@ NAMES_OF_SCALARS = frozenset(kind.__name__ for kind in SCALARS)
 
 FLOAT0: np.dtype[Any] = np.dtype([("float0", np.void, 0)])
 """`jax.dtypes.float0`, the dtype of gradients with respect to integers."""
+
+KEY_DTYPES = {"threefry2x32": "key<fry>", "rbg": "key<rbg>", "unsafe_rbg": "key<urbg>"}
+"""JAX's names of the dtypes of typed PRNG keys, by those of their implementations."""
 
 
 @functools.lru_cache(maxsize=256)

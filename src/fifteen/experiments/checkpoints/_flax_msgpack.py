@@ -1,38 +1,39 @@
 """The msgpack files that flax has written, from its first release on.
 
-The format is flax's (`flax/serialization.py`): the state dict in msgpack, where a list or tuple
+The format is flax's (`flax/serialization.py`): the state dict in msgpack, in which a list or tuple
 is a dict by the index, with three extension types. 1 is an array and 3 a NumPy scalar, each a
 nested msgpack of shape, dtype's name and bytes in C order; 2 is a Python complex. An array over
-1 GiB stands as a dict of flat chunks. An array that was spread over several processes stands as a
-text that names a directory in `{file}_gda`, where it lies in zarr format.
+1 GiB is a dict of flat chunks. An array that was distributed over several processes is a text that
+names a directory in `{file}_gda`, in zarr format.
 
-The extension bytes are taken apart here, and not by msgpack itself, which would copy an array
-once more.
+The extension bytes are parsed here, since msgpack itself would copy each array once more.
 """
 
-import mmap
 import pathlib
 from collections.abc import Generator, Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from .._errors import MissingExtraError
+from ..storage import Directory
 from ._damage import damaged
-from ._dtypes import HostArray, dtype_named, info_of
-from ._keys import Key
+from ._dtypes import dtype_named, info_of
+from ._keys import Key, structure_of
 from ._orbax import _tensorstore
-from ._reader import LeafInfo
-from ._sharding import sharding_over_processes
+from ._reader import HostArray, LeafInfo
+
+if TYPE_CHECKING:
+    import jax
 
 _ARRAY, _COMPLEX, _SCALAR = 1, 2, 3
 _CHUNKED = "__msgpack_chunked_array__"
-_SPREAD = "//GDAPlaceholder:"
+_DISTRIBUTED = "//GDAPlaceholder:"
 _DTYPES = {"<V2": "bfloat16", "|V2": "bfloat16"}
 """What the first versions called a dtype that NumPy did not know."""
 
 _BYTES_LENGTH = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
-"""msgpack's marks of bytes and of text, which old versions wrote bytes as: size of the length."""
+"""Sizes of the length, by msgpack's marks of bytes and of texts (old versions wrote bytes so)."""
 
 
 class MsgpackCheckpoint:
@@ -40,59 +41,52 @@ class MsgpackCheckpoint:
 
     def __init__(self, path: pathlib.Path) -> None:
         self.path = path
-        self._tree = load(path)
-        self._values = {key: leaf for key, leaf in flatten(self._tree).items() if is_leaf(leaf)}
-        self._spread = self._open_spread()
+        parent = Directory(path.parent)
+        self._ends, self._lists = flatten(load(parent, path.name))
+        self._values = {key: value for key, value in self._ends.items() if is_leaf(value)}
+        beside = parent / f"{path.name}_gda"
+        self._distributed = _tensorstore.open_arrays(
+            path,
+            {
+                key: _tensorstore.spec_of(beside, value.removeprefix(_DISTRIBUTED))
+                for key, value in self._values.items()
+                if isinstance(value, str) and value.startswith(_DISTRIBUTED)
+            },
+        )
 
     @property
     def leaves(self) -> Mapping[Key, LeafInfo]:
         """Every leaf, in the order of the file."""
-        return {
-            key: self._spread[key].info if key in self._spread else info_of(value)
-            for key, value in self._values.items()
-        }
+        arrays = {key: array.info for key, array in self._distributed.items()}
+        return {key: arrays.get(key) or info_of(value) for key, value in self._values.items()}
 
-    def read(self, wanted: Mapping[Key, Any]) -> Generator[Mapping[Key, Any]]:
+    @property
+    def structure(self) -> Any:
+        """The structure of nested dicts, as flax itself gives them."""
+        numbers: dict[Key, Any] = {key: number for number, key in enumerate(self._values)}
+        ends = {key: numbers.get(key, value) for key, value in self._ends.items()}
+        return structure_of(ends, self._lists)
+
+    def read(
+        self, wanted: "Mapping[Key, jax.sharding.Sharding | None]"
+    ) -> Generator[Mapping[Key, Any]]:
         """Read some leaves; see `CheckpointReader.read`."""
-        requests = {
-            key: _tensorstore.Request(
-                self._spread[key],
-                sharding_over_processes(leaf, self._spread[key].info.shape),
-            )
-            for key, leaf in wanted.items()
-            if key in self._spread
-        }
-        arrays = _tensorstore.read(self.path, requests)
+        opened = {key: self._distributed[key] for key in wanted if key in self._distributed}
+        arrays = _tensorstore.read(self.path, opened, wanted)
         yield {key: arrays[key] if key in arrays else self._values[key] for key in wanted}
-
-    def unflatten(self, leaves: Mapping[Key, Any]) -> Any:
-        """Put leaves that were read into nested dicts, as flax itself gives them."""
-        return nest(self._tree, leaves)
 
     def close(self) -> None:
         """Do nothing: no file stays open."""
 
-    def _open_spread(self) -> Mapping[Key, Any]:
-        names = {
-            key: value.removeprefix(_SPREAD)
-            for key, value in self._values.items()
-            if isinstance(value, str) and value.startswith(_SPREAD)
-        }
-        if not names:
-            return {}
-        directory = self.path.with_name(self.path.name + "_gda")
-        return _tensorstore.open_all(
-            directory, {key: _tensorstore.plain(directory / name) for key, name in names.items()}
-        )
 
-
-def load(path: pathlib.Path) -> Any:
+def load(directory: Directory, name: str) -> Any:
     """Read a file into nested dicts of NumPy arrays and Python values.
 
     Raises:
-        CheckpointDamagedError: it is no such file, or not a whole one.
+        CheckpointDamagedError: flax has not written the file, or not all of it.
         MissingExtraError: msgpack is not installed.
     """
+    path = directory.path / name
     try:
         import msgpack
     except ImportError:
@@ -100,27 +94,29 @@ def load(path: pathlib.Path) -> Any:
             f"{path}: reading a file that flax has written needs msgpack; "
             "pip install 'fifteen[flax]'"
         ) from None
-    if not path.stat().st_size:
-        raise damaged(path, "an empty file")
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        try:
-            unpacked = msgpack.unpackb(data, ext_hook=_extension, raw=False, strict_map_key=False)
-            return _normal(unpacked)
-        except (
-            msgpack.UnpackException,
-            AttributeError,
-            LookupError,
-            OverflowError,
-            RecursionError,
-            TypeError,
-            ValueError,
-        ) as error:
-            # What msgpack and NumPy make of bytes that are none of theirs.
-            raise damaged(
-                path,
-                "neither a checkpoint of ours nor a whole file that flax has written "
-                f"({type(error).__name__}: {error})",
-            ) from None
+    with directory.open(name) as file:
+        if not file.size:
+            raise damaged(path, "an empty file")
+        data = np.empty(file.size, np.uint8)
+        file.read_into(data, 0)
+    try:
+        unpacked = msgpack.unpackb(data, ext_hook=_extension, raw=False, strict_map_key=False)
+        return _normalized(unpacked)
+    except (
+        msgpack.UnpackException,
+        AttributeError,
+        LookupError,
+        OverflowError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        # What msgpack and NumPy raise for any other bytes.
+        raise damaged(
+            path,
+            "neither a checkpoint of ours nor a whole file that flax has written "
+            f"({type(error).__name__}: {error})",
+        ) from None
 
 
 def _extension(code: int, data: bytes) -> Any:
@@ -138,7 +134,7 @@ def _extension(code: int, data: bytes) -> Any:
 def _array(data: bytes) -> HostArray:
     import msgpack
 
-    # The bytes come last, and what stands before them is short.
+    # The bytes come last, after a short description.
     unpacker = msgpack.Unpacker(raw=True)
     unpacker.feed(data[:4096])
     if unpacker.read_array_header() != 3:
@@ -148,15 +144,13 @@ def _array(data: bytes) -> HostArray:
     dtype = dtype_named(_DTYPES.get(name, name))
     start = unpacker.tell()
     mark = data[start]
-    # Short text has its length in the mark itself.
+    # The mark of a short text contains its length.
     start += 1 + (0 if 0xA0 <= mark <= 0xBF else _BYTES_LENGTH[mark])
-    if dtype.hasobject:
-        raise ValueError(f"an array of dtype {dtype}")
     return np.frombuffer(data, dtype, offset=start).reshape(shape)
 
 
-def _normal(tree: Any) -> Any:
-    """Put chunked arrays together, and namedtuples as the first versions wrote them."""
+def _normalized(tree: Any) -> Any:
+    """Join chunked arrays, and turn namedtuples of the first versions into dicts."""
     if isinstance(tree, Mapping):
         known = cast(Mapping[Any, Any], tree)
         if _CHUNKED in known:
@@ -164,15 +158,15 @@ def _normal(tree: Any) -> Any:
             return np.concatenate(chunks).reshape([int(n) for n in _in_order(known["shape"])])
         if _is_namedtuple(known):
             fields, values = _in_order(known["fields"]), _in_order(known["values"])
-            return {field: _normal(value) for field, value in zip(fields, values, strict=True)}
-        return {str(key): _normal(value) for key, value in known.items()}
+            return {field: _normalized(value) for field, value in zip(fields, values, strict=True)}
+        return {str(key): _normalized(value) for key, value in known.items()}
     if isinstance(tree, list):
-        return [_normal(value) for value in cast(list[Any], tree)]
+        return [_normalized(value) for value in cast(list[Any], tree)]
     return tree
 
 
 def _is_namedtuple(known: Mapping[Any, Any]) -> bool:
-    """Whether flax has written a namedtuple; somebody's own dict may have the same keys."""
+    """Whether flax has written a namedtuple; a user's own dict may have the same keys."""
     if set(known) != {"name", "fields", "values"}:
         return False
     fields, values = known["fields"], known["values"]
@@ -191,39 +185,27 @@ def _in_order(numbered: Mapping[str, Any]) -> list[Any]:
     return [numbered[str(number)] for number in range(len(numbered))]
 
 
-def flatten(tree: Any) -> dict[Key, Any]:
-    """Return what stands at the ends of a tree: leaves, None, and empty dicts and lists."""
-    found: dict[Key, Any] = {}
+def flatten(tree: Any) -> tuple[dict[Key, Any], set[Key]]:
+    """Return the ends of a tree (leaves, None, empty dicts and lists), and the keys of lists."""
+    ends: dict[Key, Any] = {}
+    lists: set[Key] = set()
 
     def visit(node: Any, key: Key) -> None:
-        children = _children(node)
+        children: list[tuple[str, Any]] = []
+        if isinstance(node, dict):
+            children = list(cast(dict[str, Any], node).items())
+        elif isinstance(node, list):
+            children = [(str(index), child) for index, child in enumerate(cast(list[Any], node))]
+            lists.add(key)
         for part, child in children:
             visit(child, (*key, part))
         if not children:
-            found[key] = node
+            ends[key] = node
 
     visit(tree, ())
-    return found
+    return ends, lists
 
 
 def is_leaf(value: Any) -> bool:
-    """Whether what `flatten` found holds something."""
+    """Whether an end of a tree is a leaf."""
     return value is not None and not isinstance(value, dict | list)
-
-
-def nest(tree: Any, leaves: Mapping[Key, Any], key: Key = ()) -> Any:
-    """Put leaves into a tree in the place of its own."""
-    nested = [nest(child, leaves, (*key, part)) for part, child in _children(tree)]
-    if isinstance(tree, dict):
-        return dict(zip(cast(dict[str, Any], tree), nested, strict=True))
-    if isinstance(tree, list):
-        return nested
-    return None if tree is None else leaves[key]
-
-
-def _children(tree: Any) -> list[tuple[str, Any]]:
-    if isinstance(tree, dict):
-        return list(cast(dict[str, Any], tree).items())
-    if isinstance(tree, list):
-        return [(str(number), child) for number, child in enumerate(cast(list[Any], tree))]
-    return []

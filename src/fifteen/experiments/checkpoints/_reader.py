@@ -1,11 +1,24 @@
-"""The interface of the readers of all formats."""
+"""The interface of the readers of all formats, and the host values that they return."""
 
 import dataclasses
 import pathlib
-from collections.abc import Generator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Generator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy.typing as npt
 
 from ._keys import Key
+
+if TYPE_CHECKING:
+    import jax
+
+HostArray: TypeAlias = npt.NDArray[Any]
+
+DESCRIPTION = "fifteen.json"
+"""The file that we write beside Orbax's."""
+
+SUFFIX = ".safetensors"
+"""The end of our own files' names, after the step."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,8 +37,45 @@ class LeafInfo:
         return f"{self.dtype}[{','.join(map(str, self.shape))}]"
 
 
+@dataclasses.dataclass(frozen=True)
+class Shards:
+    """This process's shards of an array that is distributed over several processes.
+
+    Attributes:
+        shape: of the whole array.
+        sharding: of the whole array.
+        parts: by the `str` of their index in the whole array. A process that has none of the
+            devices has one part without elements, which has the dtype.
+    """
+
+    shape: tuple[int, ...]
+    sharding: "jax.sharding.Sharding"
+    parts: Mapping[str, HostArray]
+
+    def map(self, function: Callable[[HostArray], HostArray]) -> "Shards":
+        """Return the array of what a function makes of each part."""
+        parts = {index: function(part) for index, part in self.parts.items()}
+        return dataclasses.replace(self, parts=parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class KeyData:
+    """Typed PRNG keys, as the data from which JAX makes them.
+
+    Attributes:
+        data: has one axis more than the keys. Of an empty array of keys that axis may be empty.
+        implementation: JAX's name for how the keys are split.
+    """
+
+    data: HostArray | Shards
+    implementation: str
+
+
+HostValue: TypeAlias = HostArray | Shards | KeyData | bool | int | float | complex | str | bytes
+
+
 class CheckpointReader(Protocol):
-    """A checkpoint on disk of which only the description has been read."""
+    """A checkpoint on disk, of which only the description has been read."""
 
     @property
     def path(self) -> pathlib.Path:
@@ -37,24 +87,27 @@ class CheckpointReader(Protocol):
         """Every leaf, in the order of the pytree."""
         ...
 
-    def read(self, wanted: Mapping[Key, Any]) -> Generator[Mapping[Key, Any]]:
+    @property
+    def structure(self) -> Any:
+        """The pytree's structure; see `_keys.unflatten`. A damaged one is found when it is used."""
+        ...
+
+    def read(
+        self, wanted: "Mapping[Key, jax.sharding.Sharding | None]"
+    ) -> Generator[Mapping[Key, Any]]:
         """Read some leaves, in batches and in the order that suits the format.
 
         Args:
-            wanted: for each key the leaf of the target, or None. A format that can load an array
-                straight onto the devices takes the sharding from it.
+            wanted: for each key None, or the sharding over several processes that the leaf will
+                have, or for typed PRNG keys their data. A format that can read parts of an array
+                reads those of this process.
 
         Yields:
-            For each key a NumPy array on the host, a `jax.Array` (a typed PRNG key always), or a
-            Python int, float, complex, bool, str or bytes.
+            For each key a `HostValue`.
 
         Raises:
             CheckpointDamagedError: a leaf's bytes are not those that were written.
         """
-        ...
-
-    def unflatten(self, leaves: Mapping[Key, Any]) -> Any:
-        """Put leaves that were read into nested dicts and lists, as they were saved."""
         ...
 
     def close(self) -> None:
@@ -63,10 +116,3 @@ class CheckpointReader(Protocol):
         What a signal handler raises in a finalizer is lost.
         """
         ...
-
-
-DESCRIPTION = "fifteen.json"
-"""What we write beside Orbax's files."""
-
-SUFFIX = ".safetensors"
-"""What our own files' names end with, after the step."""

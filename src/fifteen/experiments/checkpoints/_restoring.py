@@ -1,4 +1,4 @@
-"""Restoring: the leaves of a target are found in a checkpoint, read, cast and placed."""
+"""Restoring: find the leaves of a target in a checkpoint, read, cast and place them."""
 
 import contextlib
 import dataclasses
@@ -6,18 +6,23 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from .. import _console
-from .._errors import CheckpointMismatchError
+from .._errors import CheckpointError, CheckpointMismatchError
 from .._gc import gc_paused
 from . import _tree
-from ._casting import CastError, CastErrors, cast_to_target
-from ._damage import shortened
+from ._casting import CastError, cast_to_target
+from ._damage import damaged, printable, shortened, too_deep
 from ._device_placement import device_put_like, resolve_sharding
-from ._keys import Key, name_of
+from ._keys import Key, name_of, unflatten
 from ._leaf import is_state, is_static, refusal
 from ._matching import compare, is_other_kind, report, report_of_misfits
-from ._reader import CheckpointReader
+from ._reader import CheckpointReader, KeyData
+from ._sharding import sharding_to_read
+
+_ANYWHERE = jax.ShapeDtypeStruct((), np.uint32)
+"""Stands for a leaf on the default device."""
 
 
 def restore(target: Any, stored: CheckpointReader, strict: bool, partial: bool) -> Any:
@@ -29,11 +34,7 @@ def restore(target: Any, stored: CheckpointReader, strict: bool, partial: bool) 
         CheckpointDamagedError: a leaf's bytes are not those that were written.
     """
     if target is None:
-        values: dict[Key, Any] = {}
-        with contextlib.closing(stored.read(dict.fromkeys(stored.leaves))) as batches:
-            for batch in batches:
-                values.update(batch)
-        return stored.unflatten(values)
+        return _as_saved(stored)
     flat, saved = _tree.flatten(target), stored.leaves
     keys = flat.keys
     if not saved.keys() <= set(keys):
@@ -73,7 +74,7 @@ def restore(target: Any, stored: CheckpointReader, strict: bool, partial: bool) 
 
 
 def _resolved(stored: CheckpointReader, leaves: Mapping[Key, Any]) -> dict[Key, Any]:
-    """Return the leaves of a target that are state, each with its devices."""
+    """Return the leaves of a target that are state, with shardings over real devices."""
     wanted: dict[Key, Any] = {}
     problems: list[str] = []
     for key, leaf in leaves.items():
@@ -93,31 +94,52 @@ def _resolved(stored: CheckpointReader, leaves: Mapping[Key, Any]) -> dict[Key, 
     return wanted
 
 
+def _as_saved(stored: CheckpointReader) -> Any:
+    """Return nested dicts and lists of all leaves; only typed PRNG keys are on a device."""
+    values: dict[Key, Any] = {}
+    with contextlib.closing(stored.read(dict.fromkeys(stored.leaves))) as batches:
+        for batch in batches:
+            for key, value in batch.items():
+                values[key] = value
+                if isinstance(value, KeyData):
+                    try:
+                        keys = cast_to_target(value, _ANYWHERE)
+                    except CastError as error:
+                        name = printable(name_of(key))
+                        raise CheckpointError(f"{stored.path}: {name}: {error}") from None
+                    (values[key],) = device_put_like([keys], [_ANYWHERE])
+    try:
+        return unflatten(stored.structure, [values[key] for key in stored.leaves])
+    except RecursionError:
+        raise too_deep(stored.path) from None
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise damaged(stored.path, f"its structure makes no sense: {error}") from None
+
+
 def _placed(stored: CheckpointReader, wanted: Mapping[Key, Any]) -> dict[Key, Any]:
-    """Read leaves, and put each where its target's is."""
+    """Read leaves, cast them, and put each on the devices of its target's leaf."""
     placed: dict[Key, Any] = {}
     values: list[Any] = []
     problems: dict[Key, str] = {}
-    try:
-        # Closed here, since what a signal handler raises in a finalizer is lost.
-        with contextlib.closing(stored.read(wanted)) as batches:
-            for batch in batches:
-                # A transfer keeps the memory of the batch before alive until it ends.
-                jax.block_until_ready(values)
-                with gc_paused():
-                    cast: dict[Key, Any] = {}
-                    for key, value in batch.items():
-                        try:
-                            cast[key] = cast_to_target(value, wanted[key])
-                        except CastError as error:
-                            problems[key] = str(error)
-                    if not problems:
-                        values = device_put_like(list(cast.values()), [wanted[key] for key in cast])
-                        placed.update(zip(cast, values, strict=True))
-    except CastErrors as error:
-        problems.update(error.problems)
+    saved = stored.leaves
+    shardings = {key: sharding_to_read(leaf, saved[key]) for key, leaf in wanted.items()}
+    # Closed here, since what a signal handler raises in a finalizer is lost.
+    with contextlib.closing(stored.read(shardings)) as batches:
+        for batch in batches:
+            # A transfer keeps the memory of the last batch alive until it ends.
+            jax.block_until_ready(values)
+            with gc_paused():
+                cast: dict[Key, Any] = {}
+                for key, value in batch.items():
+                    try:
+                        cast[key] = cast_to_target(value, wanted[key])
+                    except CastError as error:
+                        problems[key] = str(error)
+                if not problems:
+                    values = device_put_like(list(cast.values()), [wanted[key] for key in cast])
+                    placed.update(zip(cast, values, strict=True))
     if problems:
-        # They come in the order of the file.
+        # In the order of the pytree, not of the file.
         ordered = {key: problems[key] for key in wanted if key in problems}
         raise CheckpointMismatchError(report_of_misfits(stored, wanted, ordered))
     return placed

@@ -1,15 +1,16 @@
-"""Arrays that are spread over the devices of several processes."""
+"""Arrays that are distributed over the devices of several processes."""
 
 from typing import Any
 
 import jax
 import numpy as np
 
-from ._dtypes import HostArray
+from ._dtypes import is_key
+from ._reader import HostArray, LeafInfo, Shards
 
 
-def fits(sharding: jax.sharding.Sharding, shape: tuple[int, ...]) -> bool:
-    """Whether an array of a shape can be divided among the devices of a sharding."""
+def divides(sharding: jax.sharding.Sharding, shape: tuple[int, ...]) -> bool:
+    """Whether a sharding can divide an array of a shape among its devices."""
     if isinstance(sharding, jax.sharding.NamedSharding) and len(sharding.spec) > len(shape):
         return False
     try:
@@ -19,58 +20,68 @@ def fits(sharding: jax.sharding.Sharding, shape: tuple[int, ...]) -> bool:
     return True
 
 
-def sharding_over_processes(leaf: Any, shape: tuple[int, ...]) -> jax.sharding.Sharding | None:
-    """Return where a leaf goes whose target is held by several processes; None for any other.
+def sharding_to_read(target: Any, saved: LeafInfo) -> jax.sharding.Sharding | None:
+    """Return how to read a leaf for a target over several processes; None for any other."""
+    sharding = sharding_over_processes(target, saved.shape)
+    if sharding is None or not is_key(saved.dtype):
+        return sharding
+    return sharding_of_key_data(target, sharding, len(saved.shape) + 1)
 
-    A shape that differs from the target's may not divide among its devices; each of them then
-    holds all of it.
+
+def sharding_over_processes(target: Any, shape: tuple[int, ...]) -> jax.sharding.Sharding | None:
+    """Return the sharding of a leaf if its target is on several processes' devices, else None.
+
+    If the target's sharding does not divide the shape, each device gets all of the array.
     """
-    sharding = getattr(leaf, "sharding", None)
+    sharding = getattr(target, "sharding", None)
     if not isinstance(sharding, jax.sharding.Sharding) or sharding.is_fully_addressable:
         return None
-    return sharding if fits(sharding, shape) else _replicated(sharding)
+    return sharding if divides(sharding, shape) else _replicated(sharding)
 
 
 def sharding_of_key_data(
-    target: Any, sharding: jax.sharding.Sharding, axes: int
+    target: Any, sharding: jax.sharding.Sharding, ndim: int
 ) -> jax.sharding.Sharding:
-    """Return where the data of typed PRNG keys goes, which has an axis more than the keys.
+    """Return the sharding of the data of typed PRNG keys, which has one axis more than the keys.
 
     Args:
-        target: the target's leaf. What is compiled for keys depends on where exactly their data
-            is, of which there may be two descriptions.
-        sharding: where the keys go.
-        axes: how many the data has.
+        target: the target's leaf. What is compiled for it depends on the description of its data's
+            sharding, of which there may be two that are equivalent.
+        sharding: that of the keys.
+        ndim: of the data.
     """
     is_there = isinstance(target, jax.Array) and not target.is_deleted()
-    if is_there and target.sharding == sharding and target.ndim + 1 == axes:
+    if is_there and target.sharding == sharding and target.ndim + 1 == ndim:
         return jax.random.key_data(target).sharding
     if isinstance(sharding, jax.sharding.SingleDeviceSharding):
         return sharding
     if not isinstance(sharding, jax.sharding.NamedSharding):
         return _replicated(sharding)
-    spec = (*sharding.spec, *[None] * (axes - len(sharding.spec)))
+    spec = (*sharding.spec, *[None] * (ndim - len(sharding.spec)))
     return jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec(*spec))
 
 
-def spread(value: Any, sharding: jax.sharding.Sharding) -> jax.Array:
+def put_over_processes(value: HostArray | Shards, sharding: jax.sharding.Sharding) -> jax.Array:
     """Put a value on the devices of several processes.
 
-    `jax.device_put` would send an array around first, to see whether all processes have the same
-    one, which no NaN ever is.
+    `jax.device_put` would first compare an array between the processes, and a NaN equals nothing.
 
     Args:
-        value: a NumPy array that each process holds whole, in a dtype that JAX has; or an array
-            that is spread over the same devices.
-        sharding: where it goes.
+        value: an array that each process holds whole, in a dtype that JAX has; or this process's
+            shards.
+        sharding: that of the result; shards have their own.
     """
-    if isinstance(value, jax.Array) and not value.is_fully_addressable:
-        return value if value.sharding == sharding else jax.device_put(value, sharding)
-    array: HostArray = np.asarray(value)
-    # A process that has none of the devices could not tell the dtype from what is put there.
-    return jax.make_array_from_callback(
-        array.shape, sharding, lambda index: array[index], dtype=array.dtype
-    )
+    if not isinstance(value, Shards):
+        array = np.asarray(value)
+        # A process that has none of the devices could not tell the dtype.
+        return jax.make_array_from_callback(
+            array.shape, sharding, lambda index: array[index], dtype=array.dtype
+        )
+    shape, sharding, parts = value.shape, value.sharding, value.parts
+    if not sharding.addressable_devices:
+        (part,) = parts.values()
+        return jax.make_array_from_single_device_arrays(shape, sharding, [], dtype=part.dtype)
+    return jax.make_array_from_callback(shape, sharding, lambda index: parts[str(index)])
 
 
 def _replicated(sharding: jax.sharding.Sharding) -> jax.sharding.Sharding:

@@ -25,8 +25,7 @@ import numpy as np
 
 from ..._errors import CheckpointError
 from .. import _leaf, _tree
-from .._decoding import decode as decode_described
-from .._dtypes import dtype_named, info_of, name_of_dtype
+from .._dtypes import info_of, name_of_dtype
 from .._keys import Key, unflatten
 from .._leaf import encode_each, is_static, key_data
 from ._manifest import EncodedLeaf
@@ -215,22 +214,3 @@ def _bits(value: jax.Array) -> jax.Array:
     is_integer = jnp.issubdtype(value.dtype, jnp.integer)
     info = jnp.iinfo(value.dtype) if is_integer else jnp.finfo(value.dtype)
     return jax.lax.bitcast_convert_type(value, f"uint{info.bits}").astype(jnp.uint8)
-
-
-def decode(array: Any, description: dict[str, Any] | None) -> Any:
-    """Return the value of a leaf, or of the part of it that a device holds.
-
-    Args:
-        array: as Orbax keeps it; None for what the description alone holds.
-        description: what `encode` described; no typed key and no empty array.
-
-    Raises:
-        ValueError, KeyError or TypeError: the description is none of ours.
-    """
-    if array is None or (description is not None and "bits" not in description):
-        return decode_described(array, description)
-    if description is None:
-        return array
-    dtype = dtype_named(str(description["bits"]))
-    # `ascontiguousarray` makes a vector of what has no axes.
-    return np.ascontiguousarray(array).view(dtype).reshape(array.shape)

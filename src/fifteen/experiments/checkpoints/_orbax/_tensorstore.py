@@ -1,39 +1,39 @@
 """Arrays in zarr format, as Orbax and flax write them, read by tensorstore.
 
-Tensorstore is what Orbax itself reads with. Its arrays come in the dtype that is stored, each
-process reads what its own devices hold, and nothing is compiled or logged on the way.
+Orbax itself reads with tensorstore. Used directly, it gives arrays in the dtype that is stored,
+each process reads only what its own devices hold, and nothing is compiled or logged.
 """
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
 from ..._errors import CheckpointError, MissingExtraError
-from .._casting import CastError, CastErrors, canonicalize
-from .._damage import damaged, decoding, printable
-from .._dtypes import HostArray
+from ...storage import Directory
+from .._damage import damaged, printable
 from .._keys import Key, name_of
-from .._reader import LeafInfo
+from .._reader import HostArray, LeafInfo, Shards
 
-Spec = dict[str, Any]
+if TYPE_CHECKING:
+    import jax
 
-_NOWHERE = "on no device of this process"
+MANIFEST = "manifest.ocdbt"
+"""The file of an OCDBT store, which holds many arrays."""
 
 
 @dataclasses.dataclass(frozen=True)
 class OpenArray:
-    """An array of which shape and dtype are known, and nothing else has been read."""
+    """An array of which only shape and dtype have been read."""
 
     info: LeafInfo
     store: Any
 
 
 def refuse_undecodable(path: pathlib.Path) -> None:
-    """Refuse a path whose bytes are no UTF-8, of which tensorstore cannot be told.
+    """Refuse a path that is not UTF-8, which tensorstore cannot take.
 
     Raises:
         CheckpointError: it is such a path.
@@ -47,47 +47,51 @@ def refuse_undecodable(path: pathlib.Path) -> None:
         ) from None
 
 
-def plain(directory: pathlib.Path) -> Spec:
-    """Describe an array that has a directory of its own."""
-    return {"driver": "zarr", "kvstore": {"driver": "file", "path": f"{directory}/"}}
-
-
-def in_directory(directory: pathlib.Path, name: str, zarr3: bool, has_all_chunks: bool) -> Spec:
-    """Describe an array by its name in an Orbax directory.
+def spec_of(
+    directory: Directory, name: str, is_zarr3: bool = False, has_all_chunks: bool = False
+) -> dict[str, Any]:
+    """Return tensorstore's specification of an array.
 
     Args:
-        directory: holds the arrays.
-        name: what Orbax calls this one.
-        zarr3: whether that is the version of the format.
-        has_all_chunks: whether a chunk that is not there is lost; Orbax used to leave out those
-            in which all is zero.
+        directory: contains the arrays.
+        name: the array's name in it.
+        is_zarr3: whether that is the version of the format.
+        has_all_chunks: whether a missing chunk is damage; Orbax used to leave out chunks of zeros.
     """
-    spec = {
-        **plain(directory / name),
-        "driver": "zarr3" if zarr3 else "zarr",
+    store = {"driver": "file", "path": f"{directory / name}/"}
+    if directory.kind_of(MANIFEST) is not None:
+        base = {"driver": "file", "path": f"{directory}/"}
+        store = {"driver": "ocdbt", "base": base, "path": f"{name}/" if name else ""}
+    return {
+        "driver": "zarr3" if is_zarr3 else "zarr",
+        "kvstore": store,
         "fill_missing_data_reads": not has_all_chunks,
     }
-    if (directory / "manifest.ocdbt").exists():
-        base = {"driver": "file", "path": f"{directory}/"}
-        path = f"{name}/" if name else ""
-        return {**spec, "kvstore": {"driver": "ocdbt", "base": base, "path": path}}
-    return spec
 
 
-def open_all(path: pathlib.Path, specs: Mapping[Key, Spec]) -> dict[Key, OpenArray]:
-    """Open arrays, all at once.
+def open_arrays(path: pathlib.Path, specs: Mapping[Key, Any]) -> dict[Key, OpenArray]:
+    """Open arrays in parallel.
 
     Args:
-        path: the checkpoint that they belong to, for messages.
+        path: the checkpoint that contains them, for messages.
         specs: by the leaves' keys.
 
     Raises:
-        CheckpointDamagedError: an array is not there, or none that can be read.
-        CheckpointError: the path's bytes are no UTF-8.
+        CheckpointDamagedError: an array is missing or unreadable.
+        CheckpointError: the path is not UTF-8.
+        MissingExtraError: tensorstore is not installed.
     """
+    if not specs:
+        return {}
     refuse_undecodable(path)
-    tensorstore = _tensorstore(path)
-    # The nodes of the tree in which OCDBT keeps names are shared by all arrays.
+    try:
+        import tensorstore
+    except ImportError:
+        raise MissingExtraError(
+            f"{path}: reading what Orbax has written needs tensorstore; "
+            "pip install 'fifteen[orbax]'"
+        ) from None
+    # All arrays share the nodes of the tree in which OCDBT keeps names.
     context = tensorstore.Context({"cache_pool": {"total_bytes_limit": 100_000_000}})
     futures = {
         key: tensorstore.open(spec, read=True, open=True, context=context, recheck_cached=False)
@@ -101,85 +105,45 @@ def open_all(path: pathlib.Path, specs: Mapping[Key, Spec]) -> dict[Key, OpenArr
     return opened
 
 
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What to read of an array.
-
-    Attributes:
-        array: the array.
-        sharding: None for all of it, as a NumPy array; or what devices of several processes are
-            to hold, of which each process reads its own devices' parts.
-        decode: makes what was saved out of what is stored, for all of it or for a part.
-    """
-
-    array: OpenArray
-    sharding: jax.sharding.Sharding | None = None
-    decode: Callable[[HostArray], Any] = lambda part: part
-
-
-def read(path: pathlib.Path, requests: Mapping[Key, Request]) -> dict[Key, Any]:
-    """Read arrays, all at once.
-
-    Args:
-        path: the checkpoint that they belong to, for messages.
-        requests: by the leaves' keys.
-
-    Returns:
-        For each key a NumPy array, or a `jax.Array` where a sharding was given.
+def read(
+    path: pathlib.Path,
+    arrays: Mapping[Key, OpenArray],
+    shardings: "Mapping[Key, jax.sharding.Sharding | None]",
+) -> dict[Key, HostArray | Shards]:
+    """Read arrays in parallel: whole, or with a sharding this process's shards.
 
     Raises:
         CheckpointDamagedError: an array cannot be read.
-        CastErrors: what would go to devices has numbers that JAX cannot hold there.
     """
-    problems: dict[Key, str] = {}
-    started = {key: _start(request) for key, request in requests.items()}
-    values: dict[Key, Any] = {}
-    for key, request in requests.items():
-        read_parts = {name: _result(path, key, future) for name, future in started.pop(key).items()}
-        with decoding(path, name_of(key)):
-            parts = {name: request.decode(np.asarray(part)) for name, part in read_parts.items()}
-        del read_parts
-        if request.sharding is None:
-            values[key] = parts[""]
-            continue
-        try:
-            held = {name: canonicalize(part) for name, part in parts.items()}
-        except CastError as error:
-            problems[key] = str(error)
-        else:
-            values[key] = _assembled(tuple(request.array.store.shape), request.sharding, held)
-    if problems:
-        raise CastErrors(problems)
+    started = {key: _start(array.store, shardings[key]) for key, array in arrays.items()}
+    values: dict[Key, HostArray | Shards] = {}
+    for key, array in arrays.items():
+        parts = {
+            index: np.asarray(_result(path, key, future))
+            for index, future in started.pop(key).items()
+        }
+        sharding = shardings[key]
+        whole = sharding is None
+        values[key] = parts[""] if whole else Shards(array.info.shape, sharding, parts)
     return values
 
 
-def _start(request: Request) -> dict[str, Any]:
-    """Start reading the parts of an array, by what they are indexed with."""
-    store, sharding = request.array.store, request.sharding
+def _start(store: Any, sharding: "jax.sharding.Sharding | None") -> dict[str, Any]:
+    """Start to read the parts of an array, by the `str` of their index."""
     if sharding is None:
         return {"": store.read()}
     if not sharding.addressable_devices:
         # Only the dtype is needed, which a part without elements has as well.
-        return {_NOWHERE: store[(slice(0, 0),) * len(store.shape)].read()}
-    # Devices that hold the same part share one reading.
+        return {"": store[(slice(0, 0),) * len(store.shape)].read()}
+    # Devices that hold the same part share one read.
     indices = sharding.addressable_devices_indices_map(tuple(store.shape)).values()
     return {name: store[index].read() for name, index in {str(i): i for i in indices}.items()}
-
-
-def _assembled(
-    shape: tuple[int, ...], sharding: jax.sharding.Sharding, parts: Mapping[str, Any]
-) -> jax.Array:
-    if not sharding.addressable_devices:
-        dtype = parts[_NOWHERE].dtype
-        return jax.make_array_from_single_device_arrays(shape, sharding, [], dtype=dtype)
-    return jax.make_array_from_callback(shape, sharding, lambda index: parts[str(index)])
 
 
 def _result(path: pathlib.Path, key: Key, future: Any) -> Any:
     """Wait for tensorstore.
 
-    Its errors are asked for and not caught, since what a signal handler raises meanwhile is none of
-    them.
+    Its error is returned and not caught: a signal handler may raise during the wait.
     """
     error = future.exception()
     if error is not None:
@@ -187,14 +151,3 @@ def _result(path: pathlib.Path, key: Key, future: Any) -> Any:
         problem = str(error).split(" [")[0][:500]
         raise damaged(path, f"{name_of(key)}: {problem}")
     return future.result()
-
-
-def _tensorstore(path: pathlib.Path) -> Any:
-    try:
-        import tensorstore
-    except ImportError:
-        raise MissingExtraError(
-            f"{path}: reading what Orbax has written needs tensorstore; "
-            "pip install 'fifteen[orbax]'"
-        ) from None
-    return tensorstore

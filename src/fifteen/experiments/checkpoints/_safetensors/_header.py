@@ -28,7 +28,7 @@ from ..._errors import CheckpointError
 from ...storage import ReadableFile
 from .._damage import damaged, printable, too_deep
 from .._decoding import is_stored_dtype, stored_dtype, stored_info
-from .._keys import Key, key_of, name_of
+from .._keys import Key, key_of, name_of, structure_of
 from .._reader import LeafInfo
 
 if TYPE_CHECKING:
@@ -216,8 +216,13 @@ def _parse_foreign(entries: Mapping[str, Any], size: int) -> Header | None:
         return None
     names = [name for name in entries if name != "__metadata__"]
     keys = [key_of(name) for name in names]
-    structure = _nested(keys)
-    if structure is None:
+    numbers: dict[Key, Any] = {key: number for number, key in enumerate(keys)}
+    try:
+        structure = structure_of(numbers)
+    except ValueError:
+        structure = None
+    if structure is None or len(numbers) < len(keys):
+        # A name is the beginning of another, or they are one key.
         keys = [(name,) for name in names]
         structure = {name: number for number, name in enumerate(names)}
     leaves: dict[Key, Listed] = {}
@@ -231,21 +236,6 @@ def _parse_foreign(entries: Mapping[str, Any], size: int) -> Header | None:
         place = _place(entries[name], None)
         leaves[key] = Listed(stored_info(dtype, place.shape, None), place, None)
     return Header(leaves, structure, size)
-
-
-def _nested(keys: Sequence[Key]) -> dict[str, Any] | None:
-    """Return nested dicts of the keys' numbers; None if a key is the beginning of another."""
-    structure: dict[str, Any] = {}
-    for number, key in enumerate(keys):
-        node: Any = structure
-        for part in key[:-1]:
-            node = node.setdefault(part, {})
-            if not isinstance(node, dict):
-                return None
-        if not key or key[-1] in node:
-            return None
-        node[key[-1]] = number
-    return structure
 
 
 def _place(entry: Mapping[str, Any], digits: bytes | None) -> Place:

@@ -11,11 +11,10 @@ import numpy as np
 from ..._gc import gc_paused
 from ...storage import ReadableFile
 from .. import _decoding
-from .._damage import damaged, decoding, too_deep
-from .._dtypes import HostArray
-from .._keys import Key, name_of, unflatten
+from .._damage import damaged, decoding
+from .._keys import Key, name_of
 from .._prefetch import prefetched
-from .._reader import LeafInfo
+from .._reader import HostArray, LeafInfo
 from . import _header
 from ._header import Listed, Place
 
@@ -49,34 +48,24 @@ class SafetensorsCheckpoint:
         yield {key: self._value(key, leaf, None) for key, leaf in listed.items() if not leaf.tensor}
         groups = _grouped(listed)
         # The next group is read and verified while the caller puts this one to its devices.
-        yield from prefetched(
-            [functools.partial(self._read_group, wanted, group) for group in groups]
-        )
+        yield from prefetched([functools.partial(self._read_group, group) for group in groups])
 
-    def unflatten(self, leaves: Mapping[Key, Any]) -> Any:
-        """Put leaves that were read into nested dicts and lists, as they were saved."""
-        try:
-            return unflatten(self._header.structure, [leaves[key] for key in self._header.leaves])
-        except RecursionError:
-            raise too_deep(self.path) from None
-        except (AttributeError, IndexError, TypeError, ValueError) as error:
-            raise damaged(self.path, f"its structure makes no sense: {error}") from None
+    @property
+    def structure(self) -> Any:
+        """The pytree's structure; see `unflatten`."""
+        return self._header.structure
 
-    def _read_group(
-        self, wanted: Mapping[Key, Any], group: "Sequence[tuple[Key, Listed, Place]]"
-    ) -> dict[Key, Any]:
+    def _read_group(self, group: Sequence[tuple[Key, Listed, Place]]) -> dict[Key, Any]:
         begin, end = group[0][2].start, group[-1][2].end
         buffer = np.empty(end - begin, np.uint8)
         if self._file.read_into(buffer, self._header.size + begin) < len(buffer):
             raise damaged(self.path, "the file ends before its data does")
         return {
-            key: self._value(
-                key, listed, buffer[place.start - begin : place.end - begin], wanted[key]
-            )
+            key: self._value(key, listed, buffer[place.start - begin : place.end - begin])
             for key, listed, place in group
         }
 
-    def _value(self, key: Key, listed: Listed, data: HostArray | None, target: Any = None) -> Any:
+    def _value(self, key: Key, listed: Listed, data: HostArray | None) -> Any:
         array = None
         if data is not None and listed.tensor is not None:
             readonly = data.view()
@@ -92,7 +81,7 @@ class SafetensorsCheckpoint:
                 array = data.view(dtype).reshape(listed.tensor.shape)
                 # Other libraries need not align what they write.
                 array = np.require(array, requirements="A")
-            return _decoding.decode(array, listed.description, target)
+            return _decoding.decode(array, listed.description)
 
 
 def _grouped(listed: Mapping[Key, Listed]) -> list[list[tuple[Key, Listed, Place]]]:
