@@ -106,7 +106,7 @@ def _make_scalar(cls: Any) -> Schema:
         if not isinstance(number, bool | int | float | complex):
             return UNSET
         try:
-            # An abstract class, such as np.floating, does not say which of its own to make.
+            # An abstract class such as np.floating has no instances of its own.
             made = cls(number) if cls.__subclasses__() == [] else number
         except _ERRORS:
             return UNSET

@@ -80,7 +80,7 @@ def _load_int(node: Node, context: Context) -> int:
     except ScalarError as error:
         number = resolve_plain(node.value)
         if context.pyyaml and isinstance(number, float) and number.is_integer():
-            # dcargs and tyro took what they found, and programs ran with it.
+            # dcargs and tyro accepted any number here, and old programs rely on it.
             context.warnings.append(("", node, f"expected int, got {error}, which is taken"))
             return int(number)
         raise Problem(f"expected int, got {error}", node) from None
@@ -139,7 +139,7 @@ def _accept_all(value: Any) -> Any:
     return value
 
 
-# In a union, what other types read by sight comes before Any, and what they merely take after it.
+# In a union, Any ranks below the natural form of other types (0) and above their own form (1).
 ANY = Schema(
     "any value", dict.fromkeys(_KINDS, 0.5), _accept_all, dump_any, load_untagged,
     load_tagged=load_any,

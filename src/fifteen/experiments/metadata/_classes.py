@@ -1,4 +1,4 @@
-"""The schemas of classes with fields, and of classes of which nothing is known."""
+"""The schemas of classes with fields, and of unknown classes."""
 
 from typing import Any
 
@@ -38,12 +38,12 @@ def family(cls: Any) -> list[type]:
 
 
 def class_named(node: Node, candidates: list[type]) -> type | None:
-    """Return the candidate that a tag names: ours, PyYAML's, or that of dcargs and tyro."""
+    """Return the candidate that a tag of ours, of PyYAML, dcargs or tyro names."""
     prefix, _, name = node.tag.rpartition(":")
     if prefix not in ("!dataclass", "!namedtuple") and not node.tag.startswith(_OBJECT):
         return None
     named = [c for c in candidates if full_name(c) == name]
-    # What was a script's own class may be imported today.
+    # A class of the script (`__main__`) may have moved to a module since.
     short = name.removeprefix("__main__.") if prefix[0] == "!" else name.rpartition(".")[2]
     named = named or [c for c in candidates if c.__name__ == short]
     names = {full_name(c) for c in named}
@@ -76,7 +76,7 @@ def load_class(node: Node, context: Context, candidates: list[type], own: Schema
 
 
 def _untangle(node: Node, cls: type) -> Node:
-    """Return the mapping of fields in a node as PyYAML writes an object."""
+    """Return an object that PyYAML wrote as a mapping of its fields."""
     if type(node) is SequenceNode and kind_of_class(cls) == "namedtuple":
         keys = [ScalarNode("", f.name, n.start_mark, n.end_mark)
                 for f, n in zip(fields_of(cls).all, node.value, strict=False)]  # fmt: skip
@@ -86,7 +86,7 @@ def _untangle(node: Node, cls: type) -> Node:
 
 
 class _ClassSchema:
-    """The schema of a class with fields, and what is computed once for it."""
+    """The schema of a class with fields."""
 
     def __init__(self, schemas: Schemas, fields: Fields, name: str) -> None:
         self.fields = fields
@@ -210,7 +210,7 @@ class _ClassSchema:
             for f in self.fields.all:
                 if f.name not in values and f.default:
                     values[f.name] = f.default()
-        # As pickle does: a field gets what was stored, whatever the class computed for it.
+        # As in pickle, a field gets its stored value, whatever the constructor computed.
         for name, value in values.items():
             if getattr(made, name, UNSET) is not value:
                 object.__setattr__(made, name, value)
@@ -230,9 +230,9 @@ def _dump_subclass(value: Any, base: Any, context: Context) -> Node:
 
 
 def make_opaque(schemas: Schemas, declared: Declared) -> Schema:
-    """Make the schema of a class of which nothing is known, or of a base of classes with fields."""
+    """Make the schema of an unknown class, or of a base of classes with fields."""
     expression, origin = declared.expression, declared.origin
-    # What implements a protocol need not inherit from it, so that its name could not be found.
+    # A class that implements a protocol need not inherit from it, so no tag could name it.
     is_base = isinstance(origin, type) and not getattr(origin, "_is_protocol", False)
     cls: Any = origin if is_base else None
     name = type_name(expression)

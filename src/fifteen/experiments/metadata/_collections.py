@@ -40,7 +40,7 @@ _MAX_ALIKE = 100
 
 
 def check_hashes(keys: Sequence[Any], node: Node | None = None) -> None:
-    """Refuse keys that were made to collide: a dict or a set of them would take hours to make."""
+    """Refuse keys that were made to collide: building a dict or a set of them could take hours."""
     if len(keys) > _MAX_ALIKE:
         counts = collections.Counter(hash(key) for key in keys if type(key) is not str)
         if counts and max(counts.values()) > _MAX_ALIKE:
@@ -71,7 +71,7 @@ def make_sequence(schemas: Schemas, declared: Declared) -> Schema | None:
 
     def dump(value: Any, context: Context) -> Node:
         nodes = each(zip(itertools.count(), itertools.repeat(item.dump), value), context)
-        # The order of a set differs between processes; that of its file must not.
+        # The order of a set differs between processes, but its file must not.
         return SequenceNode("", sorted(nodes, key=text_of) if is_set else nodes)
 
     def load(node: Node, context: Context) -> Any:
@@ -143,7 +143,7 @@ def make_fixed_tuple(schemas: Schemas, declared: Declared) -> Schema | None:
 
 
 _FACTORIES = (bool, int, float, str, list, dict, set)
-"""What a defaultdict makes its values with, if its type says so; others are code."""
+"""The default factories that a type can name; all others are code."""
 
 
 def make_mapping(schemas: Schemas, declared: Declared) -> Schema | None:
@@ -159,7 +159,7 @@ def make_mapping(schemas: Schemas, declared: Declared) -> Schema | None:
     def accept(value: Any) -> Any:
         if type(value) is origin:
             return value
-        # An OrderedDict has a tag of its own. Of others a reader needs no more than their items.
+        # An OrderedDict has its own tag. Any other mapping is written as its items.
         is_other = type(value) is not collections.OrderedDict and is_mapping_class(type(value))
         return dict(value.items()) if origin is dict and is_other else UNSET
 

@@ -1,4 +1,4 @@
-"""Configs as flat tables of names and values, and what sets two of them apart."""
+"""Flatten configs to names and values, and compare two of them."""
 
 import collections
 import dataclasses
@@ -58,7 +58,7 @@ class _ClassName(str):
 
 
 class _ObjectClassName(_ClassName):
-    """The class of a Python object; that of an object in a file is one of the file's values."""
+    """The class of a Python object. `flatten` leaves it out, but keeps the classes in a file."""
 
 
 def _flatten(config: Any, with_classes: bool) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def _parts(value: Any) -> tuple[_ClassName | None, list[tuple[Any, Any]]]:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """What sets a config `b` apart from a config `a`; dotted names and values.
+    """The difference between two configs `a` and `b`, as dotted names and values.
 
     Attributes:
         added: what only `b` has.
@@ -139,7 +139,7 @@ def _show_change(a: Any, b: Any) -> str:
 
 
 def diff(a: Any, b: Any) -> Difference:
-    """Say what sets two configs apart, or two metadata files.
+    """Compare two configs or two metadata files.
 
     Args:
         a: a config, or the path of a metadata file, which is read without its types.
@@ -158,7 +158,7 @@ def diff(a: Any, b: Any) -> Difference:
         - steps: 10
         ~ lr: 0.1 -> 0.2
     """
-    # A file knows no types; compared with one, a config is taken as it would be in a file.
+    # A file has no types, so the other side is compared as a file would hold it.
     as_file = isinstance(a, str | os.PathLike) or isinstance(b, str | os.PathLike)
     sides = _load(a, as_file), _load(b, as_file)
     first, second = (_flatten(side, with_classes=True) for side in sides)
@@ -177,7 +177,7 @@ def diff(a: Any, b: Any) -> Difference:
 
 
 def _tell_keys_apart(sides: Iterable[Any], flats: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Quote the texts in names that mean other keys on the other side: 1 and "1", a.b and a, b."""
+    """Quote string keys in names that stand for different keys: 1 and "1", or a.b and a, b."""
     exact = [
         {".".join(map(str, keys)): ".".join(map(_exact, keys)) for keys, _ in _walk(side, (), ())}
         for side in sides
@@ -194,7 +194,7 @@ def _exact(key: Any) -> str:
 
 
 def _drop_unknown_classes(flat: dict[str, Any], other: dict[str, Any]) -> None:
-    """Drop the classes of objects that the other side has without saying their class."""
+    """Drop the classes of objects whose class the other side does not record."""
     for name in [name for name, value in flat.items() if isinstance(value, _ClassName)]:
         if name not in other and (not name or any(o.startswith(f"{name}.") for o in other)):
             del flat[name]
@@ -219,7 +219,7 @@ def _is_equal(a: Any, b: Any) -> bool:
     if isinstance(a, list | tuple | collections.deque):
         return len(a) == len(b) and all(map(_is_equal, a, b))
     if is_mapping_class(type(a)):
-        # To Python the keys True and 1 are equal.
+        # Python takes the keys True and 1 for equal.
         keys, others = ({(type(key) is bool, key) for key in side} for side in (a, b))
         return keys == others and all(_is_equal(a[key], b[key]) for key in a)
     return same(a, b, SCHEMAS)

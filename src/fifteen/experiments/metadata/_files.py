@@ -1,4 +1,4 @@
-"""Metadata on disk: one file per name, replaced whole, and only by what reads back the same."""
+"""Metadata on disk: one file per name, replaced atomically, and only after a check."""
 
 import enum
 import errno
@@ -136,7 +136,7 @@ def dumps(object: Any, where: str) -> bytes:
 
 
 def _verify(root: Node, data: bytes, schema: Schema, context: Context, where: str) -> None:
-    """Read what is to be written, and refuse it if it does not come back the same."""
+    """Read the bytes before they are written; raise if they do not give the same value back."""
     try:
         document = parse(data, where)
         value = schema.load(document.root, Context(SCHEMAS, classes=context.classes))

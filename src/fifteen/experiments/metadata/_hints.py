@@ -1,4 +1,4 @@
-"""Annotations: their names resolved, their type parameters filled in."""
+"""Resolve annotations: their names, aliases and type parameters."""
 
 import collections.abc
 import dataclasses

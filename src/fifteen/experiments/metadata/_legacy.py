@@ -28,7 +28,7 @@ _DAMAGES = (ArithmeticError, AttributeError, LookupError, SyntaxError, TypeError
 
 
 def _packed(cls: Any) -> Callable[..., Any]:
-    # The class takes its own bytes unseen; replace looks at each part.
+    # The class does not validate its own bytes; `replace` does.
     return lambda *arguments: cls(*arguments).replace()
 
 
@@ -40,10 +40,10 @@ _PATHS = ("pathlib.Path", "pathlib.PosixPath", "pathlib.WindowsPath")
 _PURE_PATHS = (pathlib.PurePath, pathlib.PurePosixPath, pathlib.PureWindowsPath)
 _TIMES = (datetime.date, datetime.datetime, datetime.time)
 _SETS = (set, frozenset, collections.OrderedDict, collections.Counter)
-# A range is small, and what is made of one may be endless.
+# Not range: a small one could become a collection of any size.
 _ITEMS = (list, tuple, dict, set, frozenset)
 _CALLS: dict[str, tuple[Callable[..., Any], tuple[type, ...]]] = {
-    # What is called, and the types that its arguments may have.
+    # Each function, and the types that its arguments may have.
     **dict.fromkeys(_PATHS, (pathlib.Path, (str,))),
     **{f"pathlib.{cls.__name__}": (cls, (str,)) for cls in _PURE_PATHS},
     **{f"datetime.{cls.__name__}": (_packed(cls), (bytes, datetime.tzinfo)) for cls in _TIMES},
@@ -123,7 +123,7 @@ def _arguments(node: Node, context: Context) -> list[Any]:
 
 
 def _missing() -> Any:
-    """Return what tyro or dcargs put where the command line must give a value."""
+    """Return what tyro or dcargs use for a value that the command line must give."""
     dcargs = sys.modules.get("dcargs")
     if dcargs is not None:
         return dcargs.MISSING

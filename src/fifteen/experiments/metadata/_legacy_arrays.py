@@ -1,4 +1,4 @@
-"""NumPy and JAX values as PyYAML writes them: their pickled parts, put together as data.
+"""NumPy and JAX values that PyYAML wrote, rebuilt from their pickled parts as data.
 
 What pickle says of an array: a function that makes an empty one, and a state of version, shape,
 dtype, order and bytes (`numpy/_core/src/multiarray/methods.c`, `array_reduce`); of a dtype: its

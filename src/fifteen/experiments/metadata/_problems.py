@@ -136,7 +136,7 @@ def step_of(key: Any) -> str:
 
 
 def raise_if_foreign(error: Exception, call: Callable[[], object]) -> None:
-    """Raise an error of a call again unless it comes again: then a signal handler raised it."""
+    """Call again, and raise the error if it does not recur: then a signal handler raised it."""
     try:
         call()
     except type(error):

@@ -94,7 +94,7 @@ def resolve_plain(text: str, modern: bool = True) -> Any:
             return text
         if _FLOAT.fullmatch(text):
             number = float(text.replace("_", ""))
-            return text if math.isinf(number) else number  # 12e4567 is rather part of a hash.
+            return text if math.isinf(number) else number  # 12e4567 is more likely part of a hash.
         return int(text, 0) if re.fullmatch("[-+]?0o[0-7]+", text) else text
     try:
         return _CONSTRUCTORS[tag](_CONSTRUCTOR, ScalarNode(tag, text))
@@ -143,7 +143,7 @@ def format_float(value: float) -> str:
     return text
 
 
-# A letter, then what means nothing in any version of YAML, with single spaces in between. A text
+# A letter, then characters without a meaning in any version of YAML, and single spaces. A text
 # that starts with a digit or a sign is quoted, so that it cannot look like a number or a date.
 _SAFE = re.compile(
     r"[A-Za-z_/][A-Za-z0-9_./+@=()|*-]*(?: [A-Za-z0-9_./+@=(][A-Za-z0-9_./+@=()|*-]*)*"

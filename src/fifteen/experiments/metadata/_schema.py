@@ -75,7 +75,7 @@ class Context:
         return self.tried[key]
 
     def adopt(self, trial: "Context") -> None:
-        """Take over what a successful trial noted."""
+        """Take over the warnings and misfits of a successful trial."""
         self.warnings += trial.warnings
         self.misfits += trial.misfits
 
@@ -119,7 +119,7 @@ class Schema:
         accepted = self.accept(value)
         if accepted is not UNSET:
             return self.dumper(accepted, context)
-        # So that it comes back all the same.
+        # The tag brings it back as it was.
         node = dump_any(value, context, declared=self.name)
         return tagged(node, node.tag or context.schemas.own(type(as_plain_number(value))).tag)
 
@@ -139,7 +139,7 @@ class Schema:
 
 
 def _says_its_type(tag: str) -> bool:
-    """Tell whether we, or PyYAML, write a tag for values that are not of the declared type."""
+    """Tell whether a tag is one that we or PyYAML write for a value off its declared type."""
     ours = tag.startswith("!") and not tag.startswith(CLASS_TAGS)
     return ours or tag in (f"{YAML}binary", f"{YAML}python/tuple")
 
@@ -196,7 +196,7 @@ class Schemas:
         try:
             schema = next(s for make in self._factories if (s := make(self, declared)))
         except BaseException:
-            # What was made meanwhile may refer to the unfinished schema.
+            # Schemas made meanwhile may refer to the unfinished one.
             self._make.cache_clear()
             raise
         finally:
@@ -205,7 +205,7 @@ class Schemas:
         return unfinished
 
     def _own_uncached(self, cls: type, item: Any = Any) -> Schema:
-        """Return the schema of a class; its items, if it has any, are of a type."""
+        """Return the schema of a class, with items of the given type if it is a container."""
         count = 2 if is_mapping_class(cls) else _ITEMS.get(cls, 0)
         arguments = {1: item, 2: (item, item), 3: (item, ...)}.get(count)
         return self.of(cls if arguments is None else types.GenericAlias(cls, arguments))
@@ -247,7 +247,7 @@ def dump_any(value: Any, context: Context, item: Any = Any, declared: str = "no 
     value = as_plain_number(value)
     cls = type(value)
     if cls is object:
-        # Its own schema is that of any object, which leads back here.
+        # Its own schema is the one of any object, which would call this function again.
         raise Problem("a plain object() is not written: it holds nothing")
     schema = context.schemas.own(np.dtype if is_dtype(value) else cls, item)
     if isinstance(value, enum.Enum) or kind_of_class(cls):
@@ -292,7 +292,7 @@ def load_untagged(node: Node, context: Context) -> Any:
     if type(node) is not ScalarNode:
         cls = dict if type(node) is MappingNode else list
         return context.schemas.own(cls).loader(node, context)
-    # What people write by hand without declaring a type is a number if it looks like one.
+    # Without a type, a text that looks like a number is one, also in a file written by hand.
     is_modern = context.modern or (context.bare and not context.pyyaml)
     try:
         return node.value if node.style else resolve_plain(node.value, is_modern)
@@ -338,6 +338,6 @@ def _unknown_tag(node: Node) -> NoReturn:
 def class_tag(cls: Any, candidates: list[type]) -> str:
     """Return the tag of a class, with its module if another candidate has the same name."""
     prefix = "!namedtuple:" if kind_of_class(cls) == "namedtuple" else "!dataclass:"
-    # A notebook may define the same class again and again.
+    # A notebook cell that runs again defines the same class again.
     alike = {full_name(c) for c in candidates if c.__name__ == cls.__name__}
     return prefix + (full_name(cls) if len(alike) > 1 else cls.__name__)

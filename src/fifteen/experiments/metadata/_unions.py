@@ -47,7 +47,7 @@ def make_union(schemas: Schemas, declared: Declared) -> Schema | None:
 
 class _Union:
     def __init__(self, members: list[Schema], name: str, is_open: bool) -> None:
-        # A reader may declare more classes only in place of a type variable.
+        # Only in place of a type variable may a reader declare more classes.
         self.is_open = is_open
         # The alternatives of an inner union count as this one's.
         self.members = tuple(m for member in members for m in (member.members or [member]))
@@ -95,7 +95,7 @@ class _Union:
     def load(self, node: Node, context: Context) -> Any:
         ranks = {m: min(m.ranks.get(k, _NONE) for k in _kinds(node, context)) for m in self.members}
         best = min(ranks.values())
-        # The natural form and a type's own form are both possible; any other is a last resort.
+        # Ranks 0 and 1 are both plausible; any higher rank is a last resort.
         limit = max(best, 1) if best < _NONE else -1
         meant = {m: rank for m, rank in ranks.items() if rank <= limit}
         if not meant:
@@ -144,7 +144,7 @@ class _Union:
                 return result
             if not any(member.load_tagged is load_any for member in self.members):
                 raise result
-            # Any takes what has the tag but not the declared items, as a tuple of other items.
+            # Any also takes a tagged value whose items are not the declared ones.
             return load_any(node, context)
         if named:
             return self.load_best(dict.fromkeys(named, 0), node, context)
@@ -155,7 +155,7 @@ class _Union:
                 continue
             result, trial = context.trial((member, "tagged"), member.load_tagged, node)
             if isinstance(result, Problem):
-                # That the tag names a class of another alternative is no reason.
+                # A tag that names a class of another alternative is not a problem.
                 if len(result.parts) > 1 or result.parts[0][1] is not node:
                     failed = result
             elif result is not NotImplemented and member.accept(result) is not UNSET:
@@ -192,7 +192,7 @@ def make_type_variable(schemas: Schemas, declared: Declared) -> Schema | None:
         return schemas.of(Union[expression.__constraints__])  # noqa: UP007  # known at run time only
     bound: Any = expression.__bound__
     if isinstance(bound, typing.ForwardRef):
-        # If the name of the bound cannot be found, nothing is known of the variable.
+        # A bound that cannot be resolved leaves the variable open.
         names = vars(sys.modules.get(expression.__module__, typing))
         bound = names.get(bound.__forward_arg__)
     return OPEN if bound is None else schemas.of(bound)

@@ -1,4 +1,4 @@
-"""Hooks: classes whose values are written as values of another type. The place to add one."""
+"""Hooks: classes whose values are written as those of another type. Add new ones here."""
 
 import argparse
 import base64
@@ -70,7 +70,7 @@ class Hook:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """Its tags, with those that PyYAML gives to objects of which it writes the attributes."""
+        """The hook's tag, and those that PyYAML gives to an object with attributes."""
         name = f"{self.cls.__module__}.{self.cls.__name__}"
         kinds = ("object", "object/new", "object/apply") if self.ranks is _MAP else ()
         return (self.tag, *(f"{YAML}python/{kind}:{name}" for kind in kinds))
@@ -233,7 +233,7 @@ def make_enum(schemas: Schemas, declared: Declared) -> Schema | None:
 
 
 def _member_text(value: Any) -> str:
-    # A combination without a name has bits that are no members, or none at all.
+    # A combination without a name has no bits, or bits that are no members.
     return str(value.value) if value.name is None else value.name
 
 

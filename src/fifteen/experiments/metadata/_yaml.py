@@ -1,4 +1,4 @@
-"""Bytes to YAML nodes and back, with bounds on all sizes.
+"""Bytes to YAML nodes and back, with limits on all sizes.
 
 PyYAML's nodes keep tag, text and position. Nothing is constructed, so no tag can do harm.
 """
@@ -127,7 +127,7 @@ def _check_bytes(data: bytes, modern: bool, where: str) -> None:
             "save the file in that encoding"
         ) from None
     if data.count(b"*") > MAX_NODES and b"&" in data:
-        # The parser does not report aliases, so they cannot be counted as they come.
+        # The parser does not report aliases, so they cannot be counted while parsing.
         raise MetadataError(f"{where}: more than {MAX_NODES:,} aliases")
     ended = data.endswith(b"\n") and data.rstrip(b" \t\r\n").endswith(b"\n...")
     if modern and not ended:
@@ -169,7 +169,7 @@ def children(node: Node) -> list[Node]:
 
 
 def text_of(node: Node) -> str:
-    """Return all tags and texts in a node, to sort by."""
+    """Return all tags and texts in a node, as a sort key."""
     if type(node) is ScalarNode:
         return f"{node.tag} {node.value} {node.style}"
     return f"{node.tag} [{' '.join(map(text_of, children(node)))}]"
@@ -178,7 +178,7 @@ def text_of(node: Node) -> str:
 def pyyaml_mapping(node: Node) -> Node:
     """Return the mapping of attributes or items in an object as PyYAML writes it, or the node."""
     if type(node) is MappingNode and "python/object/" in node.tag:
-        # A call, in parts.
+        # A call as a mapping of its parts.
         parts = {key.value: part for key, part in node.value if type(key) is ScalarNode}
         return parts.get("dictitems") or parts.get("state") or node
     if type(node) is not SequenceNode:

@@ -20,32 +20,31 @@ _GPUS = pathlib.Path("/proc/driver/nvidia/gpus")
 
 @dataclasses.dataclass(frozen=True)
 class Provenance:
-    """Say where a run comes from; None or empty where it could not be found out.
+    """Where a run comes from; None or empty if it could not be found out.
 
     Neither environment variables nor the user's name are recorded: the home directory is
-    written as `~`, and credentials in URLs and on the command line as `***`. The diff is the
-    one thing that is recorded as it is.
+    written as `~`, and credentials in URLs and on the command line as `***`. Only the diff is
+    recorded as it is.
 
     Attributes:
         time: when this was collected, in ISO 8601 with the time zone.
         started: when the process started, likewise.
         command: the command line.
-        working_directory: where it was run.
-        git_commit: the commit checked out in the repository of the script, or, where the script
-            lies in none, of the working directory.
-        git_branch: its branch; None when the head is detached.
+        working_directory: the directory in which the command was run.
+        git_commit: the commit of the script's repository; if the script is in none, of the
+            working directory's.
+        git_branch: its branch; None if the head is detached.
         git_remote: the URL of the remote `origin`.
         git_dirty: whether tracked files differ from the commit.
-        git_untracked: the files and folders that git does not track and does not ignore.
+        git_untracked: the files and folders that git neither tracks nor ignores, at most 1,000.
         python: the version of Python.
         packages: the version of each installed package.
         platform: the operating system and the machine's architecture.
         host: the name of the machine.
         cpus: how many CPU cores this process may use.
-        gpus: the model of each NVIDIA GPU of the machine, as its driver tells it.
-        devices: the kind of each JAX device of the run, if JAX had initialised them before:
-            asking for them would initialise them, after which a script can no longer call
-            `jax.distributed.initialize` or choose its platform.
+        gpus: the model of each NVIDIA GPU of the machine, from its driver.
+        devices: the kind of each JAX device, if JAX had already initialised them. Initialising
+            them here would break a later `jax.distributed.initialize`.
         processes: how many processes share the run.
         git_diff: how tracked files differ from the commit, for `git apply`; at most 1 MiB.
     """
@@ -71,7 +70,7 @@ class Provenance:
 
 
 def collect() -> Provenance:
-    """Find out where this run comes from, without initialising JAX's devices."""
+    """Return where this run comes from, without initialising JAX's devices."""
     git = _git.read_repository(_code_directories())
     working_directory = _working_directory()
     return Provenance(
@@ -115,9 +114,9 @@ def _working_directory() -> str | None:
 def _packages() -> dict[str, str]:
     versions: dict[str, str] = {}
     for package in importlib.metadata.distributions():
-        # What a failed installation has left behind has no name.
+        # The leftovers of a failed installation have no name.
         if "Name" in package.metadata:
-            # The first one on the path is the one that is imported.
+            # Python imports the first one on the path.
             versions.setdefault(package.name.replace("_", "-").lower(), package.version)
     return dict(sorted(versions.items()))
 
@@ -131,7 +130,7 @@ def _gpus() -> list[str]:
 
 
 def _devices() -> list[str] | None:
-    # JAX has no public way to ask this. Where the private one is gone, nothing is recorded.
+    # JAX has no public function for this. If the private one is gone, nothing is recorded.
     bridge = sys.modules.get("jax._src.xla_bridge")
     is_initialized = getattr(bridge, "backends_are_initialized", None)
     if is_initialized is None or not is_initialized():
@@ -145,7 +144,7 @@ def _started() -> str | None:
     """Return when this process started, to 10 ms; see proc(5), /proc/pid/stat, field 22."""
     try:
         status = pathlib.Path("/proc/self/stat").read_text()
-        # Field 2 is the program's name in parentheses, in which anything may stand.
+        # Field 2 is the program's name in parentheses, and may itself contain parentheses.
         ticks = int(status.rpartition(")")[2].split()[19])
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError, AttributeError):

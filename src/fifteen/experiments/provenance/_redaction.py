@@ -1,4 +1,4 @@
-"""What must not be written down: credentials, and the name of the user."""
+"""Hide what must not be recorded: credentials, and the name of the user."""
 
 import os
 import re
@@ -7,12 +7,12 @@ HIDDEN = "***"
 
 _SECRET_WORDS = {"token", "password", "passwd", "passphrase", "secret", "apikey", "credentials"}
 _SECRET_KEYS = {"api", "access", "private", "secret", "signing", "auth", "encryption", "license"}
-"""What stands before `key` when the key is a secret one."""
+"""The words before `key` that make it a secret."""
 
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
 _URL_USER = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/@\s]+@", re.IGNORECASE)
 _SECRET_VALUE = re.compile(
-    # As GitHub, GitLab, Hugging Face, OpenAI, Slack and Amazon issue them, and JSON Web Tokens.
+    # Tokens of GitHub, GitLab, Hugging Face, OpenAI, Slack and Amazon, and JSON Web Tokens.
     r"\b(?:(?:gh[opsur]|github_pat|glpat|hf|sk|xox[abprs])[-_][\w-]{16,}"
     r"|A[KS]IA[A-Z0-9]{16}|eyJ[\w-]+\.eyJ[\w-]+\.[\w-]+)"
 )
@@ -20,7 +20,7 @@ _AUTHORIZATION = re.compile(r"\b(authorization:\s*\w+\s+)\S+", re.IGNORECASE)
 
 
 def without_home(text: str) -> str:
-    """Write the home directory at the start of a path as `~`."""
+    """Return a path with `~` for the home directory at its start."""
     home = os.path.expanduser("~").rstrip("/")
     if home and (text == home or text.startswith(home + "/")):
         return "~" + text[len(home) :]
@@ -28,15 +28,10 @@ def without_home(text: str) -> str:
 
 
 def redact_command(command: list[str]) -> list[str]:
-    """Hide what looks like a credential in a command line.
+    """Return the arguments of a command line, with `***` for what looks like a credential.
 
-    Args:
-        command: its arguments.
-
-    Returns:
-        As many arguments, with `***` in the place of user names and passwords in URLs, of tokens
-        of well-known forms, and of what is given to `--api-key`, `--token`, `wandb.password=`
-        and the like.
+    That is: user names and passwords in URLs, tokens of well-known forms, and the values of
+    `--api-key`, `--token`, `wandb.password=` and the like.
     """
     redacted: list[str] = []
     names_secret = False
@@ -54,14 +49,14 @@ def redact_command(command: list[str]) -> list[str]:
 
 
 def redact(text: str) -> str:
-    """Hide what looks like a credential in a text, whatever surrounds it."""
+    """Return a text with `***` for what looks like a credential."""
     text = _URL_USER.sub(rf"\1{HIDDEN}@", text)
     text = _AUTHORIZATION.sub(rf"\1{HIDDEN}", text)
     return _SECRET_VALUE.sub(HIDDEN, text)
 
 
 def _is_secret(name: str) -> bool:
-    """Tell whether an argument of this name (`--api-key`, `wandb.apiKey`) holds a credential."""
+    """Tell whether the value of an argument (`--api-key`, `wandb.apiKey`) is a credential."""
     words = [word.lower() for word in _WORD.findall(name)]
     if not words:
         return False
