@@ -13,7 +13,7 @@ import tensorboardX
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 
-from fifteen.experiments import Experiment
+from fifteen.experiments import Experiment, _console
 from fifteen.experiments.events._tfrecord import frame
 from fifteen.experiments.events.reading import EventReader, _event_file
 from fifteen.experiments.storage import Directory
@@ -314,3 +314,41 @@ def test_what_an_interrupted_read_has_read_is_read_again(tmp_path, reader, monke
         reader.scalars()
     monkeypatch.undo()
     assert steps_of(reader) == list(range(50))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_reading_on_gives_what_reading_anew_gives(tmp_path, reader, seed):
+    generator = np.random.default_rng(seed)
+    names = [f"events.out.tfevents.{number}" for number in range(3)]
+    step = 0
+    for _ in range(60):
+        path = tmp_path / names[generator.choice(3, p=[0.1, 0.2, 0.7])]
+        action = generator.choice(
+            ["log", "stack", "rewind", "cut", "delete"], p=[0.6, 0.2, 0.1, 0.05, 0.05]
+        )
+        step = max(0, step + int(generator.integers(-3, 12)))
+        data = b"" if path.exists() else HEAD
+        if action == "log":
+            data += scalar(step, **{f"tag{number}": step for number in generator.integers(0, 4, 2)})
+        elif action == "stack":
+            data += log(range(step, step + 30), other=generator.normal())
+        elif action == "rewind":
+            start = Event(step=step, session_log=SessionLog(status=SessionLog.START))
+            data += frame(start.SerializeToString())
+        if action == "delete":
+            path.unlink(missing_ok=True)
+        elif action == "cut" and path.exists():
+            path.write_bytes(path.read_bytes()[: generator.integers(path.stat().st_size + 1)])
+        else:
+            with open(path, "ab") as file:
+                file.write(data)
+        if generator.random() < 0.5:
+            continue
+        with _console.quiet():
+            found = reader.scalars()
+            expected = EventReader(Directory(tmp_path)).scalars()
+        assert list(found) == list(expected)
+        for tag, series in expected.items():
+            np.testing.assert_array_equal(found[tag].step, series.step)
+            np.testing.assert_array_equal(found[tag].value, series.value)
+            np.testing.assert_array_equal(found[tag].wall_time, series.wall_time)
