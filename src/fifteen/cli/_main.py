@@ -24,6 +24,13 @@ _COMMANDS = {
     "compare": ("_compare", "Compare experiments: metadata that differ, and values of scalars."),
     "scalars": ("_scalars", "Print every logged point of an experiment's scalars, one per line."),
     "plot": ("_plot", "Draw the curves of experiments in the terminal, or to a file."),
+    "note": ("_note", "Write a note or tags beside an experiment, in `notes.yaml`."),
+    "export": ("_export", "Write every logged point of many experiments to one table."),
+    "verify": ("_verify", "Read every file of experiments to its end, and compare all checksums."),
+    "prune": ("_prune", "Remove old checkpoints; without `--yes`, only say which."),
+    "rm": ("_rm", "Remove experiments with all that is in them; without `--yes`, only say which."),
+    "archive": ("_archive", "Pack an experiment into one compressed file, and compare it."),
+    "unarchive": ("_unarchive", "Unpack what `archive` has written, once all of it is verified."),
     "move": ("_move", "Move an experiment, also to another file system."),
 }
 """The module of each command, and the first line of its help."""

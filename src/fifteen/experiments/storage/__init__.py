@@ -5,6 +5,8 @@ directory in an object store can take its place. Names are relative, and `/` lea
 sub-directories.
 """
 
+from ._archive import archive as archive
+from ._archive import unarchive as unarchive
 from ._directory import Directory as Directory
 from ._directory import Entry as Entry
 from ._directory import Kind as Kind

@@ -42,6 +42,10 @@ class EventReader:
         self._lock = threading.RLock()
         self._forget()
 
+    def names(self) -> list[str]:
+        """Return the names of the event files, in order."""
+        return event_files(self._directory)
+
     @property
     def is_whole(self) -> bool:
         """Whether all of the files has been read, none of them being larger than the window."""

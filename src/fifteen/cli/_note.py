@@ -1,0 +1,30 @@
+"""`fifteen note`."""
+
+import pathlib
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from ._arguments import Directory
+from ._errors import CommandError
+from ._selection import open_experiment
+from ._text import printable
+
+
+def note(
+    directory: Directory,
+    text: Annotated[Positional[str | None], arg(metavar="[TEXT]", help_behavior_hint="")] = None,
+    tag: Annotated[tuple[str, ...], arg(metavar="TAG ...", help_behavior_hint="")] = (),
+) -> None:
+    """Write a note or tags beside an experiment, in `notes.yaml`.
+
+    Args:
+        directory: the experiment's directory.
+        text: replaces the note; an empty one removes it.
+        tag: tags to add.
+    """
+    if text is None and not tag:
+        raise CommandError("nothing to write; pass a text, or --tag NAME")
+    with open_experiment(directory) as experiment:
+        experiment.annotate(note=text, tags=list(tag) or None)
+    print(printable(f"Wrote {pathlib.Path(directory) / 'notes.yaml'}"))

@@ -1,0 +1,61 @@
+"""`fifteen prune`."""
+
+from typing import Annotated
+
+from tyro.conf import arg
+
+from fifteen.experiments.checkpoints import Retention
+from fifteen.experiments.checkpoints._inventory import prunings
+from fifteen.experiments.storage import Directory
+
+from ._arguments import Chosen, Flag
+from ._errors import tell
+from ._selection import Selection
+from ._table import Column, print_table, show_bytes
+
+
+def prune(
+    selection: Chosen = Selection(),  # noqa: B008  # It is frozen.
+    keep: int = 1,
+    keep_every: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None,
+    yes: Flag = False,
+) -> int:
+    """Remove old checkpoints; without `--yes`, only say which.
+
+    Of each prefix the newest stay. What is no checkpoint is never touched, nor an experiment that
+    is running, nor anything if the newest checkpoint of a prefix does not open.
+
+    Args:
+        selection: which experiments.
+        keep: how many of the newest checkpoints of each prefix to keep, at least 1.
+        keep_every: also keep older checkpoints that are at least so many steps apart.
+        yes: remove them.
+    """
+    retention = Retention(keep, keep_every_n_steps=keep_every)
+    rows: list[list[object]] = []
+    is_whole, total = True, 0
+    for field in selection.find_some().fields:
+        path = field.experiment.data_dir
+        for pruning in prunings(path, retention):
+            if pruning.problem:
+                is_whole = False
+                tell("error", f"{path}: {pruning.problem}")
+                continue
+            # Asked as late as possible: it may have begun meanwhile.
+            if Directory(path).open_state() == "open":
+                tell("note", f"{path}: is running, and stays as it is")
+                break
+            size = pruning.size
+            total += size
+            steps = " ".join(map(str, pruning.doomed))
+            rows.append([field.name, pruning.history.prefix, steps, size])
+            if yes:
+                pruning.remove()
+    Directory.wait_for_removals()
+    if rows:
+        columns = [Column(name, is_number=False) for name in ("name", "prefix", "steps")]
+        print_table([*columns, Column("size", show_bytes)], rows)
+    print(f"{'Removed' if yes else 'Would remove'} {show_bytes(total)}")
+    if rows and not yes:
+        tell("note", "nothing was removed; pass --yes to remove this")
+    return int(not is_whole)

@@ -1,0 +1,58 @@
+"""`fifteen rm`."""
+
+from fifteen.experiments import FifteenError, find_experiments
+from fifteen.experiments.storage import Directory
+
+from ._arguments import Chosen, Flag
+from ._errors import CommandError, tell
+from ._selection import Selection
+from ._table import Column, print_table, show_bytes
+
+
+def rm(
+    selection: Chosen = Selection(),  # noqa: B008  # It is frozen.
+    yes: Flag = False,
+) -> int:
+    """Remove experiments with all that is in them; without `--yes`, only say which.
+
+    One that is running stays, and so does one with others below it that were not chosen. Links are
+    removed, never followed.
+
+    Args:
+        selection: which experiments; at least one directory, root or glob.
+        yes: remove them.
+    """
+    if not selection.roots:
+        raise CommandError("name what to remove: a directory, a root or a glob")
+    found = selection.find_some()
+    chosen = {experiment.data_dir for experiment in found}
+    rows: list[list[object]] = []
+    is_whole, total = True, 0
+    for field in found.fields:
+        path = field.experiment.data_dir
+        if not Directory(path).is_present():
+            continue  # It was below another one.
+        others = [other.data_dir for other in find_experiments(path)]
+        left = [other for other in others if other not in chosen]
+        if left:
+            is_whole = False
+            tell("error", f"{path}: stays, since {left[0]} below it is not to be removed")
+        elif any(Directory(other).open_state() == "open" for other in [path, *others]):
+            tell("note", f"{path}: is running, and stays as it is")
+        else:
+            size = Directory(path).usage().size
+            try:
+                if yes:
+                    field.experiment.clear()
+            except (FifteenError, OSError) as error:
+                is_whole = False
+                tell("error", error)
+                continue
+            total += size
+            rows.append([field.name, size])
+    if rows:
+        print_table([Column("name", is_number=False), Column("size", show_bytes)], rows)
+    print(f"{'Removed' if yes else 'Would remove'} {show_bytes(total)}")
+    if rows and not yes:
+        tell("note", "nothing was removed; pass --yes to remove this")
+    return int(not is_whole)

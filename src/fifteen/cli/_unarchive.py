@@ -1,0 +1,24 @@
+"""`fifteen unarchive`."""
+
+import pathlib
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from fifteen.experiments.storage import unarchive as unpack
+
+from ._text import printable
+
+
+def unarchive(
+    file: Annotated[Positional[pathlib.Path], arg(metavar="FILE", help_behavior_hint="")],
+    into: Annotated[pathlib.Path, arg(metavar="ROOT", help_behavior_hint="")] = pathlib.Path(),
+) -> None:
+    """Unpack what `archive` has written, once all of it is verified.
+
+    Args:
+        file: the archive.
+        into: the directory in which the experiment appears; the current one by default.
+    """
+    path = unpack(file.absolute(), into.absolute())
+    print(printable(f"Unpacked {file} to {path}"))

@@ -1,0 +1,53 @@
+"""Verification: which files of an experiment are whole."""
+
+import dataclasses
+import pathlib
+import warnings
+from collections.abc import Iterator
+
+from . import metadata
+from ._errors import ExperimentWarning, MetadataError
+from .checkpoints._inventory import checkpoint_problems
+from .events.reading import EventReader
+from .storage import Directory
+
+
+@dataclasses.dataclass(frozen=True)
+class Verified:
+    """A file that has been read to its end.
+
+    Attributes:
+        path: the file, or the directory of a checkpoint.
+        problem: what is wrong with it; empty if it is whole.
+    """
+
+    path: pathlib.Path
+    problem: str
+
+
+def verify(directory: pathlib.Path) -> Iterator[Verified]:
+    """Yield the metadata, checkpoints and event files of a directory, each read to its end.
+
+    Every checksum that the formats have is compared.
+    """
+    for name in metadata.names(directory):
+        path, problem = metadata.path_of(directory, name), ""
+        try:
+            metadata.flatten(path)
+        except (MetadataError, OSError) as error:
+            problem = str(error)
+        yield Verified(path, problem)
+    for path, problem in checkpoint_problems(directory):
+        yield Verified(path, problem)
+    yield from _event_files(directory)
+
+
+def _event_files(directory: pathlib.Path) -> Iterator[Verified]:
+    reader = EventReader(Directory(directory))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ExperimentWarning)
+        reader.scalars()
+    problems = [str(warning.message) for warning in caught]
+    for name in reader.names():
+        path = directory / name
+        yield Verified(path, next((text for text in problems if text.startswith(f"{path}: ")), ""))

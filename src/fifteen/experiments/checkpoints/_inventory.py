@@ -1,0 +1,76 @@
+"""All checkpoints of a directory at once: which of them may go, and which are whole."""
+
+import pathlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from .._errors import CheckpointError, MissingExtraError
+from ..storage import Directory
+from ._ownership import is_checkpoint
+from ._paths import History, Step, prefixes_in
+from ._retention import Retention
+
+
+class Pruning(NamedTuple):
+    """The checkpoints of a prefix that need not be kept."""
+
+    history: History
+    doomed: dict[Step, pathlib.Path]
+    problem: str = ""  # Why all of them are kept after all.
+
+    @property
+    def size(self) -> int:
+        """Their bytes."""
+        return sum(map(_size, self.doomed.values()))
+
+    def remove(self) -> None:
+        """Remove them."""
+        for step in self.doomed:
+            self.history.remove(step)
+
+
+def prunings(directory: pathlib.Path, retention: Retention) -> Iterator[Pruning]:
+    """Yield for each prefix what need not be kept; nothing if the newest does not open."""
+    for prefix in prefixes_in(directory):
+        history = History.of(Directory(directory), prefix)
+        # Others may have put a link or a file of theirs there.
+        paths = {
+            step: path
+            for step, path in history.paths().items()
+            if is_checkpoint(history.directory, path.name)
+            and not history.directory.is_link(path.name)
+        }
+        doomed = {step: paths[step] for step in retention.steps_to_delete(list(paths))}
+        if doomed and (problem := _problem_of_header(list(paths.values())[-1])):
+            yield Pruning(history, {}, f"the newest does not open, so all are kept: {problem}")
+        elif doomed:
+            yield Pruning(history, doomed)
+
+
+def checkpoint_problems(directory: pathlib.Path) -> Iterator[tuple[pathlib.Path, str]]:
+    """Yield the path of each checkpoint, with what is wrong with it; all of it is read."""
+    for prefix in prefixes_in(directory):
+        for path in History.of(Directory(directory), prefix).paths().values():
+            yield path, _problem_of_header(path, is_whole=True)
+
+
+def _problem_of_header(path: pathlib.Path, is_whole: bool = False) -> str:
+    from ._opening import open_checkpoint  # It needs JAX.
+
+    try:
+        reader = open_checkpoint(path)
+        try:
+            for _ in reader.read(dict.fromkeys(reader.leaves)) if is_whole else ():
+                pass
+        finally:
+            reader.close()
+    except (CheckpointError, MissingExtraError, OSError) as error:
+        return str(error)
+    return ""
+
+
+def _size(path: pathlib.Path) -> int:
+    if Directory(path).kind_of() == "directory":
+        return Directory(path).usage().size
+    with Directory(path.parent).open(path.name) as file:
+        return file.size

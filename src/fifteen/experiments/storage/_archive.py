@@ -1,0 +1,129 @@
+"""A directory as one compressed file, `.tar.zst`, and back.
+
+Zstandard checks what it unpacks by a checksum of the whole.
+"""
+
+import hashlib
+import os
+import pathlib
+import tarfile
+from typing import Any
+
+from .._errors import ExperimentExistsError, UnsafePathError
+from .._extras import import_extra
+from . import _local
+
+_CHUNK_BYTES = 1 << 20
+
+
+def archive(directory: pathlib.Path, output: pathlib.Path) -> None:
+    """Pack a directory, and compare what was written with it before it gets its name.
+
+    Raises:
+        ExperimentExistsError: the output is there already.
+        UnsafePathError: the output is in the directory.
+        OSError: a file changed meanwhile, or cannot be read.
+    """
+    if os.path.lexists(output):
+        raise ExperimentExistsError(f"{output}: exists already; choose another name")
+    if output.resolve().is_relative_to(directory.resolve()):
+        raise UnsafePathError(f"{output}: is in {directory} itself; choose another directory")
+    zstandard = import_extra("zstandard", "archive", "archive")
+    with _local.atomic_file(output) as file:
+        compressor = zstandard.ZstdCompressor(level=3, threads=-1, write_checksum=True)
+        with (
+            compressor.stream_writer(file, closefd=False) as stream,
+            tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar,
+        ):
+            tar.add(directory, arcname=directory.name, filter=_without_temporaries)
+        file.seek(0)
+        packed = _digests(zstandard, file)
+        present = _digests_of(directory)
+        if packed != present:
+            odd = sorted(packed.items() ^ present.items())[0][0]
+            raise OSError(f"{directory}: {odd} has changed meanwhile; archive it again")
+
+
+def unarchive(path: pathlib.Path, destination: pathlib.Path) -> pathlib.Path:
+    """Unpack an archive below a directory, and return the experiment's path.
+
+    It appears there whole, once all of the archive has been verified.
+
+    Raises:
+        ExperimentExistsError: something has the experiment's name.
+        UnsafePathError: a member of the archive leads out of it.
+        OSError: it is damaged, or no archive.
+    """
+    zstandard = import_extra("zstandard", "unarchive", "archive")
+    _local.make_directory(destination)
+    temporary = _local.temporary_beside(destination / "archive")
+    try:
+        with _local.locked_directory(temporary):
+            with path.open("rb") as file:
+                _unpack(zstandard, file, temporary, path)
+            names = os.listdir(temporary)
+            if len(names) != 1 or not (temporary / names[0]).is_dir():
+                raise OSError(f"{path}: expected one directory in it, found {len(names)} entries")
+            target = destination / names[0]
+            if os.path.lexists(target):
+                raise ExperimentExistsError(f"{target}: exists already; choose another directory")
+            (temporary / names[0]).rename(target)
+    finally:
+        _local.remove(temporary)
+    _local.sync_directory(destination)
+    return target
+
+
+def _unpack(zstandard: Any, file: Any, target: pathlib.Path, path: pathlib.Path) -> None:
+    reader = zstandard.ZstdDecompressor().stream_reader(file)
+    try:
+        with tarfile.open(fileobj=reader, mode="r|") as tar:
+            for member in tar:
+                # Refuses absolute names, `..`, links that lead out, and devices.
+                tar.extract(member, target, filter="data")
+        # The checksum comes after all else.
+        while reader.read(_CHUNK_BYTES):
+            pass
+    except tarfile.FilterError as error:
+        raise UnsafePathError(f"{path}: refusing to unpack it: {error}") from None
+    except (tarfile.TarError, EOFError, zstandard.ZstdError) as error:
+        problem = f"{path}: damaged, or no archive: {error}; nothing was unpacked"
+        raise OSError(problem) from None
+
+
+def _without_temporaries(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    return None if _local.is_temporary(pathlib.PurePath(member.name).name) else member
+
+
+def _digests(zstandard: Any, file: Any) -> dict[str, str]:
+    """Return a digest of the content of each member of an archive, by its path."""
+    found: dict[str, str] = {}
+    reader = zstandard.ZstdDecompressor().stream_reader(file, closefd=False)
+    with tarfile.open(fileobj=reader, mode="r|") as tar:
+        for member in tar:
+            name = member.name.partition("/")[2]
+            if member.issym():
+                found[name] = f"link to {member.linkname}"
+            elif member.isreg() and (content := tar.extractfile(member)) is not None:
+                found[name] = _digest(content)
+            elif member.islnk():
+                found[name] = found[member.linkname.partition("/")[2]]
+    return found
+
+
+def _digests_of(directory: pathlib.Path) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for folder, folders, names in os.walk(directory):
+        folders[:] = [name for name in folders if not _local.is_temporary(name)]
+        for name in [*names, *folders]:
+            path = pathlib.Path(folder, name)
+            if path.is_symlink():
+                found[str(path.relative_to(directory))] = f"link to {path.readlink()}"
+            elif path.is_file() and not _local.is_temporary(name):
+                with path.open("rb") as file:
+                    found[str(path.relative_to(directory))] = _digest(file)
+    return found
+
+
+def _digest(file: Any) -> str:
+    return hashlib.file_digest(file, "sha256").hexdigest()

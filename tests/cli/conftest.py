@@ -1,0 +1,27 @@
+"""Running the command within this process, where JAX has been imported already."""
+
+import collections
+
+import pytest
+
+from fifteen.cli import main
+
+Result = collections.namedtuple("Result", "stdout stderr")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the command; `expect` is its exit code."""
+
+    def run_here(*arguments, cwd=None, expect=0):
+        if cwd is not None:
+            monkeypatch.chdir(cwd)
+        try:
+            code = main(list(map(str, arguments)))
+        except SystemExit as end:
+            code = end.code
+        result = Result(*capsys.readouterr())
+        assert code == expect, result
+        return result
+
+    return run_here

@@ -1,0 +1,296 @@
+"""The commands that write: note, export, verify, prune, rm, archive and unarchive."""
+
+import filecmp
+import io
+import os
+import subprocess
+import sys
+import tarfile
+
+import numpy as np
+import pandas
+import pytest
+import zstandard
+
+from fifteen.experiments import Experiment, TensorboardLogData
+from fifteen.experiments.storage import Directory
+
+
+def make(path, steps=(1, 2, 3, 4), **config):
+    with Experiment(path, verbose=False) as experiment:
+        experiment.write_metadata("config", {"lr": 0.1, **config})
+        for step in steps:
+            experiment.log(TensorboardLogData(scalars={"train/loss": 1 / step}), step=step)
+            experiment.save_checkpoint({"w": np.ones(100)}, step=step, keep=10)
+        experiment.save_checkpoint({"w": np.ones(3)}, step=7, prefix="best_")
+    return experiment
+
+
+@pytest.fixture
+def running(tmp_path):
+    """An experiment that a living process has open."""
+    code = """
+import sys
+import numpy as np
+from fifteen.experiments import Experiment, TensorboardLogData
+experiment = Experiment(sys.argv[1], verbose=False)
+for step in range(3):
+    experiment.save_checkpoint({"w": np.ones(3)}, step=step, keep=5)
+experiment.log(TensorboardLogData(scalars={"train/loss": 0.5}), step=1)
+experiment.flush()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+    path = tmp_path / "running"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout.readline() == b"ready\n"
+        yield path
+        process.stdin.close()
+        process.wait(60)
+
+
+def contents(path):
+    return sorted(str(found.relative_to(path)) for found in path.rglob("*"))
+
+
+# note
+
+
+def test_note(run, tmp_path):
+    make(tmp_path / "a")
+    run("note", "a", "the best\nso far", "--tag", "paper", "b", cwd=tmp_path)
+    assert Experiment(tmp_path / "a", verbose=False).read_metadata("notes") == {
+        "note": "the best\nso far", "tags": ["b", "paper"],
+    }  # fmt: skip
+    listed = run("list", "--where", "'paper' in tags", "--columns", "tags", cwd=tmp_path).stdout
+    assert "b, paper" in listed
+    assert "nothing to write" in run("note", "a", cwd=tmp_path, expect=1).stderr
+    assert "found nothing" in run("note", "absent", "x", cwd=tmp_path, expect=1).stderr
+
+
+# export
+
+
+def test_export(run, tmp_path):
+    make(tmp_path / "a", seed=0)
+    make(tmp_path / "b", seed=[1, 2])
+    for name in ("x.csv", "x.json", "x.parquet"):
+        output = run(
+            "export", "--output", name, "--tags", "train/*", "--", ".", cwd=tmp_path
+        ).stdout
+        assert output == f"Wrote 8 points to {name}\n"
+    readers = {
+        "x.csv": pandas.read_csv,
+        "x.json": lambda path: pandas.read_json(path, lines=True),
+        "x.parquet": pandas.read_parquet,
+    }
+    for name, read in readers.items():
+        frame = read(tmp_path / name)
+        assert list(frame.columns) == ["name", "config.seed", "tag", "step", "wall_time", "value"]
+        assert frame["step"].tolist() == [1, 2, 3, 4, 1, 2, 3, 4]
+        assert frame["value"].tolist() == [1.0, 0.5, np.float32(1 / 3), 0.25] * 2
+        assert [str(seed) for seed in frame["config.seed"]][::4] == ["0", "[1, 2]"]
+    error = run("export", "--output", "x.xml", cwd=tmp_path, expect=1).stderr
+    assert "expected .parquet, .csv, .json, found 'x.xml'" in error
+
+
+# verify
+
+
+def test_verify(run, tmp_path):
+    make(tmp_path / "a")
+    assert run("verify", cwd=tmp_path).stdout == "7 files are whole, 0 are damaged\n"
+    make(tmp_path / "b")
+    (tmp_path / "b" / "config.yaml").write_text("lr: [1,")
+    for name in ("checkpoint_2.safetensors", next((tmp_path / "b").glob("*tfevents*")).name):
+        content = bytearray((tmp_path / "b" / name).read_bytes())
+        content[len(content) * 2 // 3] ^= 0xFF
+        (tmp_path / "b" / name).write_bytes(content)
+    (tmp_path / "b" / "checkpoint_3.safetensors").write_bytes(b"")
+    lines = run("verify", cwd=tmp_path, expect=1).stdout.splitlines()
+    damaged = [line.split(":")[0] for line in lines if line.startswith("DAMAGED ")]
+    assert damaged[:3] == [
+        "DAMAGED b/config.yaml",
+        "DAMAGED b/checkpoint_2.safetensors",
+        "DAMAGED b/checkpoint_3.safetensors",
+    ]
+    assert damaged[3].startswith("DAMAGED b/events.out.tfevents.")
+    assert lines[-2] == (
+        "  whole in b: best_7.safetensors, checkpoint_1.safetensors, checkpoint_4.safetensors"
+    )
+    assert lines[-1] == "10 files are whole, 4 are damaged"
+
+
+# prune
+
+
+def test_prune(run, tmp_path):
+    for name in ("a", "b"):
+        make(tmp_path / name)
+    before = contents(tmp_path)
+    result = run("prune", "--keep", "2", cwd=tmp_path)
+    assert contents(tmp_path) == before
+    assert result.stdout.splitlines()[-1].startswith("Would remove ")
+    assert "pass --yes" in result.stderr
+    size = sum(
+        (tmp_path / n / f"checkpoint_{s}.safetensors").stat().st_size for n in "ab" for s in (1, 2)
+    )
+    result = run("prune", "--keep", "2", "--yes", cwd=tmp_path)
+    assert result.stdout.splitlines()[-1] == f"Removed {size / 1024:.1f} KiB"
+    gone = [f"{n}/checkpoint_{s}.safetensors" for n in "ab" for s in (1, 2)]
+    assert contents(tmp_path) == sorted({*before} - {*gone})
+    assert run("prune", "--keep", "2", "--yes", cwd=tmp_path).stdout == "Removed 0 B\n"
+
+
+def test_prune_some_and_keep_every(run, tmp_path):
+    make(tmp_path / "a", steps=range(1, 11))
+    make(tmp_path / "b", lr=5)
+    run("prune", "--keep-every", "4", "--where", "lr < 1", "--yes", cwd=tmp_path)
+    assert Experiment(tmp_path / "a", verbose=False).checkpoint_steps() == [1, 5, 9, 10]
+    assert Experiment(tmp_path / "b", verbose=False).checkpoint_steps() == [1, 2, 3, 4]
+    error = run("prune", "--keep", "0", "--yes", cwd=tmp_path, expect=1).stderr
+    assert "keep: expected a whole number of at least 1" in error
+
+
+def test_prune_touches_nothing_else(run, tmp_path):
+    make(tmp_path / "a")
+    outside = tmp_path.parent / f"{tmp_path.name}_outside"
+    outside.mkdir()
+    saved = (tmp_path / "a" / "checkpoint_1.safetensors").rename(
+        outside / "checkpoint_1.safetensors"
+    )
+    (tmp_path / "a" / "checkpoint_1.safetensors").symlink_to(saved)
+    (tmp_path / "a" / "checkpoint_2.safetensors").write_text("no checkpoint at all")
+    (tmp_path / "a" / "checkpoint_3.txt").write_text("x")
+    run("prune", "--yes", cwd=tmp_path)
+    assert saved.is_file()
+    names = set(os.listdir(tmp_path / "a"))
+    assert {"checkpoint_1.safetensors", "checkpoint_3.txt", "checkpoint_4.safetensors"} <= names
+    assert "checkpoint_3.safetensors" not in names
+
+
+def test_prune_keeps_all_if_the_newest_does_not_open(run, tmp_path):
+    make(tmp_path / "a")
+    content = (tmp_path / "a" / "checkpoint_4.safetensors").read_bytes()
+    (tmp_path / "a" / "checkpoint_4.safetensors").write_bytes(content[:300])
+    result = run("prune", "--yes", cwd=tmp_path, expect=1)
+    assert "the newest does not open, so all are kept" in result.stderr
+    assert len(list((tmp_path / "a").glob("checkpoint_*"))) == 4
+
+
+def test_what_is_running_stays(run, tmp_path, running):
+    before = contents(tmp_path)
+    for command in ("prune", "rm"):
+        result = run(command, "running", "--yes", cwd=tmp_path)
+        assert "is running, and stays as it is" in result.stderr
+        assert result.stdout == "Removed 0 B\n"
+    assert (
+        "is running"
+        in run("archive", "running", "--output", "x.tar.zst", cwd=tmp_path, expect=1).stderr
+    )
+    assert contents(tmp_path) == before
+    listed = run("list", "--where", "status == 'running'", cwd=tmp_path).stdout
+    assert listed.splitlines()[1].startswith("running  running")
+
+
+# rm
+
+
+def test_rm(run, tmp_path):
+    for name in ("a", "b"):
+        make(tmp_path / name)
+    before = contents(tmp_path)
+    assert "pass --yes" in run("rm", "a", cwd=tmp_path).stderr
+    assert contents(tmp_path) == before
+    run("rm", ".", "--where", "name == 'a'", "--yes", cwd=tmp_path)
+    assert os.listdir(tmp_path) == ["b"]
+    assert "name what to remove" in run("rm", "--yes", cwd=tmp_path, expect=1).stderr
+
+
+def test_rm_follows_no_link(run, tmp_path):
+    outside = make(tmp_path / "outside" / "a").data_dir
+    make(tmp_path / "runs" / "b")
+    (tmp_path / "runs" / "link").symlink_to(outside)
+    (tmp_path / "runs" / "b" / "data").symlink_to(outside)
+    run("rm", "runs/b", "--yes", cwd=tmp_path)
+    assert contents(tmp_path / "runs") == ["link"]
+    assert (outside / "config.yaml").is_file()
+    run("rm", "runs/link", "--yes", cwd=tmp_path)
+    assert contents(tmp_path / "runs") == []
+    assert (outside / "config.yaml").is_file()
+
+
+def test_rm_leaves_others_below(run, tmp_path):
+    Experiment(tmp_path / "sweep", verbose=False).write_metadata("config", {"lr": 1})
+    make(tmp_path / "sweep" / "a", lr=2)
+    result = run("rm", "sweep", "--where", "config.lr == 1", "--yes", cwd=tmp_path, expect=1)
+    assert "sweep/a below it is not to be removed" in result.stderr
+    assert (tmp_path / "sweep" / "config.yaml").is_file()
+    run("rm", "sweep", "--yes", cwd=tmp_path)
+    assert not (tmp_path / "sweep").exists()
+
+
+# archive
+
+
+def test_archive_and_unarchive(run, tmp_path):
+    make(tmp_path / "a")
+    (tmp_path / "a" / "sub").mkdir()
+    (tmp_path / "a" / "sub" / "new\nline é").write_bytes(b"x" * 100_000)
+    (tmp_path / "a" / "link").symlink_to("config.yaml")
+    run("archive", "a", "--output", "a.tar.zst", cwd=tmp_path)
+    assert (
+        "exists already"
+        in run("archive", "a", "--output", "a.tar.zst", cwd=tmp_path, expect=1).stderr
+    )
+    assert "exists already" in run("unarchive", "a.tar.zst", cwd=tmp_path, expect=1).stderr
+    run("unarchive", "a.tar.zst", "--into", "new/place", cwd=tmp_path)
+    assert os.listdir(tmp_path / "new" / "place") == ["a"]
+    unpacked = tmp_path / "new" / "place" / "a"
+    assert contents(unpacked) == contents(tmp_path / "a")
+    for name in contents(unpacked):
+        if (unpacked / name).is_file():
+            assert filecmp.cmp(unpacked / name, tmp_path / "a" / name, shallow=False)
+    assert os.readlink(unpacked / "link") == "config.yaml"
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9, -1])
+def test_a_damaged_archive_is_not_unpacked(run, tmp_path, part):
+    make(tmp_path / "a")
+    run("archive", "a", "--output", "a.tar.zst", cwd=tmp_path)
+    content = bytearray((tmp_path / "a.tar.zst").read_bytes())
+    for damaged in (content[: int(len(content) * part)], bytearray(content)):
+        if len(damaged) == len(content):
+            damaged[int(len(content) * part) if part > 0 else -1] ^= 0xFF
+        (tmp_path / "b.tar.zst").write_bytes(damaged)
+        error = run("unarchive", "b.tar.zst", "--into", "out", cwd=tmp_path, expect=1).stderr
+        assert "b.tar.zst: " in error
+        assert contents(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("kind", ["up", "link", "hard link", "device"])
+def test_members_that_lead_out_are_refused(run, tmp_path, kind):
+    member = tarfile.TarInfo("a/x")
+    if kind == "up":
+        member.name = "../x"
+    elif kind == "device":
+        member.type = tarfile.CHRTYPE
+    else:
+        member.type = tarfile.SYMTYPE if kind == "link" else tarfile.LNKTYPE
+        member.linkname = "../../../etc/passwd"
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        tar.addfile(member, io.BytesIO())
+    (tmp_path / "x.tar.zst").write_bytes(zstandard.compress(buffer.getvalue()))
+    run("unarchive", "x.tar.zst", "--into", "out", cwd=tmp_path, expect=1)
+    assert contents(tmp_path / "out") == []
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_archive_does_not_hold_itself(run, tmp_path):
+    make(tmp_path / "a")
+    error = run("archive", "a", "--output", "a/x.tar.zst", cwd=tmp_path, expect=1).stderr
+    assert "choose another directory" in error
+    assert Directory(tmp_path / "a").names() == sorted(os.listdir(tmp_path / "a"))
