@@ -1,8 +1,20 @@
 """Directories and their files: the only code that touches a file system.
 
-The rooms for metadata, checkpoints and events get a `Directory` and use nothing else, so that a
-directory in an object store can take its place. Names are relative, and `/` leads into
-sub-directories.
+Everything else uses a `Directory` and the files that it opens, so that a directory in an object
+store can take its place. Names are relative, and `/` leads into sub-directories. What such a
+directory has to supply:
+
+- paths: `/`, `checked_name`, `real_path`, `is_link`
+- list: `is_present`, `names`, `entries`, `kind_of`, `usage`
+- read: `read`, and `open` for ranges: `size`, `current_size`, `modified_ns`, `identity`, `read`,
+  `read_into`
+- write whole: `make`; `replace` with `write`, `skip`, `write_at`; and for many files at once
+  `temporary`, `sync`, `replace_directory`
+- append: `append` with `write`, `is_gone`
+- remove: `remove`, `remove_in_background`, `wait_for_removals`, `remove_leftovers`,
+  `check_removable`, `remove_whole`
+- move: `check_movable`, `move`
+- lock: `mark_open`, `open_state`
 """
 
 from ._archive import archive as archive

@@ -31,7 +31,7 @@ class Entry(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """What a directory takes.
+    """What a directory holds.
 
     Attributes:
         size: the bytes in all files below it; links count nothing.
@@ -127,11 +127,11 @@ class Directory:
         return (self.path / name).is_symlink()
 
     def real_path(self) -> pathlib.Path:
-        """Return the path, the same for every link to the directory."""
+        """Return the path with all links resolved."""
         return pathlib.Path(os.path.realpath(self.path))
 
     def usage(self) -> Usage:
-        """Return what the directory takes; what cannot be read counts nothing."""
+        """Return the size and the last change of what it holds; what cannot be read is ignored."""
         size, modified = 0, self.path.stat().st_mtime
         pending = [str(self.path)]
         while pending:
@@ -165,8 +165,8 @@ class Directory:
     def replace(self, name: str) -> Generator[NewFile]:
         """Write a file that is there whole or not at all, whenever the process dies.
 
-        When the block ends, the file is synced and takes its name in one step. When the block
-        raises, what was there stays.
+        When the block ends, the file is synced and takes its name in one step. If the block raises,
+        a file of that name stays as it was.
         """
         with _local.atomic_file(self.path / name) as file:
             yield NewFile(file.fileno())
@@ -224,7 +224,7 @@ class Directory:
         _removal.wait_for_removals()
 
     def mark_open(self) -> OpenMark | None:
-        """Say that this process has the directory open; None if the file system cannot say so."""
+        """Mark the directory as open in this process; None if the file system cannot do that."""
         return mark_open(self.path)
 
     def open_state(self) -> OpenState:
@@ -232,14 +232,14 @@ class Directory:
         return open_state(self.path)
 
     def remove_leftovers(self) -> None:
-        """Remove what dead writers have left half-written."""
+        """Remove the unfinished work of processes that have died."""
         _local.remove_leftovers(self.path)
 
     @contextlib.contextmanager
     def temporary(self, name: str) -> Generator["Directory"]:
         """Make a hidden directory, in which another one is made for `replace_directory`.
 
-        Nobody takes it for a leftover before the block ends. The caller removes it.
+        It is no leftover until the block ends. The caller removes it.
         """
         path = _local.temporary_beside(self.path / name)
         with _local.locked_directory(path):
@@ -250,7 +250,7 @@ class Directory:
         _local.sync_all(self.path)
 
     def replace_directory(self, new: "Directory", name: str) -> None:
-        """Give a directory that is whole and synced a name, in place of what has it."""
+        """Rename a directory that is whole and synced, in place of what has the name."""
         _local.replace_directory(new.path, self.path / name)
 
 

@@ -13,13 +13,13 @@ _MAX_BUFFERS = 512
 
 
 class ReadableFile:
-    """Read ranges of a file, which stays the same file if its name is given to another one.
+    """Read ranges of a file, which stays the same file if another one takes its name.
 
     Attributes:
         path: where it was opened.
         size: its bytes when it was opened.
         modified_ns: when it was last written, in nanoseconds since the epoch.
-        identity: the same for as long as the file lives, under whatever name.
+        identity: differs from that of every other file, and stays if the file is renamed.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -28,7 +28,7 @@ class ReadableFile:
     """
 
     def __init__(self, path: pathlib.Path) -> None:
-        # A pipe without a writer would keep a plain `open` waiting.
+        # A plain `open` of a pipe without a writer would wait for one.
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         self.close = _closing(self, self._descriptor)
         status = os.fstat(self._descriptor)
@@ -52,7 +52,7 @@ class ReadableFile:
         return os.fstat(self._descriptor).st_size
 
     def read(self, start: int = 0, end: int | None = None) -> bytes:
-        """Return the bytes from `start` to before `end`, or to the end of the file; fewer there."""
+        """Return the bytes from `start` up to `end`; fewer if the file ends before."""
         parts: list[bytes] = []
         end = self.current_size() if end is None else end
         while start < end and (part := os.pread(self._descriptor, end - start, start)):
@@ -108,8 +108,8 @@ class NewFile:
             end = at + sum(memoryview(buffer).nbytes for buffer in waiting)
             while at < end:
                 written = os.pwritev(self._descriptor, waiting, at)
-                # The kernel may take less than it is given, as on a disk that fills. The next
-                # call says why.
+                # The kernel may take less than it is given, for example if the disk fills. The
+                # next call then says why.
                 if not written:
                     raise OSError(errno.EIO, os.strerror(errno.EIO))
                 at += written
@@ -119,15 +119,15 @@ class NewFile:
 
 
 def _closing(owner: Any, descriptor: int) -> Callable[[], Any]:
-    """Return what closes a descriptor, which its owner's end does as well."""
+    """Return a function that closes a descriptor, also called when the owner is collected."""
     close = weakref.finalize(owner, os.close, descriptor)
-    # By default it runs at exit before our own work there, which still writes.
+    # At exit it would run before our own work there, which still writes.
     close.atexit = False
     return close
 
 
 def _unwritten(buffers: Sequence[Any], written: int) -> list[Any]:
-    """Return what is left of some buffers of which the first `written` bytes are done."""
+    """Return what is left of the buffers after their first `written` bytes."""
     for number, buffer in enumerate(buffers):
         size = memoryview(buffer).nbytes
         if written < size:
@@ -153,5 +153,5 @@ class AppendedFile:
         return os.write(self._descriptor, data)
 
     def is_gone(self) -> bool:
-        """Tell whether somebody has deleted it: what is written to it then would be lost."""
+        """Tell whether it has been deleted, so that what is written to it would be lost."""
         return os.fstat(self._descriptor).st_nlink == 0

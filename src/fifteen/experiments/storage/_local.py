@@ -1,10 +1,7 @@
-"""What is done to paths: atomic writes, and directories that appear and vanish whole.
+"""Paths on a local or shared disk: files and directories that appear and vanish whole.
 
-The one room that talks to a file system, so that directories elsewhere than on a local disk
-can come in here.
-
-A temporary is a hidden name beside its destination, `.NAME.RANDOM.fifteen-tmp`. Its writer holds a
-lock on it for as long as it is being written; one that can be locked is a leftover, and may go.
+A temporary is a hidden name beside its destination, `.NAME.RANDOM.fifteen-tmp`. Its writer holds
+its lock while it writes. A temporary whose lock is free is a leftover, and is removed.
 """
 
 import contextlib
@@ -25,16 +22,7 @@ _REPLACEMENT_SUFFIX = ".fifteen-new"
 
 @contextlib.contextmanager
 def atomic_file(path: pathlib.Path) -> Generator[io.FileIO]:
-    """Write a file that is there whole or not at all, whenever the process dies.
-
-    Args:
-        path: the destination. Its directory must exist; a file there is replaced.
-
-    Yields:
-        An unbuffered binary file. When the block ends, its data is synced to the disk, it takes
-        its destination's name, and the directory is synced; when the block raises, it is removed
-        and the destination is as it was.
-    """
+    """Write a file in an existing directory, as `Directory.replace` does."""
     temporary = temporary_beside(path)
     with _locks.create(temporary) as file:
         try:
@@ -60,11 +48,10 @@ def is_temporary(name: str) -> bool:
 
 
 def remove_leftovers(directory: pathlib.Path) -> list[pathlib.Path]:
-    """Remove the temporaries of writers that have died, and return what was removed."""
+    """Remove the temporaries of writers that have died; return what was removed."""
     removed: list[pathlib.Path] = []
     for name in _scan(directory):
         path = directory / name
-        # A replacement that has not begun is one that its writer has not told anybody of.
         is_leftover = is_temporary(name) or _is_replacement(name)
         if is_leftover and not _finish_replacement(path) and _locks.remove_if_free(path):
             removed.append(path)
@@ -72,15 +59,11 @@ def remove_leftovers(directory: pathlib.Path) -> list[pathlib.Path]:
 
 
 def replace_directory(new: pathlib.Path, path: pathlib.Path) -> None:
-    """Put a directory that is whole and synced in the place of another file or directory.
+    """Put a directory that is whole and synced in place of another, on the same file system.
 
-    A directory cannot be replaced in one step as a file can. So the new one first waits beside
-    the old one under a name of its own. Once that is done the old one is removed and the new one
-    takes its name; where a kill comes between, whoever lists the directory next sees to it.
-
-    Args:
-        new: the new directory, on the same file system.
-        path: what it is to be called. Nothing need be there.
+    A directory cannot be replaced in one step as a file can. So the new one is first renamed to a
+    hidden name of its own beside the old one. Then the old one is removed and the new one takes
+    its name. If the process is killed in between, the next listing finishes this.
     """
     with _locks.hold(new):
         if not os.path.lexists(path):
@@ -98,12 +81,7 @@ def replace_directory(new: pathlib.Path, path: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def locked_directory(path: pathlib.Path) -> Generator[None]:
-    """Make a directory and hold it, so that nobody takes it for a leftover meanwhile.
-
-    Args:
-        path: a name made by `temporary_beside`. Whatever has become of it when the block ends,
-            the lock is gone.
-    """
+    """Make a directory named by `temporary_beside`, and hold its lock."""
     path.mkdir()
     with _locks.hold(path):
         yield
@@ -118,24 +96,17 @@ def list_names(directory: pathlib.Path) -> list[str]:
 
 
 def finish_replacements(directory: pathlib.Path, names: Iterable[str]) -> bool:
-    """Finish what `replace_directory` was killed at; return whether there was anything."""
+    """Finish each `replace_directory` that was killed; return whether there was one."""
     return any([_finish_replacement(directory / name) for name in filter(_is_replacement, names)])  # noqa: C419 # Each of them.
 
 
 def is_visible(name: str) -> bool:
-    """Tell whether a name is none that stands for unfinished work of ours."""
+    """Tell whether a name is content, and not our unfinished work."""
     return not (is_temporary(name) or _is_replacement(name))
 
 
 def make_directory(path: pathlib.Path) -> bool:
-    """Make a directory and its parents, and sync them to the disk.
-
-    Returns:
-        Whether it had to be made.
-
-    Raises:
-        NotADirectoryError: something else has its name, or the name of a parent.
-    """
+    """Make a directory and its parents, as `Directory.make` does."""
     missing: list[pathlib.Path] = []
     current = path
     while not current.is_dir():
@@ -158,14 +129,14 @@ def make_directory(path: pathlib.Path) -> bool:
 def remove(path: pathlib.Path) -> None:
     """Remove a file, a link, or a directory with all that is in it.
 
-    A directory is first renamed out of sight, so that a kill in the middle leaves nothing half
-    deleted under its name. Links are removed, never followed. What is absent is no error.
+    A directory is first renamed to a hidden name, so that a kill leaves nothing half deleted under
+    its own. Links are removed, never followed. What is absent is no error.
     """
     try:
         if not stat.S_ISDIR(path.lstat().st_mode):
             path.unlink()
             return
-        # Held while it is deleted, so that no other process cleans up beside us.
+        # Locked, so that no other process takes it for a leftover and removes it as well.
         with _locks.hold(path):
             doomed = temporary_beside(path)
             path.rename(doomed)
@@ -176,12 +147,7 @@ def remove(path: pathlib.Path) -> None:
 
 
 def refuse_to_clear(path: pathlib.Path) -> None:
-    """Raise unless `path` may be deleted with all that is in it.
-
-    Raises:
-        UnsafePathError: it is the root, the home directory, a mount point, the current directory
-            or an ancestor of it, or no directory at all.
-    """
+    """Raise `UnsafePathError` unless `path` is a directory that is safe to delete."""
     resolved = path.resolve()
     home, here = pathlib.Path(os.path.expanduser("~")).resolve(), _current_directory()
     if resolved == resolved.parent:
@@ -203,22 +169,12 @@ def _current_directory() -> pathlib.Path | None:
     try:
         return pathlib.Path.cwd()
     except FileNotFoundError:
-        # It has been deleted, and nothing can contain it any more.
+        # It has been deleted, so no directory contains it.
         return None
 
 
 def inside(root: pathlib.Path, name: str, suffix: str = "") -> pathlib.Path:
-    """Return the path of what a user calls `name`, which must lie inside `root`.
-
-    Args:
-        root: the directory that it must not leave.
-        name: a relative name, which may have sub-folders (`"eval/step_100"`).
-        suffix: what the file's name ends with on disk.
-
-    Raises:
-        UnsafePathError: the name is empty or absolute, goes through `..`, already ends with the
-            suffix, or a symbolic link on its way leads out of the root.
-    """
+    """Return the path of `name + suffix`, as `Directory.checked_name` does its name."""
     problem = _problem_of_name(name, suffix)
     if problem:
         raise UnsafePathError(f"name {name!r}: {problem}")
@@ -284,11 +240,11 @@ def _is_replacement(name: str) -> bool:
 
 
 def _finish_replacement(path: pathlib.Path) -> bool:
-    """Give a waiting replacement its name if the old directory has gone."""
+    """Rename a waiting replacement if the old directory is gone; return whether it was."""
     if not _is_replacement(path.name):
         return False
     final = path.with_name(path.name[1:].removesuffix(_REPLACEMENT_SUFFIX))
-    # Where another process is faster, or the disk is read-only, there is nothing to be done.
+    # Another process may be faster, or the disk read-only.
     with _locks.suppressed_os_errors():
         if not os.path.lexists(final):
             path.rename(final)

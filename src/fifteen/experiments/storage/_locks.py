@@ -1,9 +1,8 @@
 """Locks on what is being written, which tell a dead writer's leftover from a living one's work.
 
-A writer holds an exclusive `flock` for as long as it writes, and the kernel drops the lock when
-the writer dies, however it dies. No process id has to be compared, which would say nothing on a
-shared disk or after a reboot. A forked child, such as a data loader's, has no part in its parent's
-locks: it may live on when the parent is killed.
+A writer holds an exclusive `flock` while it writes, and the kernel drops it when the writer dies,
+however it dies. A process id would say nothing on a shared disk or after a reboot. A forked child,
+such as a data loader's, does not share its parent's locks: it may outlive the parent.
 """
 
 import contextlib
@@ -16,7 +15,7 @@ import stat
 from collections.abc import Generator
 
 FILE_MODE = 0o666
-"""What a new file may be used for before the user's umask takes its bits away, as `open` does."""
+"""The mode of a new file, from which the user's umask takes bits away, as for `open`."""
 
 _held: set[int] = set()
 """The descriptors by which this process holds its locks."""
@@ -24,10 +23,10 @@ _held: set[int] = set()
 
 @contextlib.contextmanager
 def suppressed_os_errors() -> Generator[None]:
-    """Go on after the block if the file system refuses something.
+    """Ignore an error of the file system in the block.
 
-    An `OSError` without a number, as most `TimeoutError`s, is what a signal handler of the user's
-    has raised.
+    An `OSError` without a number, such as most `TimeoutError`s, comes from a user's signal handler
+    and is raised.
     """
     try:
         yield
@@ -51,7 +50,7 @@ def hold(directory: pathlib.Path) -> Generator[None]:
 
 @contextlib.contextmanager
 def create(path: pathlib.Path) -> Generator[io.FileIO]:
-    """Create a file and hold its lock; again, if a cleaner got between the two."""
+    """Create a file and hold its lock; again, if it is removed before it is locked."""
     while True:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         with io.FileIO(os.open(path, flags, FILE_MODE), "r+") as file:
@@ -83,8 +82,8 @@ def count_held() -> int:
 
 
 def remove_if_free(path: pathlib.Path) -> bool:
-    """Remove a file or directory of which nobody holds the lock; return whether it was."""
-    # Its writer lives, or another cleaner was faster, or it is not ours to remove.
+    """Remove a file or directory unless its lock is held; return whether it was removed."""
+    # Its writer may live, another process may be faster, or it may belong to another user.
     with suppressed_os_errors():
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
@@ -109,7 +108,7 @@ def _is_at(file: io.FileIO, path: pathlib.Path) -> bool:
 def _let_go_in_child() -> None:
     if not _held:
         return
-    # Their numbers stay taken, since the child's copies of the files will close them.
+    # Their numbers stay in use, because objects that the child has copied will close them.
     nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     for descriptor in _held:
         os.dup2(nothing, descriptor, inheritable=False)

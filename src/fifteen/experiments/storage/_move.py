@@ -12,12 +12,7 @@ from . import _local
 
 
 def refuse_to_move(source: pathlib.Path, destination: pathlib.Path) -> None:
-    """Raise unless `source` may be moved to `destination`.
-
-    Raises:
-        ExperimentExistsError: something is at the destination.
-        UnsafePathError: the destination is the source or lies in it.
-    """
+    """Raise if `Directory.check_movable` does."""
     if destination.resolve().is_relative_to(source.resolve()):
         raise UnsafePathError(
             f"{destination}: cannot move {source} into itself; choose a destination outside of it"
@@ -30,20 +25,11 @@ def refuse_to_move(source: pathlib.Path, destination: pathlib.Path) -> None:
 
 
 def move(source: pathlib.Path, destination: pathlib.Path) -> None:
-    """Move a directory, also to another file system.
+    """Move an existing directory to an absent or empty one, whose parents are made.
 
     Within a file system this is one rename. Across two, the copy is made under a hidden name,
-    compared with the source byte for byte and synced before it takes the destination's name, and
-    only then is the source removed: a kill at any moment leaves at least one of them whole.
-
-    Args:
-        source: an existing directory.
-        destination: where it goes; absent or an empty directory. Its parents are made.
-
-    Raises:
-        ExperimentExistsError: something is at the destination.
-        UnsafePathError: the destination is the source or lies in it.
-        OSError: the copy could not be made, or differs from the source; the source is whole.
+    compared with the source byte for byte and synced before it takes the destination's name. Only
+    then is the source removed, so a kill at any moment leaves at least one of them whole.
     """
     refuse_to_move(source, destination)
     _local.make_directory(destination.parent)
@@ -62,7 +48,7 @@ def move(source: pathlib.Path, destination: pathlib.Path) -> None:
 
 
 def _move_link(source: pathlib.Path, destination: pathlib.Path) -> None:
-    """Move what is only a link to the experiment; a relative one would point elsewhere then."""
+    """Move a link to an experiment. It becomes absolute, since a relative one would break."""
     if destination.exists():
         destination.rmdir()
     destination.symlink_to(source.resolve())
@@ -75,7 +61,7 @@ def _copy_across(source: pathlib.Path, destination: pathlib.Path) -> None:
     try:
         with _local.locked_directory(temporary):
             shutil.copytree(
-                source, temporary, symlinks=True, dirs_exist_ok=True, copy_function=_copy_synced
+                source, temporary, symlinks=True, dirs_exist_ok=True, copy_function=shutil.copy2
             )
             differing = _first_difference(source, temporary)
             if differing is not None:
@@ -83,25 +69,15 @@ def _copy_across(source: pathlib.Path, destination: pathlib.Path) -> None:
                     f"{source / differing}: changed while {source} was copied to {destination}; "
                     "nothing was moved. Stop what writes there and move again"
                 )
-            for directory, _, _ in os.walk(temporary):
-                _local.sync_directory(pathlib.Path(directory))
+            _local.sync_all(temporary)
             os.rename(temporary, destination)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
-def _copy_synced(source: str, destination: str) -> None:
-    shutil.copy2(source, destination)
-    descriptor = os.open(destination, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _first_difference(left: pathlib.Path, right: pathlib.Path) -> pathlib.Path | None:
-    """Return the relative path of what the two trees do not share, or None if they are equal."""
+    """Return the relative path of the first difference between two trees; None if equal."""
     if _kind(left) != _kind(right):
         return pathlib.Path()
     if left.is_symlink():

@@ -1,8 +1,8 @@
 """Removing large files without waiting for the disk.
 
-A file's name vanishes at once. Its blocks are freed when the last descriptor on it is closed, by
-the kernel at the latest when the process ends, however it ends. On a common disk that takes a
-third of the time in which they were written.
+A file's name vanishes at once. Its blocks are freed when its last descriptor is closed, which on a
+common disk takes a third of the time that writing them took. When the process ends, the kernel
+closes it.
 """
 
 import _thread
@@ -15,11 +15,10 @@ from . import _local
 _LARGE_FILE = 1 << 20
 
 _freeing: list[_thread.LockType] = []
-"""A lock for each file, which is held until its blocks are free."""
+"""A lock per file, held until its blocks are free."""
 
 
 def remove_in_background(path: pathlib.Path) -> None:
-    """Remove as `_local.remove` does, but free a large file's blocks in the background."""
     try:
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode) or status.st_size < _LARGE_FILE:
@@ -37,8 +36,7 @@ def remove_in_background(path: pathlib.Path) -> None:
     except OSError:
         os.close(descriptor)
         raise
-    # Nothing of `threading`, which breaks where a signal handler raises. The interpreter need not
-    # wait for what the kernel does anyway.
+    # `threading` breaks if a signal handler raises, and would wait for this thread at exit.
     under_way = _thread.allocate_lock()
     under_way.acquire()
     try:
@@ -60,7 +58,6 @@ def _close(descriptor: int, under_way: _thread.LockType) -> None:
 
 
 def wait_for_removals() -> None:
-    """Wait until the blocks of what `remove_in_background` has removed are free."""
     while _freeing:
         with _freeing[-1]:
             pass
