@@ -16,12 +16,14 @@ OUTSIDE_STORAGE = {
     "cli._main": "stdout that was closed",
     "cli._move": "paths that the user typed",
     "cli._plot": "paths that the user typed",
+    "cli._report": "the file that the user named",
     "cli._selection": "roots and globs that the user typed",
     "cli._show": "notes beside an experiment",
     "experiments._local_path": "paths that the user gave",
     "experiments.metadata._scalars": "`Hook.resolve`, which only looks alike",
     "experiments.provenance._collect": "the machine and the program, not the experiment",
     "experiments.provenance._redaction": "the home directory of the user",
+    "view._page": "files of this package and of Bokeh",
 }
 """Modules outside of `storage` that touch a file system, and what they look at. It may only shrink:
 whatever leaves it can work with directories elsewhere than on a local disk."""

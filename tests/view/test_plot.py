@@ -69,9 +69,12 @@ def test_axes_can_be_logarithmic_seconds_or_a_scalar(plot, sweep):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere"], "no experiments in nowhere; pass their directory, or one above it"),
+        (
+            ["nowhere"],
+            f"{os.getcwd()}/nowhere: expected a directory, found nothing; check the path",
+        ),
         (["ROOT", "acc"], "no scalar is called 'acc'; there is: eval/loss, train/accuracy"),
-        (["ROOT", "--over", "sed"], "--over: no field is called 'sed'; there is: config.lr"),
+        (["ROOT", "--over", "sed"], "no experiment has a field called 'sed'; there is: config.lr"),
         (["ROOT", "--x", "tokens"], "no scalar is called 'tokens'; there is: eval/loss"),
         (["ROOT", "--smooth", "1"], "--smooth: expected at least 0 and below 1, found 1"),
         (["ROOT", "--output", "a.gif"], "--output: expected .pdf, .svg, .png"),
@@ -163,6 +166,6 @@ def test_a_missing_library_is_an_error_that_names_the_extra(plot, sweep, tmp_pat
     monkeypatch.setitem(sys.modules, "plotext", None)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     extra = "which is not installed; install it with pip install 'fifteen[plot]'\n"
-    assert plot(sweep, expect=1).err == f"fifteen: error: this needs plotext, {extra}"
+    assert plot(sweep, expect=1).err == f"fifteen: error: this plot needs plotext, {extra}"
     printed = plot(sweep, "--output", tmp_path / "a.pdf", expect=1)
-    assert printed.err == f"fifteen: error: this needs matplotlib, {extra}"
+    assert printed.err == f"fifteen: error: this plot needs matplotlib, {extra}"

@@ -1,6 +1,7 @@
 """Curves as they are drawn: the x axis, smoothing, bands over seeds, limits, downsampling."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 
@@ -40,32 +41,37 @@ class Curve:
     count: int = 1
 
 
-def curve_of(
-    scalars: dict[str, ScalarSeries], tag: str, x: str = "step", weight: float = 0
-) -> Curve | None:
+def curve_of(scalars: dict[str, ScalarSeries], tag: str, x: str = "step") -> Curve | None:
     """Return the curve of a tag; None if the run lacks the tag, or the scalar of the x axis.
 
     Args:
         scalars: the run's curves.
         tag: which one to draw.
         x: `step`, `time` (seconds since the run's first point), or the tag of another scalar.
-        weight: how much to smooth, at least 0 and below 1.
     """
     series = scalars.get(tag)
     if series is None:
         return None
-    # Smoothed first: each point counts, also one that has no partner on the x axis.
-    y, position = smooth(series.value, weight), series.step.astype(float)
-    bad = ~np.isfinite(series.value)
+    y, position = series.value, series.step.astype(float)
     if x == "time":
         position = series.wall_time - min(float(other.wall_time[0]) for other in scalars.values())
     elif x != "step":
         if x not in scalars:
             return None
         _, own, others = np.intersect1d(series.step, scalars[x].step, return_indices=True)
-        position, y, bad = scalars[x].value[others], y[own], bad[own]
-    at = float(position[bad.argmax()]) if bad.any() else None
-    return Curve(position, np.where(bad, math.nan, y), diverged_at=at)
+        position, y = scalars[x].value[others], y[own]
+    bad = ~np.isfinite(y)
+    if not bad.any():
+        return Curve(position, y)
+    return Curve(position, np.where(bad, math.nan, y), diverged_at=float(position[bad.argmax()]))
+
+
+def smoothed(curve: Curve, weight: float) -> Curve:
+    """Return a curve whose values and band are smoothed."""
+    if not weight:
+        return curve
+    low, high = (None if part is None else smooth(part, weight) for part in (curve.low, curve.high))
+    return dataclasses.replace(curve, y=smooth(curve.y, weight), low=low, high=high)
 
 
 def smooth(values: Floats, weight: float) -> Floats:
@@ -82,15 +88,22 @@ def smooth(values: Floats, weight: float) -> Floats:
     result = values.copy()
     # In closed form, by blocks short enough for the powers of the weight to be floats.
     length = max(1, int(math.log(_MAX_GROWTH) / -math.log(weight)))
+    powers = _powers(weight, min(length, len(numbers)))
     sums = np.empty_like(numbers)
     total = 0.0
     for start in range(0, len(numbers), length):
         block = numbers[start : start + length]
-        powers = weight ** np.arange(1, len(block) + 1)
-        sums[start : start + length] = powers * (total + (1 - weight) * np.cumsum(block / powers))
+        own = powers[: len(block)]
+        sums[start : start + length] = own * (total + (1 - weight) * np.cumsum(block / own))
         total = sums[start + len(block) - 1]
-    result[finite] = sums / (1 - weight ** np.arange(1, len(numbers) + 1))
+    sums[: len(powers)] /= 1 - powers
+    result[finite] = sums
     return result
+
+
+@functools.lru_cache(16)
+def _powers(weight: float, count: int) -> Floats:
+    return np.power(weight, np.arange(1, count + 1, dtype=np.float64))
 
 
 def mean_of(curves: Sequence[Curve]) -> Curve:
@@ -168,7 +181,8 @@ def limits(curves: dict[str, Curve], log: bool = False) -> tuple[float, float] |
     if not len(values):
         return None
     # If all have diverged, what they had become by then would hide what they were before.
-    low, high = np.quantile(values, (0, 1 if len(bad) < len(curves) else 0.9))
+    low = values.min()
+    high = values.max() if len(bad) < len(curves) else np.quantile(values, 0.9)
     if log:
         factor = (high / low) ** _MARGIN if high > low else 1.1
         return float(low / factor), float(high * factor)

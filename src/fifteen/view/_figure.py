@@ -5,8 +5,10 @@ import math
 import pathlib
 from typing import Any
 
+from fifteen.experiments._extras import import_extra
+
 from ._curves import Curve, diverged, downsample, limits
-from ._options import Options, import_extra
+from ._options import Options
 
 _POINTS = 2000
 """A printed line shows no more than that."""
@@ -35,9 +37,9 @@ def save(panels: dict[str, dict[str, Curve]], options: Options, path: pathlib.Pa
         options: how to draw them.
         path: where to save; the suffix says in which format.
     """
-    matplotlib = import_extra("matplotlib", "plot")
-    figures = import_extra("matplotlib.figure", "plot")
-    line = import_extra("matplotlib.lines", "plot").Line2D
+    matplotlib = import_extra("matplotlib", "this plot", "plot")
+    figures = import_extra("matplotlib.figure", "this plot", "plot")
+    line = import_extra("matplotlib.lines", "this plot", "plot").Line2D
     columns = min(3, math.ceil(math.sqrt(len(panels))))
     rows = math.ceil(len(panels) / columns)
     with matplotlib.rc_context(_SETTINGS):

@@ -1,10 +1,6 @@
-"""What to draw, and the import of libraries that draw."""
+"""Options: how curves are drawn."""
 
 import dataclasses
-import importlib
-from typing import Any
-
-from fifteen.experiments import MissingExtraError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,18 +25,3 @@ class Options:
     def x_label(self) -> str:
         """The label of the x axis."""
         return "seconds" if self.x == "time" else self.x
-
-
-def import_extra(module: str, extra: str) -> Any:
-    """Import a library that only an extra installs.
-
-    Raises:
-        MissingExtraError: it is not installed; names the extra.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(
-            f"this needs {module.partition('.')[0]}, which is not installed; install it with "
-            f"pip install 'fifteen[{extra}]'"
-        ) from error

@@ -1,117 +1,110 @@
-"""Run: an experiment as it is shown: its name, its config, its curves, and what tells it apart."""
+"""Runs: what tells experiments apart, and which of them are alike but for a field."""
 
-import contextlib
-import functools
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
+from fifteen.experiments import Experiments, ExpressionError, ScalarSeries
+from fifteen.experiments._experiments import enumerate_names
+from fifteen.experiments._fields import Fields, Statistics, ending_in, to_plain
+from fifteen.experiments.events.reading import EventReader, diverged_at
+from fifteen.experiments.storage import Directory
 
-from fifteen.experiments import Experiment, FifteenError, ScalarSeries, flatten
-
-from ._curves import Curve, curve_of, mean_of
+from ._curves import Curve, curve_of, mean_of, smoothed
 from ._options import Options
 
-_NOT_COMPARED = {"provenance", "notes"}
 _MAX_LABEL_FIELDS = 3
+_TAIL_POINTS = 100
+
+Scalars = dict[str, ScalarSeries]
 
 
-class Run:
-    """Read an experiment's metadata and curves when they are first asked for."""
-
-    def __init__(self, experiment: Experiment, name: str) -> None:
-        self.experiment = experiment
-        self.name = name
-
-    @functools.cached_property
-    def config(self) -> dict[str, Any]:
-        """The values of the metadata by dotted names, but for provenance and notes."""
-        found: dict[str, Any] = {}
-        for name in self.experiment.metadata_names():
-            if name not in _NOT_COMPARED:
-                # One that cannot be read must not hide all the others.
-                with contextlib.suppress(FifteenError, OSError):
-                    values = flatten(self.experiment.data_dir / f"{name}.yaml")
-                    found |= {f"{name}.{key}" if key else name: v for key, v in values.items()}
-        return found
-
-    @functools.cached_property
-    def scalars(self) -> dict[str, ScalarSeries]:
-        """The curves by their tags."""
-        return self.experiment.read_scalars()
-
-
-def runs_of(experiments: Iterable[Experiment]) -> list[Run]:
-    """Return runs named by their paths below the directory that holds them all."""
-    paths = {experiment.data_dir: experiment for experiment in experiments}
-    top = os.path.commonpath([path.parent for path in paths]) if paths else ""
-    return [Run(paths[path], os.path.relpath(path, top)) for path in paths]
-
-
-def differing(runs: Sequence[Run]) -> list[str]:
-    """Return the names of the fields that are not the same in all runs."""
-    keys = dict.fromkeys(key for run in runs for key in run.config)
-    return [key for key in keys if len({_key_of(run.config.get(key)) for run in runs}) > 1]
-
-
-def labels(runs: Sequence[Run], ignored: str | None = None) -> list[str]:
-    """Return what tells each run apart: the few fields that differ, or else its name."""
-    keys = [key for key in differing(runs) if not is_field(key, ignored)]
-    texts = [_label(run, keys) for run in runs]
-    if 0 < len(keys) <= _MAX_LABEL_FIELDS and len(set(texts)) == len(runs):
-        return texts
-    return [run.name for run in runs]
-
-
-def groups(runs: Sequence[Run], field: str) -> list[list[Run]]:
-    """Return the runs that are alike but for a field."""
-    found: dict[tuple[Any, ...], list[Run]] = {}
-    for run in runs:
-        rest = {key: _key_of(v) for key, v in run.config.items() if not is_field(key, field)}
-        found.setdefault(tuple(sorted(rest.items())), []).append(run)
-    return list(found.values())
-
-
-def group_labels(found: Sequence[Sequence[Run]], field: str) -> list[str]:
-    """Return what tells groups of runs apart, and how many runs there are in each."""
-    texts = labels([group[0] for group in found], ignored=field)
-    return [
-        f"{text} (n={len(group)})" if len(group) > 1 else text
-        for text, group in zip(texts, found, strict=True)
-    ]
-
-
-def is_field(key: str, field: str | None) -> bool:
-    """Tell whether a dotted name is, or ends in, a field's name."""
-    return field is not None and (key == field or key.endswith(f".{field}"))
-
-
-def curves(runs: Sequence[Run], tag: str, options: Options) -> dict[str, Curve]:
-    """Return the curves of a tag by the labels of the runs, or of the groups of runs."""
-    if options.over is None:
-        parts, texts = [[run] for run in runs], labels(runs)
-    else:
-        parts = groups(runs, options.over)
-        texts = group_labels(parts, options.over)
-    found: dict[str, Curve] = {}
-    for text, part in zip(texts, parts, strict=True):
-        members = [
-            c for run in part if (c := curve_of(run.scalars, tag, options.x, options.smooth))
-        ]
-        if members:
-            found[text] = members[0] if len(members) == 1 else mean_of(members)
+def read_scalars(run: Fields, reader: EventReader | None = None) -> Scalars:
+    """Return the curves of a run, and keep what its row in a table needs, so as to read once."""
+    found = (reader or reader_of(run)).scalars()
+    run.scalars = {tag: Statistics.of(curve) for tag, curve in found.items()}
+    run.diverged_at = diverged_at(found)
+    run.tail = {tag: _end_of(curve) for tag, curve in found.items()}
     return found
 
 
-def _label(run: Run, keys: Sequence[str]) -> str:
-    return ", ".join(f"{key.rpartition('.')[2]}={_short(run.config.get(key))}" for key in keys)
+def _end_of(curve: ScalarSeries) -> ScalarSeries:
+    """Return a copy of the last points, which does not keep all the others in memory."""
+    end = slice(-_TAIL_POINTS, None)
+    return ScalarSeries(
+        curve.step[end].copy(), curve.wall_time[end].copy(), curve.value[end].copy()
+    )
+
+
+def reader_of(run: Fields) -> EventReader:
+    """Return a new reader of a run's curves; that of the experiment would keep them for good."""
+    return EventReader(Directory(run.experiment.data_dir))
+
+
+def grouping(fields: Sequence[str], over: str) -> list[str]:
+    """Return the fields in which the runs of a group are alike: the others of the same metadata.
+
+    Other metadata, such as results, may differ.
+    """
+    own = over.partition(".")[0]
+    return [key for key in fields if key != over and key.partition(".")[0] == own]
+
+
+def labels(runs: Experiments, keys: Sequence[str]) -> list[str]:
+    """Return what tells each run apart: the fields that differ if they are few, or its name."""
+    if 0 < len(keys) <= _MAX_LABEL_FIELDS:
+        texts = [_label(run, keys) for run in runs.fields]
+        if len(set(texts)) == len(texts):
+            return texts
+    return [run.name for run in runs.fields]
+
+
+def groups(runs: Experiments, keys: Sequence[str]) -> list[int]:
+    """Return the number of each run's group: those that are alike in some fields."""
+    known: dict[tuple[str, ...], int] = {}
+    return [
+        known.setdefault(tuple(repr(to_plain(values.get(key))) for key in keys), len(known))
+        for values in (run.metadata() for run in runs.fields)
+    ]
+
+
+def grouped(runs: Experiments, over: str | None) -> dict[str, list[int]]:
+    """Return the runs of each line to draw by its label: one, or those alike but for a field.
+
+    Raises:
+        ExpressionError: no run has the field, or several fields end so.
+    """
+    differing = runs.differing_fields()
+    if over is None:
+        return {label: [number] for number, label in enumerate(labels(runs, differing))}
+    known = dict.fromkeys(key for run in runs.fields for key in run.metadata())
+    field = ending_in(over, known, ".")
+    if field is None:
+        names = enumerate_names(list(known))
+        raise ExpressionError(f"no experiment has a field called {over!r}; there is: {names}")
+    keys = grouping(differing, field)
+    members: dict[int, list[int]] = {}
+    for number, group in enumerate(groups(runs, keys)):
+        members.setdefault(group, []).append(number)
+    firsts = Experiments([runs[numbers[0]] for numbers in members.values()])
+    return {
+        f"{label} (n={len(numbers)})" if len(numbers) > 1 else label: numbers
+        for label, numbers in zip(labels(firsts, keys), members.values(), strict=True)
+    }
+
+
+def draw_line(scalars: Sequence[Scalars], tag: str, options: Options) -> Curve | None:
+    """Return the curve of a run, or the mean of several; None if none has it."""
+    drawn = [curve_of(one, tag, options.x) for one in scalars]
+    members = [curve for curve in drawn if curve is not None]
+    if not members:
+        return None
+    return smoothed(members[0] if len(members) == 1 else mean_of(members), options.smooth)
+
+
+def _label(run: Fields, keys: Sequence[str]) -> str:
+    values = run.metadata()
+    return ", ".join(f"{key.rpartition('.')[2]}={_short(values.get(key))}" for key in keys)
 
 
 def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _key_of(value: Any) -> str:
-    # `repr` of an array leaves out the middle.
-    return repr(value.tolist() if isinstance(value, np.ndarray) else value)
+    return f"{value:.6g}" if isinstance(value, float) else str(to_plain(value))

@@ -4,8 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from fifteen.experiments._extras import import_extra
+
 from ._curves import Curve, Floats, diverged, downsample, limits
-from ._options import Options, import_extra
+from ._options import Options
 
 _COLORS = (12, 10, 9, 14, 13, 11, 4, 2, 1, 6, 5, 3)
 _SYMBOLS = ("braille", *"*o+x#@%&=$~")
@@ -17,7 +19,7 @@ def draw(
     curves: dict[str, Curve], title: str, options: Options, size: tuple[int, int], colors: bool
 ) -> str:
     """Return a plot of curves by their labels, with a legend below it."""
-    plotext = import_extra("plotext", "plot")
+    plotext = import_extra("plotext", "this plot", "plot")
     figure = plotext.figure
     figure.clear()
     figure.theme("simple" if colors else "colorless")

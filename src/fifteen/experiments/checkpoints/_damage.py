@@ -1,4 +1,4 @@
-"""Error texts for damaged checkpoints, and for many leaves at once."""
+"""What is said of a checkpoint that cannot be read, or of many leaves at once."""
 
 import contextlib
 import pathlib
@@ -12,13 +12,13 @@ MAX_LINE = 400
 
 
 def damaged(path: pathlib.Path, problem: str) -> CheckpointDamagedError:
-    """Return the error for a damaged file."""
+    """Return the error that says what is wrong with a file."""
     shown = "\n".join(map(printable, problem.split("\n")))
     return CheckpointDamagedError(f"{path}: {shown}; restore another step, or a copy of the file")
 
 
 def printable(text: str) -> str:
-    """Escape invisible and control characters: a leaf may have any name."""
+    """Escape what would be invisible or change the terminal: a leaf may have any name."""
     if text.isprintable():
         return text
     return "".join(
@@ -37,11 +37,11 @@ def too_deep(path: pathlib.Path) -> CheckpointError:
 
 @contextlib.contextmanager
 def decoding(path: pathlib.Path, leaf: str) -> Generator[None]:
-    """Name the file and the leaf in errors of a block that decodes the leaf.
+    """Name the file and the leaf in an error of decoding the leaf.
 
     Raises:
         CheckpointDamagedError: the description of the leaf makes no sense.
-        CheckpointError: this process has no such type of value.
+        CheckpointError: it does, but this process cannot make such a value.
     """
     try:
         yield
@@ -52,7 +52,7 @@ def decoding(path: pathlib.Path, leaf: str) -> Generator[None]:
 
 
 def shortened(lines: Sequence[str]) -> list[str]:
-    """Indent the first lines, and say how many more there are."""
+    """Indent the first lines, and count the rest."""
     shown = list(lines[:MAX_LINES])
     if len(lines) > MAX_LINES:
         shown[-1:] = [f"and {len(lines) - MAX_LINES + 1} more of {len(lines)}"]
@@ -60,7 +60,7 @@ def shortened(lines: Sequence[str]) -> list[str]:
 
 
 def _cut(line: str) -> str:
-    """Shorten the middle of a long line: it begins with a name and ends with advice."""
+    """Cut the middle out of a long line, which begins with a name and ends with advice."""
     if len(line) <= MAX_LINE:
         return line
     kept = MAX_LINE // 2

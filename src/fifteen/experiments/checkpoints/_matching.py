@@ -1,4 +1,4 @@
-"""Compare a checkpoint with a target, and report all differences at once."""
+"""Comparing a checkpoint with a target, and reporting all differences at once."""
 
 import dataclasses
 import difflib
@@ -12,18 +12,18 @@ from ._keys import Key, name_of
 from ._reader import CheckpointReader, LeafInfo
 
 _PYTHON = {"bool", "int", "float", "complex"}
-MAX_COMPARED = 200
-"""Candidates for a rename, and letters of their names: comparing takes the square of these."""
-MAX_NAMES = 3
-"""Leaves of an item that one line names."""
+MAX_ALIKE = 200
+"""Comparing names takes the square of their length."""
+_NAMES = 3
+"""How many leaves of an item a line names."""
 
 Outcome = Literal["refused", "taken", "kept"]
-"""What happens to leaves that differ: an error, or the checkpoint's or the target's is used."""
+"""What becomes of leaves that differ: an error, the checkpoint's or the target's."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """The differences between a checkpoint and the leaves of a target."""
+    """What a checkpoint and the leaves of a target do not have in common."""
 
     stored: CheckpointReader
     wanted: Mapping[Key, Any]
@@ -33,11 +33,11 @@ class Comparison:
 
 
 def compare(stored: CheckpointReader, wanted: Mapping[Key, Any]) -> Comparison:
-    """Compare a checkpoint with the leaves of a target."""
+    """Compare what is in a checkpoint with the leaves of a target."""
     saved = stored.leaves
     on_devices = {key for key, leaf in wanted.items() if isinstance(leaf, ON_DEVICES)}
-    # There may be thousands of leaves, but only a few dtypes. Leaves that stay on the host must not
-    # start a JAX backend, after which JAX could not join other processes.
+    # There may be thousands of leaves, but only a few dtypes. JAX is asked about none that stay on
+    # the host, since its answer takes a backend, after which it cannot join other processes.
     dtypes = {saved[key].dtype for key in on_devices & saved.keys()}
     narrowed = {dtype for dtype in dtypes if canonical_dtype(dtype) != dtype}
     return Comparison(
@@ -60,7 +60,7 @@ def compare(stored: CheckpointReader, wanted: Mapping[Key, Any]) -> Comparison:
 def _agree(target: LeafInfo, saved: LeafInfo) -> bool:
     if target == saved:
         return True
-    # A Python number and an array without axes are interchangeable; the target decides.
+    # A Python number and an array without axes hold the same; the target decides.
     either_is_python = target.dtype in _PYTHON or saved.dtype in _PYTHON
     return (
         either_is_python and target.shape == saved.shape == () and family(target) == family(saved)
@@ -68,7 +68,7 @@ def _agree(target: LeafInfo, saved: LeafInfo) -> bool:
 
 
 def is_other_kind(leaf: Any, saved: LeafInfo) -> bool:
-    """Whether the saved value can never replace the leaf, such as a text a number."""
+    """Whether nothing that was saved could stand where the leaf is, such as a text for a number."""
     no_array = isinstance(leaf, ON_DEVICES) and canonical_dtype(saved.dtype) is None
     return no_array or kind_of(info_of(leaf).dtype) != kind_of(saved.dtype)
 
@@ -79,9 +79,13 @@ def report(
     outcome: Outcome = "refused",
     restored: Collection[Key] = (),
 ) -> str:
-    """Return a headline after the path, and a line for each difference.
+    """Return a headline, and a line for each difference.
 
-    `outcome` is what happens to leaves whose shape or dtype differs.
+    Args:
+        comparison: the differences.
+        headline: goes on after the path.
+        outcome: what becomes of leaves of another shape or dtype.
+        restored: the leaves that were restored.
     """
     stored, wanted = comparison.stored, comparison.wanted
     step, saved = _step(stored), stored.leaves
@@ -103,7 +107,7 @@ def report(
 def report_of_misfits(
     stored: CheckpointReader, wanted: Mapping[Key, Any], problems: Mapping[Key, str]
 ) -> str:
-    """Return a line for each number that its target cannot hold."""
+    """Return what is wrong with numbers that their targets cannot hold."""
     lines = [
         f"{name_of(key)}: target has dtype {info_of(wanted[key]).dtype}, "
         f"{_step(stored)} has {problem}"
@@ -113,7 +117,7 @@ def report_of_misfits(
 
 
 def _step(stored: CheckpointReader) -> str:
-    """Return the short name of a checkpoint for a line about one of its leaves."""
+    """Return what to call a checkpoint in a line about one of its leaves."""
     return stored.path.name.removesuffix(".safetensors")
 
 
@@ -121,7 +125,7 @@ def _difference(key: Key, leaf: Any, stored: CheckpointReader, outcome: Outcome)
     target, saved, step = info_of(leaf), stored.leaves[key], _step(stored)
     held = canonical_dtype(saved.dtype) if isinstance(leaf, ON_DEVICES) else saved.dtype
     if (kind_of(target.dtype) == "key") != (kind_of(saved.dtype) == "key"):
-        # Their shapes differ, too, but that is not the point.
+        # Their shapes differ as well, which is not the point.
         text = f"target has {target}, {step} has {saved}"
     elif target.shape != saved.shape:
         text = f"target has shape {target.shape}, {step} has {saved.shape}"
@@ -161,13 +165,13 @@ def _advice_on_kinds(target: LeafInfo, saved: LeafInfo) -> str:
 
 
 def _moved(comparison: Comparison, restored: Iterable[Key]) -> Iterator[str]:
-    """Yield lines about numbered items, as of a list, that may have another item's values now."""
+    """Tell of numbered items, as those of a list, that may have got what was another item's."""
     step = _step(comparison.stored)
     in_target, in_saved = _items(comparison.wanted), _items(comparison.stored.leaves)
     of_restored = _items(restored)
     differing = [parent for parent in of_restored if in_target[parent] != in_saved[parent]]
     for parent in differing:
-        # Nodes above differ only because of this one.
+        # What is further up differs by this, and says less.
         if any(other != parent and other[: len(parent)] == parent for other in differing):
             continue
         target, saved = in_target[parent], in_saved[parent]
@@ -186,7 +190,7 @@ def _moved(comparison: Comparison, restored: Iterable[Key]) -> Iterator[str]:
 
 
 def _items(keys: Iterable[Key]) -> dict[Key, dict[str, set[Key]]]:
-    """Return the keys inside each numbered item, by its parent and its number."""
+    """Return by the parent and the number of each numbered item what it holds."""
     items: dict[Key, dict[str, set[Key]]] = {}
     for key in keys:
         for depth, part in enumerate(key):
@@ -198,25 +202,25 @@ def _items(keys: Iterable[Key]) -> dict[Key, dict[str, set[Key]]]:
 
 def _few(keys: Collection[Key]) -> str:
     names = sorted(name_of(key) if key else "a leaf" for key in keys)
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return ", ".join(names[:MAX_NAMES]) + more
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return ", ".join(names[:_NAMES]) + more
 
 
 def _likely_renames(comparison: Comparison) -> dict[Key, Key]:
-    """Pair missing leaves with unexpected ones of the same shape and a similar name."""
+    """Pair what is missing with what is unexpected and alike."""
     wanted, saved = comparison.wanted, comparison.stored.leaves
     free = {name_of(key): key for key in comparison.unexpected}
     renames: dict[Key, Key] = {}
-    # If everything differs, comparing every pair takes long and helps nobody.
+    # Comparing every pair takes long where everything is different, and helps nobody there.
     for key in comparison.missing[:MAX_LINES]:
         info = info_of(wanted[key])
         alike = [
             name
             for name, other in free.items()
-            if saved[other].shape == info.shape and len(name) <= MAX_COMPARED
+            if saved[other].shape == info.shape and len(name) <= MAX_ALIKE
         ]
-        name = name_of(key)[: MAX_COMPARED + 1]
-        closest = difflib.get_close_matches(name, alike[:MAX_COMPARED], n=1, cutoff=0.6)
+        name = name_of(key)[: MAX_ALIKE + 1]
+        closest = difflib.get_close_matches(name, alike[:200], n=1, cutoff=0.6)
         if closest:
             renames[key] = free.pop(closest[0])
     return renames

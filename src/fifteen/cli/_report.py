@@ -1,0 +1,33 @@
+"""`fifteen report`."""
+
+import pathlib
+from typing import Annotated
+
+from tyro.conf import arg
+
+from ._arguments import Chosen
+from ._errors import CommandError
+from ._selection import Selection
+from ._table import show_bytes
+from ._text import printable
+from ._view import title_of
+
+
+def report(
+    selection: Chosen = Selection(),  # noqa: B008  # It is frozen.
+    output: Annotated[pathlib.Path, arg(metavar="FILE")] = pathlib.Path("report.html"),
+) -> None:
+    """Write the page that `view` shows as one file, which needs no server and no network.
+
+    Args:
+        selection: the experiments.
+        output: the .html to write.
+    """
+    from fifteen.view._report import report as render
+
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise CommandError(f"--output: expected a .html, found {output.name!r}")
+    found = selection.find_some()
+    text = render(found, title_of(selection)).encode()
+    output.write_bytes(text)
+    print(printable(f"Wrote {output}: {len(found)} experiments, {show_bytes(len(text))}"))

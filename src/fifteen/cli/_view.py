@@ -1,0 +1,43 @@
+"""`fifteen view`."""
+
+import contextlib
+import os
+import webbrowser
+from typing import Annotated
+
+from tyro.conf import arg
+
+from ._arguments import Chosen, Flag
+from ._selection import Selection
+from ._text import printable
+
+
+def view(
+    selection: Chosen = Selection(),  # noqa: B008  # It is frozen.
+    port: Annotated[int, arg(metavar="PORT", help_behavior_hint="")] = 0,
+    open: Flag = False,
+) -> None:
+    """Show experiments in the browser, live: a table, and the curves of the chosen ones.
+
+    Nothing is written, and only this page on this machine can read it. Ctrl-C ends it.
+
+    Args:
+        selection: the experiments.
+        port: where to listen; a free port by default.
+        open: open the page in the browser.
+    """
+    from fifteen.view._board import Board
+    from fifteen.view._server import Server
+
+    count = len(selection.find())  # A mistake is told now, and not in the page.
+    server = Server(Board(selection.find, title_of(selection)), port)
+    print(printable(f"{count} experiments below {selection}: {server.address}"), flush=True)
+    if open:
+        webbrowser.open(server.address)
+    with server, contextlib.suppress(KeyboardInterrupt):
+        server.serve_forever()
+
+
+def title_of(selection: Selection) -> str:
+    """Return what a page about experiments is called."""
+    return " ".join(os.path.basename(os.path.abspath(root)) for root in selection.roots or ("",))

@@ -1,0 +1,97 @@
+"""The report: the page as one file that needs no server and no network."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from fifteen.experiments import Experiments
+from fifteen.experiments._experiments import matches
+from fifteen.experiments._fields import ending_in
+
+from ._board import SMOOTHING, Answer, details_of, encode_curves, members_of, table_of
+from ._options import Options
+from ._page import document, packed
+from ._runs import Scalars, read_scalars, reader_of
+
+_MAX_POINTS = 1000
+_MIN_POINTS = 40
+_CURVE_POINTS = 400_000
+"""How many points of curves a report holds; each curve gets its share."""
+_DETAILS_BYTES = 4_000_000
+_OVER = ("seed",)
+"""The fields over which a report can draw means: they are calculated when it is written."""
+
+
+def report(
+    experiments: Experiments,
+    title: str,
+    options: Options | None = None,
+    patterns: Sequence[str] = (),
+) -> str:
+    """Return a page that shows experiments as they are now, with all that it needs.
+
+    Args:
+        experiments: what to show.
+        title: what the page is called.
+        options: draw all of them when the page is opened, in this way.
+        patterns: which scalars to draw then.
+    """
+    runs = experiments.fields
+    readers = [reader_of(run) for run in runs]
+    scalars = [read_scalars(run, reader) for run, reader in zip(runs, readers, strict=True)]
+    table = table_of(experiments, title)
+    table["version"] = 1
+    count = sum(map(len, scalars))
+    points = max(_MIN_POINTS, min(_MAX_POINTS, _CURVE_POINTS // max(1, count)))
+    table["groups"] = {
+        field: numbers
+        for field, numbers in table["groups"].items()
+        if field.rpartition(".")[2] in _OVER
+    }
+    if options is not None:
+        table["state"] = _state(table, options, patterns)
+    names: list[str] = table["order"]
+    by_name = dict(zip(names, scalars, strict=True))
+    answers = {
+        "table": table,
+        "curves": {name: encode_curves([one], list(one), points) for name, one in by_name.items()},
+        "means": {
+            field: _means(by_name, numbers, points) for field, numbers in table["groups"].items()
+        },
+        "details": {},
+    }
+    left = _DETAILS_BYTES
+    for run, reader in zip(runs, readers, strict=True):
+        details = details_of(run, reader)
+        left -= len(json.dumps(details))
+        if left < 0:
+            break
+        answers["details"][run.name] = details
+    return document(title, packed(answers))
+
+
+def _state(table: Answer, options: Options, patterns: Sequence[str]) -> Answer:
+    """Return what the page shows when it is opened, in the terms of its address."""
+    level = min(range(len(SMOOTHING)), key=lambda index: abs(SMOOTHING[index] - options.smooth))
+    over = options.over and ending_in(options.over, table["groups"], ".")
+    return {
+        "run": table["order"],
+        "tag": matches(patterns, table["tags"])[0] or table["telling"],
+        "x": options.x if options.x == "time" else "step",
+        "smooth": level,
+        "logx": "1" if options.log_x else "",
+        "logy": "1" if options.log_y else "",
+        "over": over or "",
+    }
+
+
+def _means(scalars: dict[str, Scalars], numbers: Sequence[int], points: int) -> dict[str, Any]:
+    """Return the curves of each group of several runs by its number."""
+    found: dict[str, Answer] = {}
+    members = members_of(list(scalars), numbers)
+    for name, number in zip(scalars, numbers, strict=True):
+        if str(number) not in found and len(members[name]) > 1:
+            group = [scalars[member] for member in members[name]]
+            tags = sorted({tag for one in group for tag in one})
+            found[str(number)] = encode_curves(group, tags, points)
+    return found

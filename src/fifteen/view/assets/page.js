@@ -1,0 +1,697 @@
+// The page of the live view and of the report. All texts go into the document as text, never as markup.
+"use strict";
+
+const MAX_DRAWN = 100; // Runs with curves at once.
+const MAX_DETAILED = 6; // Runs whose histograms, images and texts are shown at once.
+const MAX_COMPARED = 12;
+const ROWS_AT_ONCE = 150;
+const VERTICES = 30000; // So many are drawn within a tenth of a second.
+const POLL_MILLISECONDS = 500;
+const COLORS = ["#3b82f6", "#f97316", "#16a34a", "#dc2626", "#9333ea", "#0891b2", "#ca8a04", "#db2777", "#65a30d", "#64748b"];
+const DASHES = [[], [6, 3], [2, 3], [8, 3, 2, 3], [12, 4]];
+
+const $ = (id) => document.getElementById(id);
+
+function make(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+// What is shown, also in the address, so that a link leads to it.
+
+const state = { run: [], tag: null, column: null, sort: "name", filter: "", x: "step", smooth: 0, logx: "", logy: "", over: "" };
+const LISTS = ["run", "tag", "column"];
+
+function readAddress() {
+  const query = new URLSearchParams(location.hash.slice(1));
+  for (const key of Object.keys(state)) {
+    if (!query.has(key)) continue;
+    state[key] = LISTS.includes(key) ? query.getAll(key).filter(Boolean) : query.get(key);
+  }
+  state.smooth = Number(state.smooth) || 0;
+}
+
+function writeAddress() {
+  const query = new URLSearchParams();
+  for (const [key, value] of Object.entries(state)) {
+    if (Array.isArray(value)) (value.length ? value : [""]).forEach((item) => query.append(key, item));
+    else if (value) query.set(key, value);
+  }
+  if (!state.run.length) query.delete("run");
+  history.replaceState(null, "", "#" + query);
+}
+
+// Where it comes from: the server of the live view, or what the report holds.
+
+const embedded = $("data").textContent.trim();
+let store = null;
+
+async function ask(path, query = {}) {
+  if (!embedded) {
+    const parameters = new URLSearchParams();
+    for (const [key, value] of Object.entries(query)) [].concat(value).forEach((item) => parameters.append(key, item));
+    const response = await fetch(`${path}?${parameters}`);
+    if (!response.ok) throw new Error(`${response.status}`);
+    return response.json();
+  }
+  if (!store) {
+    const stream = new Blob([bytesOf(embedded)]).stream().pipeThrough(new DecompressionStream("gzip"));
+    store = await new Response(stream).json();
+  }
+  if (path === "table") return store.table;
+  if (path === "details") return store.details[query.run] ?? {};
+  const found = (run) => store.means[query.over]?.[groupOf(run, query.over)] ?? store.curves[run];
+  return Object.fromEntries(query.run.map((run) => [run, found(run) ?? {}]));
+}
+
+function bytesOf(text) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
+  const binary = atob(text);
+  const bytes = new Uint8Array(binary.length);
+  for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
+  return bytes;
+}
+
+const floats = (text) => new Float32Array(bytesOf(text).buffer);
+const doubles = (text) => new Float64Array(bytesOf(text).buffer);
+
+// The table
+
+let table = { columns: [], rows: {}, order: [], tags: [], telling: [], smoothing: [0], groups: {}, problems: {}, version: 0 };
+let positions = new Map(); // Of columns and of runs, by their names.
+let places = new Map();
+let visible = []; // The runs that pass the filter, in order.
+let shownRows = ROWS_AT_ONCE;
+const slots = new Map(); // The colour of each chosen run, which it keeps.
+
+const collator = new Intl.Collator(undefined, { numeric: true });
+const isNotFinite = (value) => ["nan", "inf", "-inf"].includes(value);
+const valueOf = (run, column) => table.rows[run]?.[positions.get(column)] ?? null;
+const groupOf = (run, field) => table.groups[field]?.[places.get(run)];
+
+function take(answer) {
+  if (!answer.columns) return false;
+  table = { ...answer, rows: { ...table.rows, ...answer.rows } };
+  positions = new Map(table.columns.map((column, index) => [column.name, index]));
+  places = new Map(table.order.map((run, index) => [run, index]));
+  state.column ??= table.columns.filter((column) => column.shown).map((column) => column.name);
+  state.tag ??= table.telling.slice(0, 2);
+  return true;
+}
+
+function findColumn(name) {
+  const names = table.columns.map((column) => column.name);
+  const ends = [name, `${name}:last`];
+  return names.find((other) => ends.includes(other)) ?? names.find((other) => ends.some((end) => other.endsWith(`.${end}`) || other.endsWith(`/${end}`)));
+}
+
+const COMPARISONS = {
+  "<": (a, b) => a < b, ">": (a, b) => a > b, "<=": (a, b) => a <= b, ">=": (a, b) => a >= b,
+  "=": (a, b) => a === b, "!=": (a, b) => a !== b,
+};
+
+function testOf(term) {
+  const [, name, sign, wanted] = /^([^<>=!]+)(<=|>=|!=|=|<|>)(.+)$/.exec(term) ?? [];
+  const column = name && findColumn(name);
+  if (!column) {
+    const text = term.toLowerCase();
+    return (run) => table.rows[run].some((value) => value !== null && String(value).toLowerCase().includes(text));
+  }
+  const number = Number(wanted);
+  return (run) => {
+    const value = valueOf(run, column);
+    if (value === null) return false;
+    return Number.isNaN(number) ? COMPARISONS[sign](String(value), wanted) : COMPARISONS[sign](value, number);
+  };
+}
+
+function arrange() {
+  const tests = state.filter.split(/\s+/).filter(Boolean).map(testOf);
+  const name = state.sort.replace(/^-/, "");
+  const direction = state.sort.startsWith("-") ? -1 : 1;
+  const rank = (value) => (value === null || isNotFinite(value) ? 2 : typeof value === "number" ? 0 : 1);
+  const keyed = table.order.filter((run) => tests.every((test) => test(run))).map((run) => [run, name === "name" ? places.get(run) : valueOf(run, name)]);
+  keyed.sort(([, a], [, b]) => {
+    const [first, second] = [rank(a), rank(b)];
+    if (first !== second || first === 2) return first - second;
+    return direction * (first === 0 ? a - b : collator.compare(a, b));
+  });
+  visible = keyed.map(([run]) => run);
+}
+
+function show(value, column) {
+  if (value === null) return "–";
+  if (column === "changed" && typeof value === "number") return age(value);
+  if (column === "progress" && typeof value === "number") return `${Math.floor(100 * value)} %`;
+  if (column === "size" && typeof value === "number") return bytes(value);
+  if (typeof value !== "number") return String(value);
+  return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(6)));
+}
+
+function age(seconds) {
+  const passed = Math.max(0, Date.now() / 1000 - seconds);
+  for (const [unit, length] of [["d", 86400], ["h", 3600], ["min", 60]]) {
+    if (passed >= length) return `${Math.floor(passed / length)} ${unit} ago`;
+  }
+  return `${Math.floor(passed)} s ago`;
+}
+
+function bytes(size) {
+  for (const unit of ["B", "KiB", "MiB", "GiB"]) {
+    if (size < 1024) return `${unit === "B" ? size : size.toFixed(1)} ${unit}`;
+    size /= 1024;
+  }
+  return `${size.toFixed(1)} TiB`;
+}
+
+function heading(name) {
+  const [, path, rest] = /^(.*[./])?([^./]*)$/s.exec(name.replace(/:last$/, "")) ?? [null, "", name];
+  return [make("span", { className: "path" }, path ?? ""), rest];
+}
+
+function renderHead() {
+  const all = make("input", { type: "checkbox", checked: false, title: "Choose the first runs of the table" });
+  all.setAttribute("aria-label", `Choose the first ${MAX_DRAWN} runs of the table, or none`);
+  all.onchange = () => choose(all.checked ? visible.slice(0, MAX_DRAWN) : []);
+  const cells = [make("th", { className: "check" }, all)];
+  for (const column of shownColumns()) {
+    const button = make("button", { type: "button", title: column.name }, ...heading(column.name));
+    const cell = make("th", { scope: "col" }, button);
+    const order = state.sort === column.name ? "ascending" : state.sort === `-${column.name}` ? "descending" : "none";
+    cell.setAttribute("aria-sort", order);
+    if (order !== "none") button.append(order === "ascending" ? " ▲" : " ▼");
+    button.onclick = () => {
+      state.sort = state.sort === column.name ? `-${column.name}` : column.name;
+      shownRows = ROWS_AT_ONCE;
+      renderTable();
+      $("scroll").scrollTop = 0;
+      [...$("head").querySelectorAll("button")].find((other) => other.title === column.name)?.focus();
+    };
+    cells.push(cell);
+  }
+  $("head").replaceChildren(make("tr", {}, ...cells));
+}
+
+const shownColumns = () => table.columns.filter((column) => state.column.includes(column.name));
+
+function renderTable() {
+  writeAddress();
+  arrange();
+  renderHead();
+  const focused = document.activeElement?.closest?.("#rows tr")?.dataset.run;
+  const columns = shownColumns();
+  $("rows").replaceChildren(...visible.slice(0, shownRows).map((run) => row(run, columns)));
+  if (visible.length > shownRows) {
+    const end = make("tr", {}, make("td", { colSpan: columns.length + 1 }, `${visible.length - shownRows} more`));
+    end.onclick = more;
+    $("rows").append(end);
+    watcher.observe(end);
+  }
+  if (focused) [...$("rows").children].find((other) => other.dataset.run === focused)?.querySelector("input").focus({ preventScroll: true });
+  const total = table.order.length;
+  const some = visible.length < total ? `${visible.length} of ` : "";
+  $("count").textContent = `${some}${total} ${total === 1 ? "run" : "runs"}, ${state.run.length} chosen`;
+}
+
+function more() {
+  if (visible.length <= shownRows) return;
+  shownRows += ROWS_AT_ONCE;
+  renderTable();
+}
+
+const watcher = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && more());
+
+function row(run, columns) {
+  const box = make("input", { type: "checkbox", checked: slots.has(run) });
+  box.setAttribute("aria-label", `Choose ${run}`);
+  const element = make("tr", {}, make("td", { className: "check" }, box));
+  element.dataset.run = run;
+  for (const column of columns) {
+    const value = valueOf(run, column.name);
+    const text = show(value, column.name);
+    const cell = make("td", { title: column.name === "changed" && value ? new Date(value * 1000).toLocaleString() : String(value ?? "") }, text);
+    if ((typeof value === "number" && column.name !== "changed") || isNotFinite(value)) cell.className = "number";
+    if (value === null) cell.className = "missing";
+    if (value === "unreadable" || (column.name === "status" && /^(failed|killed|diverged)/.test(text))) cell.className = "bad";
+    element.append(cell);
+  }
+  mark(element, run);
+  element.onclick = (event) => {
+    if (event.target !== box) box.checked = !box.checked;
+    choose(box.checked ? [...state.run, run] : state.run.filter((other) => other !== run));
+  };
+  return element;
+}
+
+function mark(element, run) {
+  element.classList.toggle("chosen", slots.has(run));
+  element.querySelector("input").checked = slots.has(run);
+  element.querySelector("td").style.borderLeftColor = slots.has(run) ? colorOf(run) : "transparent";
+}
+
+function choose(runs) {
+  state.run = [...new Set(runs)];
+  for (const run of [...slots.keys()]) if (!state.run.includes(run)) slots.delete(run);
+  const taken = new Set(slots.values());
+  let next = 0;
+  for (const run of state.run) {
+    if (slots.has(run)) continue;
+    while (taken.has(next)) next++;
+    slots.set(run, next++);
+  }
+  for (const element of $("rows").children) if (element.dataset.run) mark(element, element.dataset.run);
+  $("count").textContent = $("count").textContent.replace(/\d+ chosen$/, `${state.run.length} chosen`);
+  writeAddress();
+  draw();
+}
+
+const colorOf = (run) => COLORS[slots.get(run) % COLORS.length];
+const dashOf = (run) => DASHES[Math.floor(slots.get(run) / COLORS.length) % DASHES.length];
+
+// The curves
+
+const cache = new Map();
+const plots = new Map();
+let drawing = 0;
+let pending = Promise.resolve();
+
+function lines() {
+  const known = state.run.filter((run) => places.has(run));
+  if (!state.over || !table.groups[state.over]) return known.slice(0, MAX_DRAWN);
+  const seen = new Set();
+  return known.filter((run) => !seen.has(groupOf(run, state.over)) && seen.add(groupOf(run, state.over))).slice(0, MAX_DRAWN);
+}
+
+function labelsOf(runs) {
+  const over = state.over;
+  const fields = table.columns.filter((column) => column.kind === "field" && column.name !== over && (!over || column.name.split(".")[0] === over.split(".")[0]));
+  const differing = fields.filter((column) => new Set(runs.map((run) => valueOf(run, column.name))).size > 1).slice(0, 4);
+  const texts = runs.map((run) => differing.map((column) => `${column.name.split(".").pop()}=${show(valueOf(run, column.name))}`).join(", "));
+  const isEnough = differing.length > 0 && differing.length < 4 && new Set(texts).size === runs.length;
+  const numbers = table.groups[over] ?? [];
+  return runs.map((run, index) => {
+    const count = over ? numbers.filter((number) => number === groupOf(run, over)).length : 1;
+    return (isEnough ? texts[index] : run) + (count > 1 ? ` (n=${count})` : "");
+  });
+}
+
+function pointsFor(count) {
+  const wanted = VERTICES / Math.max(1, count * state.tag.length);
+  return [1000, 500, 250].find((points) => points <= wanted) ?? 125;
+}
+
+async function draw() {
+  const own = ++drawing;
+  const runs = lines();
+  const tags = state.tag.filter((tag) => table.tags.includes(tag));
+  const points = pointsFor(runs.length);
+  const keyOf = (run, tag) => JSON.stringify([state.over, points, run, tag]);
+  const missing = runs.filter((run) => tags.some((tag) => !cache.has(keyOf(run, tag))));
+  if (missing.length) {
+    const answer = await ask("curves", { run: missing, tag: tags, points, over: state.over });
+    for (const run of missing) for (const tag of tags) cache.set(keyOf(run, tag), decoded(answer[run]?.[tag]));
+    if (own !== drawing) return;
+  }
+  const curves = new Map(tags.map((tag) => [tag, runs.map((run) => cache.get(keyOf(run, tag)))]));
+  const labels = labelsOf(runs);
+  renderLegend(runs, labels, curves);
+  renderPlots(runs, labels, curves);
+  renderDetails();
+}
+
+function decoded(curve) {
+  if (!curve) return null;
+  const step = doubles(curve.step);
+  return {
+    step, time: curve.time ? floats(curve.time) : step, y: curve.y.map(floats), low: curve.low?.map(floats), high: curve.high?.map(floats),
+    limits: curve.limits, diverged: curve.diverged,
+  };
+}
+
+function renderLegend(runs, labels, curves) {
+  const left = state.run.length - runs.length;
+  $("hint").textContent = !table.order.length ? "There are no experiments here yet."
+    : !state.run.length ? "Choose runs in the table to see their curves."
+    : left > 0 && !state.over ? `The first ${MAX_DRAWN} of ${state.run.length} chosen runs are drawn.` : "";
+  $("legend").replaceChildren(...runs.map((run, index) => {
+    const line = document.createElementNS("http://www.w3.org/2000/svg", "line");
+    for (const [name, value] of Object.entries({ x1: 0, x2: 24, y1: 6, y2: 6, stroke: colorOf(run), "stroke-width": 2.5, "stroke-dasharray": dashOf(run).join(" ") })) line.setAttribute(name, value);
+    const key = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    key.setAttribute("width", 24);
+    key.setAttribute("height", 12);
+    key.append(line);
+    const item = make("li", { title: run }, key, labels[index]);
+    const diverged = [...curves.values()].map((list) => list[index]?.diverged).filter((at) => at !== null && at !== undefined);
+    if (diverged.length) item.append(make("span", { className: "bad" }, ` diverged at ${Math.min(...diverged)}`));
+    return item;
+  }));
+}
+
+function renderPlots(runs, labels, curves) {
+  const look = JSON.stringify([state.logx, state.logy, state.x, matchMedia("(prefers-color-scheme: dark)").matches]);
+  for (const [tag, plot] of plots) {
+    if (!curves.has(tag) || plot.look !== look) {
+      plot.host.remove();
+      plots.delete(tag);
+    }
+  }
+  if (!runs.length) return void $("plots").replaceChildren(...(plots.clear(), []));
+  for (const [tag, list] of curves) {
+    if (!plots.has(tag)) plots.set(tag, makePlot(tag, look));
+    const plot = plots.get(tag);
+    if ([...$("plots").children].indexOf(plot.host) !== [...curves.keys()].indexOf(tag)) $("plots").append(plot.host);
+    fill(plot, runs, labels, list);
+  }
+  isZooming = true;
+  const range = rangeOfX();
+  for (const plot of plots.values()) {
+    setRange(plot, "x", range);
+    if (!plot.isShown) Bokeh.Plotting.show(plot.figure, plot.host);
+    plot.isShown = true;
+  }
+  isZooming = false;
+}
+
+function styled(figure) {
+  const style = getComputedStyle(document.documentElement);
+  const [text, faint, line] = ["--text", "--faint", "--line"].map((name) => style.getPropertyValue(name).trim());
+  Object.assign(figure, { background_fill_color: null, border_fill_color: null, outline_line_color: line, min_border_right: 12 });
+  Object.assign(figure.title ?? {}, { text_color: text, text_font: "system-ui, sans-serif" });
+  for (const axis of [...figure.xaxes, ...figure.yaxes]) {
+    Object.assign(axis, { axis_label_text_color: faint, major_label_text_color: faint, axis_line_color: line, major_tick_line_color: line, minor_tick_line_color: null, axis_label_text_font_style: "normal" });
+  }
+  for (const grid of [...figure.xgrids, ...figure.ygrids]) grid.grid_line_color = line;
+  return figure;
+}
+
+function makePlot(tag, look) {
+  const host = make("div", { className: "plot" });
+  const range = new Bokeh.Range1d({ start: 0, end: 1 });
+  const figure = Bokeh.Plotting.figure({
+    title: tag, height: 280, sizing_mode: "stretch_width", tools: "box_zoom,pan,wheel_zoom,reset,save", active_drag: "box_zoom", toolbar_location: "above",
+    x_axis_type: state.logx ? "log" : "linear", y_axis_type: state.logy ? "log" : "linear",
+    x_range: range, y_range: new Bokeh.Range1d({ start: 0, end: 1 }),
+    x_axis_label: state.x === "time" ? "seconds" : "step",
+  });
+  styled(figure);
+  range.change.connect(() => zoomTogether(range));
+  figure.toolbar.logo = null;
+  const bands = new Bokeh.ColumnDataSource({ data: { xs: [], ys: [], color: [] } });
+  figure.patches({ field: "xs" }, { field: "ys" }, { source: bands, fill_color: { field: "color" }, fill_alpha: 0.18, line_color: null });
+  const source = new Bokeh.ColumnDataSource({ data: { xs: [], ys: [], color: [], dash: [], label: [] } });
+  const renderer = figure.multi_line({ field: "xs" }, { field: "ys" }, {
+    source, line_color: { field: "color" }, line_dash: { field: "dash" }, line_width: 1.6, line_join: "bevel",
+  });
+  const tooltips = [["run", "@label"], [state.x === "time" ? "seconds" : "step", "$snap_x{0.[000]}"], ["value", "$snap_y{0.[000000]}"]];
+  figure.add_tools(new Bokeh.HoverTool({ renderers: [renderer], tooltips, line_policy: "nearest", point_policy: "snap_to_data", attachment: "horizontal" }));
+  return { host, figure, source, bands, look, extent: null, isShown: false };
+}
+
+let isZooming = false;
+
+function zoomTogether({ start, end }) {
+  if (isZooming) return;
+  isZooming = true;
+  for (const { figure } of plots.values()) figure.x_range.setv({ start, end });
+  isZooming = false;
+}
+
+function fill(plot, runs, labels, curves) {
+  const data = { xs: [], ys: [], color: [], dash: [], label: [] };
+  const bands = { xs: [], ys: [], color: [] };
+  curves.forEach((curve, index) => {
+    if (!curve) return;
+    const x = state.x === "time" ? curve.time : curve.step;
+    const level = Math.min(state.smooth, curve.y.length - 1);
+    data.xs.push(x);
+    data.ys.push(drawable(curve.y[level]));
+    data.color.push(colorOf(runs[index]));
+    data.dash.push(dashOf(runs[index]));
+    data.label.push(labels[index]);
+    if (curve.low) {
+      bands.xs.push([...x, ...[...x].reverse()]);
+      bands.ys.push([...drawable(curve.low[level]), ...[...drawable(curve.high[level])].reverse()]);
+      bands.color.push(colorOf(runs[index]));
+    }
+  });
+  plot.bands.data = bands;
+  plot.source.data = data;
+  setRange(plot, "y", rangeOfY(curves.filter(Boolean)));
+}
+
+const drawable = (values) => (state.logy ? values.map((value) => (value > 0 ? value : NaN)) : values);
+
+function rangeOfY(curves) {
+  const known = curves.filter((curve) => curve.limits);
+  const tops = known.map(({ limits }) => Math.max(Math.abs(limits[0]), Math.abs(limits[1]))).sort((a, b) => a - b);
+  const usual = tops[Math.floor((tops.length - 1) / 2)] ?? 1;
+  const good = known.filter(({ limits, diverged }) => diverged === null && Math.max(Math.abs(limits[0]), Math.abs(limits[1])) <= 10 * usual);
+  const used = good.length ? good : known;
+  let [low, high] = [Math.min(...used.map(({ limits }) => limits[0])), Math.max(...used.map(({ limits }) => limits[1]))];
+  if (!used.length) [low, high] = [0, 1];
+  // Of the others, what is no larger than the usual.
+  for (const { limits } of known) for (const end of limits) if (Math.abs(end) <= usual) [low, high] = [Math.min(low, end), Math.max(high, end)];
+  if (state.logy) {
+    let least = Infinity;
+    for (const { y } of used) for (const value of y[0]) if (value > 0 && value < least) least = value;
+    low = Math.max(low, Number.isFinite(least) ? least / 1.1 : high / 1000);
+  }
+  return [low, high];
+}
+
+// All plots have the same x axis.
+function rangeOfX() {
+  let [low, high] = [Infinity, -Infinity];
+  for (const { source } of plots.values()) {
+    for (const x of source.data.xs) {
+      for (const end of [x[0], x[x.length - 1]]) if (!state.logx || end > 0) [low, high] = [Math.min(low, end), Math.max(high, end)];
+    }
+  }
+  if (state.logx && low > high) return [1, 10];
+  if (low > high) return [0, 1];
+  const margin = (high - low) * 0.02 || 0.5;
+  return state.logx ? [low / 1.05, high * 1.05] : [low - margin, high + margin];
+}
+
+// A range that somebody has zoomed into stays, until it is reset.
+function setRange(plot, axis, [start, end]) {
+  const range = plot.figure[`${axis}_range`];
+  const last = plot[axis];
+  const isZoomed = last && (range.start !== last[0] || range.end !== last[1]) && (range.reset_start === last[0]);
+  plot[axis] = [start, end];
+  range.setv({ reset_start: start, reset_end: end });
+  if (!isZoomed) range.setv({ start, end });
+}
+
+// Below the curves
+
+const details = new Map();
+
+async function renderDetails() {
+  const runs = state.run.filter((run) => places.has(run));
+  if ($("differences").open) renderDifferences(runs.slice(0, MAX_COMPARED));
+  const shown = runs.slice(0, MAX_DETAILED);
+  if (!["histograms", "images", "texts"].some((id) => $(id).open)) return;
+  for (const run of shown) if (!details.has(run)) details.set(run, await ask("details", { run }));
+  for (const [id, render] of [["histograms", renderHistograms], ["images", renderImages], ["texts", renderTexts]]) {
+    if ($(id).open) render($(id).querySelector("div"), shown);
+  }
+}
+
+function nothing(host, runs, what) {
+  host.replaceChildren(make("p", { className: "missing" }, runs.length ? `The chosen runs have no ${what}.` : "Choose runs in the table."));
+}
+
+function renderDifferences(runs) {
+  const host = $("differences").querySelector("div");
+  const columns = table.columns.filter((column) => {
+    const values = new Set(runs.map((run) => valueOf(run, column.name)));
+    return values.size > 1 && (column.kind === "field" || (column.kind === "scalar" && column.name.endsWith(":last")));
+  });
+  if (!columns.length) return nothing(host, runs, runs.length > 1 ? "differences" : "other run to compare with");
+  const head = make("tr", {}, make("th", {}, ""), ...runs.map((run) => make("th", { scope: "col", title: run }, run)));
+  const rows = columns.map((column) => make("tr", {}, make("th", { scope: "row" }, ...heading(column.name)), ...runs.map((run) => {
+    const value = valueOf(run, column.name);
+    return make("td", { title: String(value ?? ""), className: typeof value === "number" || isNotFinite(value) ? "number" : "" }, show(value, column.name));
+  })));
+  host.replaceChildren(make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)));
+}
+
+function renderHistograms(host, runs) {
+  const key = JSON.stringify([runs, table.version, matchMedia("(prefers-color-scheme: dark)").matches]);
+  if (host.dataset.key === key) return;
+  host.dataset.key = key;
+  const found = runs.flatMap((run) => Object.entries(details.get(run).histograms ?? {}).map(([tag, list]) => [run, tag, list]));
+  if (!found.length) return nothing(host, runs, "histograms");
+  const grid = make("div");
+  grid.style.cssText = "display: grid; gap: .8rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr))";
+  host.replaceChildren(grid);
+  for (const [run, tag, list] of found.slice(0, 24)) grid.append(histogram(runs.length > 1 ? `${tag} (${run})` : tag, list, colorOf(run)));
+}
+
+function histogram(title, list, color) {
+  const data = { left: [], right: [], bottom: [], top: [], alpha: [], count: [] };
+  list.forEach(({ step, edges, counts }, index) => {
+    const [bounds, numbers] = [doubles(edges), floats(counts)];
+    const before = index ? step - list[index - 1].step : 1;
+    const right = list[index + 1]?.step ?? step + before;
+    const densities = [...numbers].map((count, j) => count / (bounds[j + 1] - bounds[j] || 1e-300));
+    const most = Math.max(...densities);
+    numbers.forEach((count, j) => {
+      if (!count) return;
+      for (const [name, value] of Object.entries({ left: step, right, bottom: bounds[j], top: bounds[j + 1], alpha: Math.sqrt(densities[j] / most), count })) data[name].push(value);
+    });
+  });
+  const source = new Bokeh.ColumnDataSource({ data });
+  const figure = styled(Bokeh.Plotting.figure({ title, height: 220, sizing_mode: "stretch_width", tools: "box_zoom,reset", x_axis_label: "step" }));
+  figure.toolbar.logo = null;
+  const field = (name) => ({ field: name });
+  figure.quad(field("left"), field("right"), field("bottom"), field("top"), { source, fill_color: color, fill_alpha: field("alpha"), line_color: null });
+  figure.add_tools(new Bokeh.HoverTool({ tooltips: [["step", "@left"], ["from", "@bottom"], ["to", "@top"], ["count", "@count"]] }));
+  const host = make("div", { className: "plot" });
+  Bokeh.Plotting.show(figure, host);
+  return host;
+}
+
+function renderImages(host, runs) {
+  const items = runs.flatMap((run) => (details.get(run).images ?? []).map(([tag, step, address]) => {
+    const caption = `${runs.length > 1 ? `${run}, ` : ""}${tag}, step ${step}`;
+    return make("figure", {}, make("img", { src: address, alt: caption, loading: "lazy" }), make("figcaption", {}, caption));
+  }));
+  if (!items.length) return nothing(host, runs, "images");
+  host.replaceChildren(...items);
+}
+
+function renderTexts(host, runs) {
+  const items = runs.flatMap((run) => {
+    const note = valueOf(run, "note");
+    const problems = (table.problems[run] ?? []).map((text) => ["problem", text]);
+    const texts = (details.get(run).texts ?? []).map(([tag, step, text]) => [`${tag}, step ${step}`, text]);
+    return [["directory", details.get(run).path ?? ""], ...(note ? [["note", note]] : []), ...problems, ...texts].map(([title, text]) => make("div", {}, make("strong", {}, `${run}: ${title}`), make("pre", {}, text)));
+  });
+  if (!items.length) return nothing(host, runs, "notes or texts");
+  host.replaceChildren(...items);
+}
+
+// Controls
+
+function checkboxes(host, names, chosen, change) {
+  host.replaceChildren(...names.map((name) => {
+    const box = make("input", { type: "checkbox", checked: chosen().includes(name) });
+    box.onchange = () => change(box.checked ? [...chosen(), name] : chosen().filter((other) => other !== name));
+    return make("label", {}, box, " ", name);
+  }));
+}
+
+let controlsKey = "";
+
+function renderControls() {
+  const key = JSON.stringify([table.columns, table.tags, Object.keys(table.groups)]);
+  if (key === controlsKey) return;
+  controlsKey = key;
+  checkboxes($("columns"), table.columns.map((column) => column.name), () => state.column, (names) => {
+    state.column = names;
+    renderTable();
+  });
+  checkboxes($("tags"), table.tags, () => state.tag, (names) => {
+    state.tag = table.tags.filter((tag) => names.includes(tag));
+    writeAddress();
+    draw();
+  });
+  $("over").replaceChildren(make("option", { value: "" }, "–"), ...Object.keys(table.groups).map((name) => make("option", { value: name }, name)));
+  $("over").value = table.groups[state.over] ? state.over : "";
+  $("smooth").max = table.smoothing.length - 1;
+  $("smooth").value = state.smooth;
+  $("smooth-value").textContent = table.smoothing[state.smooth] || "";
+}
+
+function connect() {
+  let timer = 0;
+  $("filter").value = state.filter;
+  $("filter").oninput = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      state.filter = $("filter").value;
+      shownRows = ROWS_AT_ONCE;
+      renderTable();
+    }, 60);
+  };
+  for (const [id, property] of [["x", "value"], ["logx", "checked"], ["logy", "checked"], ["over", "value"]]) {
+    $(id)[property] = state[id];
+    $(id).onchange = () => {
+      state[id] = property === "checked" ? ($(id).checked ? "1" : "") : $(id).value;
+      writeAddress();
+      draw();
+    };
+  }
+  $("smooth").oninput = () => {
+    state.smooth = Number($("smooth").value);
+    $("smooth-value").textContent = table.smoothing[state.smooth] || "";
+    writeAddress();
+    draw();
+  };
+  $("controls").onsubmit = () => false;
+  for (const id of ["differences", "histograms", "images", "texts"]) $(id).ontoggle = renderDetails;
+  // A menu closes with a click beside it, or with Escape.
+  document.addEventListener("click", (event) => document.querySelectorAll(".menu[open]").forEach((menu) => menu.contains(event.target) || (menu.open = false)));
+  document.addEventListener("keydown", (event) => {
+    const menu = event.key === "Escape" && document.querySelector(".menu[open]");
+    if (menu) {
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    }
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  addEventListener("hashchange", () => {
+    readAddress();
+    controlsKey = "";
+    connectValues();
+    refresh();
+  });
+}
+
+function connectValues() {
+  $("filter").value = state.filter;
+  $("x").value = state.x;
+  $("logx").checked = state.logx;
+  $("logy").checked = state.logy;
+}
+
+function refresh() {
+  renderControls();
+  renderTable();
+  choose(state.run);
+}
+
+async function poll() {
+  try {
+    const answer = await ask("table", { since: table.version });
+    if (take(answer)) {
+      const changed = new Set(Object.keys(answer.rows));
+      for (const key of [...cache.keys()]) if (JSON.parse(key)[0] || changed.has(JSON.parse(key)[2])) cache.delete(key);
+      for (const run of changed) details.delete(run);
+      refresh();
+    }
+    $("live").className = "on";
+    $("live").textContent = "live";
+  } catch {
+    $("live").className = "off";
+    $("live").textContent = "the server has ended";
+  }
+  setTimeout(poll, document.hidden ? 10 * POLL_MILLISECONDS : POLL_MILLISECONDS);
+}
+
+async function start() {
+  const answer = await ask("table", { since: 0 });
+  Object.assign(state, answer.state);
+  readAddress();
+  connect();
+  take(answer);
+  $("title").textContent = document.title = table.title;
+  refresh();
+  document.documentElement.dataset.ready = "1";
+  if (!embedded) setTimeout(poll, POLL_MILLISECONDS);
+}
+
+start();
