@@ -201,6 +201,26 @@ def test_without_pandas(root, monkeypatch):
             ask()
 
 
+def test_many_are_read_in_several_processes(root):
+    (root / "run_0" / "config.yaml").write_text("lr: [1,")
+    script = f"""
+import os, sys
+from fifteen.experiments import _experiments, find_experiments
+os.sched_getaffinity = lambda pid: {{0, 1}}
+_experiments._MIN_PARALLEL = 2
+alone, together = find_experiments({str(root)!r}), find_experiments({str(root)!r})
+before = together.fields
+together.load()
+assert all(after is not field for field, after in zip(before, together.fields))
+assert together == alone
+for name in ("lr", "loss", "min(loss)", "status", "step", "diverged_at", "tags"):
+    assert repr(together.values(name)) == repr(alone.values(name)), name
+assert [f.problems for f in together.fields] == [f.problems for f in alone.fields]
+assert together.fields[0].problems
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
 def test_neither_jax_nor_pandas_is_imported(root):
     script = f"""
 import sys

@@ -41,24 +41,6 @@ def run_process(*arguments, cwd=None, expect=0, **environment):
     return Result(result.stdout, result.stderr)
 
 
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command within this process, where JAX has been imported already."""
-
-    def run_here(*arguments, cwd=None, expect=0):
-        if cwd is not None:
-            monkeypatch.chdir(cwd)
-        try:
-            code = main(list(map(str, arguments)))
-        except SystemExit as end:
-            code = end.code
-        result = Result(*capsys.readouterr())
-        assert code == expect, result
-        return result
-
-    return run_here
-
-
 def run_on_terminal(*arguments, cwd, columns):
     """Run the command on a terminal of some width; return what it writes there."""
     terminal, end = pty.openpty()

@@ -43,7 +43,7 @@ class Selection:
             CommandError: a root is not there.
             ExpressionError: `where` or `sort` cannot be read, or names what no experiment has.
         """
-        found = find_all(self.roots)
+        found = find_all(self.roots).load()
         if self.where is not None:
             found = found.where(self.where)
         if self.sort is not None or self.reverse:

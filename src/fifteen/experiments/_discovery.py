@@ -54,6 +54,11 @@ def summarize(path: pathlib.Path | str) -> Summary:
         {'checkpoint_': [100]}
     """
     path = local_path(path, "path")
+    return summary_with(path, timeline(Directory(path)).last_step)
+
+
+def summary_with(path: pathlib.Path, last_step: int | None) -> Summary:
+    """Return what `summarize` returns, given the step that was logged last."""
     directory = Directory(path)
     if not directory.is_present():
         raise ExperimentNotFoundError(f"{path}: expected an experiment, found no directory")
@@ -64,7 +69,7 @@ def summarize(path: pathlib.Path | str) -> Summary:
         checkpoints={
             prefix: checkpoints.steps_in(path, prefix) for prefix in checkpoints.prefixes_in(path)
         },
-        last_step=timeline(directory).last_step,
+        last_step=last_step,
         size=size,
         modified=modified,
     )

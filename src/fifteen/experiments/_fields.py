@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _console
-from ._discovery import Summary, summarize
+from ._discovery import Summary, summary_with
 from ._errors import ExperimentNotFoundError, ExpressionError, MetadataError
 from ._expression import STATISTICS, statistic_of
 from ._missing import ABSENT, UNREADABLE, Missing
@@ -104,11 +104,16 @@ class Fields:
         self._metadata: dict[str, dict[str, Any]] = {}
         self._unreadable: set[str] = set()
 
+    def load(self) -> "Fields":
+        """Read what most questions need; return self."""
+        _ = self.summary, self.status, self.metadata(), self.tail
+        return self
+
     @functools.cached_property
     def summary(self) -> Summary | None:
         """What names and the ends of files say; None if the experiment has gone meanwhile."""
         try:
-            return summarize(self.experiment.data_dir)
+            return summary_with(self.experiment.data_dir, self.timeline.last_step)
         except (ExperimentNotFoundError, OSError) as error:
             self.problems.append(str(error))
             return None
