@@ -80,6 +80,11 @@ def interrupt(script):
                 script.work()
         except Stop:
             continue
+        except Exception as error:
+            # JAX 0.8 replaces what a handler raises there by an error of its own.
+            if "couldn't apply typeof" in str(error) and len(stacks) > number:
+                continue
+            raise
         raise AssertionError(f"swallowed what was raised here:\n{stacks[-1]}")
     sys.exit(8)
 
