@@ -1,6 +1,7 @@
 """The schemas of None, bool, int, float and str, and of Any."""
 
 import collections.abc
+import dataclasses
 import enum
 import typing
 from collections.abc import Callable
@@ -135,19 +136,12 @@ TAGS = {tag: cls for cls, schema in _SCHEMAS.items() for tag in schema.tags}
 _KINDS = ("null", "bool", "int", "float", "str", "date", "datetime", "seq", "map")
 
 
-def _accept_all(value: Any) -> Any:
-    return value
-
-
 # In a union, Any ranks below the natural form of other types (0) and above their own form (1).
 ANY = Schema(
-    "any value", dict.fromkeys(_KINDS, 0.5), _accept_all, dump_any, load_untagged,
+    "any value", dict.fromkeys(_KINDS, 0.5), lambda v: v, dump_any, load_untagged,
     load_tagged=load_any,
 )  # fmt: skip
-OPEN = Schema(
-    "any value", ANY.ranks, _accept_all, lambda v, c: dump_any(v, c, OPEN_ITEM), load_untagged,
-    load_tagged=load_any,
-)  # fmt: skip
+OPEN = dataclasses.replace(ANY, dumper=lambda v, c: dump_any(v, c, OPEN_ITEM))
 
 
 def make_basic(schemas: Schemas, declared: Declared) -> Schema | None:

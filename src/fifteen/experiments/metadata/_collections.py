@@ -4,7 +4,7 @@ import collections
 import collections.abc
 import itertools
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Union
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -61,16 +61,25 @@ def make_abstract(schemas: Schemas, declared: Declared) -> Schema | None:
 
 
 def make_sequence(schemas: Schemas, declared: Declared) -> Schema | None:
-    """Make the schema of a list, a set, or a tuple of any length."""
+    """Make the schema of a list, a set or a tuple, with one type of item or one per position."""
     expression, origin, arguments = declared.expression, declared.origin, declared.arguments
-    if origin not in (list, set, frozenset, tuple) or _is_fixed(origin, arguments):
+    if origin not in (list, set, frozenset, tuple):
         return None
+    is_fixed = expression == tuple[()] or (
+        origin is tuple and bool(arguments) and arguments[-1] is not Ellipsis
+    )
+    count = len(arguments) if is_fixed else None
     item = schemas.of(arguments[0] if arguments else Any)
+    items = [schemas.of(argument) for argument in arguments] if is_fixed else itertools.repeat(item)
     name = type_name(expression)
     is_set = origin in (set, frozenset)
 
+    def accept(value: Any) -> Any:
+        return value if type(value) is origin and count in (None, len(value)) else UNSET
+
     def dump(value: Any, context: Context) -> Node:
-        nodes = each(zip(itertools.count(), itertools.repeat(item.dump), value), context)
+        dumps = (item.dump for item in items)
+        nodes = each(zip(itertools.count(), dumps, value, strict=False), context)
         # The order of a set differs between processes, but its file must not.
         return SequenceNode("", sorted(nodes, key=text_of) if is_set else nodes)
 
@@ -82,64 +91,34 @@ def make_sequence(schemas: Schemas, declared: Declared) -> Schema | None:
             nodes = node.value
         else:
             expected(name, node)
-        values = each(zip(itertools.count(), itertools.repeat(item.load), nodes), context)
-        if not is_set:
-            return values if origin is list else tuple(values)
-        try:
-            check_hashes(values, node)
-            result = origin(values)
-        except TypeError as error:
-            raise Problem(f"{error}; tag lists in it !tuple", node) from None
-        if len(result) != len(values):
-            raise Problem("a value appears twice in the set", node)
-        return result
+        if count not in (None, len(nodes)):
+            # A tuple of another length was written with a tag.
+            return (
+                load_any(node, context) if node.tag else expected(f"{name}, {count} values", node)
+            )
+        loads = (item.load for item in items)
+        values = each(zip(itertools.count(), loads, nodes, strict=False), context)
+        return _make_set(origin, values, node) if is_set else origin(values)
 
     return Schema(
         name=name,
         ranks={"seq": 0 if origin is list else 1},
-        accept=_exactly(origin),
+        accept=accept,
         dumper=dump,
         loader=load,
         tags=_TAGS[origin],
     )
 
 
-def _exactly(cls: type) -> Callable[[Any], Any]:
-    return lambda value: value if type(value) is cls else UNSET
-
-
-def _is_fixed(origin: Any, arguments: tuple[Any, ...]) -> bool:
-    return origin is tuple and bool(arguments) and arguments[-1] is not Ellipsis
-
-
-def make_fixed_tuple(schemas: Schemas, declared: Declared) -> Schema | None:
-    """Make the schema of a tuple with a type for each position."""
-    expression, origin, arguments = declared.expression, declared.origin, declared.arguments
-    if not _is_fixed(origin, arguments) and expression != tuple[()]:
-        return None
-    items = [schemas.of(argument) for argument in arguments]
-    name = type_name(expression)
-    described = f"{name}, {len(items)} values"
-
-    def dump(value: Any, context: Context) -> Node:
-        dumps = [item.dump for item in items]
-        return SequenceNode("", each(zip(itertools.count(), dumps, value, strict=False), context))
-
-    def load(node: Node, context: Context) -> Any:
-        if type(node) is not SequenceNode or len(node.value) != len(items):
-            # A tuple of another length was written with a tag.
-            return load_any(node, context) if node.tag else expected(described, node)
-        loads = [item.load for item in items]
-        return tuple(each(zip(itertools.count(), loads, node.value, strict=False), context))
-
-    return Schema(
-        name=name,
-        ranks={"seq": 1},
-        accept=lambda v: v if type(v) is tuple and len(v) == len(items) else UNSET,
-        dumper=dump,
-        loader=load,
-        tags=_TAGS[tuple],
-    )
+def _make_set(cls: Any, values: list[Any], node: Node) -> Any:
+    try:
+        check_hashes(values, node)
+        result = cls(values)
+    except TypeError as error:
+        raise Problem(f"{error}; tag lists in it !tuple", node) from None
+    if len(result) != len(values):
+        raise Problem("a value appears twice in the set", node)
+    return result
 
 
 _FACTORIES = (bool, int, float, str, list, dict, set)

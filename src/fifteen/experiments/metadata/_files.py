@@ -19,7 +19,7 @@ from ._fields import kind_of_class
 from ._problems import MAX_SHOWN, Problem, explain
 from ._registry import SCHEMAS
 from ._schema import Context, Schema, class_tag, type_name
-from ._yaml import MAX_BYTES, parse, render
+from ._yaml import check_size, parse, render
 
 SUFFIX = ".yaml"
 MAX_VERIFIED_BYTES = 2**20
@@ -100,10 +100,7 @@ def read_bytes(path: pathlib.Path) -> bytes:
             raise
         raise MetadataError(f"{path}: not a regular file, so it cannot be metadata") from None
     with file:
-        if file.size > MAX_BYTES:
-            raise MetadataError(
-                f"{path}: {file.size:,} bytes; metadata may have at most {MAX_BYTES:,}"
-            )
+        check_size(file.size, str(path))
         return file.read()
 
 
@@ -125,11 +122,7 @@ def dumps(object: Any, where: str) -> bytes:
         raise MetadataError(
             f"{where}: {type_name(cls)}: it contains itself, or is nested too deep"
         ) from None
-    if len(data) > MAX_BYTES:
-        raise MetadataError(
-            f"{where}: {len(data):,} bytes; metadata may have at most {MAX_BYTES:,}; "
-            "use save_checkpoint"
-        )
+    check_size(len(data), where, "; use save_checkpoint")
     if len(data) <= MAX_VERIFIED_BYTES:
         _verify(root, data, schema, context, where)
     return data

@@ -6,7 +6,6 @@ JAX value has imported it.
 
 import base64
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import ml_dtypes
@@ -199,13 +198,12 @@ def _nest(array: Any) -> Any:
 def array_from_list(values: Any, dtype: Any = None) -> Any:
     """Return the NumPy array of nested lists, or raise an error of NumPy."""
     # An array of text gives each of its elements the space of the longest one.
-    leaves = list(_leaves(values))
+    leaves = np.asarray(values, object).ravel()
     width = max((4 * len(leaf) for leaf in leaves if isinstance(leaf, str)), default=0)
     width = width if dtype is None else dtype.itemsize if dtype.kind in "SU" else 0
     if width * len(leaves) > MAX_ARRAY_BYTES:
         raise ValueError(f"more than {MAX_ARRAY_BYTES:,} bytes of text")
-    is_complex = dtype is not None and dtype.kind == "c"
-    array = np.asarray(_each_complex(values) if is_complex else values, dtype)
+    array = np.asarray(values, dtype)
     if array.dtype.hasobject:
         raise ValueError("values that are neither numbers of at most 64 bits nor text")
     return array
@@ -221,18 +219,6 @@ def array_from_dict(parts: dict[str, Any]) -> Any:
     else:
         array = array_from_list(parts.get("values"), dtype)
     return array.reshape(parts["shape"]) if "shape" in parts else array
-
-
-def _leaves(values: Any) -> Iterator[Any]:
-    if isinstance(values, list):
-        for value in values:
-            yield from _leaves(value)
-    else:
-        yield values
-
-
-def _each_complex(values: Any) -> Any:
-    return [_each_complex(v) for v in values] if isinstance(values, list) else complex(values)
 
 
 def as_jax(array: Any) -> Any:

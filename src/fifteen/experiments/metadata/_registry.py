@@ -14,7 +14,6 @@ SCHEMAS = Schemas(
         _values.make_hooked,
         make_class,
         _collections.make_sequence,
-        _collections.make_fixed_tuple,
         _collections.make_mapping,
         _collections.make_abstract,
         make_union,

@@ -43,10 +43,6 @@ class Document:
     hint: str
 
 
-class _TooMuch(Exception):
-    pass
-
-
 class _Untagged:
     """Leaves implicit tags empty, and counts nodes and levels."""
 
@@ -58,7 +54,7 @@ class _Untagged:
         self._count += 1
         if self._depth > MAX_DEPTH or self._count > MAX_NODES:
             what = f"{MAX_DEPTH} levels" if self._depth > MAX_DEPTH else f"{MAX_NODES:,} values"
-            raise _TooMuch(f"more than {what}; metadata is for what a person may read")
+            raise Problem(f"more than {what}; metadata is for what a person may read")
 
     def ascend_resolver(self) -> None:
         self._depth -= 1
@@ -100,7 +96,7 @@ def parse(data: bytes, where: str) -> Document:
     except (yaml.YAMLError, UnicodeError, ValueError) as error:
         text = " ".join(str(error).split())
         raise MetadataError(f"{where}: not valid YAML: {text}") from None
-    except _TooMuch as error:
+    except Problem as error:
         raise MetadataError(f"{where}: {error}") from None
     finally:
         if hasattr(loader, "dispose"):
@@ -113,11 +109,16 @@ def parse(data: bytes, where: str) -> Document:
     return Document(root, modern, data.startswith(_PYYAML_HEADERS), hint)
 
 
-def _check_bytes(data: bytes, modern: bool, where: str) -> None:
-    if len(data) > MAX_BYTES:
+def check_size(size: int, where: str, hint: str = "") -> None:
+    """Raise MetadataError if a file of this size is too large for metadata."""
+    if size > MAX_BYTES:
         raise MetadataError(
-            f"{where}: {len(data):,} bytes; metadata may have at most {MAX_BYTES:,}"
+            f"{where}: {size:,} bytes; metadata may have at most {MAX_BYTES:,}{hint}"
         )
+
+
+def _check_bytes(data: bytes, modern: bool, where: str) -> None:
+    check_size(len(data), where)
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
