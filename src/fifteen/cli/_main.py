@@ -24,8 +24,14 @@ _COMMANDS = {
     "compare": ("_compare", "Compare experiments: metadata that differ, and values of scalars."),
     "scalars": ("_scalars", "Print every logged point of an experiment's scalars, one per line."),
     "plot": ("_plot", "Draw the curves of experiments in the terminal, or to a file."),
-    "view": ("_view", "Show experiments in the browser, live: a table, and curves."),
-    "report": ("_report", "Write the page that `view` shows as one file."),
+    "view": (
+        "_view",
+        "Show experiments in the browser, live: a table, and the curves of the chosen ones.",
+    ),
+    "report": (
+        "_report",
+        "Write the page that `view` shows as one file, which needs no server and no network.",
+    ),
     "note": ("_note", "Write a note or tags beside an experiment, in `notes.yaml`."),
     "export": ("_export", "Write every logged point of many experiments to one table."),
     "verify": ("_verify", "Read every file of experiments to its end, and compare all checksums."),

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import os
 import pathlib
 from collections.abc import Generator, Iterable, Sequence
@@ -56,14 +55,17 @@ class Experiment:
 
         def __init__(self, data_dir: str | os.PathLike[str], verbose: bool = True) -> None: ...
 
+        @property
+        def _session(self) -> Session: ...
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "data_dir", local_path(self.data_dir))
-        # At once, so that after a move by another handle this one knows where the directory went.
-        _ = self._session
+        self._join_session()
 
-    @functools.cached_property
-    def _session(self) -> "Session":
-        return session_of(self.data_dir)
+    def _join_session(self) -> None:
+        # At once, so that after a move by another handle this one knows where the directory went.
+        # Not a cached property: Python 3.11 locks those, and a forked child could wait for ever.
+        vars(self)["_session"] = session_of(self.data_dir)
 
     def __getstate__(self) -> dict[str, Any]:
         # A session holds threads and open files, which belong to this process alone.
@@ -71,7 +73,7 @@ class Experiment:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        _ = self._session
+        self._join_session()
 
     # Metadata
 
