@@ -171,6 +171,8 @@ def test_what_cannot_be_read_is_marked(root):
     os.truncate(next((root / "run_2").glob("*tfevents*")), 0)
     found = find_experiments(root)
     assert found.values("lr") == [UNREADABLE, 0.1, 0.01, 0.01]
+    assert found.values("min(loss)")[:2] == pytest.approx([0.1, 0.3])
+    assert found.values("absent")[0] is UNREADABLE
     assert names(found.where("lr < 1")) == ["run_1", "run_2", "run_3"]
     assert names(found.sort("lr", reverse=True)) == ["run_1", "run_2", "run_3", "run_0"]
     frame = found.to_pandas()

@@ -1,10 +1,10 @@
 """`fifteen compare`."""
 
 import os
-import statistics
 from collections.abc import Sequence
 from typing import Annotated, Any
 
+import numpy as np
 from tyro.conf import arg
 
 from fifteen.experiments._fields import NOTES, PROVENANCE, Fields, ending_in
@@ -164,10 +164,10 @@ def _mean(values: list[float], size: int) -> Any:
         return ABSENT
     if size == 1:
         return values[0]
-    mean = show_value(statistics.fmean(values))
+    mean = show_value(float(np.mean(values)))
     if len(values) == 1:
         return f"{mean} (n=1)"
-    return f"{mean} ± {statistics.stdev(values):.2g} (n={len(values)})"
+    return f"{mean} ± {np.std(values, ddof=1):.2g} (n={len(values)})"
 
 
 def _labels(groups: list[list[Fields]]) -> list[str]:

@@ -117,6 +117,12 @@ def _most_telling(found: "Experiments", is_all: bool) -> list[str]:
     """Return the fields that differ, and the scalars that most experiments have."""
     fields = found.differing_fields()
     tags = Counter(tag for field in found.fields for tag in field.tail)
+    for tag in list(tags):
+        # The name `loss` also finds `train/loss`, so one column is enough for both.
+        longer = [other for other in tags if other.endswith(f"/{tag}")]
+        for other in longer if len(longer) == 1 else [tag] * bool(longer):
+            tags[tag] += tags[other]
+            del tags[other]
     # What is known to be good or bad comes first, then what most experiments have.
     ordered = sorted(tags, key=lambda tag: (not _best(tag), -tags[tag], tag))
     if is_all:

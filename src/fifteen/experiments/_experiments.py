@@ -234,14 +234,20 @@ class Experiments(Sequence[Experiment]):
             [0.2]
         """
         values = [field.value(name) for field in self._fields]
-        if any(value is not ABSENT for value in values) or not values or name in BUILT_IN:
+        is_known = name in BUILT_IN or any(not isinstance(value, Missing) for value in values)
+        if is_known or not values:
             return values
         try:
             parsed = Expression(name)
         except ExpressionError:
             if {*name} & {*"()<>="}:
                 raise
-            raise self._unknown(name) from None
+            parsed = None
+        if parsed is None or parsed.names == (name,):
+            # What one experiment lacks may be in the file of another that cannot be read.
+            if all(value is ABSENT for value in values):
+                raise self._unknown(name)
+            return values
         self._refuse_unknown(parsed)
         return [parsed.evaluate(field.value) for field in self._fields]
 
