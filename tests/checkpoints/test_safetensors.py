@@ -317,7 +317,7 @@ def test_a_file_that_is_replaced_while_it_is_read(handle):
 def test_many_leaves_and_blocks(handle, assert_same, monkeypatch):
     monkeypatch.setattr(_host_copy, "BLOCK_BYTES", 1 << 10)
     monkeypatch.setattr(_writer, "BLOCK_BYTES", 1 << 10)
-    monkeypatch.setattr(_reader, "_READ_TOGETHER", 1 << 10)
+    monkeypatch.setattr(_reader, "MAX_GROUP_BYTES", 1 << 10)
     random = np.random.default_rng(0)
     tree = [random.integers(0, 99, random.integers(0, 900)).astype("i1") for _ in range(2500)]
     tree += [random.normal(size=(50, 70)).T, random.normal(size=5000)]

@@ -1,30 +1,31 @@
-"""The header of our files: what it says of a checkpoint, sealed with checksums.
+"""The header of a safetensors file: the description of a checkpoint, with checksums.
 
 The format is Hugging Face's (`safetensors/README.md`, "Format"): the length of the header as
 `uint64`, the header in JSON with a dtype, a shape and offsets for each tensor, and the tensors'
-bytes without gaps. Two entries of its metadata are ours:
+bytes without gaps. We add two entries to its metadata:
 
-- `fifteen.crc32c`, eight hexadecimal digits for the CRC-32C of the header itself, taken with
-  zeros in place of all of the entry, and eight for that of each tensor's bytes, in the order
-  of the leaves. It stands first and has a fixed length, so that it can be filled in last.
+- `fifteen.crc32c`: eight hexadecimal digits for the CRC-32C of the header itself, computed with
+  zeros in place of this entry, and eight for that of each tensor, in the order of the leaves. It is
+  the first entry and its length is fixed, so that it can be filled in last.
 - `fifteen.checkpoint`, JSON again: the leaves in the order of the pytree, each with its name,
-  whether it has a tensor, and what a tensor cannot say of it; and the pytree's shape.
+  whether it has a tensor, and what the tensor does not say; and the pytree's structure.
 
-A file with neither is another library's. Its tensors are the leaves, which stand in nested dicts by
-the parts of their names between slashes, and have no checksums.
+A file with neither is another library's. Its tensors are the leaves, without checksums, in nested
+dicts by the parts of their names between slashes.
 """
 
+import contextlib
 import dataclasses
 import functools
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import google_crc32c
 
-from ..._errors import CheckpointError
+from ..._errors import CheckpointDamagedError, CheckpointError
 from ...storage import ReadableFile
 from .._damage import damaged, printable, too_deep
 from .._decoding import is_stored_dtype, stored_dtype, stored_info
@@ -41,49 +42,43 @@ _CHECKPOINT = "fifteen.checkpoint"
 _DIGITS = 8
 _BEGINNING = f'{{"__metadata__":{{"{_CHECKSUMS}":"'
 MAX_HEADER = 100_000_000
-"""The format's own bound."""
+"""The format's limit."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Listed:
-    """A leaf as a header lists it.
+class StoredLeaf:
+    """A leaf as a header describes it.
 
     Attributes:
         info: its shape and dtype.
-        tensor: how its tensor stands in the file; None where the description holds its value.
         description: see `Leaf`.
+        dtype: the tensor's; empty if the description has the value.
+        shape: the tensor's.
+        start: the offset of the tensor's bytes, from the end of the header.
+        end: the offset of the end of these bytes.
+        checksum: of these bytes; other libraries have none.
     """
 
     info: LeafInfo
-    tensor: "Place | None"
     description: dict[str, Any] | None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Place:
-    """Where a tensor stands in the file, counted from the end of the header.
-
-    A tensor of another library has no checksum.
-    """
-
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    end: int
-    checksum: int | None
+    dtype: str = ""
+    shape: tuple[int, ...] = ()
+    start: int = 0
+    end: int = 0
+    checksum: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Header:
-    """What a header says.
+    """A parsed header.
 
     Attributes:
         leaves: in the order of the pytree.
-        structure: the pytree's shape, as `_keys.unflatten` takes it.
-        size: the bytes that it takes, after which the tensors begin.
+        structure: of the pytree; see `_keys.unflatten`.
+        size: its bytes, after which the tensors begin.
     """
 
-    leaves: Mapping[Key, Listed]
+    leaves: Mapping[Key, StoredLeaf]
     structure: Any
     size: int
 
@@ -135,57 +130,12 @@ def compose(
 
 
 def seal(header: bytes, checksums: Sequence[int]) -> bytes:
-    """Fill a header's checksums in.
-
-    Args:
-        header: from `compose`.
-        checksums: of the tensors, in the order of the leaves.
-    """
+    """Fill in the checksums of a composed header: its own, and those of the tensors by leaf."""
     own = google_crc32c.value(header[8:])
     digits = "".join(f"{checksum:08x}" for checksum in (own, *checksums)).encode()
     at = 8 + len(_BEGINNING)
-    # The tensors' checksums need none of their own: one that is damaged fits no bytes.
+    # The tensors' checksums need none of their own: a damaged one matches no bytes.
     return header[:at] + digits + header[at + len(digits) :]
-
-
-def read(file: ReadableFile) -> Header:
-    """Read a file's header.
-
-    Raises:
-        CheckpointDamagedError: it is damaged, or the file has not the size that it tells.
-        CheckpointError: another library has saved a tensor of a dtype that NumPy does not have.
-    """
-    path, found = file.path, file.size
-    length = int.from_bytes(file.read(0, 8), "little")
-    if found < 8 or length > min(found - 8, MAX_HEADER):
-        raise damaged(path, f"a file of {found} bytes that is cut off, or no safetensors file")
-    text = file.read(8, 8 + length)
-    digits = _digits(text)
-    blank = text
-    if digits is not None:
-        blank = text.replace(digits, b"0" * len(digits), 1)
-        if digits[:_DIGITS] != f"{google_crc32c.value(blank):08x}".encode():
-            raise damaged(path, "its header's bytes are not those that were written")
-    try:
-        entries = json.loads(blank.decode())
-        header = _parse_foreign(entries, 8 + length)
-        if header is None:
-            header = _parse(entries, digits or b"", 8 + length)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
-    except RecursionError:
-        raise too_deep(path) from None
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise damaged(path, f"its header is damaged ({type(error).__name__}: {error})") from None
-    places = [listed.tensor for listed in header.leaves.values() if listed.tensor is not None]
-    expected = header.size
-    for place in sorted(places, key=lambda place: (place.start, place.end)):
-        if header.size + place.start != expected:
-            raise damaged(path, "its header is damaged (tensors overlap, or leave a gap)")
-        expected = header.size + place.end
-    if found != expected:
-        raise damaged(path, f"expected {expected} bytes, found {found}")
-    return header
 
 
 def is_ours(head: bytes) -> bool:
@@ -193,71 +143,118 @@ def is_ours(head: bytes) -> bool:
     return head[8:].startswith(_BEGINNING.encode())
 
 
-def _parse(entries: Mapping[str, Any], digits: bytes, size: int) -> Header:
-    described = json.loads(entries["__metadata__"][_CHECKPOINT])
+def read(file: ReadableFile) -> Header:
+    """Read a file's header.
+
+    Raises:
+        CheckpointDamagedError: it is damaged, or the file is shorter or longer than it says.
+        CheckpointError: another library has saved a tensor of a dtype that NumPy does not have.
+    """
+    try:
+        return _read(file)
+    except CheckpointDamagedError:
+        raise
+    except CheckpointError as error:
+        raise CheckpointError(f"{file.path}: {error}") from None
+    except RecursionError:
+        raise too_deep(file.path) from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        problem = f"its header is damaged ({type(error).__name__}: {error})"
+        raise damaged(file.path, problem) from None
+
+
+def _read(file: ReadableFile) -> Header:
+    length = int.from_bytes(file.read(0, 8), "little")
+    if file.size < 8 or length > min(file.size - 8, MAX_HEADER):
+        problem = f"a file of {file.size} bytes that is cut off, or no safetensors file"
+        raise damaged(file.path, problem)
+    text = file.read(8, 8 + length)
+    digits = _digits(text)
+    if digits is not None:
+        text = text.replace(digits, b"0" * len(digits), 1)
+        if digits[:_DIGITS] != f"{google_crc32c.value(text):08x}".encode():
+            raise damaged(file.path, "its header's bytes are not those that were written")
+    entries = json.loads(text.decode())
+    metadata = entries.pop("__metadata__", {})
+    if {_CHECKSUMS, _CHECKPOINT}.isdisjoint(metadata):
+        keys, rows, structure = _foreign(entries)
+        checksums = itertools.repeat(None)
+    else:
+        keys, rows, structure = _ours(json.loads(metadata[_CHECKPOINT]))
+        checksums = _checksums(digits or b"")
+    leaves: dict[Key, StoredLeaf] = {}
+    for key, (name, has_tensor, *rest) in zip(keys, rows, strict=True):
+        description = rest[0] if rest else None
+        if has_tensor:
+            leaves[key] = _stored_leaf(entries[name], description, next(checksums))
+        else:
+            leaves[key] = StoredLeaf(stored_info("", (), description), description)
+    end = 0
+    for leaf in sorted(leaves.values(), key=lambda leaf: (leaf.start, leaf.end)):
+        if leaf.dtype:
+            if leaf.start != end:
+                raise ValueError("tensors overlap, or leave a gap")
+            end = leaf.end
+    if file.size != 8 + length + end:
+        raise damaged(file.path, f"expected {8 + length + end} bytes, found {file.size}")
+    return Header(leaves, structure, 8 + length)
+
+
+def _ours(described: Mapping[str, Any]) -> tuple[list[Key], list[Any], Any]:
+    """Return the keys of the leaves, our entries for them, and the structure."""
     if described["version"] != _VERSION:
         raise ValueError(f"version {described['version']} of the format, expected {_VERSION}")
-    leaves: dict[Key, Listed] = {}
-    at = _DIGITS
-    for name, has_tensor, *rest in described["leaves"]:
-        place, description = None, rest[0] if rest else None
-        if has_tensor:
-            place = _place(entries[name], digits[at : at + _DIGITS])
-            at += _DIGITS
-        dtype, shape = (place.dtype, place.shape) if place is not None else ("", ())
-        info = stored_info(dtype, shape, description)
-        leaves[key_of(name)] = Listed(info, place, description)
-    return Header(leaves, described["structure"], size)
+    rows = described["leaves"]
+    return [key_of(row[0]) for row in rows], rows, described["structure"]
 
 
-def _parse_foreign(entries: Mapping[str, Any], size: int) -> Header | None:
-    """Read what another library has written; None for what is ours."""
-    if not {_CHECKSUMS, _CHECKPOINT}.isdisjoint(entries.get("__metadata__", {})):
-        return None
-    names = [name for name in entries if name != "__metadata__"]
-    keys = [key_of(name) for name in names]
+def _foreign(entries: Mapping[str, Any]) -> tuple[list[Key], list[Any], Any]:
+    """Return the same for a file of another library."""
+    for name, entry in entries.items():
+        if not is_stored_dtype(entry["dtype"]):
+            raise CheckpointError(
+                f"{printable(name)}: another library has saved it as {entry['dtype']!r}, a dtype "
+                "that NumPy and ml_dtypes do not have; read it with that library"
+            )
+    keys = [key_of(name) for name in entries]
     numbers: dict[Key, Any] = {key: number for number, key in enumerate(keys)}
-    try:
+    structure = None
+    with contextlib.suppress(ValueError):
         structure = structure_of(numbers)
-    except ValueError:
-        structure = None
     if structure is None or len(numbers) < len(keys):
         # A name is the beginning of another, or they are one key.
-        keys = [(name,) for name in names]
-        structure = {name: number for number, name in enumerate(names)}
-    leaves: dict[Key, Listed] = {}
-    for name, key in zip(names, keys, strict=True):
-        dtype = entries[name]["dtype"]
-        if not is_stored_dtype(dtype):
-            raise CheckpointError(
-                f"{printable(name)}: another library has saved it as {dtype!r}, a dtype that NumPy "
-                "and ml_dtypes do not have; read it with that library"
-            )
-        place = _place(entries[name], None)
-        leaves[key] = Listed(stored_info(dtype, place.shape, None), place, None)
-    return Header(leaves, structure, size)
+        keys = [(name,) for name in entries]
+        structure = {name: number for number, name in enumerate(entries)}
+    return keys, [(name, True) for name in entries], structure
 
 
-def _place(entry: Mapping[str, Any], digits: bytes | None) -> Place:
+def _stored_leaf(
+    entry: Mapping[str, Any], description: dict[str, Any] | None, checksum: int | None
+) -> StoredLeaf:
     dtype, shape = entry["dtype"], tuple(entry["shape"])
     start, end = entry["data_offsets"]
     if any(type(number) is not int or number < 0 for number in (*shape, start, end)):
         raise ValueError("a tensor's shape and offsets are no whole numbers")
     if end - start != _itemsize(dtype) * math.prod(shape):
         raise ValueError("a tensor's shape and offsets do not agree")
-    if digits is None:
-        return Place(dtype, shape, start, end, None)
-    checksum = int(digits, 16)
-    if digits != f"{checksum:08x}".encode():
-        raise ValueError("a checksum is not written as it should be")
-    return Place(dtype, shape, start, end, checksum)
+    info = stored_info(dtype, shape, description)
+    return StoredLeaf(info, description, dtype, shape, start, end, checksum)
 
 
 def _digits(text: bytes) -> bytes | None:
-    """Return the checksums of a header, or None where it has none."""
+    """Return the checksums of a header as they are written; None if there are none."""
     before, after = _BEGINNING.encode(), f'","{_CHECKPOINT}":'.encode()
     end = text.find(after)
     return text[len(before) : end] if text.startswith(before) and end > 0 else None
+
+
+def _checksums(digits: bytes) -> Iterator[int]:
+    """Yield the checksums of the tensors, which follow that of the header."""
+    for at in itertools.count(_DIGITS, _DIGITS):
+        checksum = int(digits[at : at + _DIGITS], 16)
+        if digits[at : at + _DIGITS] != f"{checksum:08x}".encode():
+            raise ValueError("a checksum is not written as it should be")
+        yield checksum
 
 
 @functools.lru_cache(maxsize=1024)

@@ -1,8 +1,8 @@
-"""One checkpoint in one safetensors file; `_header` says what stands in it."""
+"""Read a checkpoint from a safetensors file; `_header` describes the format."""
 
 import functools
 import pathlib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from typing import Any, cast
 
 import google_crc32c
@@ -16,17 +16,17 @@ from .._keys import Key, name_of
 from .._prefetch import prefetched
 from .._reader import HostArray, LeafInfo
 from . import _header
-from ._header import Listed, Place
+from ._header import StoredLeaf
 
-_READ_TOGETHER = 8 << 20
+MAX_GROUP_BYTES = 8 << 20
 """Bytes of small tensors that are read at once."""
 
 
 class SafetensorsCheckpoint:
-    """A checkpoint that `_writer` or another library has written; only its header is read at first.
+    """A safetensors file of ours or of another library; only its header is read at first.
 
-    The file stays open for as long as the object lives, so that what its header tells is found in
-    it also when another process replaces or removes it meanwhile.
+    The file stays open as long as the object lives, so that it can be read even if another process
+    replaces or removes it meanwhile.
     """
 
     def __init__(self, path: pathlib.Path) -> None:
@@ -44,55 +44,52 @@ class SafetensorsCheckpoint:
 
     def read(self, wanted: Mapping[Key, Any]) -> Generator[Mapping[Key, Any]]:
         """Read some leaves, and verify them; see `CheckpointReader.read`."""
-        listed = {key: self._header.leaves[key] for key in wanted}
-        yield {key: self._value(key, leaf, None) for key, leaf in listed.items() if not leaf.tensor}
-        groups = _grouped(listed)
-        # The next group is read and verified while the caller puts this one to its devices.
-        yield from prefetched([functools.partial(self._read_group, group) for group in groups])
+        stored = {key: self._header.leaves[key] for key in wanted}
+        yield {key: self._value(key, leaf) for key, leaf in stored.items() if not leaf.dtype}
+        # The next group is read and verified while the caller moves this one to its devices.
+        yield from prefetched(
+            [functools.partial(self._read_group, group) for group in _grouped(stored)]
+        )
 
     @property
     def structure(self) -> Any:
         """The pytree's structure; see `unflatten`."""
         return self._header.structure
 
-    def _read_group(self, group: Sequence[tuple[Key, Listed, Place]]) -> dict[Key, Any]:
-        begin, end = group[0][2].start, group[-1][2].end
+    def _read_group(self, group: Mapping[Key, StoredLeaf]) -> dict[Key, Any]:
+        begin = min(leaf.start for leaf in group.values())
+        end = max(leaf.end for leaf in group.values())
         buffer = np.empty(end - begin, np.uint8)
         if self._file.read_into(buffer, self._header.size + begin) < len(buffer):
             raise damaged(self.path, "the file ends before its data does")
         return {
-            key: self._value(key, listed, buffer[place.start - begin : place.end - begin])
-            for key, listed, place in group
+            key: self._value(key, leaf, buffer[leaf.start - begin : leaf.end - begin])
+            for key, leaf in group.items()
         }
 
-    def _value(self, key: Key, listed: Listed, data: HostArray | None) -> Any:
-        array = None
-        if data is not None and listed.tensor is not None:
+    def _value(self, key: Key, leaf: StoredLeaf, data: HostArray | None = None) -> Any:
+        with decoding(self.path, name_of(key)):
+            if data is None:
+                return _decoding.decode(None, leaf.description)
             readonly = data.view()
             readonly.flags.writeable = False
-            checksum = listed.tensor.checksum
-            if checksum is not None and google_crc32c.value(cast(Any, readonly)) != checksum:
-                raise damaged(
-                    self.path, f"{name_of(key)}: its bytes are not those that were written"
-                )
-        with decoding(self.path, name_of(key)):
-            if data is not None and listed.tensor is not None:
-                dtype = _decoding.stored_dtype(listed.tensor.dtype)
-                array = data.view(dtype).reshape(listed.tensor.shape)
-                # Other libraries need not align what they write.
-                array = np.require(array, requirements="A")
-            return _decoding.decode(array, listed.description)
+            expected = leaf.checksum
+            if expected is not None and google_crc32c.value(cast(Any, readonly)) != expected:
+                raise ValueError("its bytes are not those that were written")
+            array = data.view(_decoding.stored_dtype(leaf.dtype)).reshape(leaf.shape)
+            # Other libraries need not align their tensors.
+            return _decoding.decode(np.require(array, requirements="A"), leaf.description)
 
 
-def _grouped(listed: Mapping[Key, Listed]) -> list[list[tuple[Key, Listed, Place]]]:
-    """Put tensors that stand side by side together, so that small ones are read at once."""
-    tensors = [(key, leaf, leaf.tensor) for key, leaf in listed.items() if leaf.tensor is not None]
-    groups: list[list[tuple[Key, Listed, Place]]] = []
-    for tensor in sorted(tensors, key=lambda tensor: (tensor[2].start, tensor[2].end)):
-        last = groups[-1] if groups else None
-        follows = last is not None and last[-1][2].end == tensor[2].start
-        if last is not None and follows and tensor[2].end - last[0][2].start <= _READ_TOGETHER:
-            last.append(tensor)
-        else:
-            groups.append([tensor])
+def _grouped(leaves: Mapping[Key, StoredLeaf]) -> list[dict[Key, StoredLeaf]]:
+    """Group small tensors that are adjacent in the file, to read each group at once."""
+    tensors = [(leaf.start, leaf.end, key) for key, leaf in leaves.items() if leaf.dtype]
+    groups: list[dict[Key, StoredLeaf]] = []
+    group_start = group_end = -1
+    for start, end, key in sorted(tensors):
+        if start != group_end or end - group_start > MAX_GROUP_BYTES:
+            groups.append({})
+            group_start = start
+        groups[-1][key] = leaves[key]
+        group_end = end
     return groups
