@@ -158,3 +158,38 @@ def test_only_the_storage_room_touches_a_file_system():
         if not _is_in(module, f"{ROOM}.storage") and any(map(_touches_files, ast.walk(tree)))
     }
     assert found - set(OUTSIDE_STORAGE) == set()
+
+
+LONGER = {"experiments._experiment": 600}
+"""The facade has the docstrings of all methods. It may only shrink."""
+
+MANY_PARAMETERS = {
+    "cli._compare.compare": "the options of a command",
+    "cli._plot.plot": "the options of a command",
+    "cli._show.show": "the options of a command",
+    "experiments._experiment.save_checkpoint": "public",
+}
+
+
+def test_a_module_fits_on_a_few_screens():
+    lengths = {
+        module.removeprefix(f"{PACKAGE}."): len(path.read_text().splitlines())
+        for module, path in FILES.items()
+    }
+    assert [name for name, length in lengths.items() if length > LONGER.get(name, 350)] == []
+
+
+def test_a_function_has_at_most_five_parameters():
+    found = {
+        f"{module.removeprefix(f'{PACKAGE}.')}.{node.name}"
+        for module, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and len({a.arg for a in _parameters(node)} - {"self", "cls"}) > 5
+    }
+    assert found == set(MANY_PARAMETERS)
+
+
+def _parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.arg]:
+    arguments = function.args
+    return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import numpy as np
 from tyro.conf import arg
 
-from fifteen.experiments._fields import NOTES, PROVENANCE, Fields, ending_in
+from fifteen.experiments._fields import NOTES, PROVENANCE, Fields
 from fifteen.experiments._missing import ABSENT, UNREADABLE
+from fifteen.experiments._names import ending_in
 
 from ._arguments import Chosen, Flag, Names
 from ._errors import CommandError, tell

@@ -1,4 +1,4 @@
-"""The command line: what is asked for, and how it ends.
+"""The command line: its commands, its errors and its exit codes.
 
 `fifteen.experiments` is imported only when a command runs, so that `fifteen --help` is fast.
 """

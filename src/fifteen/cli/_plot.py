@@ -101,7 +101,7 @@ def _panels(
 def _print(panels: "dict[str, dict[str, Curve]]", options: "Options") -> None:
     from rich.console import Console
 
-    from fifteen.experiments._experiments import enumerate_names
+    from fifteen.experiments._names import enumerate_names
     from fifteen.view._terminal import draw
 
     size = Console().size

@@ -109,7 +109,7 @@ def matching(patterns: Sequence[str], names: Iterable[str], what: str) -> list[s
     Raises:
         CommandError: a pattern matches nothing; says what there is.
     """
-    from fifteen.experiments._experiments import enumerate_names, matches
+    from fifteen.experiments._names import enumerate_names, matches
 
     names = list(names)
     chosen, idle = matches(patterns, names)

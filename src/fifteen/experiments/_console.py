@@ -1,4 +1,4 @@
-"""What a handle says: a line for each thing done, and warnings. With `verbose=False`, nothing."""
+"""Lines that are printed for each thing done, and warnings; neither with `verbose=False`."""
 
 import contextlib
 import contextvars
@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Generator
 
 from ._errors import ExperimentWarning
-from .storage._locks import suppressed_os_errors
+from .storage import suppressed_os_errors
 
 
 class _Block:
@@ -30,8 +30,8 @@ _quiet_block: contextvars.ContextVar[Callable[[], _Block | None]] = contextvars.
 def quiet() -> Generator[None]:
     """Warn of nothing inside the block.
 
-    `warnings.catch_warnings` would do it for all threads, and where two of them are in such a
-    block at once, for good.
+    `warnings.catch_warnings` changes all threads, and permanently if two of them are in such a
+    block at once.
     """
     # A signal handler may raise before `try`. What it sets then ends with the block's frame.
     block = _Block()
@@ -43,7 +43,7 @@ def quiet() -> Generator[None]:
 
 
 def warn(message: str, stacklevel: int | None = None) -> None:
-    """Give an `ExperimentWarning`, unless a caller wants none.
+    """Issue an `ExperimentWarning`, unless a caller wants none.
 
     Args:
         message: what to say.
@@ -67,13 +67,13 @@ def _level_of_user() -> int:
 
 def tell(line: str) -> None:
     """Print a line for something that has been done, if it can be printed."""
-    # Done is done, also where the output is closed, its disk full, or its reader gone.
+    # The work is done: a closed output, a full disk or a reader that has gone is no error.
     if getattr(sys.stdout, "closed", False):
         return
     with suppressed_os_errors():
         try:
             print(line, flush=True)
         except UnicodeEncodeError:
-            # What stands in for the output need not tell its encoding.
+            # A replacement for stdout may have no encoding.
             encoding = getattr(sys.stdout, "encoding", None) or "ascii"
             print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)

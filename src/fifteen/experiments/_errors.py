@@ -1,4 +1,4 @@
-"""Everything that `fifteen.experiments` raises and warns of.
+"""The errors that `fifteen.experiments` raises, and its warning.
 
 ```
 FifteenError
@@ -31,11 +31,11 @@ class FifteenError(Exception):
 
 
 class ExperimentExistsError(FifteenError, AssertionError, FileExistsError):
-    """An experiment was to be new, and something is there already."""
+    """An experiment should be new, but its directory holds something."""
 
 
 class ExperimentNotFoundError(FifteenError, AssertionError, FileNotFoundError):
-    """An experiment was to exist, and nothing is there."""
+    """An experiment should exist, but does not."""
 
 
 class ExperimentMovedError(FifteenError, RuntimeError):
@@ -91,4 +91,4 @@ class MissingExtraError(FifteenError, ImportError):
 
 
 class ExperimentWarning(UserWarning):
-    """Something that was done, and that may not be what was meant."""
+    """Something was done that may not be what you meant."""

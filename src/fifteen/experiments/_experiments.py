@@ -1,6 +1,5 @@
 """Experiments: many experiments, to filter, to sort and to tabulate."""
 
-import fnmatch
 import operator
 import os
 import pathlib
@@ -15,12 +14,11 @@ from ._errors import ExpressionError
 from ._experiment import Experiment
 from ._expression import Expression
 from ._extras import import_extra
-from ._fields import BUILT_IN, Fields, rank, sort_key, to_plain
+from ._fields import BUILT_IN, Fields, differ, rank, sort_key, to_plain
 from ._local_path import local_path
 from ._missing import ABSENT, Missing
+from ._names import enumerate_names
 from ._walk import find_paths
-from .events.reading import EventReader
-from .storage import Directory
 
 if TYPE_CHECKING:
     import pandas
@@ -277,7 +275,7 @@ class Experiments(Sequence[Experiment]):
         """
         tables = [field.metadata() for field in self._fields]
         names = dict.fromkeys(name for table in tables for name in table)
-        return [name for name in names if _differ(table.get(name, ABSENT) for table in tables)]
+        return [name for name in names if differ(table.get(name, ABSENT) for table in tables)]
 
     def to_pandas(self) -> "pandas.DataFrame":
         """Return a data frame with one row per experiment.
@@ -329,54 +327,21 @@ class Experiments(Sequence[Experiment]):
         pandas = import_extra("pandas", "scalars()")
         tags = tags if tags is None or isinstance(tags, str) else tuple(tags)
         differing = self.differing_fields()
-        which: list[int] = []
-        tag_of: list[str] = []
-        lengths: list[int] = []
-        curves: list[Any] = []
-        for number, field in enumerate(self._fields):
-            found = EventReader(Directory(field.experiment.data_dir)).scalars(tags)
-            for tag, curve in found.items():
-                which.append(number)
-                tag_of.append(tag)
-                lengths.append(len(curve))
-                curves.append(curve)
+        points = [
+            (field, tag, curve)
+            for field in self._fields
+            for tag, curve in field.read_scalars(tags).items()
+        ]
+        lengths = [len(curve) for *_, curve in points]
 
-        def repeated(values: list[Any]) -> Any:
-            column = pandas.Series([values[number] for number in which], dtype=None)
-            return column.repeat(lengths).reset_index(drop=True)
+        def repeated(values: Iterable[Any]) -> Any:
+            return pandas.Series(list(values)).repeat(lengths).reset_index(drop=True)
 
-        columns: dict[str, Any] = {"name": repeated([field.name for field in self._fields])}
+        columns: dict[str, Any] = {"name": repeated(field.name for field, *_ in points)}
         for name in differing:
-            values = [field.metadata().get(name) for field in self._fields]
-            columns[name] = repeated(list(map(to_plain, values)))
-        columns["tag"] = pandas.Series(tag_of, dtype=object).repeat(lengths).reset_index(drop=True)
+            columns[name] = repeated(to_plain(field.metadata().get(name)) for field, *_ in points)
+        columns["tag"] = repeated(tag for _, tag, _ in points)
         for name, dtype in (("step", np.int64), ("wall_time", np.float64), ("value", np.float64)):
-            arrays = [getattr(curve, name) for curve in curves]
+            arrays = [getattr(curve, name) for *_, curve in points]
             columns[name] = np.concatenate([np.zeros(0, dtype), *arrays])
         return pandas.DataFrame(columns)
-
-
-def matches(patterns: Sequence[str], names: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Return the names that match any of the patterns, in their own order, and idle patterns."""
-    names = list(names)
-    found = {
-        pattern: {name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)}
-        for pattern in patterns
-    }
-    chosen: set[str] = set().union(*found.values())
-    return [name for name in names if name in chosen], [p for p in patterns if not found[p]]
-
-
-def enumerate_names(names: Sequence[str]) -> str:
-    """Write what there is to choose from, cut if it is long."""
-    if not names:
-        return "none at all"
-    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-
-
-def _differ(values: Iterable[Any]) -> bool:
-    texts = iter(values)
-    first = next(texts, None)
-    exact = repr(to_plain(first))
-    # 1 and 1.0 are equal, and so are sets and arrays whose plain forms are.
-    return any(repr(plain) != exact and plain != to_plain(first) for plain in map(to_plain, texts))

@@ -11,9 +11,10 @@ import numpy as np
 
 from . import _console
 from ._discovery import Summary, summary_with
-from ._errors import ExperimentNotFoundError, ExpressionError, MetadataError
+from ._errors import ExperimentNotFoundError, MetadataError
 from ._expression import STATISTICS, statistic_of
 from ._missing import ABSENT, UNREADABLE, Missing
+from ._names import ending_in
 from ._status import Status, status_of
 from ._walk import natural
 from .events.reading import EventReader, Timeline, diverged_at, timeline
@@ -141,9 +142,11 @@ class Fields:
     @functools.cached_property
     def scalars(self) -> dict[str, Statistics]:
         """The statistics of all curves, by their tags."""
-        # A reader of our own: that of the experiment would keep all that it has read.
-        curves = EventReader(self._directory).scalars()
-        return {tag: Statistics.of(curve) for tag, curve in curves.items()}
+        return {tag: Statistics.of(curve) for tag, curve in self.read_scalars().items()}
+
+    def read_scalars(self, tags: Iterable[str] | None = None) -> "dict[str, ScalarSeries]":
+        """Read curves, without keeping them as the experiment's own reader does."""
+        return EventReader(self._directory).scalars(tags)
 
     @functools.cached_property
     def timeline(self) -> Timeline:
@@ -165,7 +168,7 @@ class Fields:
         bad = [tag for tag, curve in self.tail.items() if not np.isfinite(curve.value[-1])]
         if not bad or self._is_tail_whole:
             return diverged_at({tag: self.tail[tag] for tag in bad})
-        return diverged_at(EventReader(self._directory).scalars(bad))
+        return diverged_at(self.read_scalars(bad))
 
     @functools.cached_property
     def status(self) -> Status:
@@ -291,25 +294,20 @@ class Fields:
         return self._metadata.get(name, {})
 
 
-def ending_in(name: str, names: Iterable[str], separator: str) -> str | None:
-    """Return the one of the names that is, or ends in, a name.
-
-    Raises:
-        ExpressionError: several do.
-    """
-    matches = [key for key in names if key == name or key.endswith(separator + name)]
-    if name in matches:
-        return name
-    if len(matches) > 1:
-        raise ExpressionError(f"{name!r} may be any of {', '.join(matches)}; write more of it")
-    return matches[0] if matches else None
-
-
 def to_plain(value: Any) -> Any:
     """Return what NumPy has as numbers and lists of Python, and a set as a sorted list."""
     if isinstance(value, set | frozenset):
         return sorted(value, key=repr)
     return value.tolist() if hasattr(value, "tolist") else value
+
+
+def differ(values: Iterable[Any]) -> bool:
+    """Tell whether values are not all equal."""
+    texts = iter(values)
+    first = next(texts, None)
+    exact = repr(to_plain(first))
+    # 1 and 1.0 are equal, and so are sets and arrays whose plain forms are.
+    return any(repr(plain) != exact and plain != to_plain(first) for plain in map(to_plain, texts))
 
 
 def sort_key(value: Any) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Python's garbage collector, which is in the way where much is made and nothing is garbage."""
+"""Pause Python's garbage collector while many objects are made and none is garbage."""
 
 import contextlib
 import gc
@@ -9,8 +9,8 @@ from collections.abc import Generator
 def gc_paused() -> Generator[None]:
     """Keep the garbage collector from running for a moment.
 
-    To look again and again through what is being made, and through all else that a process holds,
-    takes longer than to make it.
+    Making thousands of objects triggers collections that each look through all objects, which takes
+    longer than making them.
     """
     pause = gc.isenabled()
     try:

@@ -261,6 +261,6 @@ def _begin_in_child() -> None:
         session.begin_in_child()
 
 
-# Who a signal ends keeps its marks: it has not come to its end.
+# A process that a signal ends keeps its marks, so that it counts as killed.
 _shutdown.register(_unmark_all, lambda: None)
 os.register_at_fork(after_in_child=_begin_in_child)

@@ -16,8 +16,8 @@ class Status:
 
     Attributes:
         state: `running` if a living process has it open, `killed` if one died that had, `finished`
-            or `failed` as the last script told at its end; `diverged` if it finished and a scalar
-            is NaN or infinite, and `unknown` if nobody told.
+            or `failed` as the last script recorded at its end; `diverged` if it finished and a
+            scalar is NaN or infinite, and `unknown` if there is no record.
         error: the error that ended the script.
         diverged_at: the step at which a scalar became NaN or infinite and has stayed so.
         written: when something was last written, in seconds since the epoch.

@@ -113,7 +113,7 @@ class Board:
         runs = Experiments._of(self._runs.values())  # pyright: ignore[reportPrivateUsage]
         answer = table_of(runs, self.title)
         if answer["columns"] != self._columns:
-            # Where a value stands in a row has changed.
+            # The position of a value in a row has changed.
             self._columns = answer["columns"]
             self._versions = dict.fromkeys(self._versions, self._version)
         answer["version"] = self._version

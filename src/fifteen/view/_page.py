@@ -43,7 +43,7 @@ def document(title: str, data: str = "") -> str:
 
 
 def packed(answers: dict[str, Any]) -> str:
-    """Return answers such that they can stand in a page: JSON, compressed, in base64."""
+    """Return answers as text that is safe in a page: JSON, compressed, in base64."""
     text = json.dumps(answers, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return base64.b64encode(gzip.compress(text.encode(), 5, mtime=0)).decode("ascii")
 

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fifteen.experiments import Experiments
-from fifteen.experiments._experiments import matches
-from fifteen.experiments._fields import ending_in
+from fifteen.experiments._names import ending_in, matches
 
 from ._board import SMOOTHING, Answer, details_of, encode_curves, members_of, table_of
 from ._options import Options

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from fifteen.experiments import Experiments, ExpressionError, ScalarSeries
-from fifteen.experiments._experiments import enumerate_names
-from fifteen.experiments._fields import Fields, Statistics, ending_in, to_plain
+from fifteen.experiments._fields import Fields, Statistics, to_plain
+from fifteen.experiments._names import ending_in, enumerate_names
 from fifteen.experiments.events.reading import EventReader, diverged_at
 from fifteen.experiments.storage import Directory
 

@@ -27,7 +27,7 @@ _NUMPY: dict[str, str] = {stored: name for name, stored in NATIVE.items()} | _FO
 
 
 def stored_info(dtype: str, shape: tuple[int, ...], description: dict[str, Any] | None) -> LeafInfo:
-    """Return what a leaf is, from what stands in a file's header.
+    """Return the shape and dtype of a leaf from a file's header.
 
     Args:
         dtype: safetensors' name of it; empty for what the description alone holds.
@@ -59,7 +59,7 @@ def decode(array: HostArray | None, description: dict[str, Any] | None) -> Any:
     """Return the value that `encode` has taken.
 
     Args:
-        array: as it stands in the file.
+        array: as it is in the file.
         description: what `encode` described.
 
     Raises:

@@ -68,7 +68,7 @@ def _agree(target: LeafInfo, saved: LeafInfo) -> bool:
 
 
 def is_other_kind(leaf: Any, saved: LeafInfo) -> bool:
-    """Whether nothing that was saved could stand where the leaf is, such as a text for a number."""
+    """Whether what was saved can never replace the leaf, such as a text a number."""
     no_array = isinstance(leaf, ON_DEVICES) and canonical_dtype(saved.dtype) is None
     return no_array or kind_of(info_of(leaf).dtype) != kind_of(saved.dtype)
 

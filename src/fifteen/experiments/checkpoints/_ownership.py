@@ -13,8 +13,7 @@ photos. Only what `is_checkpoint` recognizes by its content is ever removed:
 
 import re
 
-from ..storage import Directory, Kind
-from ..storage._locks import suppressed_os_errors
+from ..storage import Directory, Kind, suppressed_os_errors
 from ._reader import DESCRIPTION, SUFFIX
 from ._safetensors._header import is_ours
 

@@ -12,8 +12,7 @@ import numpy as np
 
 from .. import distributed
 from .._errors import CheckpointError, CheckpointExistsError
-from ..storage import Directory
-from ..storage._locks import suppressed_os_errors
+from ..storage import Directory, suppressed_os_errors
 from ._ownership import is_checkpoint
 from ._paths import History, Step, whole_number
 

@@ -5,13 +5,13 @@ asking JAX for the process index would initialise them, and then a script could 
 `jax.distributed.initialize` itself.
 
 With it, the processes talk through the key-value store of JAX's coordination service instead of
-collectives on the devices: nothing is compiled, a background thread may talk while the main thread
-trains, and a process that does not come is noticed after a while.
+collectives on the devices: nothing is compiled, a background thread may use it while the main
+thread trains, and a process that has died is noticed after a while.
 
 In a collective each process brings a value or an error. Process 0 gathers them and publishes the
-result, so either all processes go on or all raise. `collective` takes an error that is raised
-between two collectives to the next one, so that no process waits for one that has given up. A
-process that is interrupted, for example by Ctrl-C, reports that and leaves without waiting.
+result, so either all processes go on or all raise. Inside `collective`, an error between two rounds
+is reported in a last round, so that no process waits for one that has given up. A process that is
+interrupted, for example by Ctrl-C, reports that and does not wait.
 """
 
 import collections
@@ -32,7 +32,7 @@ TIMEOUT_SECONDS = 1800
 """How long a process waits for the others: some of them may be compiling or evaluating."""
 
 MAX_WAIT_SECONDS = 1
-"""How long a process waits at a time: meanwhile Python cannot see to Ctrl-C."""
+"""How long a process waits at a time: Python cannot handle Ctrl-C meanwhile."""
 
 
 class _Client(Protocol):
@@ -60,24 +60,22 @@ def count() -> int:
 
 
 def barrier(name: str) -> None:
-    """Wait until every process has come here.
+    """Wait until every process has made this call.
 
     Args:
-        name: what they come for. A process that comes for something else makes all of them raise.
+        name: what the processes do here. If the names differ, all of them raise.
     """
     main.all_gather(name)
 
 
 def on_primary(action: Callable[[], T]) -> T:
-    """Run `action` in process 0 once all have come here, and return its result in all of them.
-
-    Every process of the run must make the same call.
+    """Run `action` in process 0 once every process has made this call; return its result in all.
 
     Args:
-        action: what to do. Its result must be of a kind that JSON keeps.
+        action: its result must be of a kind that JSON keeps.
 
     Raises:
-        Exception: what `action` raised in process 0, in all of them.
+        Exception: in every process, what `action` raised in process 0.
     """
     return main.on_primary(action)
 
@@ -85,7 +83,7 @@ def on_primary(action: Callable[[], T]) -> T:
 def collective(name: str) -> contextlib.AbstractContextManager[None]:
     """Make a block fail in every process if it fails in one.
 
-    Rounds may be made inside. Every process of the run must come here.
+    The block may contain collectives. Every process must make this call.
 
     Args:
         name: what the block does, such as `"save_checkpoint"`.
@@ -123,11 +121,11 @@ class ProcessGroup:
             name = getattr(action, "__qualname__", "action")
             handled = sys.exc_info()[1]
             try:
-                # Process 0 may not remove what another process is still at work on.
+                # Process 0 must not remove files that another process still uses.
                 self.all_gather(name)
             except BaseException as error:
                 if not (self._depth or is_shared(error, handled)):
-                    # Interrupted after that round, with nobody around this one to tell it.
+                    # Interrupted after that round, and no enclosing block will report it.
                     self.all_gather(name, error=error)
                 raise
             result: Any = None
@@ -148,10 +146,10 @@ class ProcessGroup:
             return
         with self._lock:
             if self._depth:
-                # The outermost block sees to what is inside it.
+                # The outermost block reports the errors of all blocks inside it.
                 yield
                 return
-            # What the caller is handling meanwhile says nothing of this block.
+            # An error that the caller is already handling is not one of this block.
             handled = sys.exc_info()[1]
             error: BaseException | None = None
             try:
@@ -168,7 +166,7 @@ class ProcessGroup:
     def all_gather(
         self, name: str, value: Any = None, error: BaseException | None = None
     ) -> list[Any]:
-        """Make a round: bring a value or an error, and get what every process has brought.
+        """Exchange a value, or report an error, in one round of all processes.
 
         Args:
             name: what the round is for.
@@ -179,8 +177,8 @@ class ProcessGroup:
             The values in the order of the processes.
 
         Raises:
-            Exception: this process's own error, or else one that another process has brought.
-            RuntimeError: a process did not come, or came for something else.
+            Exception: this process's own error, or else the first that another one reports.
+            RuntimeError: a process did not answer, or made another call.
         """
         if count() == 1:
             if error is not None:
@@ -223,12 +221,12 @@ class ProcessGroup:
         for *_, closed in everything:
             _delete_closed(client, closed)
         if number:
-            # All have come to this round, so all have done with the one before.
+            # Every process is in this round, so none still reads the previous one.
             client.key_value_delete(self._directory(number - 1))
         return self._publish(number, summary)
 
     def _publish(self, number: int, summary: "_Summary") -> "_Summary":
-        """Make a round's result known, and return the one that counts: the first."""
+        """Publish the result of a round; return the one that was published first."""
         from jax.errors import JaxRuntimeError
 
         client = cast(_Client, _state().client)
@@ -236,7 +234,7 @@ class ProcessGroup:
         try:
             client.key_value_set(key, json.dumps(dataclasses.astuple(summary)))
         except JaxRuntimeError:
-            # There is one already, or the service is gone, which this finds.
+            # One was published before, or the service is gone and this raises.
             return _Summary(*json.loads(_get(client, key, "process 0", "the result of a round")))
         return summary
 
@@ -265,7 +263,7 @@ main = ProcessGroup("main")
 """The rounds of the methods that a script calls."""
 
 _closed: list[str] = []
-"""Channels that this process has closed, and has not reported yet."""
+"""Channels that this process has closed and not yet reported."""
 
 _closings: collections.Counter[str] = collections.Counter()
 """How many processes have closed a channel that others still use; in process 0."""
@@ -281,7 +279,7 @@ def _delete_closed(client: _Client, closed: list[str]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Summary:
-    """What came of a round: the values, or a described error."""
+    """The result of a round: the values, or a serialized error."""
 
     values: list[Any]
     problem: dict[str, Any] | None
@@ -326,7 +324,7 @@ def _summarise(brought: list[list[Any]]) -> _Summary:
 
 
 def _state() -> Any:
-    """Return what JAX knows of the other processes; None if JAX has not been imported."""
+    """Return JAX's state of the distributed run; None if JAX has not been imported."""
     if "jax" not in sys.modules:
         return None
     from jax._src import distributed  # pyright: ignore[reportMissingTypeStubs] # no public way.

@@ -13,7 +13,7 @@ _SHARED = "_fifteen_shared"
 
 
 def serialize(error: BaseException) -> dict[str, Any]:
-    """Return what JSON keeps of an error."""
+    """Return an error as JSON can hold it."""
     described: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
     if isinstance(error, OSError) and error.errno is not None:
         filename = None if error.filename is None else str(error.filename)
@@ -23,7 +23,7 @@ def serialize(error: BaseException) -> dict[str, Any]:
 
 
 def deserialize(problem: dict[str, Any], count: int) -> Exception:
-    """Make an error of the kind that another process has met.
+    """Return an error of the kind that another process has raised.
 
     Args:
         problem: from `serialize`, with the number of the process.
@@ -37,7 +37,7 @@ def deserialize(problem: dict[str, Any], count: int) -> Exception:
         # The constructor chooses the subclass, such as PermissionError, by the number.
         revived = OSError(problem["errno"], message, problem["filename"])
     else:
-        # An interrupt says no more than what it is.
+        # An interrupt has no message.
         revived = RuntimeError(f"{kind}: {message}" if message else kind)
     revived.add_note(f"Raised in process {problem['process']} of {count}, and so in all.")
     return revived
@@ -60,7 +60,7 @@ def is_shared(error: BaseException, handled: BaseException | None) -> bool:
 
     Args:
         error: the error.
-        handled: what `sys.exc_info` told before, which the error has as its context.
+        handled: the error that was being handled before, which is the context of this one.
     """
     return any(hasattr(part, _SHARED) for part in _made_of(error, handled))
 

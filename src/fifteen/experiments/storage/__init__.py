@@ -28,3 +28,4 @@ from ._files import NewFile as NewFile
 from ._files import ReadableFile as ReadableFile
 from ._open_mark import OpenMark as OpenMark
 from ._open_mark import OpenState as OpenState
+from ._os_errors import suppressed_os_errors as suppressed_os_errors

@@ -15,6 +15,7 @@ from collections.abc import Generator, Iterable
 
 from .._errors import UnsafePathError
 from . import _locks
+from ._os_errors import suppressed_os_errors
 
 _TEMPORARY_SUFFIX = ".fifteen-tmp"
 _REPLACEMENT_SUFFIX = ".fifteen-new"
@@ -30,7 +31,7 @@ def atomic_file(path: pathlib.Path) -> Generator[io.FileIO]:
             os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
-            with _locks.suppressed_os_errors():
+            with suppressed_os_errors():
                 temporary.unlink()
             raise
     sync_directory(path.parent)
@@ -245,7 +246,7 @@ def _finish_replacement(path: pathlib.Path) -> bool:
         return False
     final = path.with_name(path.name[1:].removesuffix(_REPLACEMENT_SUFFIX))
     # Another process may be faster, or the disk read-only.
-    with _locks.suppressed_os_errors():
+    with suppressed_os_errors():
         if not os.path.lexists(final):
             path.rename(final)
     return final.exists() and not path.exists()

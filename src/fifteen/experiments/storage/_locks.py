@@ -14,25 +14,13 @@ import shutil
 import stat
 from collections.abc import Generator
 
+from ._os_errors import suppressed_os_errors
+
 FILE_MODE = 0o666
 """The mode of a new file, from which the user's umask takes bits away, as for `open`."""
 
 _held: set[int] = set()
 """The descriptors by which this process holds its locks."""
-
-
-@contextlib.contextmanager
-def suppressed_os_errors() -> Generator[None]:
-    """Ignore an error of the file system in the block.
-
-    An `OSError` without a number, such as most `TimeoutError`s, comes from a user's signal handler
-    and is raised.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None:
-            raise
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ import weakref
 from typing import Literal, TypeAlias
 
 from . import _local, _locks
+from ._os_errors import suppressed_os_errors
 
 OpenState: TypeAlias = Literal["open", "abandoned", "unknown"]
 
@@ -57,7 +58,7 @@ def mark_open(directory: pathlib.Path) -> OpenMark | None:
         return None
     for path in _paths(directory):
         _locks.remove_if_free(path)
-    with _locks.suppressed_os_errors():
+    with suppressed_os_errors():
         return OpenMark(directory)
     return None
 
@@ -66,7 +67,7 @@ def open_state(directory: pathlib.Path) -> OpenState:
     """Tell whether a process has a directory open, or was killed while it had."""
     state: OpenState = "unknown"
     for path in _paths(directory):
-        with _locks.suppressed_os_errors():
+        with suppressed_os_errors():
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -94,7 +95,7 @@ def _paths(directory: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _release(path: pathlib.Path, descriptor: int) -> None:
-    with _locks.suppressed_os_errors():
+    with suppressed_os_errors():
         path.unlink()
     _locks.let_go(descriptor)
     os.close(descriptor)

@@ -24,8 +24,7 @@ import numpy as np
 
 from ... import distributed
 from ..._errors import CheckpointError, MissingExtraError
-from ...storage import Directory
-from ...storage._locks import suppressed_os_errors
+from ...storage import Directory, suppressed_os_errors
 from .._background import Background
 from .._reader import DESCRIPTION
 from .._retention import Destination

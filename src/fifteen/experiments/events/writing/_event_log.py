@@ -35,7 +35,7 @@ class EventLog:
         self._hparams: Mapping[str, Any] | None = None
         self._writes = distributed.is_primary()
         self._has_callbacks = False
-        self._has_end = False  # Among what is handed over and not written yet.
+        self._has_end = False  # Whether the records not written yet include an end.
         _logs.add(self)
         if self._writes:
             # Not in the thread: a child forked during an import could never finish it.

@@ -1,0 +1,38 @@
+"""Names by which people ask for values: the end of a longer name, or a pattern."""
+
+import fnmatch
+from collections.abc import Iterable, Sequence
+
+from ._errors import ExpressionError
+
+
+def ending_in(name: str, names: Iterable[str], separator: str) -> str | None:
+    """Return the one of the names that is, or ends in, a name.
+
+    Raises:
+        ExpressionError: several do.
+    """
+    matches = [key for key in names if key == name or key.endswith(separator + name)]
+    if name in matches:
+        return name
+    if len(matches) > 1:
+        raise ExpressionError(f"{name!r} may be any of {', '.join(matches)}; write more of it")
+    return matches[0] if matches else None
+
+
+def matches(patterns: Sequence[str], names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return the names that match any of the patterns, in their own order, and idle patterns."""
+    names = list(names)
+    found = {
+        pattern: {name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)}
+        for pattern in patterns
+    }
+    chosen: set[str] = set().union(*found.values())
+    return [name for name in names if name in chosen], [p for p in patterns if not found[p]]
+
+
+def enumerate_names(names: Sequence[str]) -> str:
+    """Write what there is to choose from, cut if it is long."""
+    if not names:
+        return "none at all"
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
