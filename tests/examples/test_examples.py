@@ -1,9 +1,12 @@
 """Each example runs as a user runs it, in a process of its own, and leaves what it promises."""
 
 import pathlib
+import signal
 import subprocess
 import sys
+import time
 
+import jax
 import numpy as np
 import pytest
 
@@ -14,7 +17,7 @@ EXAMPLES = pathlib.Path(__file__).parent.parent.parent / "examples"
 IGNORED = "ignore:The default axis_types will change:DeprecationWarning"
 
 
-def run(directory, script, *arguments):
+def run(directory, script, *arguments, warns=""):
     """Run an example in a directory, and return what it prints."""
     done = subprocess.run(
         [sys.executable, "-W", IGNORED, str(EXAMPLES / script), *arguments],
@@ -24,7 +27,8 @@ def run(directory, script, *arguments):
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert "Warning" not in done.stderr, done.stderr
+    assert ("Warning" in done.stderr) == bool(warns), done.stderr
+    assert warns in done.stderr
     return done.stdout
 
 
@@ -92,6 +96,80 @@ def test_sweep(tmp_path):
         "rate_0.1",
     ]
     assert "The best is rate_0.1: Config(learning_rate=0.1, steps=300)" in printed
+
+
+def trained(directory, script, steps, *options):
+    run(directory, script, "--data-dir", "run", "--steps", str(steps), *options)
+    return Experiment(directory / "run", verbose=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["06_flax_nnx.py", "07_flax_linen.py", "08_equinox.py"])
+def test_resuming_a_model_of_a_library_repeats_the_run_bit_for_bit(tmp_path, script):
+    for name in ("whole", "resumed"):
+        (tmp_path / name).mkdir()
+    whole = trained(tmp_path / "whole", script, 400)
+    trained(tmp_path / "resumed", script, 200)
+    resumed = trained(tmp_path / "resumed", script, 400, "--resume")
+    assert whole.checkpoint_steps() == resumed.checkpoint_steps() == [300, 400]
+    expected, found = whole.restore_checkpoint(None), resumed.restore_checkpoint(None)
+    assert jax.tree.all(jax.tree.map(lambda left, right: (left == right).all(), expected, found))
+    expected, found = whole.read_scalars(), resumed.read_scalars()
+    assert expected.keys() == found.keys()
+    for tag in expected:
+        np.testing.assert_array_equal(expected[tag].step, np.arange(1, 401))
+        np.testing.assert_array_equal(expected[tag].value, found[tag].value)
+
+
+@pytest.mark.slow
+def test_preemption(tmp_path):
+    script = [sys.executable, str(EXAMPLES / "09_preemption.py"), "--data-dir", "run"]
+    experiment = Experiment(tmp_path / "run", verbose=False)
+    child = subprocess.Popen(
+        [*script, "--steps", "1000000"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    )
+    while not experiment.checkpoint_steps():
+        assert child.poll() is None
+        time.sleep(0.05)
+    child.send_signal(signal.SIGTERM)
+    printed = child.communicate(timeout=100)[0]
+    assert child.returncode == 0
+    step = experiment.checkpoint_steps()[-1]
+    assert f"Preempted: saved step {step}." in printed
+    printed = run(tmp_path, "09_preemption.py", "--data-dir", "run", "--steps", str(step + 500))
+    assert f"Trained from step {step} to {step + 500}." in printed
+    loss = experiment.read_scalars()["loss"]
+    np.testing.assert_array_equal(loss.step, np.arange(1, step + 501))
+
+
+@pytest.mark.slow
+def test_best_and_latest(tmp_path):
+    printed = run(tmp_path, "10_best_and_latest.py", "--data-dir", "run")
+    experiment = Experiment(tmp_path / "run", verbose=False)
+    losses = experiment.read_scalars()["test/loss"].value[19::20]
+    assert experiment.checkpoint_steps("best_") == [20 * (int(losses.argmin()) + 1)]
+    assert experiment.checkpoint_steps() == [20, 520, 980, 1000]
+    assert f"test loss {losses.min():.4f}" in printed
+
+
+@pytest.mark.slow
+def test_fine_tuning(tmp_path):
+    run(tmp_path, "11_fine_tuning.py", "--root", "root", warns="head/weights: unexpected in")
+    first, second = (
+        Experiment(tmp_path / "root" / name, verbose=False).restore_checkpoint(None)
+        for name in ("digits", "even_or_odd")
+    )
+    np.testing.assert_array_equal(first["hidden"], second["hidden"])
+    assert second["head"]["weights"].shape == (128, 2)
+
+
+@pytest.mark.slow
+def test_two_processes(tmp_path):
+    printed = run(tmp_path, "12_two_processes.py", "--data-dir", "run")
+    for process in range(2):
+        assert f"process {process}: restored (10,) of step 200" in printed
+    loss = Experiment(tmp_path / "run", verbose=False).read_scalars()["loss"]
+    np.testing.assert_array_equal(loss.step, np.arange(1, 201))
 
 
 @pytest.mark.slow
