@@ -1,0 +1,150 @@
+"""FaultyProxy: what lies between a client and an S3 server, with the faults of a real network."""
+
+import contextlib
+import http.client
+import http.server
+import random
+import socket
+import threading
+from typing import NamedTuple
+
+
+class Request(NamedTuple):
+    method: str
+    path: str
+    nbytes: int
+
+
+class FaultyProxy:
+    """Pass HTTP requests on to a server on this machine, and count them.
+
+    Attributes:
+        requests: those that have been passed on.
+        refused: how many were answered by 503, or cut off before or after the server saw them.
+    """
+
+    def __init__(self, server_port):
+        self.requests: list[Request] = []
+        self.refused = 0
+        self._random = random.Random(0)
+        self._rate = 0.0
+        self._is_off = False
+        self._open = threading.Event()
+        self._open.set()
+        self._lock = threading.Lock()
+        self._connections: set[socket.socket] = set()
+        proxy = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            wbufsize = -1
+            disable_nagle_algorithm = True
+
+            def setup(self):
+                super().setup()
+                with proxy._lock:
+                    proxy._connections.add(self.connection)
+
+            def finish(self):
+                with proxy._lock:
+                    proxy._connections.discard(self.connection)
+                with contextlib.suppress(OSError):
+                    super().finish()
+
+            def handle(self):
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    super().handle()
+
+            def forward(self):
+                proxy._forward(self, server_port)
+
+            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = forward
+
+            def log_message(self, *_):
+                pass
+
+        class Server(http.server.ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 128
+
+            def handle_error(self, *_):
+                pass
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self._open.set()
+        self.turn_off()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def fail_at_random(self, seed, rate):
+        """Let that share of all requests fail: a third before the server sees them, a third after
+        it has, and a third by the answer 503."""
+        self._random, self._rate = random.Random(seed), rate
+
+    def turn_off(self):
+        """Cut all connections, and each new one: the network is gone."""
+        self._is_off = True
+        with self._lock:
+            for connection in self._connections:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+    def turn_on(self):
+        self._is_off = False
+
+    def hold(self):
+        """Let each request wait for `release`."""
+        self._open.clear()
+
+    def release(self):
+        self._open.set()
+
+    def sent(self, method, part=""):
+        """Return the bytes of each request with this method and this in its path."""
+        return [
+            request.nbytes
+            for request in list(self.requests)
+            if request.method == method and part in request.path
+        ]
+
+    def _forward(self, handler, server_port):
+        body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+        self._open.wait()
+        with self._lock:
+            fault = self._random.choice(["before", "after", "503"])
+            if self._random.random() >= self._rate:
+                fault = ""
+            self.refused += bool(fault)
+        if self._is_off or fault == "before":
+            handler.close_connection = True
+            return
+        if fault == "503":
+            handler.send_response(503)
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+            return
+        self.requests.append(Request(handler.command, handler.path, len(body)))
+        server = http.client.HTTPConnection("127.0.0.1", server_port, timeout=60)
+        server.putrequest(handler.command, handler.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in handler.headers.items():
+            if name.lower() != "connection":
+                server.putheader(name, value)
+        server.endheaders(body)
+        response = server.getresponse()
+        content = response.read()
+        server.close()
+        if self._is_off or fault == "after":
+            handler.close_connection = True
+            return
+        handler.send_response_only(response.status, response.reason)
+        for name, value in response.getheaders():
+            if name.lower() not in ("connection", "transfer-encoding", "content-length"):
+                handler.send_header(name, value)
+        length = response.getheader("Content-Length") if handler.command == "HEAD" else None
+        handler.send_header("Content-Length", length or str(len(content)))
+        handler.end_headers()
+        handler.wfile.write(content)
