@@ -46,7 +46,7 @@ def test_alone():
     assert distributed.index() == 0
     assert distributed.count() == 1
     assert distributed.on_primary(lambda: 3) == 3
-    distributed.barrier("here")
+    distributed.main.all_gather("here")
     with pytest.raises(KeyError), distributed.collective("failing"):
         raise KeyError("x")
     with pytest.raises(OSError, match="full"):
@@ -138,7 +138,7 @@ def test_an_error_in_any_process_is_raised_in_all(run, where):
             distributed.on_primary(lambda: 1)
             with distributed.collective("inside"):
                 fail("between")
-            distributed.barrier("middle")
+            distributed.main.all_gather("middle")
             fail("after")
     print(outcome(work))
     import threading
@@ -166,7 +166,7 @@ def test_an_error_in_any_process_is_raised_in_all(run, where):
 @pytest.mark.slow
 def test_calls_that_differ_are_told(run):
     script = """
-    print(outcome(lambda: distributed.barrier("saving" if INDEX else "clearing")))
+    print(outcome(lambda: distributed.main.all_gather("saving" if INDEX else "clearing")))
     print(distributed.on_primary(lambda: "goes on"))
     """
     for output in run(script):
@@ -180,7 +180,7 @@ def test_a_process_that_does_not_come_is_told(tmp_path):
     from fifteen.experiments.distributed import _group
     _group.TIMEOUT_SECONDS = 1
     if INDEX == 0:
-        print(outcome(lambda: distributed.barrier("saving")))
+        print(outcome(lambda: distributed.main.all_gather("saving")))
     """)
     output, _ = distributed_processes.run(script, tmp_path, 2, 1)
     assert "saving: process 0 of 2 waited for process 1, which did not answer" in output
@@ -210,7 +210,7 @@ def test_who_waits_can_be_interrupted_and_the_others_are_told(run, who):
         if INDEX == {who}:
             threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT]).start()
     def told(action):
-        distributed.barrier("all start")
+        distributed.main.all_gather("all start")
         start = time.monotonic()
         try:
             print(outcome(action))
@@ -219,13 +219,13 @@ def test_who_waits_can_be_interrupted_and_the_others_are_told(run, who):
     def wait():
         late_or_interrupted()
         with distributed.collective("saving"):
-            distributed.barrier("here")
+            distributed.main.all_gather("here")
     def work():
         with distributed.collective("saving"):
             late_or_interrupted()
             if INDEX == {who}:
                 time.sleep(10)
-            distributed.barrier("here")
+            distributed.main.all_gather("here")
     def act():
         late_or_interrupted()
         time.sleep(10)

@@ -42,7 +42,7 @@ class Checkpoints:
         self._directory = Directory(directory)
         self._before_commit = before_commit
         self._lock = threading.RLock()
-        self._background = Background()
+        self._background: Background | None = None
 
     def save(
         self,
@@ -72,9 +72,10 @@ class Checkpoints:
                     commit()
                 else:
                     _shutdown.prepare()
-                    self._background.start(commit)
+                    self._background = Background(commit)
+                    self._background.start()
             except BaseException as error:
-                if blocking or not self._background.is_pending:
+                if self._background is None or self._background.cancel():
                     pending.abandon(error)
                 raise
             return destination.path
@@ -140,7 +141,9 @@ class Checkpoints:
     def settle(self) -> BaseException | None:
         """Wait for the save in the background; return its error, once."""
         with self._lock:
-            error = self._background.settle()
+            error = self._background and self._background.settle()
+            # Only now: if the line above is interrupted, the next call has to wait again.
+            self._background = None
         if error is not None:
             # Another process may have reported it before.
             distributed.clear_mark(error)

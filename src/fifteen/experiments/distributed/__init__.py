@@ -1,7 +1,6 @@
 """Which process of a run does what, and how all of them agree."""
 
 from ._group import ProcessGroup as ProcessGroup
-from ._group import barrier as barrier
 from ._group import collective as collective
 from ._group import count as count
 from ._group import index as index

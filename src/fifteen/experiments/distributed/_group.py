@@ -14,15 +14,13 @@ is reported in a last round, so that no process waits for one that has given up.
 interrupted, for example by Ctrl-C, reports that and does not wait.
 """
 
-import collections
 import contextlib
-import dataclasses
 import json
 import sys
 import threading
 import time
 from collections.abc import Callable, Generator
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 from ._remote_errors import deserialize, is_shared, mark_shared, serialize
 
@@ -33,14 +31,6 @@ TIMEOUT_SECONDS = 1800
 
 MAX_WAIT_SECONDS = 1
 """How long a process waits at a time: Python cannot handle Ctrl-C meanwhile."""
-
-
-class _Client(Protocol):
-    """What we use of JAX's coordination service (`jaxlib`'s `DistributedRuntimeClient`)."""
-
-    def key_value_set(self, key: str, value: str, allow_overwrite: bool = False) -> None: ...
-    def key_value_delete(self, key: str) -> None: ...
-    def blocking_key_value_get(self, key: str, timeout_in_ms: int) -> str: ...
 
 
 def is_primary() -> bool:
@@ -59,38 +49,6 @@ def count() -> int:
     return 1 if state is None or state.client is None else state.num_processes
 
 
-def barrier(name: str) -> None:
-    """Wait until every process has made this call.
-
-    Args:
-        name: what the processes do here. If the names differ, all of them raise.
-    """
-    main.all_gather(name)
-
-
-def on_primary(action: Callable[[], T]) -> T:
-    """Run `action` in process 0 once every process has made this call; return its result in all.
-
-    Args:
-        action: its result must be of a kind that JSON keeps.
-
-    Raises:
-        Exception: in every process, what `action` raised in process 0.
-    """
-    return main.on_primary(action)
-
-
-def collective(name: str) -> contextlib.AbstractContextManager[None]:
-    """Make a block fail in every process if it fails in one.
-
-    The block may contain collectives. Every process must make this call.
-
-    Args:
-        name: what the block does, such as `"save_checkpoint"`.
-    """
-    return main.collective(name)
-
-
 class ProcessGroup:
     """Count the rounds of one thread, which are made in the same order in every process.
 
@@ -105,16 +63,15 @@ class ProcessGroup:
         # A handle may be used from several threads; their rounds must not mix.
         self._lock = threading.RLock()
 
-    def close(self) -> None:
-        """Let the channel's keys be deleted, which happens once every process has closed it.
-
-        The next collective of `main` reports it, so nobody waits here.
-        """
-        if count() > 1:
-            _closed.append(self._channel)
-
     def on_primary(self, action: Callable[[], T]) -> T:
-        """Run an action in process 0; see the function of this name."""
+        """Run `action` in process 0 once all have made this call; return its result in all.
+
+        Args:
+            action: its result must be of a kind that JSON keeps.
+
+        Raises:
+            Exception: in every process, what `action` raised in process 0.
+        """
         if count() == 1:
             return action()
         with self._lock:
@@ -140,7 +97,11 @@ class ProcessGroup:
 
     @contextlib.contextmanager
     def collective(self, name: str) -> Generator[None]:
-        """Make a block fail everywhere if it fails anywhere; see the function of this name."""
+        """Make a block, which may contain collectives, fail in every process if it fails in one.
+
+        Args:
+            name: what the block does. If the names differ, all processes raise.
+        """
         if count() == 1:
             yield
             return
@@ -187,56 +148,49 @@ class ProcessGroup:
         with self._lock:
             number, self._number = self._number, self._number + 1
             problem = None if error is None else serialize(error)
-            # Popped one by one, since another thread may append meanwhile.
-            closed = [_closed.pop() for _ in range(len(_closed))] if self is main else []
-            brought = json.dumps([name, value, problem, closed])
+            brought = json.dumps([name, value, problem])
             try:
                 if error is not None and not isinstance(error, Exception):
                     raise error
-                summary = self._round(number, brought, name)
+                values, problem = self._round(number, brought, name)
             except BaseException as failure:
                 if isinstance(failure, Exception) or self._abort(number, brought, failure):
                     mark_shared(failure)
                 if error is None or failure is error:
                     raise
                 raise failure from error
-        if summary.problem is None:
-            return summary.values
-        raised = error if error is not None else deserialize(summary.problem, count())
+        if problem is None:
+            return values
+        raised = error if error is not None else deserialize(problem, count())
         mark_shared(raised)
         raise raised
 
-    def _round(self, number: int, brought: str, name: str) -> "_Summary":
-        client = cast(_Client, _state().client)
-        directory = self._directory(number)
+    def _round(self, number: int, brought: str, name: str) -> "_Result":
+        client, directory = _state().client, self._directory(number)
         client.key_value_set(f"{directory}{index()}", brought)
         if not is_primary():
-            return _Summary(*json.loads(_get(client, f"{directory}all", "process 0", name)))
+            return json.loads(_get(client, f"{directory}all", "process 0", name))
         texts = [
             _get(client, f"{directory}{process}", f"process {process}", name)
             for process in range(count())
         ]
-        everything = [json.loads(text) for text in texts]
-        summary = _summarise(everything)
-        for *_, closed in everything:
-            _delete_closed(client, closed)
+        result = _result_of([json.loads(text) for text in texts])
         if number:
             # Every process is in this round, so none still reads the previous one.
             client.key_value_delete(self._directory(number - 1))
-        return self._publish(number, summary)
+        return self._publish(number, result)
 
-    def _publish(self, number: int, summary: "_Summary") -> "_Summary":
+    def _publish(self, number: int, result: "_Result") -> "_Result":
         """Publish the result of a round; return the one that was published first."""
         from jax.errors import JaxRuntimeError
 
-        client = cast(_Client, _state().client)
-        key = f"{self._directory(number)}all"
+        client, key = _state().client, f"{self._directory(number)}all"
         try:
-            client.key_value_set(key, json.dumps(dataclasses.astuple(summary)))
+            client.key_value_set(key, json.dumps(result))
         except JaxRuntimeError:
             # One was published before, or the service is gone and this raises.
-            return _Summary(*json.loads(_get(client, key, "process 0", "the result of a round")))
-        return summary
+            return json.loads(_get(client, key, "process 0", "the result of a round"))
+        return result
 
     def _abort(self, number: int, brought: str, error: BaseException) -> bool:
         """Tell the others, without waiting for them, that this process has been interrupted.
@@ -246,46 +200,22 @@ class ProcessGroup:
         """
         from jax.errors import JaxRuntimeError
 
-        client = cast(_Client, _state().client)
         with contextlib.suppress(JaxRuntimeError):
-            summary = _Summary([], {**serialize(error), "process": index()})
-            is_told = self._publish(number, summary).problem is not None
+            _, problem = self._publish(number, ([], {**serialize(error), "process": index()}))
             # Process 0 may be waiting for it.
-            client.key_value_set(f"{self._directory(number)}{index()}", brought, True)
-            return is_told
+            _state().client.key_value_set(f"{self._directory(number)}{index()}", brought, True)
+            return problem is not None
         return True
 
     def _directory(self, number: int) -> str:
         return f"fifteen/{self._channel}/{number}/"
 
 
-main = ProcessGroup("main")
-"""The rounds of the methods that a script calls."""
-
-_closed: list[str] = []
-"""Channels that this process has closed and not yet reported."""
-
-_closings: collections.Counter[str] = collections.Counter()
-"""How many processes have closed a channel that others still use; in process 0."""
+_Result: TypeAlias = tuple[list[Any], dict[str, Any] | None]
+"""The result of a round: the values, and a serialized error."""
 
 
-def _delete_closed(client: _Client, closed: list[str]) -> None:
-    _closings.update(closed)
-    for channel in closed:
-        if _closings[channel] == count():
-            del _closings[channel]
-            client.key_value_delete(f"fifteen/{channel}/")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Summary:
-    """The result of a round: the values, or a serialized error."""
-
-    values: list[Any]
-    problem: dict[str, Any] | None
-
-
-def _get(client: _Client, key: str, who: str, name: str) -> str:
+def _get(client: Any, key: str, who: str, name: str) -> str:
     from jax.errors import JaxRuntimeError
 
     end = time.monotonic() + TIMEOUT_SECONDS
@@ -303,15 +233,11 @@ def _get(client: _Client, key: str, who: str, name: str) -> str:
             ) from error
 
 
-def _summarise(brought: list[list[Any]]) -> _Summary:
-    names: list[str] = []
-    values: list[Any] = []
+def _result_of(brought: list[list[Any]]) -> _Result:
+    names = [name for name, _, _ in brought]
     problem: dict[str, Any] | None = None
-    for process, (name, value, error, _) in enumerate(brought):
-        names.append(name)
-        values.append(value)
-        if error is not None and problem is None:
-            problem = {**error, "process": process}
+    for process, (*_, error) in enumerate(brought):
+        problem = problem or (error and {**error, "process": process})
     if problem is None and len(set(names)) > 1:
         came = ", ".join(f"process {process} for {name}" for process, name in enumerate(names))
         problem = {
@@ -320,7 +246,7 @@ def _summarise(brought: list[list[Any]]) -> _Summary:
             "run must make the same calls on an experiment, in the same order",
             "process": 0,
         }
-    return _Summary(values, problem)
+    return [value for _, value, _ in brought], problem
 
 
 def _state() -> Any:
@@ -330,3 +256,10 @@ def _state() -> Any:
     from jax._src import distributed  # pyright: ignore[reportMissingTypeStubs] # no public way.
 
     return distributed.global_state
+
+
+main = ProcessGroup("main")
+"""The rounds of the methods that a script calls."""
+
+on_primary = main.on_primary
+collective = main.collective

@@ -38,6 +38,12 @@ _INSIDE = "checkpoint"
 
 _COMMITTING = "writing a checkpoint"
 
+_groups: dict[int, distributed.ProcessGroup] = {}
+"""One for each save that is under way at the same time; the next saves use them again."""
+
+_busy: set[int] = set()
+"""The groups in use, in process 0."""
+
 _OS_ERROR = re.compile(r"os[_ ]error(?:_code)?\W*(\d+)", re.IGNORECASE)
 """How tensorstore's messages give the number of an error of the file system."""
 
@@ -79,7 +85,7 @@ class DistributedSave:
         self._description = to_json(encoded.leaves, encoded.structure)
         self._held = contextlib.ExitStack()
         try:
-            name = distributed.on_primary(self._make_directory)
+            name, self._channel = distributed.on_primary(self._make_directory)
         except BaseException:
             # What has been made is a leftover, which the next save removes.
             self._held.close()
@@ -87,7 +93,8 @@ class DistributedSave:
         self._temporary = destination.directory / name
         self._inside = self._temporary / _INSIDE
         # The main group is busy with other calls while this save runs in the background.
-        self._group = distributed.ProcessGroup(name)
+        group = distributed.ProcessGroup(f"save {self._channel}")
+        self._group = _groups.setdefault(self._channel, group)
         try:
             distributed.main.all_gather("starting to save", error=self._start(encoded.tree))
         except BaseException as error:
@@ -130,7 +137,8 @@ class DistributedSave:
             distributed.clear_mark(error)
         self._close()
 
-    def _make_directory(self) -> str:
+    def _make_directory(self) -> tuple[str, int]:
+        """Return the name of the temporary directory, and the number of a group that is free."""
         self._destination.check()
         directory = self._destination.directory
         directory.make()
@@ -140,7 +148,9 @@ class DistributedSave:
         inside.make()
         with inside.replace(DESCRIPTION) as file:
             file.write(self._description.encode())
-        return temporary.path.name
+        channel = next(number for number in itertools.count() if number not in _busy)
+        _busy.add(channel)
+        return temporary.path.name, channel
 
     def _start(self, tree: Any) -> BaseException | None:
         """Have Orbax take the values over; return the error to report to all processes."""
@@ -208,7 +218,7 @@ class DistributedSave:
                 with suppressed_os_errors():
                     self._destination.directory.remove(self._temporary.path.name)
         finally:
-            self._group.close()
+            _busy.discard(self._channel)
 
 
 class _WithoutOrbax(logging.Filter):
@@ -224,9 +234,9 @@ def _in_thread(action: Callable[[], None]) -> BaseException | None:
     The caller may be inside an event loop, and what a signal handler raises is no error of Orbax's.
     If the caller is interrupted, the thread still finishes first.
     """
-    background = Background()
+    background = Background(action)
     try:
-        background.start(action)
+        background.start()
         return background.settle()
     finally:
         background.settle()

@@ -11,9 +11,9 @@ import numpy as np
 from ..._gc import gc_paused
 from ...storage import ReadableFile
 from .. import _decoding
+from .._background import prefetched
 from .._damage import damaged, decoding
 from .._keys import Key, name_of
-from .._prefetch import prefetched
 from .._reader import HostArray, LeafInfo
 from . import _header
 from ._header import StoredLeaf

@@ -41,10 +41,10 @@ def write(file: NewFile, leaves: Sequence[tuple[Key, Leaf]], structure: str) -> 
         file.write(_header.seal(header, checksums), *(block for _, block in batch))
         return
     file.skip(len(header))
-    background = Background()
     while batch is not None:
-        background.start(functools.partial(_add_checksums, checksums, batch))
+        background = Background(functools.partial(_add_checksums, checksums, batch))
         try:
+            background.start()
             file.write(*(block for _, block in batch))
         finally:
             background.wait()
