@@ -32,15 +32,12 @@ PyTree = TypeVar("PyTree")
 class Experiment:
     """Keep everything that a run of a training script produces in one directory.
 
-    The directory is made when something is first written to it. Handles are cheap values: make
-    one wherever it is needed, compare, hash, copy and pickle it; all handles on a directory in a
-    process share what is open there.
+    The directory is made when something is first written to it. Handles are values, to compare,
+    copy and pickle; all handles on a directory in a process share what is open there.
 
     Attributes:
-        data_dir: the directory, a path or a `str`. A leading `~` is the home directory. A relative
-            path is made absolute, so a later `os.chdir` does not change where the experiment is.
-        verbose: print one line, beginning with `[Experiment]`, for each thing done. Without it
-            nothing is printed at all, and no warning is shown.
+        data_dir: the directory. `~` is the home directory, and a relative path is made absolute.
+        verbose: print a line for each thing done, and show warnings.
 
     Examples:
         >>> with Experiment(tmp_path / "digits", verbose=False).assert_new() as experiment:
@@ -60,27 +57,18 @@ class Experiment:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data_dir", local_path(self.data_dir))
-        self._join_session()
-
-    def _join_session(self) -> None:
         # At once, so that after a move by another handle this one knows where the directory went.
         # Not a cached property: Python 3.11 locks those, and a forked child could wait for ever.
         vars(self)["_session"] = session_of(self.data_dir)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __reduce__(self) -> tuple[Any, ...]:
         # A session holds threads and open files, which belong to this process alone.
-        return {name: value for name, value in vars(self).items() if name != "_session"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._join_session()
+        return type(self), tuple(getattr(self, f.name) for f in dataclasses.fields(self) if f.init)
 
     # Metadata
 
     def write_metadata(self, name: str, object: Any) -> None:
         """Write an object to `{name}.yaml`, so that `read_metadata` gives back an equal one.
-
-        If the process is killed meanwhile, the old file or the new one is there, whole.
 
         Args:
             name: what to call it; may have sub-folders (`"eval/step_100"`).
@@ -113,14 +101,10 @@ class Experiment:
     def read_metadata(self, name: str, expected_type: Any = metadata.PLAIN) -> Any:
         """Read what `write_metadata` wrote under `name`.
 
-        The type decides how the file is read. Without one, the file is read as plain data, in
-        which an object is a `dict` with the name of its class under `"!class"`. Nothing in the
-        file is ever run or imported.
-
         Args:
             name: what it was called.
-            expected_type: a dataclass, `int`, `dict[str, int]`, `A | B` or any other type; or a
-                tuple of types, one of which the file must hold.
+            expected_type: a dataclass, `int`, `dict[str, int]`, `A | B` or any other type, or a
+                tuple of alternatives. Without one, the file is read as plain data.
 
         Raises:
             MetadataNotFoundError: there is no such file.
@@ -150,7 +134,7 @@ class Experiment:
         return metadata.names(self.data_dir)
 
     def annotate(self, *, note: str | None = None, tags: Sequence[str] | None = None) -> None:
-        """Set the note and add tags in `notes.yaml`, which may be edited by hand, too.
+        """Set the note and add tags in `notes.yaml`.
 
         Args:
             note: replaces the note; an empty one removes it.
@@ -198,17 +182,13 @@ class Experiment:
     ) -> str:
         """Save a pytree as the checkpoint of a step.
 
-        Older checkpoints are removed only when this one is safely on disk: if the process is
-        killed meanwhile, the old or the new one is there, whole.
-
         Args:
             target: any pytree of arrays, numbers, strings and None.
             step: the training step, at least 0 and above the latest one saved.
             prefix: what the file's name begins with. Each prefix has its own history.
             keep: how many of the newest checkpoints to keep, at least 1; `float("inf")` keeps all.
             overwrite: allow a step at or below the latest; the steps from there on are dropped.
-            keep_every_n_steps: of the older checkpoints, keep those at least this many steps
-                apart; None and 0 keep none of them.
+            keep_every_n_steps: of the older checkpoints, also keep those this many steps apart.
             blocking: wait until the checkpoint is on disk. Otherwise return as soon as the values
                 are safe from donation and mutation; an error is raised at the next call.
 
@@ -271,23 +251,17 @@ class Experiment:
         """Restore a checkpoint into the structure of `target`.
 
         Args:
-            target: a pytree whose leaves are replaced by the checkpoint's; arrays come back with
-                the sharding of the target's. `jax.ShapeDtypeStruct` leaves work, too. None
-                gives nested dicts and lists.
+            target: a pytree of arrays or `jax.ShapeDtypeStruct`, whose shardings the restored ones
+                take; None gives nested dicts and lists.
             step: which step; the latest by default.
             prefix: what the file's name begins with.
-            strict: make a shape or dtype that differs an error. Otherwise the checkpoint's is
-                taken, with one warning that lists each.
-            partial: take the leaves that both have, and leave the others as in the target. With
-                `strict`, leaves whose shape or dtype differs stay as in the target as well.
-
-        Returns:
-            A pytree like the target.
+            strict: make a shape or dtype that differs an error, rather than a warning.
+            partial: take the leaves that both have, and leave the others as in the target; with
+                `strict`, those whose shape or dtype differs, too.
 
         Raises:
             CheckpointNotFoundError: there is no checkpoint, or none of that step.
             CheckpointMismatchError: the leaves do not fit the target's; lists all that differ.
-                With `partial`, no leaf is in both.
             CheckpointDamagedError: the file's bytes are not those that were written.
 
         Examples:
@@ -363,12 +337,8 @@ class Experiment:
     ) -> None:
         """Log scalars and histograms to TensorBoard, without waiting for the device or the disk.
 
-        What is handed over is written as it is now, also if the next line donates or changes it.
-        Inside `jit`, `scan`, `cond` and `grad` the values are logged when the function runs.
-
         Args:
-            log_data: what to log. With a vector of `n` steps, each leaf has a leading axis of
-                length `n`, as `jax.lax.scan` returns it.
+            log_data: what to log; for `n` steps, each leaf has a leading axis of length `n`.
             step: the training step: an int, a NumPy or JAX integer, or a vector of them.
             log_scalars_every_n: log scalars only at steps that this divides.
             log_histograms_every_n: log histograms only at steps that this divides.
@@ -389,10 +359,7 @@ class Experiment:
             self._open_events()
 
     def rewind_logs(self, step: int) -> None:
-        """Hide everything logged after `step`, in TensorBoard and in `read_scalars`.
-
-        Call it when a run resumes from a checkpoint of that step, so that the steps it repeats
-        appear once. Nothing is deleted from disk.
+        """Hide everything logged after `step`, the one from which a run resumes.
 
         Raises:
             LogDataError: the step is not one whole number.
@@ -427,11 +394,7 @@ class Experiment:
         """Return all points of the logged scalars as NumPy arrays, by tag.
 
         Args:
-            tags: which tags to read, all by default; `*` matches any text. A warning names tags
-                that do not exist.
-
-        Returns:
-            The steps, times and values of each tag, in the order of the steps.
+            tags: which tags to read, all by default; `*` matches any text.
 
         Raises:
             ExperimentNotFoundError: there is no such directory.
@@ -487,8 +450,6 @@ class Experiment:
     def clear(self) -> Self:
         """Delete the directory and everything in it; return self, ready to be used again.
 
-        Links are removed, never followed. Nothing to delete is no error.
-
         Raises:
             UnsafePathError: the directory is the root, the home directory, a mount point, holds
                 the current directory, or is a file.
@@ -513,7 +474,7 @@ class Experiment:
 
         Raises:
             ExperimentExistsError: something is there already.
-            UnsafePathError: it lies inside this experiment's directory.
+            UnsafePathError: it is inside this experiment's directory.
             LogWriteError: what was logged could not be written; nothing was moved.
 
         Examples:
@@ -544,10 +505,9 @@ class Experiment:
             self._session.flush()
 
     def close(self) -> None:
-        """Write everything to disk, and release threads and files.
+        """Write everything to disk, and release threads and files, as a `with` block does.
 
-        A `with` block does it at its end. Closing twice is fine, and so is using the experiment
-        afterwards, which opens it again.
+        If the experiment is used afterwards, it opens again.
 
         Raises:
             LogWriteError: what was logged could not be written.
