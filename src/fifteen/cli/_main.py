@@ -40,6 +40,7 @@ _COMMANDS = {
     "archive": ("_archive", "Pack an experiment into one compressed file, and compare it."),
     "unarchive": ("_unarchive", "Unpack what `archive` has written, once all of it is verified."),
     "move": ("_move", "Move an experiment, also to another file system."),
+    "doctor": ("_doctor", "Say what is installed, and whether a directory takes experiments."),
 }
 """The module of each command, and the first line of its help."""
 
