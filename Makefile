@@ -15,7 +15,7 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-soak test-oldest test-newest test-versions lint format bench docs clean
+.PHONY: help demo test test-fast test-soak test-oldest test-newest test-versions lint format bench docs wheel clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,10 @@ $(VENV)/installed-docs: $(VENV)/installed
 
 docs: $(VENV)/installed-docs  ## Build the documentation into site/
 	$(BIN)/mkdocs build --strict
+
+wheel: $(VENV)/installed  ## Build the wheel into dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@ls dist/*.whl
 
 clean:  ## Remove what the other targets have made, the environments too
 	rm -rf .venv* site build dist .pytest_cache .ruff_cache .hypothesis .coverage*
