@@ -193,3 +193,15 @@ def test_a_function_has_at_most_five_parameters():
 def _parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.arg]:
     arguments = function.args
     return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+
+
+def test_the_drawing_for_contributors_shows_what_is_there():
+    text = (ROOT.parent / "CONTRIBUTING.md").read_text()
+    block = text.split("## Layout")[1].split("```")[1]
+    drawn = {line.split()[0] for line in block.splitlines() if line.startswith("    ")}
+    here = {
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in (ROOT / ROOM.replace(".", "/")).iterdir()
+        if not path.name.startswith("__")
+    }
+    assert drawn == here
