@@ -147,13 +147,13 @@ def test_a_summary_writer_that_is_kept_over_a_close(experiment):
 def test_reading_while_nothing_can_be_written(experiment, monkeypatch):
     experiment.log(scalars(x=1.0), 1)
     experiment.flush()
-    from fifteen.experiments.events.writing._file import EventFile
+    from fifteen.experiments.storage import AppendedFile
 
     def fail(self, data):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(EventFile, "write", fail)
+        patch.setattr(AppendedFile, "write", fail)
         experiment.log(scalars(x=2.0), 2)
         assert steps(experiment) == [1]
     experiment.flush()

@@ -302,7 +302,7 @@ def test_memory_stays_bounded(tmp_path, run_script, count):
 
 WIDE = """
 import threading
-from fifteen.experiments.events.writing._file import EventFile
+from fifteen.experiments.storage import AppendedFile
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
@@ -318,13 +318,13 @@ def log_all():
 log = EventLog(Directory(directory))
 log.log(scalars(x=1.0), 0, 1, 1)
 log.flush()
-write, before, most = EventFile.write, resident(), 0
+write, before, most = AppendedFile.write, resident(), 0
 
 def write_slowly(self, data):
     time.sleep(0.5)
     return write(self, data[:1 << 16])
 
-EventFile.write = write_slowly
+AppendedFile.write = write_slowly
 threading.Thread(target=log_all, daemon=True).start()
 for _ in range(60):
     time.sleep(0.1)

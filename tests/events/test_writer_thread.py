@@ -10,8 +10,7 @@ from fifteen.experiments.events.reading import EventReader
 from fifteen.experiments.events.writing import EventLog
 from fifteen.experiments.events.writing._background import BackgroundWriter
 from fifteen.experiments.events.writing._encoder import Encoder
-from fifteen.experiments.events.writing._file import EventFile
-from fifteen.experiments.storage import Directory
+from fifteen.experiments.storage import AppendedFile, Directory
 
 SECONDS_UNTIL_HANGING = 60
 
@@ -76,7 +75,7 @@ def test_whatever_writing_raises_is_raised_by_flush_and_tried_again(tmp_path, mo
         raise raised("unexpected")
 
     with monkeypatch.context() as patch:
-        patch.setattr(EventFile, "write", fail)
+        patch.setattr(AppendedFile, "write", fail)
         log.log(TensorboardLogData({"x": 1.0}), 1, 1, 1)
         for ask in (log._writer.flush, log._writer.close):
             with pytest.raises(LogWriteError, match=f"{raised.__name__}: unexpected"):

@@ -13,6 +13,7 @@ import uuid
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 from faulty_proxy import FaultyProxy
 
@@ -80,9 +81,9 @@ def set_endpoint(monkeypatch, address):
 
 @pytest.fixture
 def bucket(s3_port, monkeypatch):
-    """The address of a fresh bucket, such as `s3://b-0123`; the environment leads there."""
+    """The address of a directory in a fresh bucket; the environment leads there."""
     set_endpoint(monkeypatch, f"http://127.0.0.1:{s3_port}")
-    return f"s3://{make_bucket(s3_port)}"
+    return f"s3://{make_bucket(s3_port)}/runs/a"
 
 
 @pytest.fixture

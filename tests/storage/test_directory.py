@@ -53,14 +53,16 @@ def test_ranges(directory):
 
 
 def test_an_appended_file_is_new_and_says_when_it_is_gone(directory):
-    file = directory.append("log")
+    names = iter(["log", "log", "log2"])
+    file = directory.append(lambda _: next(names), b"head", print)
     assert file.write(b"one") == 3
-    with pytest.raises(FileExistsError):
-        directory.append("log")
+    other = directory.append(lambda _: next(names), b"head", print)
+    assert (directory.read("log"), directory.read("log2")) == (b"headone", b"head")
     assert not file.is_gone()
     directory.remove("log")
     assert file.is_gone()
     file.close()
+    other.close()
 
 
 def test_kinds_and_entries(directory):

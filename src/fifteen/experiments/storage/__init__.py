@@ -10,7 +10,7 @@ directory has to supply:
   `read_into`
 - write whole: `make`; `replace` with `write`, `skip`, `write_at`; and for many files at once
   `temporary`, `sync`, `replace_directory`
-- append: `append` with `write`, `is_gone`
+- append: `append` with `write`, `flush`, `is_gone`
 - remove: `remove`, `remove_in_background`, `wait_for_removals`, `remove_leftovers`,
   `check_removable`, `remove_whole`
 - move: `check_movable`, `move`

@@ -6,7 +6,7 @@ import errno
 import os
 import pathlib
 import stat
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Literal, NamedTuple, TypeAlias
 
 from . import _local, _locks, _move, _removal
@@ -171,13 +171,30 @@ class Directory:
         with _local.atomic_file(self.path / name) as file:
             yield NewFile(file.fileno())
 
-    def append(self, name: str) -> AppendedFile:
-        """Create a file to append to.
+    def append(
+        self, name_after: Callable[[list[str]], str], head: bytes, report: Callable[[str], None]
+    ) -> AppendedFile:
+        """Create a file to append to, which begins with `head`.
 
-        Raises:
-            FileExistsError: the name is taken.
+        Args:
+            name_after: returns a name, given those in the directory; called again if it is taken.
+            head: is written by the way, or there is no file.
+            report: takes what the user must be told; may be called later, by a thread.
         """
-        return AppendedFile(self.path / name, _locks.FILE_MODE)
+        while True:
+            path = self.path / name_after(self.names())
+            # Two containers on a shared disk may have the same host name and process number.
+            with contextlib.suppress(FileExistsError):
+                file = AppendedFile(path, _locks.FILE_MODE)
+                break
+        try:
+            if file.write(head) != len(head):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        except BaseException:
+            file.close()
+            _local.remove(path)
+            raise
+        return file
 
     def remove(self, name: str) -> None:
         """Remove a file, a link, or a directory with all that is in it, if it is there."""

@@ -146,12 +146,22 @@ class AppendedFile:
     def __init__(self, path: pathlib.Path, mode: int) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._descriptor = os.open(path, flags, mode)
-        self.close = _closing(self, self._descriptor)
+        self._close = _closing(self, self._descriptor)
 
     def write(self, data: Any) -> int:
-        """Append data; return how many of its bytes were written, which may be fewer."""
-        return os.write(self._descriptor, data)
+        """Append data; return how many of its bytes were written, at least one."""
+        written = os.write(self._descriptor, data)
+        if not written:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return written
+
+    def flush(self) -> None:
+        """Do nothing: readers see at once what was written."""
 
     def is_gone(self) -> bool:
         """Tell whether it has been deleted, so that what is written to it would be lost."""
         return os.fstat(self._descriptor).st_nlink == 0
+
+    def close(self) -> None:
+        """Close it."""
+        self._close()

@@ -8,6 +8,7 @@ callers hold no lock and use only atomic operations: an exception could leave th
 import _thread
 import collections
 import contextlib
+import errno
 import os
 import queue
 import sys
@@ -18,9 +19,9 @@ from typing import Any
 
 from ... import _shutdown
 from ..._errors import LogWriteError
-from ...storage import Directory
+from ...storage import AppendedFile, Directory
+from . import _file
 from ._encoder import Encoder, describe
-from ._file import EventFile
 
 SECONDS_BETWEEN_WRITES = 0.5
 MAX_ENTRIES = 4096
@@ -54,8 +55,6 @@ class BackgroundWriter:
 
     def reset_in_child(self) -> None:
         """Start empty in a forked child: the parent writes what was handed over before."""
-        if self._file is not None:
-            self._file.close()
         self._reset()
 
     def _reset(self) -> None:
@@ -69,7 +68,7 @@ class BackgroundWriter:
         # The thread that writes, under the key None: `dict.setdefault` picks one atomically.
         self._thread: dict[None, object] = {}
         self._is_starting = False
-        self._file: EventFile | None = None
+        self._file: AppendedFile | None = None
         self._batches: Iterator[bytes] = iter(())
         self._batch = b""
         self._batch_written = 0
@@ -108,12 +107,26 @@ class BackgroundWriter:
         """Whether anything has been handed over that no `close` was called for since."""
         return self._file is not None or bool(self._entries)
 
+    @property
+    def is_deleted(self) -> bool:
+        """Whether the file has been deleted, by the user."""
+        file = self._file
+        return file is not None and file.is_gone()
+
     def flush(self) -> None:
         """Write everything that has been handed over; raise `LogWriteError` if that fails."""
         self._ask(is_close=False)
+        file = self._file
+        if file is not None:
+            # Not in the thread, which goes on writing while this waits for a network.
+            try:
+                file.flush()
+            except OSError as error:
+                raise self._error_of(error) from error
 
     def close(self) -> None:
         """Flush, end the thread and close the file. What is put later opens another."""
+        self.flush()
         self._ask(is_close=True)
 
     def _ask(self, is_close: bool) -> None:
@@ -127,12 +140,18 @@ class BackgroundWriter:
                 break
         error = self._error
         if error is not None:
-            is_there = self.directory.is_present()
-            remedy = "free some space, or make the directory writable"
-            raise LogWriteError(
-                f"{self.directory}: what was logged cannot be written: {_text(error)}; it is kept "
-                f"in memory and tried again: {remedy if is_there else 'make the directory again'}"
-            ) from error
+            raise self._error_of(error) from error
+
+    def _error_of(self, error: BaseException) -> LogWriteError:
+        remedy = "free some space, or make the directory writable"
+        if isinstance(error, FileNotFoundError):
+            remedy = "make the directory again"
+        elif isinstance(error, OSError) and error.errno == errno.ENETDOWN:
+            remedy = "check the network, the credentials and the address"
+        return LogWriteError(
+            f"{self.directory}: what was logged cannot be written: {_text(error)}; it is kept "
+            f"in memory and tried again: {remedy}"
+        )
 
     def _make_room(self, nbytes: int) -> None:
         self.wait_for_room(nbytes)
@@ -180,12 +199,15 @@ class BackgroundWriter:
         self._wait()
         self._write()
         is_closing = self._error is None and any(request.is_close for request in self._taken)
+        if is_closing and self._file is not None:
+            try:
+                self._file.close()
+                self._file = None
+            except BaseException as error:
+                self._error, is_closing = error, False
         for request in self._taken:
             request.is_met = True
         if is_closing:
-            if self._file is not None:
-                self._file.close()
-            self._file = None
             return False
         requests, self._taken = self._taken, []
         for request in requests:
@@ -276,12 +298,12 @@ class BackgroundWriter:
     def _write_batch(self) -> None:
         if not self._batch:
             return
-        if self._file is not None and self._file.is_deleted():
+        if self._file is not None and self._file.is_gone():
             # The partial record at its end is deleted too, so write the whole batch again.
             self._file.close()
             self._file, self._batch_written = None, 0
         if self._file is None:
-            self._file = EventFile(self.directory)
+            self._file = _file.create(self.directory, self.reports.append)
         view = memoryview(self._batch)
         while self._batch_written < len(view):
             self._batch_written += self._file.write(view[self._batch_written :])

@@ -230,7 +230,7 @@ class EventLog:
         """Record how the run has ended, unless nothing has been logged since that was recorded."""
         self._await_callbacks()
         # If the user has deleted the directory, nothing more is written there.
-        if self._writer.is_open and not self._has_end and self._directory.is_present():
+        if self._writer.is_open and not self._has_end and not self._writer.is_deleted:
             self._has_end = True
             self.log_end(*_outcome.outcome())
 

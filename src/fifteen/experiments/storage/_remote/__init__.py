@@ -1,0 +1,1 @@
+"""Directories in object stores."""

@@ -1,0 +1,251 @@
+"""AppendedObjects: what is appended to a file, as objects in a store, which takes them only whole.
+
+A thread sends each object again while it grows, and the next one is begun once it is full. The
+objects' names follow one another, and each begins with the file's head and ends between two writes,
+so that readers who take them in the order of their names see one file.
+"""
+
+import _thread
+import contextlib
+import dataclasses
+import errno
+import pathlib
+import queue
+import secrets
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from .._files import AppendedFile
+
+_SECONDS_BETWEEN_PUTS = 10.0
+_MAX_SECONDS_BETWEEN_TRIES = 60.0
+_MAX_SECONDS_WITHOUT_PROGRESS = 15.0
+_MAX_OBJECT_BYTES = 4 << 20
+_MAX_OBJECTS_IN_MEMORY = 16
+_MAX_REPEATS = 16
+_FREE_REPEATED_BYTES = 1 << 20
+"""What is sent of an object is at most so many bytes, plus `_MAX_REPEATS` times its size."""
+
+
+class _Directory(Protocol):
+    """Where the objects are put."""
+
+    def names(self) -> list[str]: ...
+    def put(self, name: str, data: bytes) -> object: ...
+
+
+@dataclasses.dataclass
+class _Part:
+    """An object that grows, until there is another one after it."""
+
+    number: int
+    data: bytearray
+    length: int  # Of the data, which may be in the spilled file alone.
+    sent: int = 0
+    sent_in_all: int = 0
+    spilled: int = 0
+
+    def is_full(self) -> bool:
+        repeated = self.sent_in_all - _FREE_REPEATED_BYTES
+        return self.length >= _MAX_OBJECT_BYTES or repeated > _MAX_REPEATS * self.length
+
+
+class AppendedObjects(AppendedFile):
+    """Append to a new file; nothing but `flush` and `close` waits for the network.
+
+    Callers of `flush` hold no lock, since a signal handler may raise there, or call it again.
+
+    Args:
+        directory: where the objects are put.
+        name_after: returns the file's name, given the names in the directory.
+        head: what each object begins with.
+        report: called, in a thread, with what the user must be told.
+    """
+
+    def __init__(
+        self,
+        directory: _Directory,
+        name_after: Callable[[list[str]], str],
+        head: bytes,
+        report: Callable[[str], None],
+    ) -> None:
+        self._directory = directory
+        self._name_after = name_after
+        self._head = head
+        self._report = report
+        # Under the key None: `dict.setdefault` chooses one atomically.
+        self._name: dict[None, str] = {}
+        # Two containers may have the same host name and process number.
+        self._token = secrets.token_hex(4)
+        self._spill = pathlib.Path(tempfile.gettempdir(), f"fifteen-{self._token}")
+        self._parts = deque([_Part(0, bytearray(head), len(head))])
+        self._error: BaseException | None = None
+        self._time_of_progress = time.monotonic()
+        self._has_thread = False
+        self._is_closed = False
+        # None wakes the thread up.
+        self._requests: queue.SimpleQueue[_thread.LockType | None] = queue.SimpleQueue()
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Append data; return how many of its bytes were taken, which are all."""
+        part = self._parts[-1]
+        if part.is_full():
+            if len(self._parts) > _MAX_OBJECTS_IN_MEMORY:
+                self._save(part)
+                part.data = bytearray()
+            part = _Part(part.number + 1, bytearray(self._head), len(self._head))
+            self._parts.append(part)
+        part.data += data
+        part.length += len(data)
+        if not self._has_thread:
+            self._start()
+        if part.is_full():
+            self._requests.put(None)
+        return len(data)
+
+    def is_gone(self) -> bool:
+        """Return False: an object that was deleted while it grows is put again."""
+        return False
+
+    def flush(self) -> None:
+        """Wait until what was written is in the store.
+
+        Raises:
+            OSError: it cannot be sent, or nothing has arrived for some time; it is in a file, too.
+        """
+        done = _thread.allocate_lock()
+        done.acquire()
+        self._requests.put(done)
+        if not self._has_thread:
+            self._try_to_send()
+            done.release()
+        begin = time.monotonic()
+        error: BaseException | None = None
+        while not done.acquire(timeout=0.5):
+            if (
+                time.monotonic() - max(begin, self._time_of_progress)
+                > _MAX_SECONDS_WITHOUT_PROGRESS
+            ):
+                error = TimeoutError("the network does not answer")
+                break
+        error = self._error or error
+        if error is not None:
+            for part in list(self._parts):
+                self._save(part)
+            raise OSError(
+                errno.ENETDOWN,
+                f"{_text(error)}; what is missing there has been written to {self._spill}; if this "
+                "process ends, copy it there",
+            ) from error
+
+    def close(self) -> None:
+        """Flush, and end the thread; raises as `flush`, and is not closed then."""
+        self.flush()
+        self._is_closed = True
+        self._requests.put(None)
+
+    def _start(self) -> None:
+        # While the interpreter exits, no thread can be started; `flush` then sends.
+        with contextlib.suppress(RuntimeError):
+            self._has_thread = True
+            try:
+                _thread.start_new_thread(self._run, ())
+            except BaseException:
+                self._has_thread = False
+                raise
+
+    def _run(self) -> None:
+        pause = _SECONDS_BETWEEN_PUTS
+        while not self._is_closed:
+            requests = self._wait(pause)
+            self._try_to_send()
+            if self._error is None:
+                pause = _SECONDS_BETWEEN_PUTS
+            else:
+                pause = min(2 * pause, _MAX_SECONDS_BETWEEN_TRIES)
+            for request in requests:
+                request.release()
+        # A caller of `flush` does the reverse: it asks first, and then looks for the thread.
+        self._has_thread = False
+        for request in self._take_requests():
+            request.release()
+
+    def _wait(self, seconds: float) -> list[_thread.LockType]:
+        end = time.monotonic() + seconds
+        requests: list[_thread.LockType] = []
+        while not requests and not self._is_closed and (left := end - time.monotonic()) > 0:
+            with contextlib.suppress(queue.Empty):
+                request = self._requests.get(timeout=left)
+                if request is not None:
+                    requests.append(request)
+                elif self._error is None:
+                    break
+        return requests + self._take_requests()
+
+    def _take_requests(self) -> list[_thread.LockType]:
+        requests: list[_thread.LockType] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                request = self._requests.get_nowait()
+                if request is not None:
+                    requests.append(request)
+        return requests
+
+    def _try_to_send(self) -> None:
+        try:
+            while self._send_first():
+                pass
+        except BaseException as error:
+            if self._error is None:
+                self._report(
+                    f"{self._directory}: what was logged cannot be sent: {_text(error)}; it is "
+                    "kept and tried again until it arrives"
+                )
+            self._error = error
+        else:
+            self._error = None
+
+    def _send_first(self) -> bool:
+        """Send what is new in the first object; return whether there is another one after it."""
+        part = self._parts[0]
+        # Asked first: an object that is not the last one no longer grows.
+        is_last = part is self._parts[-1]
+        data = bytes(part.data) or self._path_of(part).read_bytes()
+        if len(data) > part.sent:
+            if not self._name:
+                self._name.setdefault(None, self._name_after(self._directory.names()))
+            self._directory.put(self._name_of(part), data)
+            self._time_of_progress = time.monotonic()
+            part.sent = len(data)
+            part.sent_in_all += len(data)
+        if part.spilled:
+            self._path_of(part).unlink(missing_ok=True)
+            part.spilled = 0
+        if is_last:
+            with contextlib.suppress(OSError):
+                self._spill.rmdir()
+        else:
+            self._parts.popleft()
+        return not is_last
+
+    def _save(self, part: _Part) -> None:
+        """Write to a file what cannot be sent now."""
+        if part.length > max(part.sent, part.spilled) and part.data:
+            self._spill.mkdir(mode=0o700, exist_ok=True)
+            part.spilled = part.length
+            self._path_of(part).write_bytes(part.data)
+
+    def _path_of(self, part: _Part) -> pathlib.Path:
+        return self._spill / self._name_of(part)
+
+    def _name_of(self, part: _Part) -> str:
+        # If the names in the store cannot be read before one is needed, the clock decides.
+        name = self._name.get(None) or self._name.setdefault(None, self._name_after([]))
+        return f"{name}.{self._token}.{part.number:06d}"
+
+
+def _text(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,325 @@
+"""Logs in object stores: nothing is lost, doubled or out of order, and `log` waits for nothing."""
+
+import contextlib
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import appending
+import pytest
+from appending import Bucket, download, log_step
+from running_tensorboard import running_tensorboard
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+from fifteen.experiments import ExperimentWarning, LogWriteError
+from fifteen.experiments.events.writing import EventLog, _background
+from fifteen.experiments.storage._remote import _appended
+
+QUICK = {"retry_config": {"max_retries": 1}}
+PATIENCE = 100
+
+
+@pytest.fixture(autouse=True)
+def sizes(monkeypatch, tmp_path):
+    """Put often, and keep what is spilled where a test can see it."""
+    for name in vars(_appended):
+        if name.startswith(("_MAX", "_SECONDS", "_FREE")):
+            monkeypatch.setattr(_appended, name, getattr(_appended, name))
+    monkeypatch.setattr(_background, "SECONDS_BETWEEN_WRITES", 0.02)
+    appending.set_sizes(SECONDS_BETWEEN_PUTS=0.05, MAX_OBJECT_BYTES=4000)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+
+
+@pytest.fixture
+def copy(tmp_path):
+    (tmp_path / "copy").mkdir()
+    return tmp_path / "copy"
+
+
+def records(directory):
+    """Return the step of each record, as TensorBoard reads file after file."""
+    return [
+        event.step
+        for path in sorted(directory.iterdir())
+        for event in EventFileLoader(str(path)).Load()
+        if any(value.tag == "loss" for value in event.summary.value)
+    ]
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def spilled(tmp_path):
+    return [path for path in (tmp_path / "temporary").rglob("*") if path.is_file()]
+
+
+def test_what_was_logged_is_there_after_flush(bucket, copy):
+    objects = Bucket(bucket)
+    log = EventLog(objects)
+    for step in range(100):
+        log_step(log, step)
+        if step % 10 == 0:
+            log.flush()
+            assert download(objects, copy) == list(range(step + 1))
+    log.close()
+    assert records(copy) == list(range(91))
+    assert download(objects, copy) == list(range(100)) == records(copy)
+
+
+def test_many_objects_follow_one_another_and_each_is_an_event_file(bucket, copy):
+    objects = Bucket(bucket)
+    log = EventLog(objects)
+    for _ in range(20):
+        for step in range(_ * 50, _ * 50 + 50):
+            log_step(log, step)
+        log.flush()
+    log.close()
+    assert download(objects, copy) == list(range(1000)) == records(copy)
+    names = objects.names()
+    assert len(names) > 5
+    assert len({name.rpartition(".")[0] for name in names}) == 1
+    for name in names:
+        first = next(iter(EventFileLoader(str(copy / name)).Load()))
+        assert first.file_version == "brain.Event:2"
+
+
+def test_later_logs_sort_after_earlier_ones(bucket, copy):
+    for start in range(5):
+        log = EventLog(Bucket(bucket))
+        log_step(log, start)
+        log.close()
+    assert download(Bucket(bucket), copy) == list(range(5)) == records(copy)
+
+
+@pytest.mark.filterwarnings("ignore::fifteen.experiments.ExperimentWarning")
+@pytest.mark.parametrize("seed", range(3))
+def test_faults_at_random_change_nothing(bucket, proxy, copy, seed):
+    objects = Bucket(bucket, retry_config={"max_retries": seed})
+    appending.set_sizes(MAX_SECONDS_BETWEEN_TRIES=0.1)
+    log = EventLog(objects)
+    proxy.fail_at_random(seed, 0.4)
+    for step in range(600):
+        log_step(log, step)
+        time.sleep(0.002)
+    with contextlib.suppress(LogWriteError):
+        log.flush()
+    proxy.fail_at_random(seed, 0)
+    log.close()
+    assert proxy.refused > 3
+    assert download(objects, copy) == list(range(600)) == records(copy)
+
+
+def test_a_network_that_is_gone_for_a_while(bucket, proxy, copy, tmp_path):
+    appending.set_sizes(MAX_SECONDS_BETWEEN_TRIES=0.1, MAX_OBJECTS_IN_MEMORY=2)
+    objects = Bucket(bucket, **QUICK)
+    log = EventLog(objects)
+    for step in range(100):
+        log_step(log, step)
+    log.flush()
+    proxy.turn_off()
+    for step in range(100, 1500):
+        log_step(log, step)
+        time.sleep(0.0005)
+    wait_until(lambda: log.has_reports and len(spilled(tmp_path)) > 3)
+    with pytest.warns(ExperimentWarning, match="cannot be sent.*is kept and tried again") as told:
+        log.report()
+    with pytest.raises(LogWriteError, match=r"missing there has been written to .*/fifteen-\w+;"):
+        log.flush()
+    time.sleep(0.5)
+    assert len(told) == 1
+    assert not log.has_reports
+    proxy.turn_on()
+    log.close()
+    assert download(objects, copy) == list(range(1500)) == records(copy)
+    assert spilled(tmp_path) == []
+
+
+def test_a_network_that_is_not_there_at_first(bucket, proxy, copy):
+    appending.set_sizes(MAX_SECONDS_BETWEEN_TRIES=0.1)
+    objects = Bucket(bucket, **QUICK)
+    proxy.turn_off()
+    log = EventLog(objects)
+    for step in range(10_000):
+        log_step(log, step)
+    wait_until(lambda: log.has_reports)
+    with pytest.warns(ExperimentWarning, match="cannot be sent"):
+        log.report()
+    proxy.turn_on()
+    log.close()
+    assert download(objects, copy) == list(range(10_000)) == records(copy)
+
+
+def test_a_call_of_log_waits_for_no_request(bucket, proxy, copy):
+    objects = Bucket(bucket)
+    proxy.hold()
+    log = EventLog(objects)
+    for step in range(3 * _background.MAX_ENTRIES):
+        log_step(log, step)
+        if step % 1000 == 0:
+            time.sleep(0.05)
+    assert proxy.requests == []
+    proxy.release()
+    log.close()
+    assert download(objects, copy) == list(range(3 * _background.MAX_ENTRIES)) == records(copy)
+
+
+def test_what_is_sent_is_proportional_to_what_was_logged(bucket, proxy):
+    appending.set_sizes(
+        SECONDS_BETWEEN_PUTS=0.0, MAX_OBJECT_BYTES=1 << 20, FREE_REPEATED_BYTES=1000, MAX_REPEATS=4
+    )
+    objects = Bucket(bucket)
+    log = EventLog(objects)
+    for step in range(1000):
+        log_step(log, step)
+        if step % 5 == 0:
+            log.flush()
+    log.close()
+    sizes = {name: len(objects.get(name)) for name in objects.names()}
+    assert len(sizes) > 5
+    assert len(proxy.sent("PUT")) > 100
+    for name, size in sizes.items():
+        # What was allowed, the put that went beyond it, and one more once the next object began.
+        assert sum(proxy.sent("PUT", name)) <= 1000 + (4 + 2) * size
+
+
+def test_an_error_that_will_not_pass_is_told_at_once(bucket, monkeypatch):
+    log = EventLog(Bucket(bucket.replace("/b-", "/absent-")))
+    log_step(log, 0)
+    with (
+        pytest.raises(LogWriteError, match="404 Not Found"),
+        pytest.warns(ExperimentWarning, match="cannot be sent.*404 Not Found"),
+    ):
+        log.flush()
+    objects = Bucket(bucket)
+    monkeypatch.setattr(log._writer._file, "_directory", objects)
+    log.close()
+    assert len(objects.names()) == 1
+
+
+def steps_in_tensorboard(accumulator):
+    accumulator.Reload()
+    tags = accumulator.Tags()["scalars"]
+    return [event.step for event in accumulator.Scalars("loss")] if "loss" in tags else []
+
+
+def test_tensorboard_reads_one_curve_from_the_bucket_while_it_grows(bucket):
+    accumulator = EventAccumulator(bucket, size_guidance={"scalars": 0})
+    objects = Bucket(bucket)
+    log = EventLog(objects)
+    for step in range(300):
+        log_step(log, step)
+        if step % 30 == 0:
+            log.flush()
+            assert steps_in_tensorboard(accumulator) == list(range(step + 1))
+    log.close()
+    assert steps_in_tensorboard(accumulator) == list(range(300))
+    assert len(objects.names()) > 3
+
+
+SCRIPT = f"""
+import os, signal, sys, time
+sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})
+import appending
+from appending import Bucket, log_step
+from fifteen.experiments.events.writing import EventLog
+appending.set_sizes(SECONDS_BETWEEN_PUTS=1000.0)
+log = EventLog(Bucket(sys.argv[1], retry_config={{"max_retries": 1}}))
+"""
+
+
+def start(script, bucket):
+    command = [sys.executable, "-c", SCRIPT + script, bucket]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    return subprocess.Popen(command, **pipes, text=True)
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [
+        ("", 0),
+        ("sys.exit(3)", 3),
+        ("raise SystemError", 1),
+        ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)", -signal.SIGTERM),
+        ("os.kill(os.getpid(), signal.SIGINT); time.sleep(60)", -signal.SIGINT),
+        ("time.sleep(2); log.log_end(True); sys.exit()", 0),
+    ],
+)
+def test_an_exit_loses_nothing(bucket, copy, ending, code):
+    child = start(f"for step in range(100): log_step(log, step)\n{ending}", bucket)
+    _, errors = child.communicate(timeout=PATIENCE)
+    assert child.returncode == code, errors
+    assert download(Bucket(bucket), copy) == list(range(100))
+
+
+@pytest.mark.parametrize("is_reached", [True, False])
+def test_what_cannot_be_sent_at_exit_is_in_files_that_are_named(bucket, proxy, copy, is_reached):
+    script = """
+appending.set_sizes(MAX_SECONDS_WITHOUT_PROGRESS=1.0, MAX_OBJECT_BYTES=4000)
+if READY:
+    for step in range(50): log_step(log, step)
+    log.flush()
+print("ready", flush=True)
+input()
+for step in range(50, 200): log_step(log, step)
+"""
+    child = start(script.replace("READY", str(is_reached)), bucket)
+    assert child.stdout.readline() == "ready\n", child.communicate()
+    proxy.turn_off()
+    _, errors = child.communicate("\n", timeout=PATIENCE)
+    assert "Traceback" not in errors
+    named = re.search(
+        r"LogWriteError at exit, .* written to (\S+); if this process ends, copy it there", errors
+    )
+    assert named is not None, errors
+    proxy.turn_on()
+    assert download(Bucket(bucket), copy) == (list(range(50)) if is_reached else [])
+    for path in pathlib.Path(named[1]).iterdir():
+        Bucket(bucket).put(path.name, path.read_bytes())
+    shutil.rmtree(named[1])
+    expected = list(range(0 if is_reached else 50, 200))
+    assert download(Bucket(bucket), copy) == expected == records(copy)
+
+
+def test_a_kill_loses_only_what_was_logged_since_the_last_put(bucket, copy):
+    script = """
+appending.set_sizes(SECONDS_BETWEEN_PUTS=0.3)
+for step in range(100): log_step(log, step)
+input()
+for step in range(100, 10**9):
+    log_step(log, step)
+    time.sleep(0.001)
+"""
+    objects = Bucket(bucket)
+    child = start(script, bucket)
+    # Nothing asks for it.
+    wait_until(lambda: download(objects, copy) == list(range(100)))
+    child.stdin.write("\n")
+    child.stdin.flush()
+    wait_until(lambda: len(download(objects, copy)) > 700)
+    child.kill()
+    child.communicate()
+    found = download(objects, copy)
+    assert found == list(range(len(found))) == records(copy)
+
+
+@pytest.mark.slow
+def test_tensorboard_shows_one_curve(bucket):
+    with running_tensorboard(bucket, fast=False) as board:
+        log = EventLog(Bucket(bucket))
+        for count in (100, 200, 300):
+            for step in range(count - 100, count):
+                log_step(log, step)
+            log.flush()
+            steps, _ = board.scalars("loss", count)
+            assert steps == list(range(count))
+        log.close()
