@@ -132,14 +132,16 @@ class _Ending:
 
     def __init__(self, number: int) -> None:
         self._number = number
+        self._is_done = False
         self._running = _thread.allocate_lock()
         self._running.acquire()
         _thread.start_new_thread(self._run, ())
 
     def wait(self, seconds: float) -> None:
         """Wait for the work, and end the process if it is done."""
-        if self._running.acquire(timeout=seconds):
-            self._running.release()
+        # The thread sends the signal once more when it is done, and the handler that this calls may
+        # interrupt another one right after it has acquired the lock.
+        if self._is_done or self._running.acquire(timeout=seconds):
             signal.signal(self._number, signal.SIG_DFL)
             os.kill(os.getpid(), self._number)
 
@@ -148,6 +150,7 @@ class _Ending:
             # If one fails, the others still run.
             with contextlib.suppress(BaseException):
                 finish()
+        self._is_done = True
         self._running.release()
         # The main thread may have gone on meanwhile. This calls the handler once more.
         if signal.getsignal(self._number) is _on_signal:
