@@ -18,11 +18,14 @@ def _in_an_empty_directory(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("gs://bucket/run", "gs://bucket/run: remote directories are not supported yet"),
-        (" gs://bucket/run", "gs://bucket/run: remote directories are not supported yet"),
-        ("https://x/y?z=1\n", r"https://x/y\?z=1: remote directories are not supported yet"),
-        ("s3://", "s3://: remote directories are not supported yet"),
-        (pathlib.Path("gs://bucket/run"), "gs://bucket/run: remote directories are not supported"),
+        (
+            "https://x/y\n",
+            "https://x/y: expected a path or an address that begins with one of s3://",
+        ),
+        (" s3://", "s3://: expected the name of a bucket in the address"),
+        ("s3://key:secret@b/a", r"s3://\*\*\*@b/a: leave credentials out of the address"),
+        ("az://b/a?sv=1&sig=abc", "az://b/a: leave credentials out of the address, and put them"),
+        (pathlib.Path("s3://k:s@b/a"), r"s3://\*\*\*@b/a: leave credentials out"),
         ("file:///tmp/run", "file:///tmp/run: expected a path, found an address; leave out its"),
         (pathlib.Path("file:///tmp/run"), "file:///tmp/run: expected a path, found an address"),
         ("~no-such-user/run", "there is no user 'no-such-user'; .* write './~no-such-user/run'"),

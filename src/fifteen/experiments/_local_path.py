@@ -6,13 +6,14 @@ import re
 from typing import Any
 
 from ._errors import UnsafePathError
+from .storage import SCHEMES, remote_path
 
-_ADDRESS = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]+):/.*", re.DOTALL)
+_ADDRESS = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]+):/(.*)", re.DOTALL)
 """`gs://bucket/run`, of which `pathlib.Path` makes `gs:/bucket/run`."""
 
 
 def local_path(path: Any, name: str = "data_dir") -> pathlib.Path:
-    """Return the absolute path of a directory on this machine.
+    """Return the absolute path of a directory, or the address of a remote one.
 
     Args:
         path: what a user has passed; a leading `~` is the home directory.
@@ -20,20 +21,33 @@ def local_path(path: Any, name: str = "data_dir") -> pathlib.Path:
 
     Raises:
         TypeError: it is no path.
-        UnsafePathError: it is the address of a remote directory, or begins with `~` and the name
-            of no user.
+        MissingExtraError: it is an address, and the library for object stores is not installed.
+        UnsafePathError: it is an address of an unknown kind or with a credential in it, or begins
+            with `~` and the name of no user.
     """
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
     if not isinstance(text, str) or not text or "\0" in text:
         raise TypeError(f"{name}: expected a path or a str that names one, found {path!r}")
     address = _ADDRESS.fullmatch(text)
     if address:
-        shown, is_file = text.strip(), address[1].lower() == "file"
-        if "://" not in shown:
-            shown = shown.replace(":/", ":///" if is_file else "://", 1)
-        advice = "remote directories are not supported yet; use a local one, and copy or mount it"
-        if is_file:
+        # Imported when used: what lies beside it takes a while.
+        from .provenance._redaction import redact
+
+        scheme, rest = address[1].lower(), address[2].strip().lstrip("/")
+        shown = redact(f"{scheme}://{rest}")
+        if scheme == "file":
+            shown = shown.replace("://", ":///")
             advice = "expected a path, found an address; leave out its 'file://'"
+        elif scheme not in SCHEMES:
+            known = ", ".join(f"{name}://" for name in SCHEMES)
+            advice = f"expected a path or an address that begins with one of {known}"
+        elif shown != f"{scheme}://{rest}" or "?" in rest:
+            shown = shown.partition("?")[0]
+            advice = "leave credentials out of the address, and put them into the environment"
+        elif not rest:
+            advice = "expected the name of a bucket in the address"
+        else:
+            return remote_path(scheme, rest)
         raise UnsafePathError(f"{shown}: {advice}")
     expanded = os.path.expanduser(text)
     if text.startswith("~") and expanded == text:

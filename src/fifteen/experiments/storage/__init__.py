@@ -17,6 +17,8 @@ directory has to supply:
 - lock: `mark_open`, `open_state`
 """
 
+from ._address import SCHEMES as SCHEMES
+from ._address import remote_path as remote_path
 from ._archive import archive as archive
 from ._archive import unarchive as unarchive
 from ._directory import Directory as Directory

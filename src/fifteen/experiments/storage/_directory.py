@@ -44,7 +44,9 @@ class Usage(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Directory:
-    r"""A directory of a local or shared file system; it need not exist.
+    r"""A directory of a local or shared file system, or in an object store; it need not exist.
+
+    As `pathlib.Path` does, this makes the kind of directory that its path names.
 
     Attributes:
         path: for messages, and for libraries that open files themselves.
@@ -64,6 +66,10 @@ class Directory:
     """
 
     path: pathlib.Path
+
+    def __new__(cls, path: pathlib.Path | None = None) -> "Directory":
+        """Make the kind of directory that a remote path knows."""
+        return object.__new__(getattr(path, "directory_type", cls))
 
     def __str__(self) -> str:
         return str(self.path)

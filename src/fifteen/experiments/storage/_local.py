@@ -176,7 +176,7 @@ def _current_directory() -> pathlib.Path | None:
 
 def inside(root: pathlib.Path, name: str, suffix: str = "") -> pathlib.Path:
     """Return the path of `name + suffix`, as `Directory.checked_name` does its name."""
-    problem = _problem_of_name(name, suffix)
+    problem = problem_of_name(name, suffix)
     if problem:
         raise UnsafePathError(f"name {name!r}: {problem}")
     path = root / (name + suffix)
@@ -215,7 +215,8 @@ def sync_all(directory: pathlib.Path) -> None:
         sync_directory(pathlib.Path(parent))
 
 
-def _problem_of_name(name: str, suffix: str) -> str:
+def problem_of_name(name: str, suffix: str) -> str:
+    """Say why a name with a suffix is none inside a directory; an empty text if it is one."""
     parts = name.split("/")
     if not name:
         return "it is empty"

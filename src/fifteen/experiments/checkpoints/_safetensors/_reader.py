@@ -9,7 +9,7 @@ import google_crc32c
 import numpy as np
 
 from ..._gc import gc_paused
-from ...storage import ReadableFile
+from ...storage import Directory
 from .. import _decoding
 from .._background import prefetched
 from .._damage import damaged, decoding
@@ -31,7 +31,7 @@ class SafetensorsCheckpoint:
 
     def __init__(self, path: pathlib.Path) -> None:
         self.path = path
-        self._file = ReadableFile(path)
+        self._file = Directory(path.parent).open(path.name)
         self.close = self._file.close
         with gc_paused():
             self._header = _header.read(self._file)

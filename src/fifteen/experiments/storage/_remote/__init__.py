@@ -1,1 +1,3 @@
-"""Directories in object stores."""
+"""Directories in object stores, by obstore; imported only for an address."""
+
+from ._path import RemotePath as RemotePath

@@ -1,0 +1,137 @@
+"""RemoteDirectory: what is below an address in an object store.
+
+A store has no directories, but objects with `/` in their names. So a directory is there as long as
+it holds an object. Each object appears, and is replaced, in one step.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import pathlib
+from collections.abc import Callable, Generator
+from typing import Any
+
+from ..._errors import UnsafePathError
+from .. import _local
+from .._directory import Directory, Entry, Kind, Usage
+from .._files import AppendedFile
+from .._open_mark import OpenMark, OpenState
+from . import _store
+from ._appended import AppendedObjects
+from ._files import RemoteFile, RemoteNewFile
+
+
+@dataclasses.dataclass(frozen=True)
+class RemoteDirectory(Directory):
+    """All objects whose names begin with that of the directory and a slash."""
+
+    path: Any
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def checked_name(self, name: str, suffix: str = "") -> str:
+        if problem := _local.problem_of_name(name, suffix):
+            raise UnsafePathError(f"name {name!r}: {problem}")
+        return name + suffix
+
+    def is_present(self) -> bool:
+        return _store.has_objects(self.path)
+
+    def make(self) -> bool:
+        return not self.is_present()
+
+    def names(self) -> list[str]:
+        return [entry.name for entry in self.entries()]
+
+    def entries(self) -> list[Entry]:
+        folders, files = _store.children(self.path)
+        kinds: dict[str, Kind] = {
+            **dict.fromkeys(files, "file"),
+            **dict.fromkeys(folders, "directory"),
+        }
+        return [
+            Entry(name, kinds[name], False) for name in sorted(filter(_local.is_visible, kinds))
+        ]
+
+    def kind_of(self, name: str = "") -> Kind | None:
+        path = self.path / name
+        if _store.head(path) is not None:
+            return "file"
+        return "directory" if _store.has_objects(path) else None
+
+    def is_link(self, name: str = "") -> bool:
+        return False
+
+    def real_path(self) -> pathlib.Path:
+        return self.path
+
+    def usage(self) -> Usage:
+        found = _store.objects(self.path).values()
+        if not found:
+            raise FileNotFoundError(errno.ENOENT, "no such directory", str(self.path))
+        modified = max(meta["last_modified"].timestamp() for meta in found)
+        return Usage(sum(meta["size"] for meta in found), modified)
+
+    def open(self, name: str) -> RemoteFile:
+        return RemoteFile(self.path / name)
+
+    @contextlib.contextmanager
+    def replace(self, name: str) -> Generator[RemoteNewFile]:
+        file = RemoteNewFile()
+        yield file
+        file.put(self.path / name)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write an object whole."""
+        with self.replace(name) as file:
+            file.write(data)
+
+    def append(
+        self, name_after: Callable[[list[str]], str], head: bytes, report: Callable[[str], None]
+    ) -> AppendedFile:
+        return AppendedObjects(self, name_after, head, report)
+
+    def remove(self, name: str) -> None:
+        path = self.path / name
+        _store.delete(path)
+        _store.delete(path, _store.objects(path))
+
+    def remove_in_background(self, name: str) -> None:
+        self.remove(name)
+
+    def check_removable(self) -> None:
+        problem = ""
+        if len(self.path.parts) < 3:
+            problem = "it is a whole bucket"
+        elif _store.head(self.path) is not None:
+            problem = "it is a file and no experiment"
+        if problem:
+            raise UnsafePathError(f"{self.path}: refusing to delete it: {problem}")
+
+    def remove_whole(self) -> bool:
+        found = _store.objects(self.path)
+        _store.delete(self.path, found)
+        return bool(found)
+
+    def remove_leftovers(self) -> None:
+        """Do nothing: obstore aborts an upload that fails, and cannot list those of the dead."""
+
+    def mark_open(self) -> OpenMark | None:
+        return None
+
+    def open_state(self) -> OpenState:
+        return "unknown"
+
+    def temporary(self, name: str) -> Any:
+        raise self._refusal()
+
+    def sync(self) -> None:
+        raise self._refusal()
+
+    def replace_directory(self, new: Directory, name: str) -> None:
+        raise self._refusal()
+
+    def _refusal(self) -> OSError:
+        problem = "several processes cannot save a checkpoint to an address; use a shared directory"
+        return OSError(errno.ENOTSUP, problem, str(self.path))

@@ -1,0 +1,123 @@
+"""Files in object stores: one that is read in ranges, and one that is put whole."""
+
+import errno
+import functools
+import pathlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import obstore
+import obstore.exceptions
+
+from .._files import NewFile, ReadableFile
+from . import _store
+
+_HEAD_BYTES = 1 << 16
+"""Fetched when a file is opened, in the same request: most files are smaller."""
+_MIN_RANGE_BYTES = 1 << 20
+_MAX_PARTS = 9000
+"""Stores take 10,000."""
+
+
+class RemoteFile(ReadableFile):
+    """Read ranges of an object; an error is raised if another one has replaced it."""
+
+    def __init__(self, path: pathlib.PurePath) -> None:
+        self.path: Any = path
+        self._store, self._key = _store.locate(path)
+        with _store.errors_explained(path):
+            try:
+                found = obstore.get(self._store, self._key, options={"range": (0, _HEAD_BYTES)})
+                meta, self._head = found.meta, found.bytes().to_bytes()
+            except obstore.exceptions.GenericError:
+                # There is no first byte.
+                meta, self._head = obstore.head(self._store, self._key), b""
+                if meta["size"]:
+                    raise
+        self._tag = meta["e_tag"]
+        self.size = meta["size"]
+        self.modified_ns = int(meta["last_modified"].timestamp() * 1e9)
+        self.identity: Any = (str(path), self._tag)
+        self.close = lambda: None
+
+    def current_size(self) -> int:
+        return self.size
+
+    def read(self, start: int = 0, end: int | None = None) -> bytes:
+        buffer = bytearray(max(0, min(self.size, self.size if end is None else end) - start))
+        self.read_into(buffer, start)
+        return bytes(buffer)
+
+    def read_into(self, buffer: Any, start: int) -> int:
+        view = memoryview(buffer).cast("B")[: max(0, self.size - start)]
+        if start + len(view) <= len(self._head):
+            view[:] = self._head[start : start + len(view)]
+            return len(view)
+        each = min(_store.PART_BYTES, max(_MIN_RANGE_BYTES, -(-len(view) // _store.MAX_REQUESTS)))
+
+        def fetch(at: int) -> None:
+            part = view[at : at + each]
+            part[:] = self._fetch(start + at, start + at + len(part))
+
+        for _ in _readers().map(fetch, range(0, len(view), each)):
+            pass
+        return len(view)
+
+    def _fetch(self, start: int, end: int) -> memoryview:
+        options: Any = {"range": (start, end), "if_match": self._tag}
+        with _store.errors_explained(self.path):
+            try:
+                return memoryview(obstore.get(self._store, self._key, options=options).bytes())
+            except obstore.exceptions.PreconditionError:
+                problem = "was replaced while it was read; read it again"
+                raise OSError(errno.ESTALE, problem, str(self.path)) from None
+
+
+@functools.cache
+def _readers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_store.MAX_REQUESTS, "fifteen-reader")
+
+
+class RemoteNewFile(NewFile):
+    """Collect references to what is written, and put all of it in one atomic step."""
+
+    def __init__(self) -> None:
+        self._end = 0
+        self._buffers: dict[int, memoryview] = {}
+
+    def write(self, *buffers: Any) -> None:
+        for buffer in buffers:
+            self.write_at(self._end, buffer)
+            self._end += memoryview(buffer).nbytes
+
+    def write_at(self, start: int, data: Any) -> None:
+        if memoryview(data).nbytes:
+            self._buffers[start] = memoryview(data).cast("B")
+
+    def put(self, path: pathlib.PurePath) -> None:
+        """Give what was written its name, in parallel parts if it is large.
+
+        If a part cannot be sent, or the process is interrupted, obstore aborts the upload.
+        """
+        store, key = _store.locate(path)
+        with _store.errors_explained(path, is_put=True):
+            if self._end <= 2 * _store.PART_BYTES:
+                data = b"".join(self._buffers[start] for start in sorted(self._buffers))
+                obstore.put(store, key, data, use_multipart=False)
+                return
+            size = max(_store.PART_BYTES, self._end // _MAX_PARTS)
+            obstore.put(
+                store,
+                key,
+                self._parts(size),
+                use_multipart=True,
+                chunk_size=size,
+                max_concurrency=_store.MAX_REQUESTS // 2,
+            )
+
+    def _parts(self, size: int) -> Iterator[memoryview]:
+        for start in sorted(self._buffers):
+            buffer = self._buffers.pop(start)
+            for at in range(0, len(buffer), size):
+                yield buffer[at : at + size]

@@ -1,0 +1,137 @@
+"""Objects in object stores, by their paths, and errors that say what to do."""
+
+import contextlib
+import functools
+import os
+import pathlib
+import re
+from collections.abc import Generator, Iterable
+from typing import Any
+
+import obstore
+import obstore.exceptions
+import obstore.store
+
+from ..._errors import UnsafePathError
+
+MAX_REQUESTS = 8
+"""At the same time, each of up to a part."""
+PART_BYTES = 8 << 20
+
+_REMEDIES = {
+    "NoSuchBucket|ContainerNotFound|bucket does not exist": (
+        "there is no such bucket; create it, or check the address and the region"
+    ),
+    "ExpiredToken|TokenExpired|token.{0,20}expired": (
+        "the credentials have expired; renew them in the environment"
+    ),
+    "169.254.169.254|metadata.google": (
+        "no credentials were found; set them in the environment as the cloud's own tools do"
+    ),
+}
+_DENIED = "access is denied; check the credentials in the environment, and what they may do"
+_NO_BUCKET = next(iter(_REMEDIES.values()))
+_QUERY = re.compile(r"\?[^\s\"')]*")
+
+
+def locate(path: pathlib.PurePath) -> tuple[Any, str]:
+    """Return the store of a path, and the key in it.
+
+    Raises:
+        RuntimeError: the process was forked from one that had used a store, which has threads.
+    """
+    if os.getpid() != _pid:
+        raise RuntimeError(
+            f"{path}: the library for object stores cannot be used in a forked process; start "
+            "processes with multiprocessing.set_start_method('spawn')"
+        )
+    scheme, bucket, *rest = path.parts
+    return _store(scheme.removesuffix(":"), bucket), "/".join(rest)
+
+
+_pid = os.getpid()
+
+
+@functools.cache
+def _store(scheme: str, bucket: str) -> Any:
+    if scheme == "memory":
+        return obstore.store.MemoryStore()
+    return obstore.store.from_url(f"{scheme}://{bucket}")
+
+
+@contextlib.contextmanager
+def errors_explained(path: pathlib.PurePath, is_put: bool = False) -> Generator[None]:
+    """Turn the library's errors into those of a file system, which say what to do."""
+    try:
+        yield
+    except (obstore.exceptions.BaseError, FileNotFoundError) as error:
+        # Stores answer at length, and a signature may be part of the address.
+        text = _QUERY.sub("", str(error).partition("\n\nDebug source")[0])
+        known = (remedy for code, remedy in _REMEDIES.items() if re.search(code, text))
+        remedy = next(known, None)
+        denied = (
+            obstore.exceptions.PermissionDeniedError,
+            obstore.exceptions.UnauthenticatedError,
+        )
+        if isinstance(error, FileNotFoundError) and not (is_put or remedy):
+            raise FileNotFoundError(2, os.strerror(2), str(path)) from None
+        if isinstance(error, FileNotFoundError):
+            raise FileNotFoundError(2, remedy or _NO_BUCKET, str(path)) from None
+        if isinstance(error, denied) or remedy:
+            raise PermissionError(13, remedy or _DENIED, str(path)) from None
+        raise OSError(5, " ".join(text.split())[:500], str(path)) from None
+    except ValueError as error:
+        if "Could not parse path" not in str(error):
+            raise
+        raise UnsafePathError(f"{path}: no name in an object store can hold that") from None
+
+
+def head(path: pathlib.PurePath) -> "obstore.ObjectMeta | None":
+    """Return what a store tells about an object; None if there is none."""
+    store, key = locate(path)
+    if not key:
+        return None
+    try:
+        with errors_explained(path):
+            return obstore.head(store, key)
+    except FileNotFoundError:
+        return None
+
+
+def children(path: pathlib.PurePath) -> tuple[list[str], list[str]]:
+    """Return the names of the directories and of the objects right below a path."""
+    store, key = locate(path)
+    with errors_explained(path):
+        found = obstore.list_with_delimiter(store, key)
+    names = ([*found["common_prefixes"]], [meta["path"] for meta in found["objects"]])
+    folders, files = ([key.rpartition("/")[2] for key in keys] for keys in names)
+    return folders, files
+
+
+def objects(path: pathlib.PurePath) -> "dict[str, obstore.ObjectMeta]":
+    """Return all objects below a path, by their names relative to it."""
+    store, key = locate(path)
+    with errors_explained(path):
+        found = obstore.list(store, key).collect()
+    return {meta["path"].removeprefix(key).lstrip("/"): meta for meta in found}
+
+
+def has_objects(path: pathlib.PurePath) -> bool:
+    """Tell whether there is any object below a path."""
+    store, key = locate(path)
+    with errors_explained(path):
+        return any(map(len, obstore.list(store, key, chunk_size=1)))
+
+
+def delete(path: pathlib.PurePath, names: Iterable[str] = ("",)) -> None:
+    """Delete objects by their names relative to a path; what is absent is no error."""
+    store, key = locate(path)
+    keys = [f"{key}/{name}".strip("/") for name in names]
+    with errors_explained(path):
+        try:
+            obstore.delete(store, keys)
+        except FileNotFoundError:
+            # Some stores stop at what is absent.
+            for one in keys:
+                with contextlib.suppress(FileNotFoundError):
+                    obstore.delete(store, one)

@@ -1,0 +1,151 @@
+"""An experiment in an object store does what one in a directory does."""
+
+import dataclasses
+import pathlib
+import pickle
+import subprocess
+import sys
+import uuid
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fifteen.experiments import (
+    CheckpointNotFoundError,
+    Experiment,
+    ExperimentExistsError,
+    ExperimentNotFoundError,
+    MetadataNotFoundError,
+    MissingExtraError,
+    TensorboardLogData,
+    UnsafePathError,
+)
+
+
+@dataclasses.dataclass
+class Config:
+    lr: float = 0.1
+
+
+@pytest.fixture(params=["memory", "s3", "local"])
+def root(request, tmp_path):
+    """An address or path below which nothing is."""
+    if request.param == "local":
+        return str(tmp_path)
+    if request.param == "memory":
+        return f"memory://{uuid.uuid4().hex}"
+    return request.getfixturevalue("bucket")
+
+
+@pytest.fixture
+def experiment(root):
+    experiment = Experiment(f"{root}/runs/a", verbose=False)
+    yield experiment
+    experiment.close()
+
+
+def test_metadata_come_back(experiment):
+    experiment.write_metadata("config", Config(0.2))
+    experiment.write_metadata("eval/step_1", {"accuracy": 0.5})
+    experiment.annotate(note="a note", tags=["x"])
+    assert experiment.read_metadata("config", Config) == Config(0.2)
+    assert experiment.read_metadata("notes") == {"note": "a note", "tags": ["x"]}
+    assert experiment.metadata_names() == ["config", "eval/step_1", "notes"]
+    with pytest.raises(MetadataNotFoundError, match=r"other.yaml: no metadata 'other'; there is"):
+        experiment.read_metadata("other")
+    with pytest.raises(UnsafePathError, match=r"goes through '\.\.'"):
+        experiment.write_metadata("../config", 1)
+
+
+def test_checkpoints_come_back_and_old_ones_go(experiment):
+    with pytest.raises(CheckpointNotFoundError, match="since there is no such directory"):
+        experiment.restore_checkpoint(None)
+    for step in range(1, 5):
+        saved = experiment.save_checkpoint(
+            {"w": jnp.full(3, step), "n": step}, step, keep=2, blocking=step % 2 == 0
+        )
+    assert saved == f"{experiment.data_dir}/checkpoint_4.safetensors"
+    assert experiment.checkpoint_steps() == [3, 4]
+    assert experiment.checkpoint_prefixes() == ["checkpoint_"]
+    assert experiment.restore_checkpoint(None, step=3)["n"] == 3
+    restored = experiment.restore_checkpoint({"w": jnp.zeros(3, int), "n": 0})
+    assert restored["w"].tolist() == [4, 4, 4]
+    assert list(experiment.checkpoint_leaves()) == ["n", "w"]
+    experiment.save_checkpoint({"w": jnp.zeros(3)}, 2, overwrite=True)
+    assert experiment.checkpoint_steps() == [2]
+
+
+def test_a_large_checkpoint_is_sent_and_read_in_parts(experiment):
+    state = {f"w{i}": np.random.default_rng(i).random((5 << 20) + i) for i in range(2)}
+    state["small"] = np.arange(5)
+    experiment.save_checkpoint(state, 1)
+    restored = experiment.restore_checkpoint(state)
+    for name, values in state.items():
+        np.testing.assert_array_equal(restored[name], values)
+    partial = experiment.restore_checkpoint({"small": np.zeros(5, int)}, partial=True)
+    assert partial["small"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_curves_come_back_and_are_rewound(experiment):
+    for step in range(5):
+        experiment.log(TensorboardLogData(scalars={"loss": 1.0 / (step + 1)}), step)
+    assert experiment.read_scalars()["loss"].step.tolist() == [0, 1, 2, 3, 4]
+    experiment.rewind_logs(2)
+    experiment.close()
+    assert Experiment(experiment.data_dir).read_scalars()["loss"].step.tolist() == [0, 1, 2]
+
+
+def test_new_existing_and_cleared(root, experiment):
+    other = Experiment(f"{root}/runs/ab", verbose=False)
+    other.write_metadata("config", 1)
+    experiment.assert_new()
+    with pytest.raises(ExperimentNotFoundError):
+        experiment.assert_exists()
+    experiment.write_metadata("config", Config())
+    experiment.assert_exists()
+    with pytest.raises(ExperimentExistsError, match=r"found config\.yaml"):
+        experiment.assert_new()
+    experiment.clear().assert_new()
+    assert other.read_metadata("config") == 1
+
+
+def test_its_path_is_joined_printed_and_read(root):
+    experiment = Experiment(f"{root}/runs/./x/../a", verbose=False)
+    experiment.write_metadata("config", Config())
+    path = experiment.data_dir
+    assert str(path) == f"{root}/runs/a"
+    assert (path.name, str(path.parent)) == ("a", f"{root}/runs")
+    assert "lr: 0.1" in (path / "config.yaml").read_text()
+    assert "config.yaml" in [file.name for file in path.iterdir()]
+    assert path.is_dir()
+    assert not (path / "other").exists()
+    assert (path / "config.yaml").relative_to(path) == pathlib.PurePath("config.yaml")
+    assert {Experiment(str(path), verbose=False), Experiment(path, verbose=False)} == {experiment}
+    assert pickle.loads(pickle.dumps(experiment)) == experiment
+
+
+def test_a_whole_bucket_is_not_cleared(bucket):
+    with pytest.raises(UnsafePathError, match="refusing to delete it: it is a whole bucket"):
+        Experiment("/".join(bucket.split("/")[:3]), verbose=False).clear()
+
+
+def test_the_extra_is_named_if_it_is_missing():
+    code = """
+import sys
+sys.modules["obstore"] = None
+from fifteen.experiments import Experiment
+Experiment("runs")
+Experiment("s3://bucket/runs/a")
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    message = "s3://bucket/runs/a needs obstore, which is not installed; install it with"
+    assert f"{MissingExtraError.__name__}: {message} pip install 'fifteen[remote]'" in result.stderr
+
+
+def test_what_stores_take_is_imported_only_for_an_address():
+    code = (
+        "import sys, fifteen.experiments as e; e.Experiment('x'); print('obstore' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout == "False\n", result.stderr
