@@ -78,3 +78,15 @@ def test_no_file_tells_where_it_was_made():
         text = (ROOT / name).read_text(errors="replace") if (ROOT / name).exists() else ""
         for word in (str(ROOT) + os.sep, "index" + "-url", "pypi." + "org"):
             assert word not in text, f"{name}: {word}"
+
+
+def test_each_promise_has_a_test():
+    page = (ROOT / "docs" / "promises.md").read_text()
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", page)
+    assert len(named) == page.count(".py::")
+    missing = [
+        f"{file}::{test}"
+        for file, test in named
+        if f"\ndef {test}(" not in (ROOT / "tests" / file).read_text()
+    ]
+    assert missing == []

@@ -40,6 +40,13 @@ def test_one_failure_keeps_nothing_else_from_being_finished():
     assert (outcome.stdout, outcome.returncode) == ("signal\nlast\n", -signal.SIGTERM)
 
 
+def test_a_signal_ends_the_process_as_soon_as_the_work_is_finished():
+    outcome = run(
+        "_shutdown._MAX_PAUSE_SECONDS = 1000\nos.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"
+    )
+    assert outcome.returncode == -signal.SIGTERM, outcome.stderr
+
+
 @pytest.mark.slow
 def test_a_lock_that_the_main_thread_holds_stops_nothing():
     outcome = run(

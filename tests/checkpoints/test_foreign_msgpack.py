@@ -5,6 +5,8 @@ import warnings
 
 import flax.serialization
 import flax.struct
+import hypothesis
+import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -14,8 +16,9 @@ import optax
 import pytest
 from flax.training import train_state
 
-from fifteen.experiments import CheckpointDamagedError, MissingExtraError
+from fifteen.experiments import CheckpointDamagedError, ExperimentWarning
 from fifteen.experiments.checkpoints import Checkpoints
+from fifteen.experiments.storage import ReadableFile
 
 
 def save(tmp_path, target, name="checkpoint_3"):
@@ -174,13 +177,44 @@ def test_what_flax_did_not_write_is_damaged(tmp_path, content):
         restore(tmp_path, None, 3)
 
 
-def test_without_msgpack_the_extra_is_named(tmp_path, monkeypatch):
-    import sys
+def test_only_the_leaves_that_are_wanted_are_read(tmp_path, monkeypatch):
+    save(tmp_path, {"a": np.ones(1 << 20), "b": np.arange(3), "c": np.ones(1 << 20), "d": 7})
+    total = 0
+    read, read_into = ReadableFile.read, ReadableFile.read_into
 
-    save(tmp_path, {"a": 1})
-    monkeypatch.setitem(sys.modules, "msgpack", None)
-    with pytest.raises(MissingExtraError, match=r"fifteen\[flax\]"):
-        restore(tmp_path, {"a": 1})
+    def count(file, *rest):
+        nonlocal total
+        found = read(file, *rest)
+        total += len(found)
+        return found
+
+    def count_into(file, buffer, start):
+        nonlocal total
+        total += len(buffer)
+        return read_into(file, buffer, start)
+
+    monkeypatch.setattr(ReadableFile, "read", count)
+    monkeypatch.setattr(ReadableFile, "read_into", count_into)
+    with pytest.warns(ExperimentWarning, match="unexpected"):
+        found = restore(tmp_path, {"b": np.zeros(3, int), "d": 0}, partial=True)
+    assert found["b"].tolist() == [0, 1, 2]
+    assert found["d"] == 7
+    assert total < 1 << 16
+
+
+@hypothesis.given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text()
+        | st.binary() | st.sampled_from([1, 2**7, 2**15, 2**16]).map(lambda size: "x" * size),
+        lambda inner: st.lists(inner, max_size=20) | st.dictionaries(st.text(), inner, max_size=20),
+        max_leaves=40,
+    )
+)  # fmt: skip
+def test_every_form_of_msgpack_is_read(tmp_path_factory, tree):
+    directory = tmp_path_factory.mktemp("run")
+    (directory / "checkpoint_3").write_bytes(msgpack.packb({"a": tree}))
+    found = restore(directory, None, 3) if tree is not None else {"a": None}
+    assert repr(found) == repr({"a": tree})
 
 
 def test_arrays_of_several_processes_lie_beside_the_file(tmp_path):

@@ -1,6 +1,7 @@
 """Each example runs as a user runs it, in a process of its own, and leaves what it promises."""
 
 import pathlib
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+from fifteen.cli import main
 from fifteen.experiments import Experiment, find_experiments
 
 EXAMPLES = pathlib.Path(__file__).parent.parent.parent / "examples"
@@ -87,15 +89,30 @@ def test_old_program_shows_its_image_in_tensorboard(tmp_path):
 
 
 @pytest.mark.slow
-def test_sweep(tmp_path):
-    printed = run(tmp_path, "05_sweep.py", "--root", "sweep")
-    found = find_experiments(tmp_path / "sweep")
-    assert [experiment.data_dir.name for experiment in found] == [
-        "rate_0.001",
-        "rate_0.01",
-        "rate_0.1",
+def test_sweep(tmp_path, monkeypatch, capsys):
+    rates = "--learning-rates", "0.1", "1.0", "--seeds", "0", "1", "--steps", "100"
+    printed = run(tmp_path, "05_sweep.py", "--root", "runs/sweep", *rates)
+    names = [experiment.data_dir.name for experiment in find_experiments(tmp_path / "runs")]
+    assert names == [f"rate_{rate}_seed_{seed}" for rate in ("0.1", "1.0") for seed in (0, 1)]
+    assert "The best is rate_1.0_seed_" in printed
+    # The commands that its first lines name.
+    monkeypatch.chdir(tmp_path)
+    script = (EXAMPLES / "05_sweep.py").read_text()
+    commands = [
+        shlex.split(line)[1:] for line in script.splitlines() if line.startswith("fifteen ")
     ]
-    assert "The best is rate_0.1: Config(learning_rate=0.1, steps=300)" in printed
+    assert [command[0] for command in commands] == ["list", "compare", "plot", "report"]
+    shown = []
+    for command in commands:
+        # It trains for a shorter time here.
+        command = [word.replace("> 0.9", "> 0.5") for word in command]
+        assert main(command) == 0, capsys.readouterr().err
+        shown.append(capsys.readouterr().out)
+    assert "rate_1.0_seed_0" in shown[0]
+    assert "rate_0.1_seed_0" not in shown[0]
+    assert "(n=2)" in shown[1]
+    assert "learning_rate=1 (n=2)" in shown[2]
+    assert (tmp_path / "sweep.html").stat().st_size > 1_000_000
 
 
 def trained(directory, script, steps, *options):

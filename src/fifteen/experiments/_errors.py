@@ -1,26 +1,5 @@
 """The errors that `fifteen.experiments` raises, and its warning.
 
-```
-FifteenError
-├── ExperimentExistsError      also AssertionError and FileExistsError
-├── ExperimentNotFoundError    also AssertionError and FileNotFoundError
-├── ExperimentMovedError       also RuntimeError
-├── UnsafePathError            also ValueError
-├── MetadataError              also ValueError
-├── MetadataNotFoundError      also FileNotFoundError
-├── CheckpointError            also ValueError
-│   ├── CheckpointNotFoundError    also FileNotFoundError
-│   ├── CheckpointExistsError
-│   ├── CheckpointMismatchError
-│   └── CheckpointDamagedError
-├── ExpressionError            also ValueError
-├── LogDataError               also ValueError and TypeError
-├── LogWriteError              also OSError
-└── MissingExtraError          also ImportError
-
-ExperimentWarning (a UserWarning)
-```
-
 Each has a built-in base as well, so that a program may catch what it always caught:
 old programs catch `AssertionError` from `assert_new` and `assert_exists`.
 """

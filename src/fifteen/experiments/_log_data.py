@@ -25,7 +25,7 @@ class TensorboardLogData:
     """Hold scalars and histograms by tag; a JAX pytree.
 
     Return it from functions under `jit`, `grad(..., has_aux=True)`, `vmap`, `scan`, `pmap` and
-    `shard_map`, then pass it to `Experiment.log`. Methods return new objects and change nothing.
+    `shard_map`, then pass it to `Experiment.log`. Methods return new objects.
 
     Attributes:
         scalars: a scalar for each tag, of shape `()`, or `(n,)` if `n` steps are stacked.
@@ -42,13 +42,7 @@ class TensorboardLogData:
     def prefix(self, prefix: str) -> "TensorboardLogData":
         """Put `prefix`, such as `"train/"`, before every tag.
 
-        TensorBoard groups tags by the part before their first slash.
-
-        Args:
-            prefix: what to put before each tag. No separator is added.
-
-        Returns:
-            The same data under longer tags.
+        TensorBoard groups tags by the part before their first slash. No separator is added.
 
         Examples:
             >>> TensorboardLogData(scalars={"loss": 0.5}).prefix("b/").prefix("a/").scalars
@@ -62,12 +56,6 @@ class TensorboardLogData:
     def merge(self, other: "TensorboardLogData") -> "TensorboardLogData":
         """Combine the tags of two log data.
 
-        Args:
-            other: the log data to add.
-
-        Returns:
-            The tags of both.
-
         Raises:
             LogDataError: a tag is on both sides.
 
@@ -78,19 +66,10 @@ class TensorboardLogData:
         """
         hint = "merge_scalars() and merge_histograms() take a dict"
         _expect("merge", other, TensorboardLogData, hint)
-        return TensorboardLogData(
-            scalars=_union("scalars", self.scalars, other.scalars),
-            histograms=_union("histograms", self.histograms, other.histograms),
-        )
+        return self.merge_scalars(other.scalars).merge_histograms(other.histograms)
 
     def merge_scalars(self, scalars: Mapping[str, Scalar] = {}) -> "TensorboardLogData":
-        """Add scalars.
-
-        Args:
-            scalars: a scalar for each tag.
-
-        Returns:
-            This data and the scalars.
+        """Add a scalar for each tag.
 
         Raises:
             LogDataError: a tag is on both sides.
@@ -99,18 +78,10 @@ class TensorboardLogData:
             >>> TensorboardLogData().merge_scalars({"loss": 0.5}).scalars
             {'loss': 0.5}
         """
-        return TensorboardLogData(
-            scalars=_union("scalars", self.scalars, scalars), histograms=dict(self.histograms)
-        )
+        return TensorboardLogData(_union("scalars", self.scalars, scalars), dict(self.histograms))
 
     def merge_histograms(self, histograms: Mapping[str, Array] = {}) -> "TensorboardLogData":
-        """Add histograms.
-
-        Args:
-            histograms: an array of any shape for each tag.
-
-        Returns:
-            This data and the histograms.
+        """Add an array of any shape for each tag, whose values are counted.
 
         Raises:
             LogDataError: a tag is on both sides.
@@ -119,22 +90,15 @@ class TensorboardLogData:
             >>> TensorboardLogData().merge_histograms({"weights": np.zeros(2)}).histograms
             {'weights': array([0., 0.])}
         """
-        return TensorboardLogData(
-            scalars=dict(self.scalars),
-            histograms=_union("histograms", self.histograms, histograms),
-        )
+        union = _union("histograms", self.histograms, histograms)
+        return TensorboardLogData(dict(self.scalars), union)
 
     def fix_sharded_scalars(self) -> "TensorboardLogData":
         """Take the first value of each scalar that came back as an array.
 
-        A function under `pmap` or `shard_map` returns one value of each scalar per device. If you
-        want an average, compute it inside the function (`jax.lax.pmean`): all values are then the
-        same. If this process does not hold the first value, it takes the first one that it holds.
-        Python scalars, arrays of shape `()` and histograms do not change, and nothing waits for
-        the device.
-
-        Returns:
-            The data with each scalar of shape `()`.
+        A function under `pmap` or `shard_map` returns one value of each scalar per device. For an
+        average, compute it inside the function (`jax.lax.pmean`): all values are then the same.
+        Nothing waits for the device.
 
         Raises:
             LogDataError: a scalar is an empty array.
@@ -143,10 +107,8 @@ class TensorboardLogData:
             >>> TensorboardLogData({"loss": jnp.array([0.5, 0.5])}).fix_sharded_scalars().scalars
             {'loss': Array(0.5, dtype=float32)}
         """
-        return TensorboardLogData(
-            scalars={tag: _first_value(tag, value) for tag, value in self.scalars.items()},
-            histograms=dict(self.histograms),
-        )
+        scalars = {tag: _first_value(tag, value) for tag, value in self.scalars.items()}
+        return TensorboardLogData(scalars, dict(self.histograms))
 
 
 def _expect(where: str, found: Any, expected: type, hint: str) -> None:
@@ -180,12 +142,8 @@ def _first_value(tag: str, value: Scalar) -> Scalar:
         return value.reshape(-1)[0]
     # Indexing the sharded array itself would gather it across devices, and fails if some shards
     # belong to other processes. The data of one shard is an ordinary array on one device.
-    first = min(value.addressable_shards, key=lambda shard: _offsets(shard.index))
+    first = min(value.addressable_shards, key=lambda shard: [s.start or 0 for s in shard.index])
     return cast(jax.Array, _take_first(first.data))
-
-
-def _offsets(index: tuple[slice, ...]) -> tuple[int, ...]:
-    return tuple(part.start or 0 for part in index)
 
 
 @jax.jit

@@ -126,10 +126,8 @@ class Session:
 
     def flush(self) -> None:
         """See everything handed over onto the disk, and raise what went wrong."""
-        errors: list[BaseException | None] = []
-        if self._events is not None:
-            errors.append(_error_of(self._events.flush))
-        _raise_last([*errors, self._settle_checkpoints()])
+        error = None if self._events is None else _error_of(self._events.flush)
+        _raise_last([error, self._settle_checkpoints()])
 
     def write_logs(self) -> None:
         """Write what has been logged, so that no checkpoint is ahead of its curves.

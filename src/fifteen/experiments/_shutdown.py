@@ -15,13 +15,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
-
 _MAX_PAUSE_SECONDS = 5.0
 """How long a signal handler keeps the main thread: it may hold a lock that the work needs."""
-
-_LAST = -1000
-"""The priority of what runs after all else that ends a process of `multiprocessing`."""
 
 _at_exit: list[Callable[[], None]] = []
 _at_signal: list[Callable[[], None]] = []
@@ -34,33 +29,28 @@ _ending: "_Ending | None" = None
 def register(at_exit: Callable[[], None], at_signal: Callable[[], None] | None = None) -> None:
     """Register what finishes some work, for as long as the process lives.
 
-    It runs after the `atexit` callbacks that a script has registered since it imported us.
-
-    Args:
-        at_exit: runs when the interpreter exits; the last one registered runs first.
-        at_signal: runs in a thread before a signal ends the process; the first one registered runs
-            first. `at_exit` by default.
+    `at_exit` runs when the interpreter exits, after the `atexit` callbacks that a script has
+    registered since it imported us; the last one registered runs first. `at_signal`, by default the
+    same, runs in a thread before a signal ends the process; the first one registered runs first.
     """
     _at_exit.append(at_exit)
     _at_signal.append(at_signal or at_exit)
 
 
 def prepare() -> None:
-    """Finish all registered work, however this process ends; call it when there is some.
+    """Finish all registered work, also if SIGTERM or SIGHUP ends this process.
 
-    That includes processes that SIGTERM or SIGHUP ends, and those that `multiprocessing` has
-    forked, which skip `atexit`.
-
-    A user's handler stays: if it exits through `sys.exit`, `at_exit` runs. Signals are also left
-    alone outside the main thread, where Python sets no handlers, and with `jax.distributed`, which
-    may use SIGTERM as its own notice of preemption.
+    Processes that `multiprocessing` has forked skip `atexit`, so they are prepared, too. A user's
+    handler stays: if it exits through `sys.exit`, `at_exit` runs. Signals are left alone outside
+    the main thread, where Python sets no handlers, and with `jax.distributed`, which may use
+    SIGTERM as its own notice of preemption.
     """
     _finish_in_multiprocessing()
     jax: Any = sys.modules.get("jax")
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or (jax is not None and jax.distributed.is_initialized()):
         return
-    for number in _SIGNALS:
+    for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _on_signal)
 
@@ -72,29 +62,22 @@ def fail() -> None:
     `multiprocessing` has forked.
     """
     global _has_failed
-    if not _has_failed:
-        _has_failed = True
-        sys.stderr = _FailingStream(sys.stderr)
+    if _has_failed:
+        return
+    _has_failed = True
+    # A last `flush` of stderr that fails is all that changes the code of an interpreter that exits.
+    if sys.stderr is None or sys.stderr.closed:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # It stays open to the end.
+    stream: Any = sys.stderr
+    flush = stream.flush
 
-
-class _FailingStream:
-    """The standard error, except that the interpreter's last `flush` of it fails.
-
-    Nothing else changes the exit code of an interpreter that already exits.
-    """
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self.closed = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def flush(self) -> None:
-        if self._stream is not None and not self._stream.closed:
-            self._stream.flush()
+    def flush_and_fail() -> None:
+        flush()
         if sys.is_finalizing():
+            stream.flush = flush
             raise OSError("work at exit has failed")
+
+    stream.flush = flush_and_fail
 
 
 def _finish_in_multiprocessing() -> None:
@@ -105,7 +88,8 @@ def _finish_in_multiprocessing() -> None:
     _finalized_pid = os.getpid()
     from multiprocessing import util
 
-    util.Finalize(None, _finish_in_child, exitpriority=_LAST)
+    # After all else that ends a process of `multiprocessing`.
+    util.Finalize(None, _finish_in_child, exitpriority=-1000)
 
 
 def _finish_in_child() -> None:
@@ -117,7 +101,7 @@ def _finish_in_child() -> None:
     # `atexit` runs this, and an exception would not change the exit code.
     import multiprocessing
 
-    if multiprocessing.get_start_method() != "spawn":  # There, `_FailingStream` does.
+    if multiprocessing.get_start_method() != "spawn":  # There, `fail` does.
         print(end="", flush=True)
         os._exit(1)
 
@@ -132,14 +116,16 @@ class _Ending:
 
     def __init__(self, number: int) -> None:
         self._number = number
+        self._is_done = False
         self._running = _thread.allocate_lock()
         self._running.acquire()
         _thread.start_new_thread(self._run, ())
 
     def wait(self, seconds: float) -> None:
         """Wait for the work, and end the process if it is done."""
-        if self._running.acquire(timeout=seconds):
-            self._running.release()
+        # The thread sends the signal once more when it is done, and the handler that this calls may
+        # interrupt another one right after it has acquired the lock.
+        if self._is_done or self._running.acquire(timeout=seconds):
             signal.signal(self._number, signal.SIG_DFL)
             os.kill(os.getpid(), self._number)
 
@@ -148,6 +134,7 @@ class _Ending:
             # If one fails, the others still run.
             with contextlib.suppress(BaseException):
                 finish()
+        self._is_done = True
         self._running.release()
         # The main thread may have gone on meanwhile. This calls the handler once more.
         if signal.getsignal(self._number) is _on_signal:

@@ -6,17 +6,19 @@ nested msgpack of shape, dtype's name and bytes in C order; 2 is a Python comple
 1 GiB is a dict of flat chunks. An array that was distributed over several processes is a text that
 names a directory in `{file}_gda`, in zarr format.
 
-The extension bytes are parsed here, since msgpack itself would copy each array once more.
+The file is parsed here, since msgpack itself would read the bytes of every array.
 """
 
+import dataclasses
+import math
 import pathlib
+import struct
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from .._errors import MissingExtraError
-from ..storage import Directory
+from ..storage import Directory, ReadableFile
 from ._damage import damaged
 from ._dtypes import dtype_named, info_of
 from ._keys import Key, structure_of
@@ -32,121 +34,205 @@ _DISTRIBUTED = "//GDAPlaceholder:"
 _DTYPES = {"<V2": "bfloat16", "|V2": "bfloat16"}
 """What the first versions called a dtype that NumPy did not know."""
 
-_BYTES_LENGTH = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
-"""Sizes of the length, by msgpack's marks of bytes and of texts (old versions wrote bytes so)."""
+_HEADERS = {
+    first + number: (kind, f">{code}")
+    for first, kind, codes in (
+        (0xC4, "bytes", "BHI"),
+        (0xC7, "extension", "BHI"),
+        (0xCA, "value", "fdBHIQbhiq"),
+        (0xD9, "text", "BHI"),
+        (0xDC, "list", "HI"),
+        (0xDE, "dict", "HI"),
+    )
+    for number, code in enumerate(codes)
+}
+"""What msgpack's marks begin, and the format of the number that follows: a value or a length."""
+
+_WINDOW = 4096
+"""Bytes that are read at once. Between the data of two arrays there are fewer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Array:
+    """An array or a NumPy scalar; of its bytes only the places are known."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    pieces: list[tuple[int, int]]
+    is_scalar: bool = False
+
+    def __post_init__(self) -> None:
+        size = sum(end - start for start, end in self.pieces)
+        is_shape = all(type(length) is int and length >= 0 for length in self.shape)
+        if not is_shape or math.prod(self.shape) * (self.dtype.itemsize or -1) != size:
+            raise ValueError(f"{size} bytes for an array {self.dtype}{list(self.shape)}")
+
+    def read(self, file: ReadableFile) -> Any:
+        data = np.empty(sum(end - start for start, end in self.pieces), np.uint8)
+        done = 0
+        for start, end in self.pieces:
+            done += file.read_into(data[done : done + end - start], start)
+        if done < len(data):
+            raise damaged(file.path, "the file ends before its data does")
+        array: HostArray = data.view(self.dtype).reshape(self.shape)
+        return array[()] if self.is_scalar else array
 
 
 class MsgpackCheckpoint:
-    """A checkpoint that flax has written to one file."""
+    """A checkpoint that flax has written to one file.
+
+    Attributes:
+        path: the file.
+        ends: the leaves by their keys, and None and the empty dicts and lists.
+        lists: the keys of nodes that are lists.
+    """
 
     def __init__(self, path: pathlib.Path) -> None:
         self.path = path
         parent = Directory(path.parent)
-        self._ends, self._lists = flatten(load(parent, path.name))
-        self._values = {key: value for key, value in self._ends.items() if is_leaf(value)}
+        self._file = parent.open(path.name)
+        self.close = self._file.close
+        self.ends: dict[Key, Any] = {}
+        self.lists: set[Key] = set()
+        self._flatten(_tree_in(self._file), ())
         beside = parent / f"{path.name}_gda"
         self._distributed = _tensorstore.open_arrays(
             path,
             {
-                key: _tensorstore.spec_of(beside, value.removeprefix(_DISTRIBUTED))
-                for key, value in self._values.items()
-                if isinstance(value, str) and value.startswith(_DISTRIBUTED)
+                key: _tensorstore.spec_of(beside, end.removeprefix(_DISTRIBUTED))
+                for key, end in self.ends.items()
+                if isinstance(end, str) and end.startswith(_DISTRIBUTED)
             },
         )
 
     @property
     def leaves(self) -> Mapping[Key, LeafInfo]:
         """Every leaf, in the order of the file."""
-        arrays = {key: array.info for key, array in self._distributed.items()}
-        return {key: arrays.get(key) or info_of(value) for key, value in self._values.items()}
+        return {
+            key: self._distributed[key].info if key in self._distributed else info_of(end)
+            for key, end in self.ends.items()
+            if end is not None and not isinstance(end, dict | list)
+        }
 
     @property
     def structure(self) -> Any:
         """The structure of nested dicts, as flax itself gives them."""
-        numbers: dict[Key, Any] = {key: number for number, key in enumerate(self._values)}
-        ends = {key: numbers.get(key, value) for key, value in self._ends.items()}
-        return structure_of(ends, self._lists)
+        numbers: dict[Key, Any] = {key: number for number, key in enumerate(self.leaves)}
+        return structure_of(self.ends | numbers, self.lists)
 
     def read(
         self, wanted: "Mapping[Key, jax.sharding.Sharding | None]"
     ) -> Generator[Mapping[Key, Any]]:
         """Read some leaves; see `CheckpointReader.read`."""
         opened = {key: self._distributed[key] for key in wanted if key in self._distributed}
-        arrays = _tensorstore.read(self.path, opened, wanted)
-        yield {key: arrays[key] if key in arrays else self._values[key] for key in wanted}
+        values: dict[Key, Any] = dict(_tensorstore.read(self.path, opened, wanted))
+        for key in wanted:
+            end = self.ends[key]
+            values.setdefault(key, end.read(self._file) if isinstance(end, _Array) else end)
+        yield {key: values[key] for key in wanted}
 
-    def close(self) -> None:
-        """Do nothing: no file stays open."""
+    def _flatten(self, node: Any, key: Key) -> None:
+        children: list[tuple[str, Any]] = []
+        if isinstance(node, dict):
+            children = list(cast(dict[str, Any], node).items())
+        elif isinstance(node, list):
+            children = [(str(index), child) for index, child in enumerate(cast(list[Any], node))]
+            self.lists.add(key)
+        for part, child in children:
+            self._flatten(child, (*key, part))
+        if not children:
+            self.ends[key] = node
 
 
-def load(directory: Directory, name: str) -> Any:
-    """Read a file into nested dicts of NumPy arrays and Python values.
+def _tree_in(file: ReadableFile) -> Any:
+    """Parse a file into nested dicts of `_Array` and Python values.
 
     Raises:
         CheckpointDamagedError: flax has not written the file, or not all of it.
-        MissingExtraError: msgpack is not installed.
     """
-    path = directory.path / name
+    if not file.size:
+        raise damaged(file.path, "an empty file")
     try:
-        import msgpack
-    except ImportError:
-        raise MissingExtraError(
-            f"{path}: reading a file that flax has written needs msgpack; "
-            "pip install 'fifteen[flax]'"
-        ) from None
-    with directory.open(name) as file:
-        if not file.size:
-            raise damaged(path, "an empty file")
-        data = np.empty(file.size, np.uint8)
-        file.read_into(data, 0)
-    try:
-        unpacked = msgpack.unpackb(data, ext_hook=_extension, raw=False, strict_map_key=False)
-        return _normalized(unpacked)
-    except (
-        msgpack.UnpackException,
-        AttributeError,
-        LookupError,
-        OverflowError,
-        RecursionError,
-        TypeError,
-        ValueError,
-    ) as error:
-        # What msgpack and NumPy raise for any other bytes.
+        parser = _Parser(file)
+        tree = _normalized(parser.parse())
+        if parser.at != file.size:
+            raise ValueError("more bytes than flax writes")
+        return tree
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise damaged(
-            path,
+            file.path,
             "neither a checkpoint of ours nor a whole file that flax has written "
             f"({type(error).__name__}: {error})",
         ) from None
 
 
-def _extension(code: int, data: bytes) -> Any:
-    if code in (_ARRAY, _SCALAR):
-        array = _array(data)
-        return array[()] if code == _SCALAR else array
-    if code == _COMPLEX:
-        import msgpack
+class _Parser:
+    def __init__(self, file: ReadableFile) -> None:
+        self.at = 0
+        self._file = file
+        self._window, self._window_start = b"", 0
 
-        real, imaginary = msgpack.unpackb(data)
-        return complex(real, imaginary)
-    raise ValueError(f"the extension type {code}, which flax does not write")
+    def parse(self) -> Any:
+        kind, number = self._header()
+        match kind:
+            case "dict":
+                return {self.parse(): self.parse() for _ in range(number)}
+            case "list":
+                return [self.parse() for _ in range(number)]
+            case "text":
+                return self._take(number).decode()
+            case "bytes":
+                return self._take(number)
+            case "extension":
+                return self._extension(number)
+            case _:
+                return number
 
+    def _header(self) -> tuple[str, Any]:
+        """Return what comes next, and its value or length."""
+        mark = self._take(1)[0]
+        if mark < 0x80 or mark >= 0xE0:
+            return "value", mark if mark < 0x80 else mark - 0x100
+        if mark < 0xC0:
+            kind, first = ("dict", 0x80) if mark < 0x90 else ("list", 0x90)
+            return (kind, mark - first) if mark < 0xA0 else ("text", mark - 0xA0)
+        if mark < 0xC4:
+            return "value", {0xC0: None, 0xC2: False, 0xC3: True}[mark]
+        if 0xD4 <= mark <= 0xD8:
+            return "extension", 1 << mark - 0xD4
+        kind, layout = _HEADERS[mark]
+        (number,) = struct.unpack(layout, self._take(struct.calcsize(layout)))
+        return kind, number
 
-def _array(data: bytes) -> HostArray:
-    import msgpack
+    def _extension(self, size: int) -> Any:
+        code, end = self._take(1)[0], self.at + size
+        if code == _COMPLEX:
+            value: Any = complex(*self.parse())
+        elif code in (_ARRAY, _SCALAR):
+            if self._header() != ("list", 3):
+                raise ValueError("an array without shape, dtype and bytes")
+            shape = tuple(self.parse())
+            # Old versions wrote texts and bytes alike.
+            name = str(self._take(self._header()[1]), "ascii")
+            dtype = dtype_named(_DTYPES.get(name, name))
+            size = self._header()[1]
+            value = _Array(dtype, shape, [(self.at, self.at + size)], code == _SCALAR)
+            self.at += size
+        else:
+            raise ValueError(f"the extension type {code}, which flax does not write")
+        if self.at != end or end > self._file.size:
+            raise ValueError("the file ends before its data does")
+        return value
 
-    # The bytes come last, after a short description.
-    unpacker = msgpack.Unpacker(raw=True)
-    unpacker.feed(data[:4096])
-    if unpacker.read_array_header() != 3:
-        raise ValueError("an array without shape, dtype and bytes")
-    shape = unpacker.unpack()
-    name = str(unpacker.unpack(), "ascii")
-    dtype = dtype_named(_DTYPES.get(name, name))
-    start = unpacker.tell()
-    mark = data[start]
-    # The mark of a short text contains its length.
-    start += 1 + (0 if 0xA0 <= mark <= 0xBF else _BYTES_LENGTH[mark])
-    return np.frombuffer(data, dtype, offset=start).reshape(shape)
+    def _take(self, size: int) -> bytes:
+        start = self.at - self._window_start
+        if start + size > len(self._window):
+            self._window = self._file.read(self.at, self.at + max(size, _WINDOW))
+            self._window_start, start = self.at, 0
+            if len(self._window) < size:
+                raise ValueError("the file ends before its data does")
+        self.at += size
+        return self._window[start : start + size]
 
 
 def _normalized(tree: Any) -> Any:
@@ -154,8 +240,10 @@ def _normalized(tree: Any) -> Any:
     if isinstance(tree, Mapping):
         known = cast(Mapping[Any, Any], tree)
         if _CHUNKED in known:
-            chunks = _in_order(known["chunks"])
-            return np.concatenate(chunks).reshape([int(n) for n in _in_order(known["shape"])])
+            chunks: list[_Array] = _in_order(known["chunks"])
+            shape = tuple([int(length) for length in _in_order(known["shape"])])
+            pieces = [piece for chunk in chunks for piece in chunk.pieces]
+            return _Array(chunks[0].dtype, shape, pieces)
         if _is_namedtuple(known):
             fields, values = _in_order(known["fields"]), _in_order(known["values"])
             return {field: _normalized(value) for field, value in zip(fields, values, strict=True)}
@@ -183,29 +271,3 @@ def _is_namedtuple(known: Mapping[Any, Any]) -> bool:
 
 def _in_order(numbered: Mapping[str, Any]) -> list[Any]:
     return [numbered[str(number)] for number in range(len(numbered))]
-
-
-def flatten(tree: Any) -> tuple[dict[Key, Any], set[Key]]:
-    """Return the ends of a tree (leaves, None, empty dicts and lists), and the keys of lists."""
-    ends: dict[Key, Any] = {}
-    lists: set[Key] = set()
-
-    def visit(node: Any, key: Key) -> None:
-        children: list[tuple[str, Any]] = []
-        if isinstance(node, dict):
-            children = list(cast(dict[str, Any], node).items())
-        elif isinstance(node, list):
-            children = [(str(index), child) for index, child in enumerate(cast(list[Any], node))]
-            lists.add(key)
-        for part, child in children:
-            visit(child, (*key, part))
-        if not children:
-            ends[key] = node
-
-    visit(tree, ())
-    return ends, lists
-
-
-def is_leaf(value: Any) -> bool:
-    """Whether an end of a tree is a leaf."""
-    return value is not None and not isinstance(value, dict | list)

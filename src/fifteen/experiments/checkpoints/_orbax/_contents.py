@@ -5,6 +5,7 @@ Our own `fifteen.json` describes the leaves if it is there; see `_manifest`. Oth
 msgpack file called `checkpoint` held the tree, with a placeholder for each array.
 """
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping
@@ -12,9 +13,9 @@ from typing import Any, TypeAlias
 
 from ..._errors import CheckpointError
 from ...storage import Directory
-from .. import _flax_msgpack
 from .._damage import damaged, printable
 from .._dtypes import info_of
+from .._flax_msgpack import MsgpackCheckpoint
 from .._keys import Key, structure_of
 from .._reader import DESCRIPTION, LeafInfo
 from . import _tensorstore
@@ -87,7 +88,7 @@ def _theirs(directory: Directory) -> Contents:
     options: dict[str, Any] = {}
     try:
         if directory.kind_of(_OLD_METADATA) == "file":
-            ends, lists = _old_ends(directory)
+            ends = _old_ends(directory, lists)
         if directory.kind_of(_METADATA) == "file":
             options = json.loads(directory.read(_METADATA))
             for key, end in _ends(options, _random_keys(directory), lists).items():
@@ -165,19 +166,17 @@ def _ends(described: Any, random_keys: Mapping[str, str], lists: set[Key]) -> di
     return ends
 
 
-def _old_ends(directory: Directory) -> tuple[dict[Key, _End], set[Key]]:
-    """Return what the old msgpack file holds, and the keys of lists."""
-    ends: dict[Key, _End] = {}
-    tree = _flax_msgpack.load(directory, _OLD_METADATA)
-    values, lists = _flax_msgpack.flatten(tree)
+def _old_ends(directory: Directory, lists: set[Key]) -> dict[Key, _End]:
+    """Return what the old msgpack file holds, and add the keys of lists."""
+    with contextlib.closing(MsgpackCheckpoint(directory.path / _OLD_METADATA)) as old:
+        lists |= old.lists
+        ends: dict[Key, _End] = dict(old.ends)
+        (values,) = old.read(dict.fromkeys(old.leaves))
     for key, value in values.items():
+        ends[key] = EncodedLeaf(info_of(value), None, None, value)
         if isinstance(value, str) and value.startswith(_PLACEHOLDER):
             ends[key] = EncodedLeaf(None, value.removeprefix(_PLACEHOLDER), None)
-        else:
-            is_leaf = _flax_msgpack.is_leaf(value)
-            end: Any = EncodedLeaf(info_of(value), None, None, value) if is_leaf else value
-            ends[key] = end
-    return ends, lists
+    return ends
 
 
 def _random_keys(directory: Directory) -> dict[str, str]:
