@@ -56,12 +56,8 @@ def shortened(lines: Sequence[str]) -> list[str]:
     shown = list(lines[:MAX_LINES])
     if len(lines) > MAX_LINES:
         shown[-1:] = [f"and {len(lines) - MAX_LINES + 1} more of {len(lines)}"]
-    return ["  " + _cut(printable(line)) for line in shown]
-
-
-def _cut(line: str) -> str:
-    """Cut the middle out of a long line, which begins with a name and ends with advice."""
-    if len(line) <= MAX_LINE:
-        return line
-    kept = MAX_LINE // 2
-    return f"{line[:kept]} … {line[-kept:]}"
+    lines = [printable(line) for line in shown]
+    # A long line loses its middle: it begins with a name and ends with advice.
+    half = MAX_LINE // 2
+    cut = [line if len(line) <= MAX_LINE else f"{line[:half]} … {line[-half:]}" for line in lines]
+    return ["  " + line for line in cut]

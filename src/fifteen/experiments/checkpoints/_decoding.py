@@ -23,23 +23,23 @@ _FOREIGN: dict[str, str] = {
 }  # fmt: skip
 """What other libraries write as well, by the format's names."""
 
-_NUMPY: dict[str, str] = {stored: name for name, stored in NATIVE.items()} | _FOREIGN
+STORED: dict[str, str] = {stored: name for name, stored in NATIVE.items()} | _FOREIGN
+"""Dtypes of NumPy by the format's names, of which those of less than a byte have none."""
 
 
-def stored_info(dtype: str, shape: tuple[int, ...], description: dict[str, Any] | None) -> LeafInfo:
-    """Return the shape and dtype of a leaf from a file's header.
-
-    Args:
-        dtype: safetensors' name of it; empty for what the description alone holds.
-        shape: of the tensor.
-        description: what `encode` described.
+def stored_info(
+    dtype: np.dtype[Any] | None, shape: tuple[int, ...], description: dict[str, Any] | None
+) -> LeafInfo:
+    """Return the shape and dtype of a leaf by those of its tensor, if any, and its description.
 
     Raises:
         KeyError, TypeError, ValueError or AttributeError: the description is none of ours.
     """
+    if description is None and dtype is not None:
+        return LeafInfo(shape, dtype.name)
     if description is None:
-        return LeafInfo(shape, _NUMPY[dtype])
-    if dtype:
+        raise ValueError("a leaf without a tensor or a description")
+    if dtype is not None:
         name = description["dtype"]
         if not isinstance(name, str) or is_key(name) != ("key" in description):
             raise ValueError(f"{name!r} is no dtype")
@@ -56,19 +56,15 @@ def _float_of(text: str) -> float:
 
 
 def decode(array: HostArray | None, description: dict[str, Any] | None) -> Any:
-    """Return the value that `encode` has taken.
-
-    Args:
-        array: as it is in the file.
-        description: what `encode` described.
+    """Return the value of which `_leaf.encode` has made a tensor, a description, or both.
 
     Raises:
         CheckpointError: neither NumPy nor `ml_dtypes` knows the dtype.
         ValueError, KeyError or TypeError: the description is none of ours.
     """
+    if description is None:
+        return array
     if array is not None:
-        if description is None:
-            return array
         if "key" in description:
             return KeyData(array, str(description["key"]))
         name = str(description["dtype"])
@@ -82,8 +78,6 @@ def decode(array: HostArray | None, description: dict[str, Any] | None) -> Any:
             # `zeros` would give a text without letters room for one, at any size of array.
             return np.ndarray(array.shape[:-1], dtype)
         return array.view(dtype).reshape(array.shape[:-1])
-    if description is None:
-        raise ValueError("a leaf without a tensor or a description")
     ((kind, text),) = description.items()
     match kind:
         case "int":
@@ -98,17 +92,3 @@ def decode(array: HostArray | None, description: dict[str, Any] | None) -> Any:
             return text
         case _:
             raise ValueError(f"a leaf of the unknown kind {kind!r}")
-
-
-def is_stored_dtype(dtype: str) -> bool:
-    """Whether NumPy has a dtype that safetensors names; those of less than a byte it has not."""
-    return dtype in _NUMPY
-
-
-def stored_dtype(dtype: str) -> np.dtype[Any]:
-    """Return NumPy's dtype for one that safetensors names.
-
-    Raises:
-        KeyError: there is none.
-    """
-    return dtype_named(_NUMPY[dtype])

@@ -15,20 +15,21 @@ dicts by the parts of their names between slashes.
 """
 
 import contextlib
-import dataclasses
 import functools
 import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import google_crc32c
+import numpy as np
 
 from ..._errors import CheckpointDamagedError, CheckpointError
 from ...storage import ReadableFile
 from .._damage import damaged, printable, too_deep
-from .._decoding import is_stored_dtype, stored_dtype, stored_info
+from .._decoding import STORED, stored_info
+from .._dtypes import dtype_named
 from .._keys import Key, key_of, name_of, structure_of
 from .._reader import LeafInfo
 
@@ -45,14 +46,13 @@ MAX_HEADER = 100_000_000
 """The format's limit."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class StoredLeaf:
+class StoredLeaf(NamedTuple):
     """A leaf as a header describes it.
 
     Attributes:
         info: its shape and dtype.
         description: see `Leaf`.
-        dtype: the tensor's; empty if the description has the value.
+        dtype: the tensor's; None if the description has the value.
         shape: the tensor's.
         start: the offset of the tensor's bytes, from the end of the header.
         end: the offset of the end of these bytes.
@@ -61,15 +61,14 @@ class StoredLeaf:
 
     info: LeafInfo
     description: dict[str, Any] | None
-    dtype: str = ""
+    dtype: np.dtype[Any] | None = None
     shape: tuple[int, ...] = ()
     start: int = 0
     end: int = 0
     checksum: int | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """A parsed header.
 
     Attributes:
@@ -98,7 +97,9 @@ def compose(
     """
     tensors = [(leaf.data, leaf.dtype) for _, leaf in leaves if leaf.data is not None]
     # Large items first, so that every tensor is aligned for its own dtype.
-    numbers = sorted(range(len(tensors)), key=lambda number: -_itemsize(tensors[number][1]))
+    numbers = sorted(
+        range(len(tensors)), key=lambda number: -_numpy_dtype(tensors[number][1]).itemsize
+    )
     ordered = [tensors[number][0] for number in numbers]
     ends = list(itertools.accumulate((data.nbytes for data in ordered), initial=0))
     starts = dict(zip(numbers, ends, strict=False))
@@ -158,60 +159,60 @@ def read(file: ReadableFile) -> Header:
         raise CheckpointError(f"{file.path}: {error}") from None
     except RecursionError:
         raise too_deep(file.path) from None
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         problem = f"its header is damaged ({type(error).__name__}: {error})"
         raise damaged(file.path, problem) from None
 
 
 def _read(file: ReadableFile) -> Header:
     length = int.from_bytes(file.read(0, 8), "little")
-    if file.size < 8 or length > min(file.size - 8, MAX_HEADER):
+    size = 8 + length
+    if file.size < 8 or size > file.size or length > MAX_HEADER:
         problem = f"a file of {file.size} bytes that is cut off, or no safetensors file"
         raise damaged(file.path, problem)
-    text = file.read(8, 8 + length)
-    digits = _digits(text)
-    if digits is not None:
-        text = text.replace(digits, b"0" * len(digits), 1)
-        if digits[:_DIGITS] != f"{google_crc32c.value(text):08x}".encode():
+    text = file.read(8, size)
+    checksums = ""
+    if text.startswith(_BEGINNING.encode()):
+        at = len(_BEGINNING)
+        checksums = text[at : text.index(b'"', at)].decode()
+        text = text.replace(checksums.encode(), b"0" * len(checksums), 1)
+        if checksums[:_DIGITS] != f"{google_crc32c.value(text):08x}":
             raise damaged(file.path, "its header's bytes are not those that were written")
     entries = json.loads(text.decode())
     metadata = entries.pop("__metadata__", {})
     if {_CHECKSUMS, _CHECKPOINT}.isdisjoint(metadata):
         keys, rows, structure = _foreign(entries)
-        checksums = itertools.repeat(None)
+        of_tensors: Iterator[int | None] = itertools.repeat(None)
     else:
-        keys, rows, structure = _ours(json.loads(metadata[_CHECKPOINT]))
-        checksums = _checksums(digits or b"")
+        described = json.loads(metadata[_CHECKPOINT])
+        if described["version"] != _VERSION:
+            raise ValueError(f"version {described['version']} of the format, expected {_VERSION}")
+        rows, structure = described["leaves"], described["structure"]
+        keys = [key_of(row[0]) for row in rows]
+        of_tensors = _parsed(checksums)
     leaves: dict[Key, StoredLeaf] = {}
+    spans: list[tuple[int, int]] = []
     for key, (name, has_tensor, *rest) in zip(keys, rows, strict=True):
         description = rest[0] if rest else None
         if has_tensor:
-            leaves[key] = _stored_leaf(entries[name], description, next(checksums))
+            leaf = _stored_leaf(entries[name], description, next(of_tensors))
+            spans.append((leaf.start, leaf.end))
         else:
-            leaves[key] = StoredLeaf(stored_info("", (), description), description)
-    end = 0
-    for leaf in sorted(leaves.values(), key=lambda leaf: (leaf.start, leaf.end)):
-        if leaf.dtype:
-            if leaf.start != end:
-                raise ValueError("tensors overlap, or leave a gap")
-            end = leaf.end
-    if file.size != 8 + length + end:
-        raise damaged(file.path, f"expected {8 + length + end} bytes, found {file.size}")
-    return Header(leaves, structure, 8 + length)
-
-
-def _ours(described: Mapping[str, Any]) -> tuple[list[Key], list[Any], Any]:
-    """Return the keys of the leaves, our entries for them, and the structure."""
-    if described["version"] != _VERSION:
-        raise ValueError(f"version {described['version']} of the format, expected {_VERSION}")
-    rows = described["leaves"]
-    return [key_of(row[0]) for row in rows], rows, described["structure"]
+            leaf = StoredLeaf(stored_info(None, (), description), description)
+        leaves[key] = leaf
+    spans.sort()
+    ends = [0, *[end for _, end in spans]]
+    if [start for start, _ in spans] != ends[:-1]:
+        raise ValueError("tensors overlap, or leave a gap")
+    if file.size != size + ends[-1]:
+        raise damaged(file.path, f"expected {size + ends[-1]} bytes, found {file.size}")
+    return Header(leaves, structure, size)
 
 
 def _foreign(entries: Mapping[str, Any]) -> tuple[list[Key], list[Any], Any]:
-    """Return the same for a file of another library."""
+    """Return the keys of another library's tensors, entries as ours for them, and a structure."""
     for name, entry in entries.items():
-        if not is_stored_dtype(entry["dtype"]):
+        if entry["dtype"] not in STORED:
             raise CheckpointError(
                 f"{printable(name)}: another library has saved it as {entry['dtype']!r}, a dtype "
                 "that NumPy and ml_dtypes do not have; read it with that library"
@@ -231,30 +232,25 @@ def _foreign(entries: Mapping[str, Any]) -> tuple[list[Key], list[Any], Any]:
 def _stored_leaf(
     entry: Mapping[str, Any], description: dict[str, Any] | None, checksum: int | None
 ) -> StoredLeaf:
-    dtype, shape = entry["dtype"], tuple(entry["shape"])
+    dtype, shape = _numpy_dtype(entry["dtype"]), tuple(entry["shape"])
     start, end = entry["data_offsets"]
-    if any(type(number) is not int or number < 0 for number in (*shape, start, end)):
+    numbers = (*shape, start, end)
+    if {*map(type, numbers)} != {int} or min(numbers) < 0:
         raise ValueError("a tensor's shape and offsets are no whole numbers")
-    if end - start != _itemsize(dtype) * math.prod(shape):
+    if end - start != dtype.itemsize * math.prod(shape):
         raise ValueError("a tensor's shape and offsets do not agree")
     info = stored_info(dtype, shape, description)
     return StoredLeaf(info, description, dtype, shape, start, end, checksum)
 
 
-def _digits(text: bytes) -> bytes | None:
-    """Return the checksums of a header as they are written; None if there are none."""
-    before, after = _BEGINNING.encode(), f'","{_CHECKPOINT}":'.encode()
-    end = text.find(after)
-    return text[len(before) : end] if text.startswith(before) and end > 0 else None
-
-
-def _checksums(digits: bytes) -> Iterator[int]:
+def _parsed(checksums: str) -> Iterator[int]:
     """Yield the checksums of the tensors, which follow that of the header."""
-    for at in itertools.count(_DIGITS, _DIGITS):
-        checksum = int(digits[at : at + _DIGITS], 16)
-        if digits[at : at + _DIGITS] != f"{checksum:08x}".encode():
-            raise ValueError("a checksum is not written as it should be")
-        yield checksum
+    numbers = bytes.fromhex(checksums)
+    # It takes capitals and spaces as well, which are not what was written.
+    if numbers.hex() != checksums:
+        raise ValueError("a checksum is not written as it should be")
+    yield from np.frombuffer(numbers, ">u4")[1:].tolist()
+    raise ValueError("more tensors than checksums")
 
 
 @functools.lru_cache(maxsize=1024)
@@ -268,8 +264,8 @@ def _quoted(key: Key) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _itemsize(dtype: str) -> int:
-    return stored_dtype(dtype).itemsize
+def _numpy_dtype(dtype: str) -> np.dtype[Any]:
+    return dtype_named(STORED[dtype])
 
 
 def _dump(value: Any) -> str:

@@ -2,19 +2,18 @@
 
 import functools
 import pathlib
-from collections.abc import Generator, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
 
 import google_crc32c
 import numpy as np
 
 from ..._gc import gc_paused
 from ...storage import Directory
-from .. import _decoding
 from .._background import prefetched
 from .._damage import damaged, decoding
+from .._decoding import decode
 from .._keys import Key, name_of
-from .._reader import HostArray, LeafInfo
 from . import _header
 from ._header import StoredLeaf
 
@@ -35,26 +34,18 @@ class SafetensorsCheckpoint:
         self.close = self._file.close
         with gc_paused():
             self._header = _header.read(self._file)
-        self._leaves = {key: listed.info for key, listed in self._header.leaves.items()}
-
-    @property
-    def leaves(self) -> Mapping[Key, LeafInfo]:
-        """Every leaf, in the order of the pytree."""
-        return self._leaves
+            self.leaves = {key: leaf.info for key, leaf in self._header.leaves.items()}
+        self.structure = self._header.structure
 
     def read(self, wanted: Mapping[Key, Any]) -> Generator[Mapping[Key, Any]]:
         """Read some leaves, and verify them; see `CheckpointReader.read`."""
         stored = {key: self._header.leaves[key] for key in wanted}
-        yield {key: self._value(key, leaf) for key, leaf in stored.items() if not leaf.dtype}
+        described = {key: leaf for key, leaf in stored.items() if leaf.dtype is None}
+        yield self._decoded(described, lambda leaf: decode(None, leaf.description))
         # The next group is read and verified while the caller moves this one to its devices.
         yield from prefetched(
             [functools.partial(self._read_group, group) for group in _grouped(stored)]
         )
-
-    @property
-    def structure(self) -> Any:
-        """The pytree's structure; see `unflatten`."""
-        return self._header.structure
 
     def _read_group(self, group: Mapping[Key, StoredLeaf]) -> dict[Key, Any]:
         begin = min(leaf.start for leaf in group.values())
@@ -62,28 +53,39 @@ class SafetensorsCheckpoint:
         buffer = np.empty(end - begin, np.uint8)
         if self._file.read_into(buffer, self._header.size + begin) < len(buffer):
             raise damaged(self.path, "the file ends before its data does")
-        return {
-            key: self._value(key, leaf, buffer[leaf.start - begin : leaf.end - begin])
-            for key, leaf in group.items()
-        }
+        # The checksum's function takes only what cannot be changed.
+        readonly: Any = buffer.view()
+        readonly.flags.writeable = False
 
-    def _value(self, key: Key, leaf: StoredLeaf, data: HostArray | None = None) -> Any:
-        with decoding(self.path, name_of(key)):
-            if data is None:
-                return _decoding.decode(None, leaf.description)
-            readonly = data.view()
-            readonly.flags.writeable = False
-            expected = leaf.checksum
-            if expected is not None and google_crc32c.value(cast(Any, readonly)) != expected:
+        def value(leaf: StoredLeaf) -> Any:
+            start, end = leaf.start - begin, leaf.end - begin
+            if leaf.checksum not in (None, google_crc32c.value(readonly[start:end])):
                 raise ValueError("its bytes are not those that were written")
-            array = data.view(_decoding.stored_dtype(leaf.dtype)).reshape(leaf.shape)
+            array = np.ndarray(leaf.shape, leaf.dtype, buffer, start)
             # Other libraries need not align their tensors.
-            return _decoding.decode(np.require(array, requirements="A"), leaf.description)
+            return decode(array if array.flags.aligned else array.copy(), leaf.description)
+
+        return self._decoded(group, value)
+
+    def _decoded(
+        self, leaves: Mapping[Key, StoredLeaf], value: Callable[[StoredLeaf], Any]
+    ) -> dict[Key, Any]:
+        values: dict[Key, Any] = {}
+        for key, leaf in leaves.items():
+            try:
+                values[key] = value(leaf)
+            except Exception:
+                # Entered for errors only, since there may be thousands of leaves.
+                with decoding(self.path, name_of(key)):
+                    raise
+        return values
 
 
 def _grouped(leaves: Mapping[Key, StoredLeaf]) -> list[dict[Key, StoredLeaf]]:
     """Group small tensors that are adjacent in the file, to read each group at once."""
-    tensors = [(leaf.start, leaf.end, key) for key, leaf in leaves.items() if leaf.dtype]
+    tensors = [
+        (leaf.start, leaf.end, key) for key, leaf in leaves.items() if leaf.dtype is not None
+    ]
     groups: list[dict[Key, StoredLeaf]] = []
     group_start = group_end = -1
     for start, end, key in sorted(tensors):
