@@ -3,67 +3,25 @@
 import dataclasses
 import pathlib
 import random
-import signal
-import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
 
-from fifteen.experiments import Experiment
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
-EXAMPLE = pathlib.Path(__file__).parent.parent.parent / "examples" / "01_digits.py"
-STEPS = 900
-OPTIONS = ("--config.steps", str(STEPS), "--config.save-every", "150")
-
-
-def start(directory, *options):
-    command = [sys.executable, str(EXAMPLE), "--data-dir", str(directory), *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def finish(child):
-    _, errors = child.communicate(timeout=300)
-    assert child.returncode == 0, errors
-
-
-def kill_when(child, condition):
-    """Send SIGKILL as soon as something has come true."""
-    while not condition():
-        assert child.poll() is None, child.communicate()[1]
-        time.sleep(0.005)
-    child.kill()
-    child.communicate()
-    assert child.returncode == -signal.SIGKILL
-
-
-def open_experiment(directory):
-    return Experiment(directory, verbose=False)
-
-
-def has_checkpoint(directory, step):
-    return max(open_experiment(directory).checkpoint_steps(), default=0) >= step
-
-
-def assert_same(directory, expected):
-    """Check that two runs have left the same: checkpoints to the bit, curves, metadata."""
-    ours, theirs = open_experiment(directory), open_experiment(expected)
-    for prefix in ("checkpoint_", "checkpoint_best_"):
-        assert ours.checkpoint_steps(prefix) == theirs.checkpoint_steps(prefix)
-        for step in ours.checkpoint_steps(prefix):
-            name = f"{prefix}{step}.safetensors"
-            assert (directory / name).read_bytes() == (expected / name).read_bytes(), name
-    assert (directory / "config.yaml").read_bytes() == (expected / "config.yaml").read_bytes()
-    scalars, expected_scalars = ours.read_scalars(), theirs.read_scalars()
-    assert scalars.keys() == expected_scalars.keys()
-    for tag, series in expected_scalars.items():
-        np.testing.assert_array_equal(scalars[tag].step, series.step, tag)
-        np.testing.assert_array_equal(scalars[tag].value, series.value, tag)
-    histograms, expected_histograms = ours.read_histograms(), theirs.read_histograms()
-    assert histograms.keys() == expected_histograms.keys()
-    for tag, series in expected_histograms.items():
-        np.testing.assert_array_equal(histograms[tag].step, series.step, tag)
+from digits import (
+    EXAMPLE,
+    OPTIONS,
+    STEPS,
+    assert_same,
+    finish,
+    has_checkpoint,
+    kill_when,
+    open_experiment,
+    start,
+)
 
 
 @pytest.fixture(scope="module")
