@@ -7,8 +7,7 @@ import subprocess
 import pytest
 from digits import OPTIONS, assert_same, finish, open_experiment, start
 
-MAX_SECONDS_ALIVE = 5.0
-"""An uninterrupted run takes as long."""
+SECONDS_TO_START = 2.0
 
 
 @pytest.fixture(scope="module")
@@ -18,10 +17,17 @@ def uninterrupted(tmp_path_factory):
     return directory
 
 
-def kill_and_resume(address, kills, seed):
+@pytest.fixture(scope="module")
+def seconds(uninterrupted):
+    """How long a run takes."""
+    times = [path.stat().st_mtime for path in uninterrupted.iterdir()]
+    return max(times) - min(times) + SECONDS_TO_START
+
+
+def kill_and_resume(address, kills, seconds, seed):
     """Run the example, and kill it at random moments; resume it each time, and then let it end."""
     randomly = random.Random(seed)
-    for _ in range(kills + 1):
+    for number in range(kills + 1):
         experiment = open_experiment(address)
         is_begun = "config" in experiment.metadata_names()
         if is_begun and max(experiment.checkpoint_steps(), default=0) >= int(OPTIONS[1]):
@@ -29,9 +35,9 @@ def kill_and_resume(address, kills, seed):
             experiment.clear()
             is_begun = False
         child = start(address, *(["--resume"] if is_begun else OPTIONS))
-        if _ < kills:
+        if number < kills:
             try:
-                child.wait(randomly.uniform(0.0, MAX_SECONDS_ALIVE))
+                child.wait(randomly.uniform(0.0, seconds))
             except subprocess.TimeoutExpired:
                 child.send_signal(signal.SIGKILL)
             child.communicate()
@@ -46,8 +52,8 @@ def test_trained_without_a_kill(uninterrupted, bucket):
 
 
 @pytest.mark.slow
-def test_killed_twenty_times_at_random_and_resumed(uninterrupted, bucket):
-    kill_and_resume(bucket, kills=20, seed=0)
+def test_killed_twenty_times_at_random_and_resumed(uninterrupted, seconds, bucket):
+    kill_and_resume(bucket, 20, seconds, seed=0)
     assert_same(bucket, uninterrupted)
 
 
@@ -61,6 +67,6 @@ def test_trained_through_a_network_with_faults(uninterrupted, bucket, proxy):
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(1, 11))
-def test_killed_two_hundred_times(uninterrupted, bucket, seed):
-    kill_and_resume(bucket, kills=20, seed=seed)
+def test_killed_two_hundred_times(uninterrupted, seconds, bucket, seed):
+    kill_and_resume(bucket, 20, seconds, seed)
     assert_same(bucket, uninterrupted)
