@@ -261,6 +261,26 @@ def test_an_exit_loses_nothing(bucket, copy, ending, code):
     assert download(Bucket(bucket), copy) == list(range(100))
 
 
+def test_an_experiment_logs_and_exits_while_no_request_is_answered(bucket, proxy):
+    script = """
+import tempfile
+from fifteen.experiments import Experiment, TensorboardLogData
+appending.set_sizes(MAX_SECONDS_WITHOUT_PROGRESS=1.0)
+experiment = Experiment(sys.argv[1])
+for step in range(10_000):
+    experiment.log(TensorboardLogData({"loss": 1.0}), step)
+print("all logged", flush=True)
+"""
+    proxy.hold()
+    child = start(script, bucket)
+    output, errors = child.communicate(timeout=PATIENCE)
+    assert "all logged" in output
+    named = re.search(r"LogWriteError at exit, .* written to (\S+); if this process ends", errors)
+    assert named is not None, errors
+    shutil.rmtree(named[1])
+    assert proxy.requests == []
+
+
 @pytest.mark.parametrize("is_reached", [True, False])
 def test_what_cannot_be_sent_at_exit_is_in_files_that_are_named(bucket, proxy, copy, is_reached):
     script = """

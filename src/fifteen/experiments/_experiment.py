@@ -546,9 +546,9 @@ class Experiment:
     def _making_directory(self) -> Generator[None]:
         """Print a line if the block makes the directory."""
         directory = Directory(self.data_dir)
-        existed = directory.is_present()
+        was_absent = directory.must_be_made()
         yield
-        if not existed and directory.is_present():
+        if was_absent and directory.is_present():
             self._session.mark_open()
             self._print("Made directory at", self.data_dir)
 

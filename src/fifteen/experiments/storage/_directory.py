@@ -90,6 +90,10 @@ class Directory:
         """Tell whether the directory is there."""
         return self.path.is_dir()
 
+    def must_be_made(self) -> bool:
+        """Tell whether `make` has anything to do before a file can be written."""
+        return not self.is_present()
+
     def make(self) -> bool:
         """Make the directory and its parents durably; return whether that was necessary.
 

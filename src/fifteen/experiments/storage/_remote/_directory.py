@@ -38,8 +38,11 @@ class RemoteDirectory(Directory):
     def is_present(self) -> bool:
         return _store.has_objects(self.path)
 
+    def must_be_made(self) -> bool:
+        return False
+
     def make(self) -> bool:
-        return not self.is_present()
+        return False
 
     def names(self) -> list[str]:
         return [entry.name for entry in self.entries()]
