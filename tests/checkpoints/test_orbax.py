@@ -147,11 +147,11 @@ def test_leaves_of_which_orbax_kept_one_are_told(handle, ocdbt):
             "s": {"v": z}, "e.f": {}, "e": {"f": z}}  # fmt: skip
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=ocdbt)) as checkpointer:
         checkpointer.save(handle.directory / "checkpoint_3", tree)
-    both = r"checkpoint_3: .*partial=True.*\n  a\.b and a/b\n  t\.u and t/u; restore another"
-    with pytest.raises(CheckpointDamagedError, match=both):
+    lost = r"checkpoint_3: .*partial=True.*\n  a\.b\n  a/b\n  t\.u\n  t/u; restore another"
+    with pytest.raises(CheckpointDamagedError, match=lost):
         handle.restore(None)
     for target in ({"a.b": x}, {"a": {"b": y}}):
-        with pytest.raises(CheckpointDamagedError, match=r"\n  a\.b and a/b; restore another"):
+        with pytest.raises(CheckpointDamagedError, match=lost):
             handle.restore(target, partial=True)
     with pytest.warns(ExperimentWarning, match="unexpected"):
         found = handle.restore({"z": x, "s.v": "", "s": {"v": x}, "e": {"f": x}}, partial=True)
@@ -266,18 +266,30 @@ def describe(handle, *leaves, structure="0"):
     [
         (["w", "params.w", "float32", [4, 3], None], r"w: .*float32\[4,3\].*float32\[3,4\]"),
         (["w", "params.w", "int32", [3, 4], None], r"w: .*int32\[3,4\].*float32\[3,4\]"),
-        (["w", "params.w", "float8_e4m3", [3, 4], {"bits": "float8_e4m3"}], r"w: .*uint8\[3,4\]"),
-        (["w", "params.w", "int", [], {"scalar": "int"}], r"w: .*int\[\].*float32\[3,4\]"),
-        (["w", "key", "key<fry>", [3], {"key": "threefry2x32"}], r"w: .*uint32\[3.*uint32\[2\]"),
-        (["w", "params.w", "float128", [3], {"dtype": "float128"}], r"w: .*uint8\[3,4\]"),
+        (
+            ["w", "params.w", "float8_e4m3", [3, 4], {"bits": "float8_e4m3"}],
+            r"w: .*e4m3\[3,4\].*float32\[3,4\]",
+        ),
+        (
+            ["w", "params.w", "int", [], {"scalar": "int"}],
+            r"w: .*can only convert an array of size 1",
+        ),
+        (
+            ["w", "key", "key<fry>", [3], {"key": "threefry2x32"}],
+            r"w: .*key<fry>\[3\].*uint32\[2\]",
+        ),
+        (
+            ["w", "params.w", "float128", [3], {"dtype": "float128"}],
+            r"w: .*float128\[3\].*float32\[3,4\]",
+        ),
         (["w", "key", "key<fry>", [2], None], r"w: .*'key<fry>'"),
         (["w", None, "int8", [9, 9], {"empty": "int8"}], r"w: .*\(9, 9\)"),
-        (["w", "params.w", "float99", [3, 4], None], r"fifteen\.json .*w: .*'float99'"),
-        (["w", "params.w", "99999999999i4", [3, 4], None], r"fifteen\.json .*w: "),
-        (["w", "params.w", 3, [3, 4], None], r"fifteen\.json .*w: .* dtype .*3"),
-        (["w", "params.w", "float32", ["3", 4], None], r"fifteen\.json .*w: .* shape, .*'3'"),
-        (["w", "params.w", "float32", 12, None], r"fifteen\.json .*w: .* shape, .*12"),
-        (["w", 7, "float32", [3, 4], None], r"fifteen\.json .*w: .* name .*7"),
+        (["w", "params.w", "float99", [3, 4], None], r"w: .*'float99'"),
+        (["w", "params.w", "99999999999i4", [3, 4], None], r"w: "),
+        (["w", "params.w", 3, [3, 4], None], r"fifteen\.json .*w: .* leaf, .*3"),
+        (["w", "params.w", "float32", ["3", 4], None], r"fifteen\.json .*'str'"),
+        (["w", "params.w", "float32", 12, None], r"fifteen\.json .*'int'"),
+        (["w", 7, "float32", [3, 4], None], r"fifteen\.json .*w: .* leaf, .*7"),
         (["w", "params.w", "float32", [3, 4], "bits"], r"fifteen\.json .*w: .*'bits'"),
         (["w", "text", "str", [], None], r"w: .*_strings\.json"),
     ],

@@ -42,7 +42,6 @@ class Contents:
         directory: contains the arrays.
         leaves: in the order of the pytree.
         structure: returns the pytree's structure.
-        is_ours: whether our own description says so.
         is_zarr3: the version of the arrays' format.
         has_all_chunks: see `_tensorstore.spec_of`.
     """
@@ -50,7 +49,6 @@ class Contents:
     directory: Directory
     leaves: Mapping[Key, EncodedLeaf]
     structure: Any
-    is_ours: bool
     is_zarr3: bool
     has_all_chunks: bool
 
@@ -74,7 +72,7 @@ def _ours(directory: Directory) -> Contents:
             directory.path,
             f"{DESCRIPTION} is no description of ours ({type(error).__name__}: {error})",
         ) from None
-    return Contents(directory, leaves, lambda: structure, True, False, has_all_chunks=True)
+    return Contents(directory, leaves, lambda: structure, is_zarr3=False, has_all_chunks=True)
 
 
 _End: TypeAlias = EncodedLeaf | dict[str, Any] | list[Any] | None
@@ -111,7 +109,6 @@ def _theirs(directory: Directory) -> Contents:
         directory,
         leaves,
         lambda: structure_of({key: numbers.get(key, end) for key, end in ends.items()}, lists),
-        is_ours=False,
         is_zarr3=bool(options.get("use_zarr3", False)),
         has_all_chunks=options.get(_HAS_ALL_CHUNKS) is True,
     )

@@ -6,14 +6,13 @@ and shape, and what Orbax does not keep.
 """
 
 import dataclasses
-import functools
 import json
+import operator
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import google_crc32c
 
-from .._dtypes import dtype_named, family, is_key
 from .._keys import Key, key_of, name_of
 from .._reader import LeafInfo
 
@@ -73,60 +72,15 @@ def description_from(text: str) -> tuple[dict[Key, EncodedLeaf], Any]:
     beginning = _beginning("")
     if version == _VERSION and not text.startswith(_beginning(text[len(beginning) :])):
         raise ValueError("its bytes are not those that were written")
-    leaves = {
-        key_of(name): _leaf_from(name, stored, dtype, shape, description)
-        for name, stored, dtype, shape, description in described["leaves"]
-    }
+    leaves: dict[Key, EncodedLeaf] = {}
+    for name, stored, dtype, shape, description in described["leaves"]:
+        is_known = isinstance(stored, str | None) and isinstance(description, dict | None)
+        if not (is_known and isinstance(dtype, str) and (stored or description)):
+            row = [stored, dtype, shape, description]
+            raise ValueError(f"{name}: expected the description of a leaf, found {row}")
+        info = LeafInfo(tuple(map(operator.index, shape)), dtype)
+        leaves[key_of(name)] = EncodedLeaf(info, stored, description)
     return leaves, json.loads(described["structure"])
-
-
-def _leaf_from(name: str, stored: Any, dtype: Any, shape: Any, description: Any) -> EncodedLeaf:
-    if not isinstance(stored, str | None):
-        raise ValueError(f"{name}: expected a name that Orbax keeps it under, found {stored!r}")
-    if not isinstance(shape, list) or not all(
-        type(length) is int and length >= 0 for length in cast(list[Any], shape)
-    ):
-        raise ValueError(f"{name}: expected a shape, found {shape!r}")
-    if not isinstance(description, dict | None):
-        raise ValueError(f"{name}: expected a description, found {description!r}")
-    if not isinstance(dtype, str) or not _is_known(dtype):
-        raise ValueError(f"{name}: expected a dtype that NumPy or ml_dtypes know, found {dtype!r}")
-    if stored is None and description is None:
-        raise ValueError(f"{name}: expected a name that Orbax keeps it under, or a description")
-    info = LeafInfo(tuple(cast(list[int], shape)), dtype)
-    return EncodedLeaf(info, stored, cast(dict[str, Any] | None, description))
-
-
-@functools.lru_cache(maxsize=256)
-def _is_known(dtype: str) -> bool:
-    if is_key(dtype):
-        return True
-    try:
-        dtype_named(dtype)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def as_stored(leaf: EncodedLeaf, found: LeafInfo) -> LeafInfo:
-    """Return the shape and dtype of the array that is to hold a leaf.
-
-    Args:
-        leaf: one that Orbax keeps as an array.
-        found: those of the array, which decide what the description leaves open.
-    """
-    info, described = cast(LeafInfo, leaf.info), leaf.description or {}
-    shape, dtype = info.shape, info.dtype
-    if "scalar" in described:
-        return LeafInfo(shape, found.dtype if family(found) == dtype else dtype)
-    if "bits" in described:
-        return LeafInfo(shape, "uint8")
-    if "key" in described or "dtype" in described:
-        # The description does not tell how long their data is.
-        data = found.shape[len(shape) :]
-        return LeafInfo((*shape, *data), "uint32" if "key" in described else "uint8")
-    # In version 1 a dtype's name included the order of the bytes.
-    return LeafInfo(shape, dtype_named(dtype).name)
 
 
 def _beginning(rest: str) -> str:
