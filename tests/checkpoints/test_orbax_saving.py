@@ -83,8 +83,8 @@ def test_processes_that_save_different_things_are_told_which(run, tmp_path):
             pytree,
         ]
         assert found[11:13] == [
-            "  only0: missing in process 1, but not in process 0",
-            "  only1: missing in process 0, but not in process 1",
+            "  only0: local in process 0, missing in process 1",
+            "  only1: missing in process 0, local in process 1",
         ]
         assert found[-3] == found[2]
         assert found[-4] == "  and 181 more of 200"

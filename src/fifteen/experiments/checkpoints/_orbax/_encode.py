@@ -12,6 +12,7 @@ its own `restore` open the directory. The description has what Orbax refuses or 
 
 import dataclasses
 import functools
+import pathlib
 import posixpath
 import urllib.parse
 from collections.abc import Mapping, Sequence
@@ -26,9 +27,9 @@ import numpy as np
 from ..._errors import CheckpointError
 from .. import _leaf, _tree
 from .._dtypes import info_of, name_of_dtype
-from .._keys import Key, unflatten
+from .._keys import Key, name_of, unflatten
 from .._leaf import encode_each, is_static, key_data
-from ._manifest import EncodedLeaf
+from ._manifest import EncodedLeaf, to_json
 
 _KNOWN = frozenset([
     "bool", "int4", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
@@ -46,15 +47,13 @@ class Encoded:
 
     Attributes:
         tree: what Orbax is given.
-        leaves: every leaf, in the order of the pytree.
-        structure: the pytree's shape.
-        spread: for each leaf that all processes write, what they have to agree on.
+        description: the contents of our file.
+        shared: what the processes have to agree on, by the leaves' names.
     """
 
     tree: Any
-    leaves: Mapping[Key, EncodedLeaf]
-    structure: str
-    spread: Mapping[Key, str]
+    description: str
+    shared: Mapping[str, str]
 
 
 def encode(target: Any) -> Encoded:
@@ -87,15 +86,16 @@ def encode(target: Any) -> Encoded:
     else:
         with _tree.refusing_depth():
             tree = unflatten(numbered.structure, [kept.get(key) for key in leaves])
-    spread = {
-        key: _described_as_spread(value, names[key])
-        for key, value in kept.items()
-        if isinstance(value, jax.Array)
+    shared = {
+        name_of(key): _shared(kept[key], names[key]) if key in kept else "local" for key in leaves
     }
-    return Encoded(tree, leaves, _tree.to_json(flat.structure), spread)
+    return Encoded(tree, to_json(leaves, _tree.to_json(flat.structure)), shared)
 
 
-def _described_as_spread(value: jax.Array, name: str) -> str:
+def _shared(value: Any, name: str) -> str:
+    """Return what all processes have to write alike."""
+    if not isinstance(value, jax.Array):
+        return "local"
     part = value.sharding.shard_shape(value.shape)
     called = f" as {name!r}" if "%" in name else ""
     return f"{value.dtype}{list(value.shape)} spread in parts of {list(part)}{called}"
@@ -109,19 +109,14 @@ def stored_names(keys: Sequence[Key]) -> dict[Key, str]:
     """
     plain = {key: ".".join(key) for key in keys}
     names = set(plain.values())
-    ambiguous = len(names) < len(keys) or (len(keys) > 1 and "" in names)
-    # Paths that a file system would change are changed on the way to the store as well.
-    changed = any(
-        name != posixpath.normpath(f"/{name}")[1:] or not _is_utf_8(name) for name in names
-    )
-    nested = any(
-        name[:end] in names
+    # A percent sign marks escaped names, and a file system changes some paths on the way.
+    is_safe = all(
+        "%" not in name and _is_utf_8(name) and name == posixpath.normpath(f"/{name}")[1:]
         for name in names
-        for end, character in enumerate(name)
-        if character == "/"
     )
-    # A percent sign marks escaped names.
-    if not (ambiguous or changed or nested or any("%" in name for name in names)):
+    is_ambiguous = len(names) < len(keys) or (len(keys) > 1 and "" in names)
+    parents = {str(parent) for name in names for parent in pathlib.PurePosixPath(name).parents}
+    if is_safe and not is_ambiguous and names.isdisjoint(parents):
         return plain
     return {key: "%/" + "/".join(map(_escape, key)) for key in keys}
 

@@ -75,7 +75,7 @@ def description_from(text: str) -> tuple[dict[Key, EncodedLeaf], Any]:
     leaves: dict[Key, EncodedLeaf] = {}
     for name, stored, dtype, shape, description in described["leaves"]:
         is_known = isinstance(stored, str | None) and isinstance(description, dict | None)
-        if not (is_known and isinstance(dtype, str) and (stored or description)):
+        if not (is_known and isinstance(dtype, str)) or stored is description is None:
             row = [stored, dtype, shape, description]
             raise ValueError(f"{name}: expected the description of a leaf, found {row}")
         info = LeafInfo(tuple(map(operator.index, shape)), dtype)

@@ -30,8 +30,7 @@ from .._reader import DESCRIPTION
 from .._retention import Destination
 from ._consistency import agree
 from ._encode import encode
-from ._manifest import to_json
-from ._tensorstore import refuse_undecodable
+from ._tensorstore import check_path
 
 _INSIDE = "checkpoint"
 """What the directory is called inside the temporary one, until it is in its place."""
@@ -74,15 +73,15 @@ class DistributedSave:
     ) -> None:
         handled = sys.exc_info()[1]
         _orbax()
-        refuse_undecodable(destination.path)
+        check_path(destination.path)
         encoded = encode(target)
-        agree(destination.name, encoded)
+        agree(destination.name, encoded.shared)
         self._destination = destination
         self._in_background = in_background
         self._before_commit = before_commit
         self._has_begun = False
         self._futures: list[Any] = []
-        self._description = to_json(encoded.leaves, encoded.structure)
+        self._description = encoded.description
         self._held = contextlib.ExitStack()
         try:
             name, self._channel = distributed.on_primary(self._make_directory)
@@ -154,11 +153,15 @@ class DistributedSave:
 
     def _start(self, tree: Any) -> BaseException | None:
         """Have Orbax take the values over; return the error to report to all processes."""
+
+        def is_of_others(record: logging.LogRecord) -> bool:
+            return "/orbax/" not in record.pathname
+
         try:
-            silenced = _WithoutOrbax()
+            # Orbax logs its work. Its errors are raised as well.
             logger = logging.getLogger("absl")
-            logger.addFilter(silenced)
-            self._held.callback(logger.removeFilter, silenced)
+            logger.addFilter(is_of_others)
+            self._held.callback(logger.removeFilter, is_of_others)
             self._handler = _handler()
             # Kept also if this thread is interrupted while it waits for the other one.
             self._run(lambda: self._futures.extend(_start(self._handler, self._inside, tree)))
@@ -219,13 +222,6 @@ class DistributedSave:
                     self._destination.directory.remove(self._temporary.path.name)
         finally:
             _busy.discard(self._channel)
-
-
-class _WithoutOrbax(logging.Filter):
-    """Drop what Orbax logs of its work. Its errors are raised as well."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return "/orbax/" not in record.pathname.replace("\\", "/")
 
 
 def _in_thread(action: Callable[[], None]) -> BaseException | None:

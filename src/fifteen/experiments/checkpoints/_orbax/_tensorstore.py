@@ -32,12 +32,8 @@ class OpenArray:
     store: Any
 
 
-def refuse_undecodable(path: pathlib.Path) -> None:
-    """Refuse a path that is not UTF-8, which tensorstore cannot take.
-
-    Raises:
-        CheckpointError: it is such a path.
-    """
+def check_path(path: pathlib.Path) -> None:
+    """Raise `CheckpointError` if tensorstore cannot take a path."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -78,12 +74,11 @@ def open_arrays(path: pathlib.Path, specs: Mapping[Key, Any]) -> dict[Key, OpenA
 
     Raises:
         CheckpointDamagedError: an array is missing or unreadable.
-        CheckpointError: the path is not UTF-8.
         MissingExtraError: tensorstore is not installed.
     """
     if not specs:
         return {}
-    refuse_undecodable(path)
+    check_path(path)
     try:
         import tensorstore
     except ImportError:
