@@ -899,7 +899,7 @@ def test_no_command_imports_jax(root, tmp_path, arguments):
 def test_the_summary_of_each_command_is_that_of_its_help():
     from fifteen.cli import _main
 
-    for name, (_, summary) in _main._COMMANDS.items():
+    for name, summary in _main._COMMANDS.items():
         assert _main._load(name).__doc__.splitlines()[0] == summary
 
 

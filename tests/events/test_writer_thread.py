@@ -115,7 +115,7 @@ def test_closing_on_a_full_disk_raises_and_can_be_tried_again(tmp_path, monkeypa
     def fail(self):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(BackgroundWriter, "_write_batch", fail)
+    monkeypatch.setattr(BackgroundWriter, "_write_batches", fail)
     log.log(TensorboardLogData({"x": 1.0}), 2, 1, 1)
     with pytest.raises(LogWriteError, match="No space left"), pytest.warns(match="tried again"):
         log.close()

@@ -16,33 +16,24 @@ from typing import Any
 from ._errors import CommandError, tell
 
 _COMMANDS = {
-    "list": (
-        "_list",
-        "List experiments: status, the fields that differ, values of scalars.",
-    ),
-    "show": ("_show", "Show what is in an experiment: metadata, checkpoints, and its scalars."),
-    "compare": ("_compare", "Compare experiments: metadata that differ, and values of scalars."),
-    "scalars": ("_scalars", "Print every logged point of an experiment's scalars, one per line."),
-    "plot": ("_plot", "Draw the curves of experiments in the terminal, or to a file."),
-    "view": (
-        "_view",
-        "Show experiments in the browser, live: a table, and the curves of the chosen ones.",
-    ),
-    "report": (
-        "_report",
-        "Write the page that `view` shows as one file, which needs no server and no network.",
-    ),
-    "note": ("_note", "Write a note or tags beside an experiment, in `notes.yaml`."),
-    "export": ("_export", "Write every logged point of many experiments to one table."),
-    "verify": ("_verify", "Read every file of experiments to its end, and compare all checksums."),
-    "prune": ("_prune", "Remove old checkpoints; without `--yes`, only say which."),
-    "rm": ("_rm", "Remove experiments with all that is in them; without `--yes`, only say which."),
-    "archive": ("_archive", "Pack an experiment into one compressed file, and compare it."),
-    "unarchive": ("_unarchive", "Unpack what `archive` has written, once all of it is verified."),
-    "move": ("_move", "Move an experiment, also to another file system."),
-    "doctor": ("_doctor", "Say what is installed, and whether a directory takes experiments."),
+    "list": "List experiments: status, the fields that differ, values of scalars.",
+    "show": "Show what is in an experiment: metadata, checkpoints, and its scalars.",
+    "compare": "Compare experiments: metadata that differ, and values of scalars.",
+    "scalars": "Print every logged point of an experiment's scalars, one per line.",
+    "plot": "Draw the curves of experiments in the terminal, or to a file.",
+    "view": "Show experiments in the browser, live: a table, and the curves of the chosen ones.",
+    "report": "Write the page that `view` shows as one file, which needs no server and no network.",
+    "note": "Write a note or tags beside an experiment, in `notes.yaml`.",
+    "export": "Write every logged point of many experiments to one table.",
+    "verify": "Read every file of experiments to its end, and compare all checksums.",
+    "prune": "Remove old checkpoints; without `--yes`, only say which.",
+    "rm": "Remove experiments with all that is in them; without `--yes`, only say which.",
+    "archive": "Pack an experiment into one compressed file, and compare it.",
+    "unarchive": "Unpack what `archive` has written, once all of it is verified.",
+    "move": "Move an experiment, also to another file system.",
+    "doctor": "Say what is installed, and whether a directory takes what experiments need.",
 }
-"""The module of each command, and the first line of its help."""
+"""The commands, each in a module of its name, and the first line of its help."""
 
 _DESCRIPTION = "Look at experiments: directories with metadata, checkpoints and curves."
 
@@ -110,9 +101,8 @@ def _run(arguments: list[str]) -> int:
 
 
 def _load(name: str) -> Callable[..., int | None]:
-    module, _ = _COMMANDS[name]
     function = "list_experiments" if name == "list" else name
-    return getattr(importlib.import_module(f".{module}", __package__), function)
+    return getattr(importlib.import_module(f"._{name}", __package__), function)
 
 
 def _named(name: str) -> Callable[[], None]:
@@ -121,7 +111,7 @@ def _named(name: str) -> Callable[[], None]:
     def command() -> None:
         raise AssertionError(name)
 
-    command.__doc__ = _COMMANDS[name][1]
+    command.__doc__ = _COMMANDS[name]
     return command
 
 

@@ -7,6 +7,7 @@ default a signal such as SIGTERM, with which a scheduler preempts a job, ends it
 import _thread
 import atexit
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -67,7 +68,7 @@ def fail() -> None:
     _has_failed = True
     # A last `flush` of stderr that fails is all that changes the code of an interpreter that exits.
     if sys.stderr is None or sys.stderr.closed:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # It stays open to the end.
+        sys.stderr = io.TextIOWrapper(io.BytesIO())
     stream: Any = sys.stderr
     flush = stream.flush
 

@@ -40,10 +40,7 @@ def make_array(schemas: Schemas, declared: Declared) -> Schema | None:
     parts = schemas.of(dict[str, Any])
 
     def accept(value: Any) -> Any:
-        return value if (is_jax_array if is_jax else _is_numpy_array)(value) else UNSET
-
-    def dump(value: Any, context: Context) -> Node:
-        return parts.dumper(array_to_dict(value), context)
+        return value if (is_jax_array(value) if is_jax else type(value) is np.ndarray) else UNSET
 
     def load(node: Node, context: Context) -> Any:
         value = load_untagged(node, context)
@@ -73,16 +70,12 @@ def make_array(schemas: Schemas, declared: Declared) -> Schema | None:
         name="jax.Array" if is_jax else "numpy.ndarray",
         ranks={"map": 1, "seq": 1, "int": 2, "float": 2, "bool": 2},
         accept=accept,
-        dumper=dump,
+        dumper=lambda value, context: parts.dumper(array_to_dict(value), context),
         loader=load,
         tags=(_JAX_TAG if is_jax else "!array",),
         load_tagged=load_tagged,
     )
     return schema
-
-
-def _is_numpy_array(value: Any) -> bool:
-    return type(value) is np.ndarray
 
 
 def load_jax_array(node: Node, context: Context) -> Any:

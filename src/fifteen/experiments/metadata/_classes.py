@@ -6,7 +6,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from ._collections import MERGE_REFUSED
 from ._fields import UNSET, Field, Fields, fields_of, full_name, kind_of_class, subclasses
-from ._problems import Problem, Problems, did_you_mean, each, expected, raise_if_foreign
+from ._problems import Problem, Problems, construct, did_you_mean, each, expected
 from ._scalars import shorten
 from ._schema import (
     YAML,
@@ -140,7 +140,6 @@ class _ClassSchema:
         if type(node) is not MappingNode:
             expected(self.name, node, f", a mapping of {_some(self.names)}")
         known: dict[str, Node] = {}
-        arguments: dict[str, Any] = {}
         problems = Problems()
         unknown: list[Node] = []
         for key, value in node.value:
@@ -154,18 +153,13 @@ class _ClassSchema:
         if unknown or len(known) < len(self.names):
             missing = [f for f in self.fields.all if f.name not in known and f.argument]
             self.check_keys(node, unknown, [f for f in missing if f.required], problems, context)
+        values: list[Any] = []
         with problems:
             loads = [self.schemas[name].load for name in known]
             values = each(zip(known, loads, known.values(), strict=True), context)
-            arguments = dict(zip(known, values, strict=True))
         problems.raise_all()
-        try:
-            return self.make(arguments)
-        except Exception as error:
-            raise_if_foreign(error, lambda: self.make(arguments))
-            text = " ".join(str(error).split())
-            reason = f"{self.name} does not take these values: {type(error).__name__}: {text}"
-            raise Problem(reason, node) from error
+        arguments = dict(zip(known, values, strict=True))
+        return construct(self.name, lambda: self.make(arguments), node)
 
     def check_keys(
         self,

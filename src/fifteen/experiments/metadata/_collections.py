@@ -10,7 +10,7 @@ from typing import Any, Union
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from ._fields import UNSET, is_mapping_class
-from ._problems import Problem, Problems, each, expected, raise_if_foreign
+from ._problems import Problem, Problems, construct, each, expected
 from ._scalars import shorten
 from ._schema import YAML, Context, Declared, Schema, Schemas, load_any, type_name
 from ._yaml import pyyaml_mapping, text_of
@@ -158,12 +158,7 @@ def make_mapping(schemas: Schemas, declared: Declared) -> Schema | None:
         if issubclass(origin, collections.defaultdict):
             made = getattr(arguments[-1], "__origin__", arguments[-1]) if arguments else None
             parts.insert(0, made if made in _FACTORIES else None)
-        try:
-            return origin(*parts)
-        except Exception as error:
-            raise_if_foreign(error, lambda: origin(*parts))
-            reason = f"{name} does not take these values: {type(error).__name__}: {error}"
-            raise Problem(reason, node) from error
+        return construct(name, lambda: origin(*parts), node)
 
     def load_tagged(node: Node, context: Context) -> Any:
         name = node.tag.rpartition(":")[2].rpartition(".")[2]

@@ -17,40 +17,24 @@ UNSET: Any = object()
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """A field of a class.
+    """A field of a class."""
 
-    Attributes:
-        name: the name in the class and in the file.
-        type: its resolved type.
-        argument: its name as a parameter of the class, or None if it has none.
-        default: makes its default, or None if it has none.
-        aliases: its names in older files.
-        required: whether every object has it; not so in a TypedDict.
-    """
-
-    name: str
+    name: str  # In the class and in the file.
     type: Any
-    argument: str | None
-    default: Callable[[], Any] | None = None
-    aliases: tuple[str, ...] = ()
-    required: bool = True
+    argument: str | None  # Its name as a parameter of the class, if it is one.
+    default: Callable[[], Any] | None = None  # Makes its default.
+    aliases: tuple[str, ...] = ()  # Its names in older files.
+    required: bool = True  # Every object has it; not so in a TypedDict.
 
 
 @dataclasses.dataclass(frozen=True)
 class Fields:
-    """The fields of a class.
-
-    Attributes:
-        cls: the class.
-        kind: "dataclass", "attrs", "pydantic", "namedtuple" or "typeddict".
-        all: the fields in order.
-        callable: whether calling the class with its stored fields makes an object.
-    """
+    """The fields of a class, in order."""
 
     cls: type
-    kind: str
+    kind: str  # "dataclass", "attrs", "pydantic", "namedtuple" or "typeddict".
     all: tuple[Field, ...]
-    callable: bool = True
+    callable: bool = True  # Calling the class with its stored fields makes an object.
 
 
 def kind_of_class(cls: Any) -> str:

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Iterable
-from typing import Any, NoReturn, Protocol, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
@@ -53,24 +53,16 @@ class Problems:
             raise problem
 
 
-class Warnings(Protocol):
-    """Has the warnings of a load."""
-
-    warnings: list[Part]
-
-
 def _under(key: Any, part: Part) -> Part:
     path, node, reason = part
     return (path if key is None else step_of(key) + path, node, reason)
 
 
-def each(
-    parts: Iterable[tuple[Any, Callable[[Any, Any], Any], Any]], context: Warnings
-) -> list[Any]:
+def each(parts: Iterable[tuple[Any, Callable[[Any, Any], Any], Any]], context: Any) -> list[Any]:
     """Apply functions to parts, given as (key, function, part); raise all problems together."""
     done: list[Any] = []
     problems = Problems()
-    warnings = context.warnings
+    warnings: list[Part] = context.warnings
     known = len(warnings)
     for key, function, part in parts:
         try:
@@ -142,3 +134,14 @@ def raise_if_foreign(error: Exception, call: Callable[[], object]) -> None:
     except type(error):
         return
     raise error
+
+
+def construct(name: str, make: Callable[[], Any], node: Node) -> Any:
+    """Return what a class makes of the values in a node, or raise Problem with its reason."""
+    try:
+        return make()
+    except Exception as error:
+        raise_if_foreign(error, make)
+        text = " ".join(str(error).split())
+        reason = f"{name} does not take these values: {type(error).__name__}: {text}"
+        raise Problem(reason, node) from error

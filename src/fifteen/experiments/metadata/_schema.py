@@ -35,28 +35,19 @@ OPEN_ITEM: Any = typing.TypeVar("OPEN_ITEM")
 
 @dataclasses.dataclass(eq=False)
 class Context:
-    """The state of one dump or load.
-
-    Attributes:
-        schemas: all schemas.
-        modern: whether we wrote the file; decides what undeclared plain text means.
-        pyyaml: whether dcargs or tyro wrote the file, with PyYAML.
-        bare: whether a file is read without its types, as plain data.
-        classes: the classes that tags name if no type is declared.
-        warnings: what is suspicious, but no problem.
-        misfits: how many scalars were read as another type than their text suggests.
-        is_trial: whether this load tries one of several types.
-        tried: the results of trials, without which unions in unions take exponential time.
-    """
+    """The state of one dump or load."""
 
     schemas: "Schemas"
-    modern: bool = True
-    pyyaml: bool = False
-    bare: bool = False
+    modern: bool = True  # We wrote the file. It decides what undeclared plain text means.
+    pyyaml: bool = False  # dcargs or tyro wrote it, with PyYAML.
+    bare: bool = False  # A file is read without its types, as plain data.
+    # The classes that tags name if no type is declared.
     classes: dict[str, type] = dataclasses.field(default_factory=dict[str, type])
+    # What is suspicious, but no problem.
     warnings: list[Part] = dataclasses.field(default_factory=list[Part])
-    misfits: int = 0
-    is_trial: bool = False
+    misfits: int = 0  # How many scalars were read as another type than their text suggests.
+    is_trial: bool = False  # This load tries one of several types.
+    # The results of trials, without which unions in unions take exponential time.
     tried: dict[Any, tuple[Any, "Context"]] = dataclasses.field(default_factory=dict[Any, Any])
 
     def trial(self, key: Any, load: Callable[[Node, "Context"], Any], node: Node) -> Any:
@@ -135,13 +126,10 @@ class Schema:
         accepted = self.accept(value)
         if accepted is not UNSET:
             return accepted
-        return value if _says_its_type(node.tag) else expected(self.name, node)
-
-
-def _says_its_type(tag: str) -> bool:
-    """Tell whether a tag is one that we or PyYAML write for a value off its declared type."""
-    ours = tag.startswith("!") and not tag.startswith(CLASS_TAGS)
-    return ours or tag in (f"{YAML}binary", f"{YAML}python/tuple")
+        # We and PyYAML write such tags for a value off its declared type.
+        is_ours = node.tag.startswith("!") and not node.tag.startswith(CLASS_TAGS)
+        is_meant = is_ours or node.tag in (f"{YAML}binary", f"{YAML}python/tuple")
+        return value if is_meant else expected(self.name, node)
 
 
 class Declared(NamedTuple):
@@ -322,14 +310,11 @@ def _unknown_tag(node: Node) -> NoReturn:
     if tag.startswith(CLASS_TAGS):
         name = shorten(repr(tag.partition(":")[2]))
         reason = f"the class {name} is not declared here; read the file with a type that names it"
-    elif tag.startswith(("!!python/object:", "!!python/object/new:")):
-        name = tag.rpartition(":")[2].rpartition(".")[2]
-        reason = (
-            f"the tag {tag} asks for code, which is never run; if {name} is a class with another "
-            "name today, write !dataclass:NAME in its place"
-        )
     elif tag.startswith("!!python/"):
-        reason = f"the tag {tag} asks for code, which is never run"
+        reason = (
+            f"the tag {tag} asks for code, which is never run; if it is a class with another name "
+            "today, write !dataclass:NAME in its place"
+        )
     else:
         reason = f"unknown tag {tag}{did_you_mean(tag, ('!tuple', '!set', '!array', '!path'))}"
     raise Problem(reason, node)

@@ -98,21 +98,12 @@ def _decode(text: str) -> bytes:
     return base64.b64decode("".join(text.split()), validate=True)
 
 
-def _parts(value: range) -> list[int]:
-    return [value.start, value.stop, value.step]
-
-
-def _with_attributes(cls: Any) -> Callable[[dict[str, Any]], Any]:
-    def make(attributes: dict[str, Any]) -> Any:
-        made = cls()
-        vars(made).update(attributes)
-        return made
-
-    return make
+def _with(attributes: dict[str, Any], made: Any) -> Any:
+    vars(made).update(attributes)
+    return made
 
 
 Path = type(pathlib.Path())
-_NAMESPACES = {argparse.Namespace: "!namespace", types.SimpleNamespace: "!simple_namespace"}
 
 HOOKS = [
     Hook(complex, "!complex", str, repr, complex, "(1+2j)"),
@@ -129,13 +120,14 @@ HOOKS = [
     Hook(PurePosixPath, "!pure_posix_path", str, str, PurePosixPath, "runs/a"),
     Hook(PureWindowsPath, "!pure_windows_path", str, str, PureWindowsPath, "runs/a"),
     Hook(np.dtype, "!dtype", str, dtype_text, parse_dtype_text, "bfloat16"),
-    Hook(range, "!range", list[int], _parts, lambda v: range(*v), "[start, stop, step]", _SEQ),
+    Hook(range, "!range", list[int], lambda v: [v.start, v.stop, v.step], lambda v: range(*v),
+         "[start, stop, step]", _SEQ),
     Hook(collections.deque, "!deque", list[Any], list, collections.deque, "a sequence", _SEQ),
-    *(
-        Hook(cls, tag, _ATTRIBUTES, vars, _with_attributes(cls), "a mapping", _MAP)
-        for cls, tag in _NAMESPACES.items()
-    ),
-]
+    Hook(argparse.Namespace, "!namespace", _ATTRIBUTES, vars,
+         lambda v: _with(v, argparse.Namespace()), "a mapping", _MAP),
+    Hook(types.SimpleNamespace, "!simple_namespace", _ATTRIBUTES, vars,
+         lambda v: _with(v, types.SimpleNamespace()), "a mapping", _MAP),
+]  # fmt: skip
 _BY_CLASS = {hook.cls: hook for hook in HOOKS}
 TAGS: dict[str, Any] = {tag: hook.cls for hook in HOOKS for tag in hook.tags}
 

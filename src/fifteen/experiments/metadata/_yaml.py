@@ -28,19 +28,12 @@ _FLOW_WIDTH = 80
 
 @dataclasses.dataclass
 class Document:
-    """The nodes of a file, and what its first line says.
-
-    Attributes:
-        root: the outermost node.
-        modern: whether we wrote the file.
-        pyyaml: whether dcargs or tyro wrote it, with PyYAML.
-        hint: the tag of the class that was written, or an empty string.
-    """
+    """The nodes of a file, and what its first line says."""
 
     root: Node
-    modern: bool
-    pyyaml: bool
-    hint: str
+    modern: bool  # We wrote the file.
+    pyyaml: bool  # dcargs or tyro wrote it, with PyYAML.
+    hint: str  # The tag of the class that was written, or an empty string.
 
 
 class _Untagged:
@@ -187,13 +180,10 @@ def pyyaml_mapping(node: Node) -> Node:
     # A call with its arguments: a mapping, a list of pairs, or a default factory.
     inner = node.value[0] if len(node.value) == 1 else node
     pairs = inner.value if type(inner) is SequenceNode else []
-    if type(inner) is MappingNode or not all(_is_pair(pair) for pair in pairs):
+    are_pairs = all(type(pair) is SequenceNode and len(pair.value) == 2 for pair in pairs)
+    if type(inner) is MappingNode or not are_pairs:
         return inner
     return MappingNode("", [tuple(p.value) for p in pairs], node.start_mark, node.end_mark)
-
-
-def _is_pair(node: Node) -> bool:
-    return type(node) is SequenceNode and len(node.value) == 2
 
 
 def plain(text: str) -> ScalarNode:
@@ -205,11 +195,6 @@ def quoted(text: str) -> ScalarNode:
     """Return the node of a text, quoted if a reader could take it for anything else."""
     if is_safe(text):
         return ScalarNode("", text)
-    style = "|" if "\n" in text else "'" if text.isprintable() else '"'
-    return ScalarNode("", _encodable(text), style=style)
-
-
-def _encodable(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -217,7 +202,8 @@ def _encodable(text: str) -> str:
             f"a str with the lone surrogate {text[error.start]!r} at index {error.start}, which "
             "UTF-8 cannot encode; write bytes, or replace it"
         ) from None
-    return text
+    style = "|" if "\n" in text else "'" if text.isprintable() else '"'
+    return ScalarNode("", text, style=style)
 
 
 def render(root: Node, hint: str) -> bytes:

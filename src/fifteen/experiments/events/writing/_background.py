@@ -50,14 +50,11 @@ class BackgroundWriter:
 
     def __init__(self, directory: Directory) -> None:
         self.directory = directory
-        self._reset()
+        self.reset()
         _writers.add(self)
 
-    def reset_in_child(self) -> None:
-        """Start empty in a forked child: the parent writes what was handed over before."""
-        self._reset()
-
-    def _reset(self) -> None:
+    def reset(self) -> None:
+        """Start empty, also in a forked child: the parent writes what was handed over before."""
         self._encoder = Encoder()
         self._entries: collections.deque[Any] = collections.deque()
         self._entry_bytes = 0
@@ -87,7 +84,7 @@ class BackgroundWriter:
 
     def put_large(self, entry: Any) -> None:
         """Hand over an entry whose size counts; wait only while the queue is full."""
-        self._make_room(_nbytes(entry))
+        self._make_room(len(entry) if isinstance(entry, bytes) else getattr(entry, "nbytes", 0))
         self.put(entry)
 
     def wait_for_room(self, nbytes: int) -> None:
@@ -156,7 +153,8 @@ class BackgroundWriter:
     def _make_room(self, nbytes: int) -> None:
         self.wait_for_room(nbytes)
         self._entry_bytes += nbytes
-        if self._is_half_full() and self._requests.empty():
+        is_half_full = self._entry_bytes > _MAX_BYTES // 2 or len(self._entries) >= MAX_ENTRIES // 2
+        if is_half_full and self._requests.empty():
             self._requests.put(None)
 
     def _start(self) -> None:
@@ -237,9 +235,6 @@ class BackgroundWriter:
             if request is not None:
                 requests.append(request)
 
-    def _is_half_full(self) -> bool:
-        return self._entry_bytes > _MAX_BYTES // 2 or len(self._entries) >= MAX_ENTRIES // 2
-
     def _write(self) -> None:
         """Write everything; keep what cannot be written for the next time."""
         try:
@@ -267,51 +262,37 @@ class BackgroundWriter:
         # If this fails, so does encoding, which reports it.
         with contextlib.suppress(BaseException):
             self._encoder.prepare(entries)
-        batch: list[bytes] = []
-        size = 0
+        batch = bytearray()
         entries.reverse()
         while entries:
             entry = entries.pop()
-            records = self._encoder.records(entry, self.reports.append)
-            while True:
-                try:
-                    record = next(records, None)
-                except BaseException as error:
-                    self.reports.append(f"{describe(entry)} are left out: {_text(error)}")
-                    break
-                if record is None:
-                    break
-                batch.append(record)
-                size += len(record)
-                if size > _MAX_BATCH_BYTES:
-                    yield b"".join(batch)
-                    batch, size = [], 0
-        yield b"".join(batch)
+            try:
+                for record in self._encoder.records(entry, self.reports.append):
+                    batch += record
+                    if len(batch) > _MAX_BATCH_BYTES:
+                        yield bytes(batch)
+                        batch.clear()
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                self.reports.append(f"{describe(entry)} are left out: {_text(error)}")
+        yield bytes(batch)
 
     def _write_batches(self) -> None:
         """Write the pending batch, then the rest as it is encoded."""
-        self._write_batch()
-        for batch in self._batches:
-            self._batch = batch
-            self._write_batch()
-
-    def _write_batch(self) -> None:
-        if not self._batch:
-            return
-        if self._file is not None and self._file.is_gone():
-            # The partial record at its end is deleted too, so write the whole batch again.
-            self._file.close()
-            self._file, self._batch_written = None, 0
-        if self._file is None:
-            self._file = _file.create(self.directory, self.reports.append)
-        view = memoryview(self._batch)
-        while self._batch_written < len(view):
-            self._batch_written += self._file.write(view[self._batch_written :])
-        self._batch, self._batch_written = b"", 0
-
-
-def _nbytes(entry: Any) -> int:
-    return len(entry) if isinstance(entry, bytes) else getattr(entry, "nbytes", 0)
+        self._batch = self._batch or next(self._batches, b"")
+        while self._batch:
+            if self._file is not None and self._file.is_gone():
+                # The partial record at its end is deleted too, so write the whole batch again.
+                self._file.close()
+                self._file, self._batch_written = None, 0
+            if self._file is None:
+                self._file = _file.create(self.directory, self.reports.append)
+            view = memoryview(self._batch)
+            while self._batch_written < len(view):
+                self._batch_written += self._file.write(view[self._batch_written :])
+            self._batch, self._batch_written = b"", 0
+            self._batch = next(self._batches, b"")
 
 
 def _text(error: BaseException) -> str:
@@ -334,12 +315,7 @@ def _finish_all(finish: Callable[[BackgroundWriter], None]) -> None:
             )
 
 
-def _reset_all() -> None:
-    for writer in list(_writers):
-        writer.reset_in_child()
-
-
 _shutdown.register(
     lambda: _finish_all(BackgroundWriter.close), lambda: _finish_all(BackgroundWriter.flush)
 )
-os.register_at_fork(after_in_child=_reset_all)
+os.register_at_fork(after_in_child=lambda: [w.reset() for w in list(_writers)])

@@ -1,6 +1,7 @@
 """EventLog: the log of one directory."""
 
 import dataclasses
+import math
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -105,8 +106,7 @@ class EventLog:
             if scalars and is_stacked:
                 self._put_arrays("scalars", scalars, steps, scalars_every_n)
             elif scalars:
-                put = self._writer.put if len(scalars) < MANY_SCALARS else self._writer.put_large
-                put(self._snapshots.of_scalars(scalars, steps, scalars_every_n))
+                self._writer.put_large(self._snapshots.of_scalars(scalars, steps, scalars_every_n))
             if histograms:
                 self._put_arrays("histograms", histograms, steps, histograms_every_n)
 
@@ -150,7 +150,7 @@ class EventLog:
         if not self._writes:
             return
         plain = {name: _hparams.to_plain(value) for name, value in hparams.items()}
-        if odd := _hparams.not_finite(plain):
+        if odd := [k for k, v in plain.items() if isinstance(v, float) and not math.isfinite(v)]:
             _console.warn(
                 "hparams: NaN or infinite, so TensorBoard can neither sort nor filter by them: "
                 f"{', '.join(odd)}"

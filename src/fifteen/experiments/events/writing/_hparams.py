@@ -1,6 +1,5 @@
 """The summaries behind a row of TensorBoard's HParams tab: hyperparameters, metrics, outcome."""
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -47,12 +46,3 @@ def to_plain(value: Any) -> bool | float | str:
     if isinstance(value, str):
         return value
     return str(value) if problem_of_scalar(value) else float(value)
-
-
-def not_finite(hparams: Mapping[str, bool | float | str]) -> list[str]:
-    """Return the names of the values that are NaN or infinite."""
-    return [
-        name
-        for name, value in hparams.items()
-        if isinstance(value, float) and not math.isfinite(value)
-    ]

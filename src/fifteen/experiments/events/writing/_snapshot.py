@@ -209,10 +209,6 @@ def _can_be_packed(scalars: Mapping[str, Any], step: jax.Array | None) -> bool:
     return len({device for array in arrays for device in array.sharding.device_set}) < 2
 
 
-class _NotAScalar(ValueError):
-    """Raised while tracing, when a value is no real scalar; the caller then says which."""
-
-
 @jax.jit
 def _pack_values(*values: jax.Array) -> jax.Array:
     return _pack(values, None)
@@ -222,7 +218,7 @@ def _pack_values(*values: jax.Array) -> jax.Array:
 def _pack(values: Sequence[jax.Array], step: jax.Array | None) -> jax.Array:
     for value in values:
         if value.shape != () or not is_real(value.dtype):
-            raise _NotAScalar
+            raise ValueError("no real scalar")  # The caller then says which.
     # As bits, so that a step fits in beside them, and `jax_debug_nans` does not see a NaN.
     words = [_bits(value.astype(jnp.float32)) for value in values]
     return jnp.stack(words if step is None else [*words, *_words_of_step(step)])
