@@ -72,7 +72,7 @@ class BackgroundWriter:
         self._error: BaseException | None = None
         self.reports: list[str] = []  # The next caller removes each, and warns of it.
 
-    def put(self, entry: tuple[Any, ...]) -> None:
+    def put(self, entry: Any) -> None:
         """Hand over the scalars of a step; wait only while the queue is full."""
         # Append, then check the thread; an exiting thread does the reverse.
         entries = self._entries
