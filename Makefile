@@ -20,13 +20,19 @@ WORKERS ?= 2
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(VENV)/installed: pyproject.toml $(wildcard constraints*.txt)
+$(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, and was not found." >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml $(wildcard constraints*.txt) | $(BIN)/python
 	$(PIP_INSTALL) '.[dev]'
 	touch $@
 
-demo: $(VENV)/installed  ## Train on real data, kill it half-way, resume, show what is on disk
+$(VENV)/installed-demo: pyproject.toml $(wildcard constraints*.txt) | $(BIN)/python
+	$(PIP_INSTALL) '.[view]' optax scikit-learn tensorboard
+	touch $@
+
+demo: $(VENV)/installed-demo  ## Train on real data, kill it half-way, resume, show what is on disk
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/installed  ## Run the whole suite, and see that it covers 95 % of the lines

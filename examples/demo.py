@@ -41,9 +41,10 @@ def main(data_dir: str = "runs/demo", steps: int = 3000) -> None:
     console.print(tree_of(experiment.data_dir, data_dir))
     console.rule("Read back")
     console.print(table_of(experiment))
-    tensorboard = os.path.relpath(pathlib.Path(sys.executable).with_name("tensorboard"))
-    console.print("See the curves in TensorBoard:")
-    console.print(f"  {tensorboard} --logdir {data_dir}", soft_wrap=True, markup=False)
+    console.print("See the curves in the browser, or in TensorBoard:")
+    for command in (f"fifteen view {data_dir} --open", f"tensorboard --logdir {data_dir}"):
+        program = os.path.relpath(pathlib.Path(sys.executable).parent)
+        console.print(f"  {program}/{command}", soft_wrap=True, markup=False)
 
 
 def train_and_kill(experiment: Experiment, steps: int) -> None:

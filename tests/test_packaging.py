@@ -234,7 +234,7 @@ def requirements(*, dev=True):
     extras = project["optional-dependencies"]
     lines = itertools.chain(
         project["dependencies"],
-        *(extras[name] for name in extras if dev or name not in ("dev", "docs")),
+        *(extras[name] for name in extras if dev or name not in ("dev", "docs", "examples")),
     )
     return [requirement for requirement in map(Requirement, lines) if requirement.name != "fifteen"]
 

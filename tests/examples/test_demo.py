@@ -23,7 +23,9 @@ def test_demo_from_start_to_end(tmp_path):
     assert re.search(r"Killed\. On disk: the checkpoint of step \d+, logs to step \d+\.", printed)
     assert "Restored checkpoint from" in printed
     assert re.search(r"test/accuracy +8 +0\.\d{4} +0\.9[5-9]\d\d", printed)
-    assert "tensorboard --logdir runs/demo" in printed
+    assert re.search(
+        r"/fifteen view runs/demo --open\n.*/tensorboard --logdir runs/demo\n$", printed
+    )
     names = [path.name for path in (tmp_path / "runs" / "demo").iterdir()]
     assert "old.yaml" not in names
     assert all(name in printed for name in names)
