@@ -90,3 +90,10 @@ def test_each_promise_has_a_test():
         if f"\ndef {test}(" not in (ROOT / "tests" / file).read_text()
     ]
     assert missing == []
+
+
+def test_the_modules_that_the_guides_name_are_there():
+    source = ROOT / "src" / "fifteen" / "experiments"
+    for page in (ROOT / "docs" / "architecture.md", ROOT / "CONTRIBUTING.md"):
+        named = re.findall(r"`((?:[a-z]+/)*_\w+(?:/_\w+)*\.py)`", page.read_text())
+        assert [name for name in named if not (source / name).exists()] == []
