@@ -850,7 +850,7 @@ def test_compare_over_seeds(run, tmp_path):
             experiment.log(TensorboardLogData(scalars={"loss": rate * (seed + 1)}), step=1)
     output = run("compare", ".", "--over", "seed", cwd=tmp_path).stdout
     differences, scalars = output.split("\n\n")
-    labels = ["run_0 (and 2 more)", "run_3 (and 1 more)"]
+    labels = ["lr=0.1", "lr=0.01"]
     assert table(differences) == [["metadata", *labels], ["config.lr", "0.1", "0.01"]]
     assert table(scalars)[:2] == [
         ["scalar", *labels],

@@ -19,6 +19,9 @@ from ._table import STATISTICS, Column, Format, print_table, show_apart, show_va
 _KEYS = ("kind", "name")
 """The columns before the experiments' values, for other programs."""
 
+_MAX_KEYS = 3
+"""How many fields at most name a group."""
+
 
 def compare(
     selection: Chosen = Selection(),  # noqa: B008  # It is frozen.
@@ -46,7 +49,7 @@ def compare(
     first = [group[0] for group in groups]
     found = _compare_metadata(first, metadata, all, over)
     scalars = _compare_scalars(groups, tags)
-    labels = [Column(label) for label in _labels(groups)]
+    labels = [Column(label) for label in _labels(groups, found)]
     if format in ("table", "md"):
         _print_for_people(labels, found, scalars, format)
     else:
@@ -171,8 +174,19 @@ def _mean(values: list[float], size: int) -> Any:
     return f"{mean} ± {np.std(values, ddof=1):.2g} (n={len(values)})"
 
 
-def _labels(groups: list[list[Fields]]) -> list[str]:
-    """Return the names of directories, or their paths from a common parent if names repeat."""
+def _labels(groups: list[list[Fields]], found: list[list[Any]]) -> list[str]:
+    """Return what tells groups apart, or the names of directories.
+
+    If names repeat, they are paths from a common parent.
+    """
+    if len(groups) < sum(map(len, groups)):
+        keys = [row[0].rpartition(".")[2] for row in found]
+        apart = [
+            ", ".join(f"{key}={show_value(value)}" for key, value in zip(keys, values, strict=True))
+            for values in zip(*(row[1:] for row in found), strict=True)
+        ]
+        if len(keys) <= _MAX_KEYS and len(set(apart)) == len(groups):
+            return apart
     paths = [group[0].experiment.data_dir for group in groups]
     names = [path.name for path in paths]
     if len({*names, *_KEYS}) < len(names) + len(_KEYS):
