@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import appending
@@ -142,6 +143,52 @@ def test_a_network_that_is_gone_for_a_while(bucket, proxy, copy, tmp_path):
     log.close()
     assert download(objects, copy) == list(range(1500)) == records(copy)
     assert spilled(tmp_path) == []
+
+
+def test_flushing_again_and_again_while_the_network_is_gone(bucket, proxy, copy, tmp_path):
+    appending.set_sizes(MAX_SECONDS_BETWEEN_TRIES=0.1, MAX_OBJECTS_IN_MEMORY=1)
+    objects = Bucket(bucket, retry_config={"max_retries": 0})
+    proxy.turn_off()
+    log = EventLog(objects)
+    is_done = threading.Event()
+
+    def flush():
+        while not is_done.is_set():
+            with contextlib.suppress(LogWriteError):
+                log._writer.flush()
+
+    threads = [threading.Thread(target=flush) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for step in range(4000):
+        log_step(log, step)
+        time.sleep(0.0005)
+    is_done.set()
+    for thread in threads:
+        thread.join()
+    assert all("cannot be sent" in report for report in log._writer.reports)
+    log._writer.reports.clear()
+    proxy.turn_on()
+    log.close()
+    assert download(objects, copy) == list(range(4000)) == records(copy)
+    assert spilled(tmp_path) == []
+
+
+def test_a_log_that_can_start_no_thread_since_the_interpreter_exits(bucket, copy, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    class Threads:
+        start_new_thread = staticmethod(refuse)
+        allocate_lock = staticmethod(threading.Lock)
+
+    monkeypatch.setattr(_appended, "_thread", Threads)
+    objects = Bucket(bucket)
+    log = EventLog(objects)
+    for step in range(100):
+        log_step(log, step)
+    log.close()
+    assert download(objects, copy) == list(range(100)) == records(copy)
 
 
 def test_a_network_that_is_not_there_at_first(bucket, proxy, copy):

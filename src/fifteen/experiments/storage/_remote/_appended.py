@@ -9,6 +9,7 @@ import _thread
 import contextlib
 import dataclasses
 import errno
+import os
 import pathlib
 import queue
 import secrets
@@ -88,6 +89,10 @@ class AppendedObjects(AppendedFile):
         self._is_closed = False
         # None wakes the thread up.
         self._requests: queue.SimpleQueue[_thread.LockType | None] = queue.SimpleQueue()
+        # While the interpreter exits, no thread can be started; `flush` then sends.
+        with contextlib.suppress(RuntimeError):
+            _thread.start_new_thread(self._run, ())
+            self._has_thread = True
 
     def write(self, data: bytes | memoryview) -> int:
         """Append data; return how many of its bytes were taken, which are all."""
@@ -100,8 +105,6 @@ class AppendedObjects(AppendedFile):
             self._parts.append(part)
         part.data += data
         part.length += len(data)
-        if not self._has_thread:
-            self._start()
         if part.is_full():
             self._requests.put(None)
         return len(data)
@@ -125,10 +128,8 @@ class AppendedObjects(AppendedFile):
         begin = time.monotonic()
         error: BaseException | None = None
         while not done.acquire(timeout=0.5):
-            if (
-                time.monotonic() - max(begin, self._time_of_progress)
-                > _MAX_SECONDS_WITHOUT_PROGRESS
-            ):
+            latest = max(begin, self._time_of_progress)
+            if time.monotonic() - latest > _MAX_SECONDS_WITHOUT_PROGRESS:
                 error = TimeoutError("the network does not answer")
                 break
         error = self._error or error
@@ -146,16 +147,6 @@ class AppendedObjects(AppendedFile):
         self.flush()
         self._is_closed = True
         self._requests.put(None)
-
-    def _start(self) -> None:
-        # While the interpreter exits, no thread can be started; `flush` then sends.
-        with contextlib.suppress(RuntimeError):
-            self._has_thread = True
-            try:
-                _thread.start_new_thread(self._run, ())
-            except BaseException:
-                self._has_thread = False
-                raise
 
     def _run(self) -> None:
         pause = _SECONDS_BETWEEN_PUTS
@@ -232,11 +223,15 @@ class AppendedObjects(AppendedFile):
         return not is_last
 
     def _save(self, part: _Part) -> None:
-        """Write to a file what cannot be sent now."""
-        if part.length > max(part.sent, part.spilled) and part.data:
+        """Write to a file what cannot be sent now; several threads may do that at once."""
+        data = bytes(part.data)
+        if len(data) > max(part.sent, part.spilled):
             self._spill.mkdir(mode=0o700, exist_ok=True)
-            part.spilled = part.length
-            self._path_of(part).write_bytes(part.data)
+            # Not truncated, for a thread that is late: it writes the beginning of the same bytes.
+            file = os.open(self._path_of(part), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with os.fdopen(file, "wb") as stream:
+                stream.write(data)
+            part.spilled = max(part.spilled, len(data))
 
     def _path_of(self, part: _Part) -> pathlib.Path:
         return self._spill / self._name_of(part)
