@@ -328,8 +328,11 @@ print("all logged", flush=True)
     assert proxy.requests == []
 
 
+@pytest.mark.parametrize("ending", ["", "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"])
 @pytest.mark.parametrize("is_reached", [True, False])
-def test_what_cannot_be_sent_at_exit_is_in_files_that_are_named(bucket, proxy, copy, is_reached):
+def test_what_cannot_be_sent_at_exit_is_in_files_that_are_named(
+    bucket, proxy, copy, is_reached, ending
+):
     script = """
 appending.set_sizes(MAX_SECONDS_WITHOUT_PROGRESS=1.0, MAX_OBJECT_BYTES=4000)
 if READY:
@@ -339,7 +342,7 @@ print("ready", flush=True)
 input()
 for step in range(50, 200): log_step(log, step)
 """
-    child = start(script.replace("READY", str(is_reached)), bucket)
+    child = start(script.replace("READY", str(is_reached)) + ending, bucket)
     assert child.stdout.readline() == "ready\n", child.communicate()
     proxy.turn_off()
     _, errors = child.communicate("\n", timeout=PATIENCE)
@@ -355,6 +358,26 @@ for step in range(50, 200): log_step(log, step)
     shutil.rmtree(named[1])
     expected = list(range(0 if is_reached else 50, 200))
     assert download(Bucket(bucket), copy) == expected == records(copy)
+
+
+def test_forked_children_leave_the_log_alone(bucket, copy):
+    script = """
+import multiprocessing, warnings
+warnings.simplefilter("ignore")
+for step in range(50): log_step(log, step)
+log.flush()
+for step in range(50, 100): log_step(log, step)
+children = [multiprocessing.get_context("fork").Process(target=print) for _ in range(3)]
+for child in children: child.start()
+for child in children: child.join(60)
+assert [child.exitcode for child in children] == [0, 0, 0]
+for step in range(100, 150): log_step(log, step)
+log.close()
+"""
+    child = start(script, bucket)
+    _, errors = child.communicate(timeout=PATIENCE)
+    assert child.returncode == 0, errors
+    assert download(Bucket(bucket), copy) == list(range(150)) == records(copy)
 
 
 def test_a_kill_loses_only_what_was_logged_since_the_last_put(bucket, copy):
