@@ -72,6 +72,12 @@ def test_a_curve_knows_where_it_is_no_longer_finite():
     np.testing.assert_array_equal(curve.y, [3, math.nan, 1, math.nan])
 
 
+def test_a_point_whose_place_is_not_finite_is_left_out():
+    scalars = {"loss": series([3, 2, math.nan]), "tokens": series([10, math.inf, math.nan])}
+    curve = curve_of(scalars, "loss", "tokens")
+    assert (curve.x.tolist(), curve.y.tolist(), curve.diverged_at) == ([10], [3], 10)
+
+
 def test_a_mean_has_a_band_of_one_standard_deviation():
     mean = mean_of([line([1, 2, 3]), line([3, 4, 5]), line([5, 6], x=[0, 1])])
     assert mean.count == 3

@@ -1,6 +1,7 @@
 """The page in headless Chromium: somebody who clicks, and a script that logs meanwhile."""
 
 import contextlib
+import math
 import os
 import pathlib
 import re
@@ -130,8 +131,16 @@ def test_somebody_sorts_filters_and_compares(live, open_page):
     assert names(page)[-1] == "lr0.1_2"
     page.click("#head button[title='train/loss:last']")
     assert (names(page)[0], names(page)[-1]) == ("lr0.01_2", "lr0.1_2")
-    page.fill("#filter", "lr<0.05 seed>=1")
+    page.fill("#filter", "config.lr < 0.05 and min(train/loss) > 1.61")
     eventually(page, lambda: page.inner_text("#count") == "2 of 6 runs, 0 chosen")
+    page.fill("#filter", "config.lr = 0.1")
+    eventually(page, lambda: page.inner_text("#mistake"))
+    mistake = "write == to compare\n  config.lr = 0.1\n            ^"
+    assert page.text_content("#mistake") == mistake
+    assert page.inner_text("#count") == "2 of 6 runs, 0 chosen"
+    page.fill("#filter", "0.01_")
+    eventually(page, lambda: page.inner_text("#count") == "3 of 6 runs, 0 chosen")
+    assert page.inner_text("#mistake") == ""
     page.fill("#filter", "")
     eventually(page, lambda: len(names(page)) == 6)
 
@@ -275,6 +284,56 @@ def test_a_plot_is_a_report_that_opens_with_its_curves(open_page, sweep, tmp_pat
     page = open_page(path.as_uri())
     eventually(page, lambda: page.locator("#legend li").count() == 2)
     assert page.evaluate("[...plots.keys()]") == ["eval/loss"]
+
+
+def test_a_plot_over_another_scalar_is_a_report_over_it(open_page, sweep, tmp_path, capsys):
+    path = tmp_path / "loss.html"
+    arguments = ["train/loss", "--x", "train/accuracy", "--over", "lr", "--output", str(path)]
+    assert main(["plot", str(sweep), *arguments]) == 0
+    capsys.readouterr()
+    page = open_page(path.as_uri())
+    eventually(page, lambda: page.locator("#legend li").count() == 3)
+    assert page.locator("#x option").all_inner_texts() == ["train/accuracy"]
+    assert page.input_value("#over") == "config.lr"
+    x, y = page.evaluate(
+        "(({xs, ys}) => [[...xs[0]], [...ys[0]]])(plots.get('train/loss').source.data)"
+    )
+    assert len(x) > 50
+    np.testing.assert_allclose(x, 1 - np.array(y) / 4, atol=1e-6)
+
+
+def test_zooming_in_shows_every_point(live, open_page, sweep):
+    with Experiment(sweep / "long", verbose=False) as experiment:
+        step = np.arange(100_000)
+        experiment.log(TensorboardLogData({"train/loss": np.cos(step)}), step=step)
+    page = open_page(live)
+    eventually(page, lambda: "long" in names(page))
+    page.goto(live + "#tag=train/loss&run=long")
+    page.wait_for_selector("#legend li")
+    shown = """() => {
+        const plot = [...plots.values()][0], [x] = plot.source.data.xs;
+        const { start, end } = plot.figure.x_range;
+        return [start, end, x.filter((step) => step >= start && step <= end).length, x.length];
+    }"""
+    _, _, coarse, _ = page.evaluate(shown)
+    assert coarse < 1100
+    box = page.locator(".plot").bounding_box()
+    for _ in range(2):
+        for part, action in ((0.5, page.mouse.down), (0.55, page.mouse.up)):
+            x, y = box["x"] + box["width"] * part, box["y"] + box["height"] * part
+            page.mouse.move(x, y, steps=8)
+            action()
+        page.wait_for_timeout(600)
+    eventually(page, lambda: page.evaluate("zoom.start") is not None)
+    start, end, *_ = page.evaluate(shown)
+    assert 0 < end - start < 900
+    steps = math.floor(end) - math.ceil(start) + 1
+    eventually(page, lambda: page.evaluate(shown)[2] == steps)
+    # The rest is still there, coarsely.
+    assert page.evaluate(shown)[3] > steps + 500
+    page.keyboard.press("Escape")
+    page.evaluate("[...plots.values()][0].figure.reset.emit()")
+    eventually(page, lambda: page.evaluate(shown)[3] < 1100)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

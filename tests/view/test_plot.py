@@ -169,3 +169,18 @@ def test_a_missing_library_is_an_error_that_names_the_extra(plot, sweep, tmp_pat
     assert plot(sweep, expect=1).err == f"fifteen: error: this plot needs plotext, {extra}"
     printed = plot(sweep, "--output", tmp_path / "a.pdf", expect=1)
     assert printed.err == f"fifteen: error: this plot needs matplotlib, {extra}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["acc"], "no scalar is called 'acc'; there is: eval/loss, train/accuracy, train/loss\n"),
+        (["--x", "tokens"], "no scalar is called 'tokens'; there is: eval/loss"),
+        (["--over", "sed"], "no experiment has a field called 'sed'; there is: config.lr"),
+    ],
+)
+def test_a_report_names_a_mistake_as_a_plot_does(plot, sweep, tmp_path, arguments, message):
+    path = tmp_path / "a.html"
+    printed = plot(sweep, *arguments, "--output", path, expect=1)
+    assert printed.err.startswith(f"fifteen: error: {message}")
+    assert not path.exists()

@@ -16,7 +16,7 @@ from .conftest import make_run
 
 @pytest.fixture
 def served(sweep):
-    server = Server(Board(lambda: find_experiments(sweep), "runs"))
+    server = Server(Board(lambda: find_experiments(sweep), lambda found: found, "runs"))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server
@@ -90,6 +90,9 @@ def test_it_only_reads(served):
         ("/../../etc/passwd", 404),
         ("/curves?run=a&tag=b", 400),
         ("/curves?points=x", 400),
+        ("/curves?points=9&start=1", 400),
+        ("/curves?points=9&start=1&end=x", 400),
+        ("/where", 400),
         ("/details", 400),
         ("/table?since=x", 400),
     ],
@@ -156,7 +159,7 @@ def test_many_points_are_sent_as_few_with_the_extremes(served, sweep):
     from base64 import b64decode
 
     step, value = (
-        np.frombuffer(b64decode(curve["step"])),
+        np.frombuffer(b64decode(curve["x"]["step"])),
         np.frombuffer(b64decode(curve["y"][0]), "f4"),
     )
     assert len(step) == len(value) <= 102

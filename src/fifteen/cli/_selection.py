@@ -43,7 +43,14 @@ class Selection:
             CommandError: a root is not there.
             ExpressionError: `where` or `sort` cannot be read, or names what no experiment has.
         """
-        found = find_all(self.roots).load()
+        return self.choose(find_all(self.roots).load())
+
+    def choose(self, found: "Experiments") -> "Experiments":
+        """Return those of some experiments that are asked for, in order.
+
+        Raises:
+            ExpressionError: as `find`.
+        """
         if self.where is not None:
             found = found.where(self.where)
         if self.sort is not None or self.reverse:

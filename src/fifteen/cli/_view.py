@@ -8,7 +8,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from ._arguments import Chosen, Flag
-from ._selection import Selection
+from ._selection import Selection, find_all
 from ._text import printable
 
 
@@ -30,7 +30,8 @@ def view(
     from fifteen.view._server import Server
 
     count = len(selection.find())  # A mistake is told now, and not in the page.
-    server = Server(Board(selection.find, title_of(selection)), port)
+    board = Board(lambda: find_all(selection.roots), selection.choose, title_of(selection))
+    server = Server(board, port)
     print(printable(f"{count} experiments below {selection}: {server.address}"), flush=True)
     if open:
         webbrowser.open(server.address)

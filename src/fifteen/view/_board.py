@@ -1,29 +1,20 @@
 """Board: what the page asks for, answered from the files as they are now."""
 
-import base64
 import math
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from fifteen.experiments import Experiments
+from fifteen.experiments import Experiments, ExpressionError, FifteenError
 from fifteen.experiments._fields import BUILT_IN, Fields, to_plain
 from fifteen.experiments._missing import Missing
 from fifteen.experiments.events.reading import EventReader
 from fifteen.experiments.storage import Directory
 
-from ._curves import downsample, limits, smoothed
-from ._media import read_media
-from ._options import Options
-from ._runs import Scalars, draw_line, grouping, groups, read_scalars, reader_of
+from ._encoding import SMOOTHING, Answer, Sampling, details_of, encode_curves
+from ._runs import grouping, groups, read_scalars, reader_of
 
-Answer = dict[str, Any]
-
-SMOOTHING = (0, 0.6, 0.9, 0.99)
 _BUILT_IN = [name for name in BUILT_IN if name != "age"]
 _STATISTICS = ("last", "min", "max")
 _SHOWN_BUILT_IN = {"name", "status", "step"}
@@ -31,26 +22,32 @@ _MAX_SHOWN_FIELDS = 6
 _MAX_SHOWN_TAGS = 4
 _MAX_GROUPING_FIELDS = 20
 _MAX_READERS = 128
-_MAX_HISTOGRAMS = 60
 _MAX_TEXT = 300
-_MAX_TEXT_SHOWN = 20_000
 _WAIT = 0.4
-"""Seconds between two looks at the files, which may take no more than a fifth of the time."""
+"""Seconds between two looks at all files, which may take no more than a fifth of the time."""
 _TELLING = ("loss", "acc", "reward", "return", "error", "score")
 
 
 class Board:
-    """Answer what the page asks; the files are looked at again at most every second.
+    """Answer what the page asks from the files; those that the page draws are looked at most often.
 
     Args:
         find: returns the experiments that there are now.
+        choose: returns those of them that are shown, in order.
         title: what the page is called.
     """
 
-    def __init__(self, find: Callable[[], Experiments], title: str) -> None:
+    def __init__(
+        self,
+        find: Callable[[], Experiments],
+        choose: Callable[[Experiments], Experiments],
+        title: str,
+    ) -> None:
         self.title = title
         self._find = find
-        self._runs: dict[str, Fields] = {}
+        self._choose = choose
+        self._known: dict[str, Fields] = {}
+        self._runs: dict[str, Fields] = {}  # Those of them that are shown.
         self._stamps: dict[str, object] = {}
         self._versions: dict[str, int] = {}
         self._version = 0
@@ -68,7 +65,17 @@ class Board:
                 return {"version": self._version}
             return self._table(since)
 
-    def curves(self, runs: Sequence[str], tags: Sequence[str], over: str, points: int) -> Answer:
+    def where(self, expression: str) -> Answer:
+        """Return the names of the runs of which an expression is true, or what is wrong with it."""
+        with self._lock:
+            try:
+                return {"runs": [run.name for run in self._shown().where(expression).fields]}
+            except ExpressionError as error:
+                return {"error": str(error)}
+
+    def curves(
+        self, runs: Sequence[str], tags: Sequence[str], over: str, sampling: Sampling
+    ) -> Answer:
         """Return the curves of runs by run and tag; with `over`, of each run's whole group."""
         with self._lock:
             parts = self._members(over) if over else {}
@@ -76,7 +83,7 @@ class Board:
             for name in runs:
                 members = [run for run in parts.get(name, [name]) if run in self._runs]
                 scalars = [self._reader(run).scalars() for run in members]
-                answer[name] = encode_curves(scalars, tags, points)
+                answer[name] = encode_curves(scalars, tags, sampling)
             return answer
 
     def details(self, name: str) -> Answer:
@@ -85,33 +92,59 @@ class Board:
             run = self._runs.get(name)
             return {} if run is None else details_of(run, self._reader(name))
 
+    def _shown(self) -> Experiments:
+        return Experiments._of(self._runs.values())  # pyright: ignore[reportPrivateUsage]
+
     def _look(self) -> None:
         """Read again what has changed on disk."""
-        if time.monotonic() < self._next_look:
-            return
         start = time.monotonic()
-        found = {run.name: run for run in self._find().fields}
         version = self._version + 1
-        changed = set(self._runs) != set(found)
-        for name, run in found.items():
+        if start < self._next_look:
+            drawn = [self._known[name] for name in self._readers if name in self._known]
+            changed = {self._read(Fields(run.experiment, run.name), version) for run in drawn}
+            if True not in changed:
+                return
+        else:
+            known, self._known = self._known, {}
             try:
-                directory = Directory(run.experiment.data_dir)
-                stamp = (directory.usage(), directory.open_state())
-            except OSError:  # It was removed since.
-                continue
-            if stamp != self._stamps.get(name):
-                self._stamps[name], self._versions[name], changed = stamp, version, True
-                read_scalars(run, self._readers.get(name))
-            else:
-                found[name] = self._runs[name]
-        self._runs = found
-        self._version = version if changed else self._version
-        taken = time.monotonic() - start
-        self._next_look = time.monotonic() + max(_WAIT, 4 * taken)
+                found = self._find().fields
+            except (FifteenError, OSError):  # The root has been removed.
+                found = []
+            for run in found:
+                if run.name not in known:
+                    self._stamps.pop(run.name, None)  # It may have been away for a while.
+                if not self._read(run, version) and run.name in known:
+                    self._known[run.name] = known[run.name]
+            taken = time.monotonic() - start
+            self._next_look = time.monotonic() + max(_WAIT, 4 * taken)
+        self._show(version)
+
+    def _show(self, version: int) -> None:
+        all_runs = Experiments._of(self._known.values())  # pyright: ignore[reportPrivateUsage]
+        try:
+            shown = self._choose(all_runs).fields
+        except ExpressionError:  # No experiment is left that has what was asked for.
+            shown = []
+        last, self._runs = list(self._runs), {run.name: run for run in shown}
+        if last != list(self._runs) or version in self._versions.values():
+            self._version = version
+
+    def _read(self, run: Fields, version: int) -> bool:
+        """Read a run unless nothing has changed since it was read last."""
+        try:
+            directory = Directory(run.experiment.data_dir)
+            stamp = (directory.usage(), directory.open_state())
+        except OSError:  # It was removed since.
+            return False
+        if stamp == self._stamps.get(run.name):
+            return False
+        self._stamps[run.name], self._versions[run.name] = stamp, version
+        read_scalars(run, self._readers.get(run.name))
+        self._known[run.name] = run
+        return True
 
     def _table(self, since: int) -> Answer:
-        runs = Experiments._of(self._runs.values())  # pyright: ignore[reportPrivateUsage]
-        answer = table_of(runs, self.title)
+        answer = table_of(self._shown(), self.title)
         if answer["columns"] != self._columns:
             # The position of a value in a row has changed.
             self._columns = answer["columns"]
@@ -123,11 +156,11 @@ class Board:
         return answer
 
     def _members(self, over: str) -> dict[str, list[str]]:
-        runs = Experiments._of(self._runs.values())  # pyright: ignore[reportPrivateUsage]
+        runs = self._shown()
         return members_of(list(self._runs), groups(runs, grouping(runs.differing_fields(), over)))
 
     def _reader(self, name: str) -> EventReader:
-        reader = self._readers.pop(name, None) or reader_of(self._runs[name])
+        reader = self._readers.pop(name, None) or reader_of(self._known[name])
         self._readers[name] = reader
         while len(self._readers) > _MAX_READERS:
             del self._readers[next(iter(self._readers))]
@@ -186,61 +219,6 @@ def _how_telling(tag: str) -> tuple[int, str]:
         if word in tag.lower():
             return rank, tag
     return len(_TELLING), tag
-
-
-def encode_curves(scalars: Sequence[Scalars], tags: Sequence[str], points: int) -> Answer:
-    """Return the curves of a run, or the means of a group, smoothed in each way, by tag."""
-    answer: Answer = {}
-    for tag in tags:
-        raw = draw_line(scalars, tag, Options())
-        if raw is None:
-            continue
-        levels = [smoothed(raw, weight) for weight in SMOOTHING]
-        # All ways of smoothing at the same places, so that they need the x axis only once.
-        kept = np.isin(raw.x, downsample(raw, points).x)
-        answer[tag] = {
-            "step": encode(raw.x[kept], "<f8"),
-            "y": [encode(level.y[kept], "<f4") for level in levels],
-            "limits": limits({"": raw}),
-            "diverged": raw.diverged_at,
-            "count": raw.count,
-        }
-        if raw.low is None:
-            series = next(one[tag] for one in scalars if tag in one)
-            start = min(float(curve.wall_time[0]) for curve in scalars[0].values())
-            answer[tag]["time"] = encode(series.wall_time[kept] - start, "<f4")
-        else:
-            for name in ("low", "high"):
-                answer[tag][name] = [encode(getattr(level, name)[kept], "<f4") for level in levels]
-    return answer
-
-
-def details_of(run: Fields, reader: EventReader) -> Answer:
-    """Return what the page shows of a single run."""
-    histograms: Answer = {}
-    for tag, series in reader.histograms().items():
-        count = len(series)
-        chosen = np.unique(np.linspace(0, count - 1, min(count, _MAX_HISTOGRAMS)).round())
-        histograms[tag] = [
-            {
-                "step": int(series.step[number]),
-                "edges": encode(series.edges[number], "<f8"),
-                "counts": encode(series.counts[number], "<f4"),
-            }
-            for number in chosen.astype(int).tolist()
-        ]
-    texts, images = read_media(run.experiment.data_dir)
-    return {
-        "path": str(run.experiment.data_dir),
-        "histograms": histograms,
-        "texts": [(tag, step, text[:_MAX_TEXT_SHOWN]) for tag, step, text in texts],
-        "images": images,
-    }
-
-
-def encode(values: npt.NDArray[Any], dtype: str) -> str:
-    """Return the bytes of an array in base64."""
-    return base64.b64encode(values.astype(dtype).tobytes()).decode("ascii")
 
 
 def _plain(value: Any) -> Any:

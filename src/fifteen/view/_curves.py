@@ -54,16 +54,23 @@ def curve_of(scalars: dict[str, ScalarSeries], tag: str, x: str = "step") -> Cur
         return None
     y, position = series.value, series.step.astype(float)
     if x == "time":
-        position = series.wall_time - min(float(other.wall_time[0]) for other in scalars.values())
+        position = seconds_of(scalars, tag)
     elif x != "step":
         if x not in scalars:
             return None
         _, own, others = np.intersect1d(series.step, scalars[x].step, return_indices=True)
         position, y = scalars[x].value[others], y[own]
-    bad = ~np.isfinite(y)
-    if not bad.any():
-        return Curve(position, y)
-    return Curve(position, np.where(bad, math.nan, y), diverged_at=float(position[bad.argmax()]))
+    bad, has_place = ~np.isfinite(y), np.isfinite(position)
+    at = position[bad & has_place]
+    diverged = (
+        float(at[0] if len(at) else position[has_place].max(initial=0)) if bad.any() else None
+    )
+    return Curve(position[has_place], np.where(bad, math.nan, y)[has_place], diverged_at=diverged)
+
+
+def seconds_of(scalars: dict[str, ScalarSeries], tag: str) -> Floats:
+    """Return the times of a curve's points since the run's first point."""
+    return scalars[tag].wall_time - min(float(other.wall_time[0]) for other in scalars.values())
 
 
 def smoothed(curve: Curve, weight: float) -> Curve:
@@ -133,28 +140,32 @@ def mean_of(curves: Sequence[Curve]) -> Curve:
 
 def downsample(curve: Curve, points: int) -> Curve:
     """Return at most about so many points: the smallest and the largest value of each bucket."""
-    count = len(curve.x)
-    if count <= points:
+    if len(curve.x) <= points:
         return curve
+    kept = extremes(curve.y, points)
+    low, high = (None if part is None else part[kept] for part in (curve.low, curve.high))
+    return dataclasses.replace(curve, x=curve.x[kept], y=curve.y[kept], low=low, high=high)
+
+
+def extremes(y: Floats, points: int) -> npt.NDArray[np.bool_]:
+    """Return which of the values `downsample` keeps."""
+    count = len(y)
+    if count <= points:
+        return np.ones(count, bool)
     edges = np.linspace(0, count, max(1, points // 2) + 1).astype(int)
     starts = edges[:-1]
     bucket = np.repeat(np.arange(len(starts)), np.diff(edges))
-    known = np.isfinite(curve.y)
-    low, high = np.where(known, curve.y, math.inf), np.where(known, curve.y, -math.inf)
+    known = np.isfinite(y)
+    low, high = np.where(known, y, math.inf), np.where(known, y, -math.inf)
     chosen = np.zeros(count, bool)
-    for values, extremes in (
+    for values, ends in (
         (low, np.minimum.reduceat(low, starts)),
         (high, np.maximum.reduceat(high, starts)),
     ):
-        hits = np.flatnonzero(values == extremes[bucket])
+        hits = np.flatnonzero(values == ends[bucket])
         chosen[hits[np.unique(bucket[hits], return_index=True)[1]]] = True
     chosen[[0, -1]] = True
-    edges_of_band = {
-        name: values[chosen]
-        for name in ("low", "high")
-        if (values := getattr(curve, name)) is not None
-    }
-    return dataclasses.replace(curve, x=curve.x[chosen], y=curve.y[chosen], **edges_of_band)
+    return chosen
 
 
 def diverged(curves: dict[str, Curve]) -> dict[str, str]:

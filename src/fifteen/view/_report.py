@@ -4,13 +4,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from fifteen.experiments import Experiments
-from fifteen.experiments._names import ending_in, matches
+from fifteen.experiments import Experiments, ExpressionError
+from fifteen.experiments._names import enumerate_names, matches
 
-from ._board import SMOOTHING, Answer, details_of, encode_curves, members_of, table_of
+from ._board import members_of, table_of
+from ._encoding import SMOOTHING, Answer, Sampling, details_of, encode_curves
 from ._options import Options
 from ._page import document, packed
-from ._runs import Scalars, read_scalars, reader_of
+from ._runs import Scalars, field_called, read_scalars, reader_of
 
 _MAX_POINTS = 1000
 _MIN_POINTS = 40
@@ -42,20 +43,26 @@ def report(
     table["version"] = 1
     count = sum(map(len, scalars))
     points = max(_MIN_POINTS, min(_MAX_POINTS, _CURVE_POINTS // max(1, count)))
+    over = field_called(experiments, options.over) if options and options.over else ""
     table["groups"] = {
         field: numbers
         for field, numbers in table["groups"].items()
-        if field.rpartition(".")[2] in _OVER
+        if field.rpartition(".")[2] in _OVER or field == over
     }
+    sampling = Sampling(points, "step" if options is None else options.x)
+    if sampling.x not in ("step", "time"):
+        table["x"] = [sampling.x]  # All curves are calculated for this axis.
     if options is not None:
-        table["state"] = _state(table, options, patterns)
+        table["state"] = _state(table, options, patterns) | {"over": over}
     names: list[str] = table["order"]
     by_name = dict(zip(names, scalars, strict=True))
     answers = {
         "table": table,
-        "curves": {name: encode_curves([one], list(one), points) for name, one in by_name.items()},
+        "curves": {
+            name: encode_curves([one], list(one), sampling) for name, one in by_name.items()
+        },
         "means": {
-            field: _means(by_name, numbers, points) for field, numbers in table["groups"].items()
+            field: _means(by_name, numbers, sampling) for field, numbers in table["groups"].items()
         },
         "details": {},
     }
@@ -72,19 +79,24 @@ def report(
 def _state(table: Answer, options: Options, patterns: Sequence[str]) -> Answer:
     """Return what the page shows when it is opened, in the terms of its address."""
     level = min(range(len(SMOOTHING)), key=lambda index: abs(SMOOTHING[index] - options.smooth))
-    over = options.over and ending_in(options.over, table["groups"], ".")
+    tags, idle = matches([*patterns, options.x], [*table["tags"], "step", "time"])
+    if idle:
+        names = enumerate_names(table["tags"])
+        raise ExpressionError(f"no scalar is called {idle[0]!r}; there is: {names}")
     return {
         "run": table["order"],
-        "tag": matches(patterns, table["tags"])[0] or table["telling"],
-        "x": options.x if options.x == "time" else "step",
+        "tag": [tag for tag in tags if tag in table["tags"] and tag != options.x]
+        or table["telling"],
+        "x": options.x,
         "smooth": level,
         "logx": "1" if options.log_x else "",
         "logy": "1" if options.log_y else "",
-        "over": over or "",
     }
 
 
-def _means(scalars: dict[str, Scalars], numbers: Sequence[int], points: int) -> dict[str, Any]:
+def _means(
+    scalars: dict[str, Scalars], numbers: Sequence[int], sampling: Sampling
+) -> dict[str, Any]:
     """Return the curves of each group of several runs by its number."""
     found: dict[str, Answer] = {}
     members = members_of(list(scalars), numbers)
@@ -92,5 +104,5 @@ def _means(scalars: dict[str, Scalars], numbers: Sequence[int], points: int) -> 
         if str(number) not in found and len(members[name]) > 1:
             group = [scalars[member] for member in members[name]]
             tags = sorted({tag for one in group for tag in one})
-            found[str(number)] = encode_curves(group, tags, points)
+            found[str(number)] = encode_curves(group, tags, sampling)
     return found

@@ -71,17 +71,12 @@ def grouped(runs: Experiments, over: str | None) -> dict[str, list[int]]:
     """Return the runs of each line to draw by its label: one, or those alike but for a field.
 
     Raises:
-        ExpressionError: no run has the field, or several fields end so.
+        ExpressionError: as `field_called`.
     """
     differing = runs.differing_fields()
     if over is None:
         return {label: [number] for number, label in enumerate(labels(runs, differing))}
-    known = dict.fromkeys(key for run in runs.fields for key in run.metadata())
-    field = ending_in(over, known, ".")
-    if field is None:
-        names = enumerate_names(list(known))
-        raise ExpressionError(f"no experiment has a field called {over!r}; there is: {names}")
-    keys = grouping(differing, field)
+    keys = grouping(differing, field_called(runs, over))
     members: dict[int, list[int]] = {}
     for number, group in enumerate(groups(runs, keys)):
         members.setdefault(group, []).append(number)
@@ -90,6 +85,20 @@ def grouped(runs: Experiments, over: str | None) -> dict[str, list[int]]:
         f"{label} (n={len(numbers)})" if len(numbers) > 1 else label: numbers
         for label, numbers in zip(labels(firsts, keys), members.values(), strict=True)
     }
+
+
+def field_called(runs: Experiments, name: str) -> str:
+    """Return the field of the metadata that is, or ends in, a name.
+
+    Raises:
+        ExpressionError: no run has the field, or several fields end so.
+    """
+    known = dict.fromkeys(key for run in runs.fields for key in run.metadata())
+    field = ending_in(name, known, ".")
+    if field is None:
+        names = enumerate_names(list(known))
+        raise ExpressionError(f"no experiment has a field called {name!r}; there is: {names}")
+    return field
 
 
 def draw_line(scalars: Sequence[Scalars], tag: str, options: Options) -> Curve | None:

@@ -6,10 +6,13 @@ import urllib.parse
 from typing import Any
 
 from ._board import Board
+from ._encoding import Sampling
 from ._page import document
 
 HOST = "127.0.0.1"
 _MAX_POINTS = 5000
+_MAX_RUNS = 100
+_MAX_TAGS = 100
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -82,10 +85,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return board.table(int(query.get("since", ["0"])[0]))
         if path == "/details":
             return board.details(query["run"][0])
+        if path == "/where":
+            return board.where(query["expression"][0])
         if path == "/curves":
-            points = min(int(query["points"][0]), _MAX_POINTS)
-            over = query.get("over", [""])[0]
-            return board.curves(query.get("run", []), query.get("tag", []), over, points)
+            runs, tags = query.get("run", []), query.get("tag", [])
+            over, x = query.get("over", [""])[0], query.get("x", ["step"])[0]
+            window = [float(query[end][0]) for end in ("start", "end") if end in query]
+            points = min(max(int(query["points"][0]), 2), _MAX_POINTS)
+            sampling = Sampling(points, x, (window[0], window[1]) if window else None)
+            return board.curves(runs[:_MAX_RUNS], tags[:_MAX_TAGS], over, sampling)
         return None
 
     def _send(self, status: int, kind: str, body: bytes) -> None:

@@ -4,8 +4,9 @@
 const MAX_DRAWN = 100; // Runs with curves at once.
 const MAX_DETAILED = 6; // Runs whose histograms, images and texts are shown at once.
 const MAX_COMPARED = 12;
+const MAX_DASHED = 30; // Dashes of more lines tell nothing apart, and take ten times as long to draw.
 const ROWS_AT_ONCE = 150;
-const VERTICES = 30000; // So many are drawn within a tenth of a second.
+const VERTICES = 15000; // So many are drawn within a tenth of a second.
 const POLL_MILLISECONDS = 500;
 const COLORS = ["#3b82f6", "#f97316", "#16a34a", "#dc2626", "#9333ea", "#0891b2", "#ca8a04", "#db2777", "#65a30d", "#64748b"];
 const DASHES = [[], [6, 3], [2, 3], [8, 3, 2, 3], [12, 4]];
@@ -20,17 +21,29 @@ function make(tag, properties = {}, ...children) {
 
 // What is shown, also in the address, so that a link leads to it.
 
-const state = { run: [], tag: null, column: null, sort: "name", filter: "", x: "step", smooth: 0, logx: "", logy: "", over: "" };
+const INITIAL = { run: [], tag: null, column: null, sort: "name", filter: "", x: "step", smooth: 0, logx: "", logy: "", over: "" };
+const state = { ...INITIAL };
 const LISTS = ["run", "tag", "column"];
 
 function readAddress() {
   const query = new URLSearchParams(location.hash.slice(1));
+  Object.assign(state, INITIAL, table.state);
   for (const key of Object.keys(state)) {
     if (!query.has(key)) continue;
     state[key] = LISTS.includes(key) ? query.getAll(key).filter(Boolean) : query.get(key);
   }
-  state.smooth = Number(state.smooth) || 0;
 }
+
+// What an address names may no longer be there.
+function settle() {
+  state.column ??= table.columns.filter((column) => column.shown).map((column) => column.name);
+  state.tag ??= table.telling.slice(0, 2);
+  state.smooth = Math.max(0, Math.min(table.smoothing.length - 1, Math.round(state.smooth) || 0));
+  if (!axes().includes(state.x)) state.x = axes()[0];
+  if (!Object.hasOwn(table.groups, state.over)) state.over = "";
+}
+
+const axes = () => table.x ?? ["step", "time", ...(embedded ? [] : table.tags)];
 
 function writeAddress() {
   const query = new URLSearchParams();
@@ -95,43 +108,39 @@ function take(answer) {
   table = { ...answer, rows: { ...table.rows, ...answer.rows } };
   positions = new Map(table.columns.map((column, index) => [column.name, index]));
   places = new Map(table.order.map((run, index) => [run, index]));
-  state.column ??= table.columns.filter((column) => column.shown).map((column) => column.name);
-  state.tag ??= table.telling.slice(0, 2);
+  settle();
   return true;
 }
 
-function findColumn(name) {
-  const names = table.columns.map((column) => column.name);
-  const ends = [name, `${name}:last`];
-  return names.find((other) => ends.includes(other)) ?? names.find((other) => ends.some((end) => other.endsWith(`.${end}`) || other.endsWith(`/${end}`)));
-}
+// The filter: an expression, which the server of the live view evaluates, or a text to look for.
 
-const COMPARISONS = {
-  "<": (a, b) => a < b, ">": (a, b) => a > b, "<=": (a, b) => a <= b, ">=": (a, b) => a >= b,
-  "=": (a, b) => a === b, "!=": (a, b) => a !== b,
-};
+let passing = null; // The runs that pass; null if there is no filter.
+let filtering = 0;
+const isExpression = (text) => /[<>=!()[\]+*%]|\b(and|or|not|in)\b/.test(text);
 
-function testOf(term) {
-  const [, name, sign, wanted] = /^([^<>=!]+)(<=|>=|!=|=|<|>)(.+)$/.exec(term) ?? [];
-  const column = name && findColumn(name);
-  if (!column) {
-    const text = term.toLowerCase();
-    return (run) => table.rows[run].some((value) => value !== null && String(value).toLowerCase().includes(text));
+async function filter() {
+  const own = ++filtering;
+  const text = state.filter.trim();
+  let answer = {};
+  if (isExpression(text)) {
+    answer = embedded ? { error: "A report is searched for text alone. For an expression, write the report with --where, or use fifteen view." }
+      : await ask("where", { expression: text });
+    if (own !== filtering) return;
+  } else if (text) {
+    const wanted = text.toLowerCase();
+    answer.runs = table.order.filter((run) => table.rows[run].some((value) => value !== null && String(value).toLowerCase().includes(wanted)));
   }
-  const number = Number(wanted);
-  return (run) => {
-    const value = valueOf(run, column);
-    if (value === null) return false;
-    return Number.isNaN(number) ? COMPARISONS[sign](String(value), wanted) : COMPARISONS[sign](value, number);
-  };
+  $("mistake").textContent = answer.error ?? "";
+  $("filter").setAttribute("aria-invalid", "error" in answer);
+  if (!answer.error) passing = text ? new Set(answer.runs) : null;
+  renderTable();
 }
 
 function arrange() {
-  const tests = state.filter.split(/\s+/).filter(Boolean).map(testOf);
   const name = state.sort.replace(/^-/, "");
   const direction = state.sort.startsWith("-") ? -1 : 1;
   const rank = (value) => (value === null || isNotFinite(value) ? 2 : typeof value === "number" ? 0 : 1);
-  const keyed = table.order.filter((run) => tests.every((test) => test(run))).map((run) => [run, name === "name" ? places.get(run) : valueOf(run, name)]);
+  const keyed = table.order.filter((run) => !passing || passing.has(run)).map((run) => [run, name === "name" ? places.get(run) : valueOf(run, name)]);
   keyed.sort(([, a], [, b]) => {
     const [first, second] = [rank(a), rank(b)];
     if (first !== second || first === 2) return first - second;
@@ -267,14 +276,13 @@ function choose(runs) {
 }
 
 const colorOf = (run) => COLORS[slots.get(run) % COLORS.length];
-const dashOf = (run) => DASHES[Math.floor(slots.get(run) / COLORS.length) % DASHES.length];
+const dashOf = (run) => (slots.size > MAX_DASHED ? [] : DASHES[Math.floor(slots.get(run) / COLORS.length) % DASHES.length]);
 
 // The curves
 
 const cache = new Map();
 const plots = new Map();
 let drawing = 0;
-let pending = Promise.resolve();
 
 function lines() {
   const known = state.run.filter((run) => places.has(run));
@@ -298,7 +306,7 @@ function labelsOf(runs) {
 
 function pointsFor(count) {
   const wanted = VERTICES / Math.max(1, count * state.tag.length);
-  return [1000, 500, 250].find((points) => points <= wanted) ?? 125;
+  return [1000, 500, 250, 125].find((points) => points <= wanted) ?? 60;
 }
 
 async function draw() {
@@ -306,33 +314,49 @@ async function draw() {
   const runs = lines();
   const tags = state.tag.filter((tag) => table.tags.includes(tag));
   const points = pointsFor(runs.length);
-  const keyOf = (run, tag) => JSON.stringify([state.over, points, run, tag]);
-  const missing = runs.filter((run) => tags.some((tag) => !cache.has(keyOf(run, tag))));
-  if (missing.length) {
-    const answer = await ask("curves", { run: missing, tag: tags, points, over: state.over });
-    for (const run of missing) for (const tag of tags) cache.set(keyOf(run, tag), decoded(answer[run]?.[tag]));
-    if (own !== drawing) return;
-  }
+  const query = { points, over: state.over, x: state.x, ...zoom };
+  const keyOf = (run, tag) => JSON.stringify([run, tag, query]);
+  await Promise.all(tags.flatMap((tag) => parts(runs.filter((run) => !cache.has(keyOf(run, tag)))).map(async (run) => {
+    const answer = await ask("curves", { run, tag, ...query });
+    for (const name of run) cache.set(keyOf(name, tag), decoded(answer[name]?.[tag]));
+  })));
+  if (own !== drawing) return;
   const curves = new Map(tags.map((tag) => [tag, runs.map((run) => cache.get(keyOf(run, tag)))]));
   const labels = labelsOf(runs);
   renderLegend(runs, labels, curves);
   renderPlots(runs, labels, curves);
+  document.documentElement.dataset.drawn = own;
   renderDetails();
+}
+
+// An address has a largest length, and names may be long.
+function parts(runs) {
+  const found = [];
+  let left = 0;
+  for (const run of runs) {
+    left -= encodeURIComponent(run).length;
+    if (left < 0) {
+      found.push([]);
+      left = 20000;
+    }
+    found.at(-1).push(run);
+  }
+  return found;
 }
 
 function decoded(curve) {
   if (!curve) return null;
-  const step = doubles(curve.step);
-  return {
-    step, time: curve.time ? floats(curve.time) : step, y: curve.y.map(floats), low: curve.low?.map(floats), high: curve.high?.map(floats),
-    limits: curve.limits, diverged: curve.diverged,
-  };
+  const x = Object.fromEntries(Object.entries(curve.x).map(([name, text]) => [name, doubles(text)]));
+  return { ...curve, x, y: curve.y.map(floats), low: curve.low?.map(floats), high: curve.high?.map(floats) };
 }
 
 function renderLegend(runs, labels, curves) {
   const left = state.run.length - runs.length;
+  const gone = state.run.filter((run) => !places.has(run)).length;
   $("hint").textContent = !table.order.length ? "There are no experiments here yet."
     : !state.run.length ? "Choose runs in the table to see their curves."
+    : gone ? `${gone} of ${state.run.length} chosen runs ${gone > 1 ? "are" : "is"} not here, or no longer.`
+    : !curves.size ? "Choose scalars to draw."
     : left > 0 && !state.over ? `The first ${MAX_DRAWN} of ${state.run.length} chosen runs are drawn.` : "";
   $("legend").replaceChildren(...runs.map((run, index) => {
     const line = document.createElementNS("http://www.w3.org/2000/svg", "line");
@@ -392,7 +416,7 @@ function makePlot(tag, look) {
     title: tag, height: 280, sizing_mode: "stretch_width", tools: "box_zoom,pan,wheel_zoom,reset,save", active_drag: "box_zoom", toolbar_location: "above",
     x_axis_type: state.logx ? "log" : "linear", y_axis_type: state.logy ? "log" : "linear",
     x_range: range, y_range: new Bokeh.Range1d({ start: 0, end: 1 }),
-    x_axis_label: state.x === "time" ? "seconds" : "step",
+    x_axis_label: axisName(state.x),
   });
   styled(figure);
   range.change.connect(() => zoomTogether(range));
@@ -403,18 +427,29 @@ function makePlot(tag, look) {
   const renderer = figure.multi_line({ field: "xs" }, { field: "ys" }, {
     source, line_color: { field: "color" }, line_dash: { field: "dash" }, line_width: 1.6, line_join: "bevel",
   });
-  const tooltips = [["run", "@label"], [state.x === "time" ? "seconds" : "step", "$snap_x{0.[000]}"], ["value", "$snap_y{0.[000000]}"]];
+  const tooltips = [["run", "@label"], [axisName(state.x), "$snap_x{0.[000]}"], ["value", "$snap_y{0.[000000]}"]];
   figure.add_tools(new Bokeh.HoverTool({ renderers: [renderer], tooltips, line_policy: "nearest", point_policy: "snap_to_data", attachment: "horizontal" }));
   return { host, figure, source, bands, look, extent: null, isShown: false };
 }
 
-let isZooming = false;
+const axisName = (x) => (x === "time" ? "seconds" : x);
 
-function zoomTogether({ start, end }) {
+let isZooming = false;
+let zoom = {}; // The part of the x axis whose points the live view has asked for.
+let zoomTimer = 0;
+
+function zoomTogether({ start, end, reset_start, reset_end }) {
   if (isZooming) return;
   isZooming = true;
   for (const { figure } of plots.values()) figure.x_range.setv({ start, end });
   isZooming = false;
+  if (embedded) return;
+  clearTimeout(zoomTimer);
+  zoomTimer = setTimeout(() => {
+    zoom = start === reset_start && end === reset_end ? {} : { start, end };
+    for (const key of [...cache.keys()]) if ("start" in JSON.parse(key)[2]) cache.delete(key);
+    draw();
+  }, 150);
 }
 
 function fill(plot, runs, labels, curves) {
@@ -422,8 +457,7 @@ function fill(plot, runs, labels, curves) {
   const bands = { xs: [], ys: [], color: [] };
   curves.forEach((curve, index) => {
     if (!curve) return;
-    const x = state.x === "time" ? curve.time : curve.step;
-    const level = Math.min(state.smooth, curve.y.length - 1);
+    const [x, level] = [curve.x[state.x], state.smooth];
     data.xs.push(x);
     data.ys.push(drawable(curve.y[level]));
     data.color.push(colorOf(runs[index]));
@@ -465,7 +499,11 @@ function rangeOfX() {
   let [low, high] = [Infinity, -Infinity];
   for (const { source } of plots.values()) {
     for (const x of source.data.xs) {
-      for (const end of [x[0], x[x.length - 1]]) if (!state.logx || end > 0) [low, high] = [Math.min(low, end), Math.max(high, end)];
+      for (const value of x) {
+        if (state.logx && !(value > 0)) continue;
+        if (value < low) low = value;
+        if (value > high) high = value;
+      }
     }
   }
   if (state.logx && low > high) return [1, 10];
@@ -599,8 +637,9 @@ function renderControls() {
     writeAddress();
     draw();
   });
+  $("x").replaceChildren(...axes().map((name) => make("option", { value: name }, axisName(name))));
   $("over").replaceChildren(make("option", { value: "" }, "–"), ...Object.keys(table.groups).map((name) => make("option", { value: name }, name)));
-  $("over").value = table.groups[state.over] ? state.over : "";
+  $("over").value = state.over;
   $("smooth").max = table.smoothing.length - 1;
   $("smooth").value = state.smooth;
   $("smooth-value").textContent = table.smoothing[state.smooth] || "";
@@ -608,18 +647,18 @@ function renderControls() {
 
 function connect() {
   let timer = 0;
-  $("filter").value = state.filter;
+  if (embedded) $("filter").placeholder = "Filter by text";
   $("filter").oninput = () => {
     clearTimeout(timer);
     timer = setTimeout(() => {
       state.filter = $("filter").value;
       shownRows = ROWS_AT_ONCE;
-      renderTable();
+      filter().catch(() => {}); // The server has ended, which the page says.
     }, 60);
   };
   for (const [id, property] of [["x", "value"], ["logx", "checked"], ["logy", "checked"], ["over", "value"]]) {
-    $(id)[property] = state[id];
     $(id).onchange = () => {
+      if (id === "x") zoom = {};
       state[id] = property === "checked" ? ($(id).checked ? "1" : "") : $(id).value;
       writeAddress();
       draw();
@@ -645,23 +684,18 @@ function connect() {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   addEventListener("hashchange", () => {
     readAddress();
+    settle();
     controlsKey = "";
-    connectValues();
     refresh();
   });
 }
 
-function connectValues() {
-  $("filter").value = state.filter;
-  $("x").value = state.x;
-  $("logx").checked = state.logx;
-  $("logy").checked = state.logy;
-}
-
 function refresh() {
   renderControls();
-  renderTable();
+  for (const id of ["filter", "x"]) if (document.activeElement !== $(id)) $(id).value = state[id];
+  for (const id of ["logx", "logy"]) $(id).checked = state[id];
   choose(state.run);
+  return filter();
 }
 
 async function poll() {
@@ -669,9 +703,12 @@ async function poll() {
     const answer = await ask("table", { since: table.version });
     if (take(answer)) {
       const changed = new Set(Object.keys(answer.rows));
-      for (const key of [...cache.keys()]) if (JSON.parse(key)[0] || changed.has(JSON.parse(key)[2])) cache.delete(key);
+      for (const key of [...cache.keys()]) {
+        const [run, , { over }] = JSON.parse(key);
+        if (over || changed.has(run)) cache.delete(key);
+      }
       for (const run of changed) details.delete(run);
-      refresh();
+      await refresh();
     }
     $("live").className = "on";
     $("live").textContent = "live";
@@ -683,13 +720,12 @@ async function poll() {
 }
 
 async function start() {
-  const answer = await ask("table", { since: 0 });
-  Object.assign(state, answer.state);
+  table = { ...table, ...(await ask("table", { since: 0 })) };
   readAddress();
   connect();
-  take(answer);
+  take(table);
   $("title").textContent = document.title = table.title;
-  refresh();
+  await refresh();
   document.documentElement.dataset.ready = "1";
   if (!embedded) setTimeout(poll, POLL_MILLISECONDS);
 }
