@@ -81,11 +81,11 @@ def test_only_two_modules_use_files():
 def test_reading_imports_no_jax_and_tensorboardx_only_when_something_is_read(tmp_path):
     code = f"""
 import pathlib, sys
-from fifteen.experiments.events.reading import EventReader, timeline
+from fifteen.experiments.events.reading import EventReader, read_ends
 from fifteen.experiments.storage import Directory
 assert not {{"jax", "tensorboardX"}} & sys.modules.keys()
 directory = Directory(pathlib.Path({str(tmp_path)!r}))
-assert EventReader(directory).scalars() == {{}} and timeline(directory) == (None, None, None, None)
+assert EventReader(directory).scalars() == {{}} and read_ends(directory).timeline == (None, None, None, None)
 assert "jax" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -12,9 +12,13 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
 from fifteen.experiments import TensorboardLogData
 from fifteen.experiments.events import _tfrecord
-from fifteen.experiments.events.reading import EventReader, diverged_at, timeline
+from fifteen.experiments.events.reading import EventReader, diverged_at, read_ends
 from fifteen.experiments.events.writing import EventLog
 from fifteen.experiments.storage import Directory
+
+
+def timeline(directory):
+    return read_ends(directory).timeline
 
 
 @pytest.fixture

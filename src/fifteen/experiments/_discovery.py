@@ -6,7 +6,7 @@ import pathlib
 from . import checkpoints, metadata
 from ._errors import ExperimentNotFoundError
 from ._local_path import local_path
-from .events.reading import timeline
+from .events.reading import read_ends
 from .storage import Directory
 
 
@@ -54,7 +54,7 @@ def summarize(path: pathlib.Path | str) -> Summary:
         {'checkpoint_': [100]}
     """
     path = local_path(path, "path")
-    return summary_with(path, timeline(Directory(path)).last_step)
+    return summary_with(path, read_ends(Directory(path)).timeline.last_step)
 
 
 def summary_with(path: pathlib.Path, last_step: int | None) -> Summary:

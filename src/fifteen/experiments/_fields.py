@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _console
 from ._discovery import Summary, summary_with
 from ._errors import ExperimentNotFoundError, MetadataError
 from ._expression import STATISTICS, statistic_of
@@ -17,7 +16,7 @@ from ._missing import ABSENT, UNREADABLE, Missing
 from ._names import ending_in
 from ._status import Status, status_of
 from ._walk import natural
-from .events.reading import EventReader, Timeline, diverged_at, timeline
+from .events.reading import Ends, EventReader, Timeline, diverged_at, read_ends
 from .metadata import flatten
 from .storage import Directory
 
@@ -31,7 +30,7 @@ PROVENANCE = "provenance"
 NOTES = "notes"
 """The metadata that people write beside a run."""
 
-_WINDOW_BYTES = 1 << 19
+_WINDOWS = 1 << 19, 1 << 24
 
 TOTALS = ("steps", "num_steps", "total_steps", "max_steps")
 """Fields of the metadata that say how many steps there are to be, whatever they are in."""
@@ -149,18 +148,19 @@ class Fields:
         return EventReader(self._directory).scalars(tags)
 
     @functools.cached_property
+    def _ends(self) -> Ends:
+        return read_ends(self._directory, _WINDOWS)
+
+    @property
     def timeline(self) -> Timeline:
         """When it was logged, and how its script ended."""
-        return timeline(self._directory)
+        return self._ends.timeline
 
     @functools.cached_property
     def tail(self) -> dict[str, "ScalarSeries"]:
         """The ends of the curves: enough for their last values, unless one is logged rarely."""
-        reader = EventReader(self._directory, window=_WINDOW_BYTES)
-        with _console.quiet():  # A window begins within a record, which looks like damage.
-            curves = reader.scalars()
-        self._is_tail_whole = reader.is_whole
-        return curves
+        self._is_tail_whole = self._ends.is_whole
+        return self._ends.curves
 
     @functools.cached_property
     def diverged_at(self) -> int | None:

@@ -1,9 +1,10 @@
 """Event files to curves. Nothing here imports JAX."""
 
+from ._reader import Ends as Ends
 from ._reader import EventReader as EventReader
+from ._reader import read_ends as read_ends
 from ._timeline import SessionEnd as SessionEnd
 from ._timeline import Timeline as Timeline
 from ._timeline import diverged_at as diverged_at
-from ._timeline import timeline as timeline
 from ._values import Image as Image
 from ._values import Text as Text

@@ -56,6 +56,12 @@ class Curve:
                 column[start:count] = values
         self.count, self.series = end, None
 
+    @property
+    def last_written(self) -> tuple[int, int]:
+        """The position and the step of the point that was written last; there must be one."""
+        number = self.points.position.argmax()
+        return int(self.points.position[number]), int(self.points.step[number])
+
     def hide(self, starts: Starts) -> None:
         """Remove what session starts hide."""
         left = visible(self.points, starts)

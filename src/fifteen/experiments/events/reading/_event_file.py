@@ -1,7 +1,9 @@
 """EventFile: what one event file holds, as far as it has been read."""
 
+import bisect
 import contextlib
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,8 @@ _MAX_FAILURES = 8
 _MAX_REPORTED = 8
 _FINGERPRINT_BYTES = 64
 _HEAD_BYTES = 1 << 14
+_FIRST_BYTES = 1 << 10
+"""The first events are those that begin in so many bytes."""
 
 _DTYPES: dict[str, npt.DTypeLike] = {"scalars": np.float64, "histograms": object}
 
@@ -53,6 +57,8 @@ class EventFile:
         self._window = window
         self.plugins: Plugins = {}
         self.end = 0  # How far the file has been read.
+        self.first_time: float | None = None  # Of the first events, in seconds since the epoch.
+        self.last_event: Any = None
         self._points: NewPoints = defaultdict(list)
         self._starts: Starts = []
         self._stamp: tuple[object, int, int] | None = None
@@ -89,7 +95,9 @@ class EventFile:
         gap: Gap | None = None
         if self._window is not None and at == 0 and size > self._window:
             # Some writers name the plugin of a tag only once.
-            for payload in scan(file.read(0, _HEAD_BYTES), 0, size).payloads:
+            head = scan(file.read(0, _HEAD_BYTES), 0, size)
+            self._keep_ends(head)
+            for payload in head.payloads:
                 with contextlib.suppress(*MALFORMED):
                     has_unknown_plugin(parse(payload), self.plugins)
             at = size - self._window
@@ -103,6 +111,7 @@ class EventFile:
             for damage in found.damages:
                 self._add_damage(damage)
             self._decode(found)
+            self._keep_ends(found)
             at, gap, needed = found.end, found.gap, max(_CHUNK_BYTES, found.needed)
             if found.needed > _MAX_RECORD_BYTES:
                 end = at + found.needed
@@ -127,10 +136,21 @@ class EventFile:
         if len(self._damages) < _MAX_REPORTED:
             self._damages.append(damage)
 
+    def _keep_ends(self, found: Scan) -> None:
+        """Keep what `timeline` asks of the first and the last events."""
+        # A file is begun after its first points were logged, so the first record is not the
+        # earliest.
+        count = bisect.bisect_left(found.offsets, _FIRST_BYTES)
+        times = [event.wall_time for event in _parsed(found.payloads[:count])]
+        self.first_time = min(times, default=self.first_time)
+        self.last_event = next(_parsed(reversed(found.payloads)), self.last_event)
+
     def _decode(self, found: Scan) -> None:
-        lengths = np.fromiter(map(len, found.payloads), np.int64, len(found.payloads))
-        order = np.argsort(lengths, kind="stable")
-        groups = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
+        groups = [np.arange(len(found.payloads))]
+        if len(found.payloads) >= _MIN_ROWS:
+            lengths = np.fromiter(map(len, found.payloads), np.int64, len(found.payloads))
+            order = np.argsort(lengths, kind="stable")
+            groups = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
         # These come first: an event that names the plugin of a tag is longer than its successors.
         few = [number for group in groups if len(group) < _MIN_ROWS for number in group.tolist()]
         left = self._decode_each(found, few, may_leave=True)
@@ -193,6 +213,12 @@ class EventFile:
         for key, points in rows.items():
             self._points[key].append(_points(points, _DTYPES.get(key[0], np.int64)))
         return left
+
+
+def _parsed(payloads: Iterable[bytes]) -> Iterator[Any]:
+    for payload in payloads:
+        with contextlib.suppress(*MALFORMED):
+            yield parse(payload)
 
 
 def _points(rows: list[Any], dtype: npt.DTypeLike) -> Points:

@@ -5,8 +5,8 @@ import fnmatch
 import itertools
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from .._series import HistogramSeries, ScalarSeries
 from .._tfrecord import HEADER
 from ._curve import Curve, Points, Starts, visible
 from ._event_file import MALFORMED, EventFile, event_files
+from ._timeline import Timeline, session_end
 from ._values import Image, Text, images_of, parse, texts_of
 
 _FILE_STEP = 1 << 44
@@ -52,6 +53,21 @@ class EventReader:
         return self._window is None or all(
             file.end <= self._window for file in self._files.values()
         )
+
+    @property
+    def timeline(self) -> Timeline:
+        """What the files tell, as far as they have been read."""
+        with self._lock:
+            files = list(self._files.values())
+            events = [file.last_event for file in files if file.last_event is not None]
+            last = next((event for event in reversed(events) if not event.file_version), None)
+            curves = [*self._curves["scalars"].values(), *self._curves["histograms"].values()]
+            return Timeline(
+                files[0].first_time if files else None,
+                None if last is None else last.wall_time,
+                max((curve.last_written for curve in curves if curve.count), default=(0, None))[1],
+                None if last is None else session_end(last),
+            )
 
     def scalars(
         self, tags: Iterable[str] | None = None, *, warns: bool = False
@@ -182,6 +198,33 @@ class EventReader:
                 base = number * _FILE_STEP
                 moved = [part._replace(position=part.position + base) for part in parts]
                 self._curves[kind][tag].add([visible(part, self._starts) for part in moved])
+
+
+class Ends(NamedTuple):
+    """What the beginnings and the ends of event files tell."""
+
+    timeline: Timeline
+    curves: dict[str, ScalarSeries]  # The last points.
+    is_whole: bool  # Whether that is all there is.
+
+
+def read_ends(
+    directory: Directory, windows: Sequence[int] = (1 << 13, 1 << 19, 1 << 24)
+) -> Ends:
+    """Read the beginning and the end of each of a directory's event files, each opened once.
+
+    The window grows until there are scalars or histograms in it, so `last_step` is None only if
+    nothing has been logged, or other events that are larger than the largest window come after it.
+    """
+    found = Ends(Timeline(), {}, True)
+    for window in windows:
+        reader = EventReader(directory, window)
+        with _console.quiet():  # A window begins within a record, which looks like damage.
+            curves = reader.scalars()
+        found = Ends(reader.timeline, curves, reader.is_whole)
+        if found.is_whole or found.timeline.last_step is not None:
+            break
+    return found
 
 
 def _about_absent(directory: Directory, kind: str, absent: list[str], tags: list[str]) -> str:
