@@ -105,6 +105,21 @@ def test_ambiguous_names(tmp_path):
         find_experiments(tmp_path).where("x < 1")
 
 
+def test_the_fields_of_a_sweep_are_not_those_of_the_experiments_below_it(tmp_path):
+    sweep = Experiment(tmp_path / "sweep", verbose=False)
+    sweep.write_metadata("config", {"lr": 1})
+    sweep.write_metadata("results/best", {"seed": 7})
+    with Experiment(tmp_path / "sweep" / "run", verbose=False) as run:
+        run.write_metadata("config", {"lr": 2})
+        run.write_metadata("eval/step_1", {"accuracy": 1})
+        run.log(TensorboardLogData(scalars={"loss": 1.0}), 1)
+    found = find_experiments(tmp_path)
+    assert found.values("lr") == [1, ABSENT, 2]
+    assert [list(field.metadata()) for field in found.fields] == [
+        ["config.lr"], ["best.seed"], ["config.lr", "eval/step_1.accuracy"],
+    ]  # fmt: skip
+
+
 def test_sort(root):
     found = find_experiments(root)
     assert names(found.sort("min(loss)")) == ["run_2", "run_0", "run_1", "run_3"]

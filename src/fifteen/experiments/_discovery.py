@@ -7,6 +7,7 @@ from . import checkpoints, metadata
 from ._errors import ExperimentNotFoundError
 from ._local_path import local_path
 from .events.reading import read_ends
+from ._walk import find_paths
 from .storage import Directory
 
 
@@ -16,7 +17,7 @@ class Summary:
 
     Attributes:
         path: its directory.
-        metadata: the names that `read_metadata` takes.
+        metadata: the names that `read_metadata` takes, but for those of experiments below it.
         checkpoints: the steps of the checkpoints under each prefix, ascending.
         last_step: the step of the scalars or histograms logged last; None if there are none.
         size: bytes on disk, in all files below the directory.
@@ -65,7 +66,7 @@ def summary_with(path: pathlib.Path, last_step: int | None) -> Summary:
     size, modified = directory.usage()
     return Summary(
         path=path,
-        metadata=metadata.names(path),
+        metadata=_own_metadata(path),
         checkpoints={
             prefix: checkpoints.steps_in(path, prefix) for prefix in checkpoints.prefixes_in(path)
         },
@@ -73,3 +74,11 @@ def summary_with(path: pathlib.Path, last_step: int | None) -> Summary:
         size=size,
         modified=modified,
     )
+
+
+def _own_metadata(path: pathlib.Path) -> list[str]:
+    names = metadata.names(path)
+    if not any("/" in name for name in names):
+        return names
+    inner = [below for below in find_paths(path) if below != path]
+    return [name for name in names if not any(map((path / name).is_relative_to, inner))]

@@ -114,6 +114,12 @@ def _complete_records(
 
 def _count_intact(buffer: bytes, offsets: list[int], payloads: list[bytes]) -> int:
     """Return how many records there are before the first one with a wrong checksum."""
+    if len(payloads) < _MIN_BATCH:
+        for count, (offset, payload) in enumerate(zip(offsets, payloads, strict=True)):
+            (stored,) = FOOTER.unpack_from(buffer, offset + HEADER.size + len(payload))
+            if stored != masked(crc32c(payload)):
+                return count
+        return len(offsets)
     crcs = np.fromiter(map(crc32c, payloads), np.uint32, len(payloads))
     sizes = np.fromiter(map(len, payloads), np.int64, len(payloads))
     footers = np.array(offsets, np.int64) + HEADER.size + sizes
