@@ -109,6 +109,7 @@ def _load(name: str) -> Callable[..., int | None]:
 def _named(name: str) -> Callable[[], Any]:
     """Return a command without options, which is never called."""
     # A class: of a function, tyro would check the type, and import all of typeguard for that.
+    # A class: of a function, tyro would check the type, and import all of typeguard for that.
     return dataclasses.make_dataclass(name, (), namespace={"__doc__": _COMMANDS[name]})
 
 

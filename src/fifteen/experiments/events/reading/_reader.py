@@ -208,9 +208,7 @@ class Ends(NamedTuple):
     is_whole: bool  # Whether that is all there is.
 
 
-def read_ends(
-    directory: Directory, windows: Sequence[int] = (1 << 13, 1 << 19, 1 << 24)
-) -> Ends:
+def read_ends(directory: Directory, windows: Sequence[int] = (1 << 13, 1 << 19, 1 << 24)) -> Ends:
     """Read the beginning and the end of each of a directory's event files, each opened once.
 
     The window grows until there are scalars or histograms in it, so `last_step` is None only if
