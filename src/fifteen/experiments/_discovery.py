@@ -6,8 +6,8 @@ import pathlib
 from . import checkpoints, metadata
 from ._errors import ExperimentNotFoundError
 from ._local_path import local_path
-from .events.reading import read_ends
 from ._walk import find_paths
+from .events.reading import read_ends
 from .storage import Directory
 
 
