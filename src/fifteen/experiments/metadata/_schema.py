@@ -311,10 +311,11 @@ def _unknown_tag(node: Node) -> NoReturn:
         name = shorten(repr(tag.partition(":")[2]))
         reason = f"the class {name} is not declared here; read the file with a type that names it"
     elif tag.startswith("!!python/"):
-        reason = (
-            f"the tag {tag} asks for code, which is never run; if it is a class with another name "
-            "today, write !dataclass:NAME in its place"
-        )
+        reason = f"the tag {tag} asks for code, which is never run"
+        if tag.startswith(("!!python/object:", "!!python/object/new:")):
+            name = tag.rpartition(":")[2].rpartition(".")[2]
+            reason += f"; if {name} is a class with another name today, "
+            reason += "write !dataclass:NAME in its place"
     else:
         reason = f"unknown tag {tag}{did_you_mean(tag, ('!tuple', '!set', '!array', '!path'))}"
     raise Problem(reason, node)
