@@ -729,10 +729,13 @@ def test_names_that_the_encoding_does_not_have(tmp_path):
         (["move", "absent", "b"], "absent: expected an experiment, found nothing"),
         (["move", "runs/run_1", "runs/run_2"], "exists already and is not an empty directory"),
         (["move", "runs/run_1", "runs/run_1/a"], "into itself"),
-        (["list", "gs://bucket/runs"], "gs://bucket/runs: remote directories are not supported"),
-        (["show", "s3://bucket/run"], "s3://bucket/run: remote directories are not supported"),
-        (["compare", "runs/run_1", "gs://b/run"], "gs://b/run: remote directories are not"),
-        (["move", "runs/run_1", "gs://bucket/run"], "gs://bucket/run: remote directories are not"),
+        (["list", "ftp://host/runs"], "ftp://host/runs: expected a path or an address that begins"),
+        (["show", "ftp://host/run"], "ftp://host/run: expected a path or an address that begins"),
+        (["compare", "runs/run_1", "ftp://host/run"], "ftp://host/run: expected a path or an addr"),
+        (
+            ["move", "runs/run_1", "gs://bucket/run"],
+            "gs://bucket/run: cannot move from or to an ad",
+        ),
     ],
 )
 def test_errors_are_one_line(run, root, arguments, message):

@@ -6,12 +6,24 @@ import inspect
 import pathlib
 import sys
 import warnings
-from collections.abc import Generator
+import weakref
+from collections.abc import Callable, Generator
 
 from ._errors import ExperimentWarning
 from .storage import suppressed_os_errors
 
-_is_quiet = contextvars.ContextVar("_is_quiet", default=False)
+
+class _Block:
+    """A `with quiet()` block, for as long as it lives."""
+
+
+def _outside() -> _Block | None:
+    return None
+
+
+_quiet_block: contextvars.ContextVar[Callable[[], _Block | None]] = contextvars.ContextVar(
+    "_quiet_block", default=_outside
+)
 
 
 @contextlib.contextmanager
@@ -21,19 +33,24 @@ def quiet() -> Generator[None]:
     `warnings.catch_warnings` changes all threads, and permanently if two of them are in such a
     block at once.
     """
-    token = _is_quiet.set(True)
+    # A signal handler may raise before `try`. What it sets then ends with the block's frame.
+    block = _Block()
+    token = _quiet_block.set(weakref.ref(block))
     try:
         yield
     finally:
-        _is_quiet.reset(token)
+        _quiet_block.reset(token)
 
 
 def warn(message: str, stacklevel: int | None = None) -> None:
     """Issue an `ExperimentWarning`, unless a caller wants none.
 
-    `stacklevel` is counted from the caller; by default, it is that of the user's line.
+    Args:
+        message: what to say.
+        stacklevel: as for `warnings.warn`, counted from the caller; by default, that of the line
+            that called this package.
     """
-    if not _is_quiet.get():
+    if _quiet_block.get()() is None:
         level = _level_of_user() if stacklevel is None else stacklevel
         warnings.warn(message, ExperimentWarning, stacklevel=level + 1)
 
