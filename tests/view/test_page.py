@@ -252,6 +252,22 @@ def test_names_and_values_are_never_markup(open_page, tmp_path, capsys):
     assert dialogs == []
 
 
+@pytest.mark.parametrize("name", ["constructor", "__proto__"])
+def test_a_run_may_have_the_name_of_what_every_object_has(live, open_page, sweep, tmp_path, name):
+    make_run(sweep / name, {"lr": 1.0, "seed": 0})
+    with Experiment(sweep / name, verbose=False) as experiment:
+        experiment.log(TensorboardLogData({name: 1.0}), step=1)
+    path = tmp_path / "report.html"
+    assert main(["report", str(sweep), "--output", str(path)]) == 0
+    for address in (path.as_uri(), live):
+        page = open_page(f"{address}#tag={name}&tag=train/loss&run={name}&run=lr0.1_0")
+        page.wait_for_selector("#legend li:nth-child(2)")
+        lengths = "[...plots.values()].map((plot) => plot.source.data.xs.map((x) => x.length))"
+        eventually(page, lambda: page.evaluate(lengths) == [[1], [50, 50]])  # noqa: B023
+        page.click("#texts summary")
+        eventually(page, lambda: f"{name}: directory" in page.inner_text("#texts"))  # noqa: B023
+
+
 def test_a_report_shows_all_without_a_server(open_page, sweep, tmp_path):
     with Experiment(sweep / "lr0.1_0", verbose=False) as experiment:
         for step in range(5):

@@ -8,6 +8,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from ._arguments import Chosen, Flag
+from ._errors import CommandError
 from ._selection import Selection, find_all
 from ._text import printable
 
@@ -29,9 +30,15 @@ def view(
     from fifteen.view._board import Board
     from fifteen.view._server import Server
 
+    if not 0 <= port < 1 << 16:
+        raise CommandError(f"--port: expected 0 to 65535, found {port}")
     count = len(selection.find())  # A mistake is told now, and not in the page.
     board = Board(lambda: find_all(selection.roots), selection.choose, title_of(selection))
-    server = Server(board, port)
+    try:
+        server = Server(board, port)
+    except OSError as error:
+        message = f"--port: {port} cannot be used: {error.strerror}; leave it out for a free one"
+        raise CommandError(message) from None
     print(printable(f"{count} experiments below {selection}: {server.address}"), flush=True)
     if open:
         webbrowser.open(server.address)

@@ -29,10 +29,10 @@ class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, board: Board, port: int = 0) -> None:
-        super().__init__((HOST, port), _Handler)
         self.board = board
-        self.hosts = {f"{name}:{self.server_port}" for name in (HOST, "localhost")}
         self.page = document(board.title).encode()
+        super().__init__((HOST, port), _Handler)
+        self.hosts = {f"{name}:{self.server_port}" for name in (HOST, "localhost")}
 
     @property
     def address(self) -> str:

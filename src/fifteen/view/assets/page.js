@@ -13,6 +13,9 @@ const DASHES = [[], [6, 3], [2, 3], [8, 3, 2, 3], [12, 4]];
 
 const $ = (id) => document.getElementById(id);
 
+// A run may be called "constructor".
+const entry = (object, key) => (object && Object.hasOwn(object, key) ? object[key] : null);
+
 function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);
@@ -73,8 +76,8 @@ async function ask(path, query = {}) {
     store = await new Response(stream).json();
   }
   if (path === "table") return store.table;
-  if (path === "details") return store.details[query.run] ?? {};
-  const found = (run) => store.means[query.over]?.[groupOf(run, query.over)] ?? store.curves[run];
+  if (path === "details") return entry(store.details, query.run) ?? {};
+  const found = (run) => entry(store.means, query.over)?.[groupOf(run, query.over)] ?? entry(store.curves, run);
   return Object.fromEntries(query.run.map((run) => [run, found(run) ?? {}]));
 }
 
@@ -100,8 +103,8 @@ const slots = new Map(); // The colour of each chosen run, which it keeps.
 
 const collator = new Intl.Collator(undefined, { numeric: true });
 const isNotFinite = (value) => ["nan", "inf", "-inf"].includes(value);
-const valueOf = (run, column) => table.rows[run]?.[positions.get(column)] ?? null;
-const groupOf = (run, field) => table.groups[field]?.[places.get(run)];
+const valueOf = (run, column) => entry(table.rows, run)?.[positions.get(column)] ?? null;
+const groupOf = (run, field) => entry(table.groups, field)?.[places.get(run)];
 
 function take(answer) {
   if (!answer.columns) return false;
@@ -318,7 +321,7 @@ async function draw() {
   const keyOf = (run, tag) => JSON.stringify([run, tag, query]);
   await Promise.all(tags.flatMap((tag) => parts(runs.filter((run) => !cache.has(keyOf(run, tag)))).map(async (run) => {
     const answer = await ask("curves", { run, tag, ...query });
-    for (const name of run) cache.set(keyOf(name, tag), decoded(answer[name]?.[tag]));
+    for (const name of run) cache.set(keyOf(name, tag), decoded(entry(entry(answer, name), tag)));
   })));
   if (own !== drawing) return;
   const curves = new Map(tags.map((tag) => [tag, runs.map((run) => cache.get(keyOf(run, tag)))]));
@@ -604,7 +607,7 @@ function renderImages(host, runs) {
 function renderTexts(host, runs) {
   const items = runs.flatMap((run) => {
     const note = valueOf(run, "note");
-    const problems = (table.problems[run] ?? []).map((text) => ["problem", text]);
+    const problems = (entry(table.problems, run) ?? []).map((text) => ["problem", text]);
     const texts = (details.get(run).texts ?? []).map(([tag, step, text]) => [`${tag}, step ${step}`, text]);
     return [["directory", details.get(run).path ?? ""], ...(note ? [["note", note]] : []), ...problems, ...texts].map(([title, text]) => make("div", {}, make("strong", {}, `${run}: ${title}`), make("pre", {}, text)));
   });
