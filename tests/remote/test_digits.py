@@ -3,25 +3,23 @@
 import random
 import signal
 import subprocess
+import time
 
 import pytest
-from digits import OPTIONS, assert_same, finish, open_experiment, start
+from digits import assert_same, finish, open_experiment, start
 
-SECONDS_TO_START = 2.0
+STEPS = 6000
+"""Enough that most kills come during the training."""
+OPTIONS = ("--config.steps", str(STEPS), "--config.save-every", "200")
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
+def local(tmp_path_factory):
+    """The directory of a run that was not interrupted, and how long it took."""
     directory = tmp_path_factory.mktemp("digits") / "whole"
+    begin = time.monotonic()
     finish(start(directory, *OPTIONS))
-    return directory
-
-
-@pytest.fixture(scope="module")
-def seconds(uninterrupted):
-    """How long a run takes."""
-    times = [path.stat().st_mtime for path in uninterrupted.iterdir()]
-    return max(times) - min(times) + SECONDS_TO_START
+    return directory, time.monotonic() - begin
 
 
 def kill_and_resume(address, kills, seconds, seed):
@@ -30,7 +28,7 @@ def kill_and_resume(address, kills, seconds, seed):
     for number in range(kills + 1):
         experiment = open_experiment(address)
         is_begun = "config" in experiment.metadata_names()
-        if is_begun and max(experiment.checkpoint_steps(), default=0) >= int(OPTIONS[1]):
+        if is_begun and max(experiment.checkpoint_steps(), default=0) >= STEPS:
             # Killed after its end: go on with a new one.
             experiment.clear()
             is_begun = False
@@ -46,27 +44,27 @@ def kill_and_resume(address, kills, seconds, seed):
 
 
 @pytest.mark.slow
-def test_trained_without_a_kill(uninterrupted, bucket):
+def test_trained_without_a_kill(local, bucket):
     finish(start(bucket, *OPTIONS))
-    assert_same(bucket, uninterrupted)
+    assert_same(bucket, local[0])
 
 
 @pytest.mark.slow
-def test_killed_twenty_times_at_random_and_resumed(uninterrupted, seconds, bucket):
-    kill_and_resume(bucket, 20, seconds, seed=0)
-    assert_same(bucket, uninterrupted)
+def test_killed_twenty_times_at_random_and_resumed(local, bucket):
+    kill_and_resume(bucket, 20, local[1], seed=0)
+    assert_same(bucket, local[0])
 
 
 @pytest.mark.slow
-def test_trained_through_a_network_with_faults(uninterrupted, bucket, proxy):
+def test_trained_through_a_network_with_faults(local, bucket, proxy):
     proxy.fail_at_random(seed=0, rate=0.1)
     finish(start(bucket, *OPTIONS))
     proxy.fail_at_random(seed=0, rate=0)
-    assert_same(bucket, uninterrupted)
+    assert_same(bucket, local[0])
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(1, 11))
-def test_killed_two_hundred_times(uninterrupted, seconds, bucket, seed):
-    kill_and_resume(bucket, 20, seconds, seed)
-    assert_same(bucket, uninterrupted)
+def test_killed_two_hundred_times(local, bucket, seed):
+    kill_and_resume(bucket, 20, local[1], seed)
+    assert_same(bucket, local[0])
