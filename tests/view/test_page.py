@@ -104,6 +104,10 @@ def names(page):
     return page.locator("#rows tr td:nth-child(2)").all_inner_texts()
 
 
+def legend(page):
+    return page.locator("#legend li").all_inner_texts()
+
+
 def choose(page, *runs):
     for run in runs:
         page.get_by_label(f"Choose {run}", exact=True).check()
@@ -119,7 +123,7 @@ def eventually(page, condition):
 
 
 def test_somebody_sorts_filters_and_compares(live, open_page):
-    page = open_page(live)
+    page = open_page(live + "#run=")
     assert page.inner_text("#count") == "6 runs, 0 chosen"
     page.click("#head button[title='train/loss:last']")
     assert (
@@ -145,16 +149,34 @@ def test_somebody_sorts_filters_and_compares(live, open_page):
     eventually(page, lambda: len(names(page)) == 6)
 
     choose(page, "lr0.01_0", "lr0.1_1")
-    assert page.locator("#legend li").all_inner_texts() == ["lr=0.01, seed=0", "lr=0.1, seed=1"]
+    eventually(page, lambda: legend(page) == ["lr=0.01, seed=0", "lr=0.1, seed=1"])
     page.click("#differences summary")
     shown = page.locator("#differences")
     eventually(page, lambda: re.search(r"config\.lr\s+0\.01\s+0\.1", shown.inner_text()))
     assert "optimizer" not in shown.inner_text()
     # The address leads to the same state.
     other = open_page(page.url)
-    assert other.locator("#legend li").all_inner_texts() == ["lr=0.01, seed=0", "lr=0.1, seed=1"]
+    eventually(other, lambda: legend(other) == ["lr=0.01, seed=0", "lr=0.1, seed=1"])
     assert other.inner_text("#count") == "6 runs, 2 chosen"
     assert names(other)[0] == "lr0.01_2"
+
+
+def test_it_opens_with_the_curves_of_the_first_runs(live, open_page):
+    page = open_page(live + "#sort=-train/loss:last&filter=0.01_")
+    three = ["seed=2", "seed=1", "seed=0"]
+    eventually(page, lambda: legend(page) == three)
+    page.goto(live)
+    page.reload()
+    eventually(page, lambda: len(legend(page)) == 5)
+    assert page.inner_text("#count") == "6 runs, 5 chosen"
+    # Whoever wants none has none, also after a reload.
+    page.check("#head input")
+    page.uncheck("#head input")
+    eventually(page, lambda: legend(page) == [])
+    page.reload()
+    page.wait_for_selector("html[data-ready]")
+    assert page.inner_text("#count") == "6 runs, 0 chosen"
+    assert page.inner_text("#hint") == "Choose runs in the table to see their curves."
 
 
 def test_the_value_under_the_pointer_is_shown(live, open_page):
@@ -197,12 +219,20 @@ def test_means_smoothing_and_axes(live, open_page):
     page = open_page(live + "#tag=train/loss&run=lr0.01_0&run=lr0.1_0&run=lr0.1_1")
     page.wait_for_selector("#legend li:nth-child(3)")
     page.select_option("#over", "config.seed")
-    eventually(page, lambda: page.locator("#legend li").count() == 2)
-    assert page.locator("#legend li").all_inner_texts() == [
-        "lr=0.01 (n=3)",
-        "lr=0.1 (n=3) diverged at 26",
-    ]
+    means = ["lr=0.01 (n=3)", "lr=0.1 (n=3) diverged at 26"]
+    eventually(page, lambda: legend(page) == means)
     assert page.evaluate("[...plots.values()][0].bands.data.xs.length") == 2
+    # All runs of a mean have its colour, of which one is not chosen.
+    colors = page.evaluate(
+        """() => [...document.querySelectorAll("#rows td:first-child")].map(
+            (cell) => getComputedStyle(cell).borderLeftColor)"""
+    )
+    keys = page.locator("#legend line").evaluate_all(
+        "(lines) => lines.map((line) => getComputedStyle(line).stroke)"
+    )
+    assert keys[0] != keys[1]
+    assert colors == [keys[0]] * 3 + [keys[1]] * 3
+    assert page.locator("#rows tr.chosen").count() == 3
     page.check("#logy")
     page.check("#logx")
     page.select_option("#x", "time")
@@ -213,7 +243,7 @@ def test_means_smoothing_and_axes(live, open_page):
 
 
 def test_the_page_is_used_with_the_keyboard_alone(live, open_page):
-    page = open_page(live)
+    page = open_page(live + "#run=")
     for _ in range(60):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.ariaLabel") == "Choose lr0.01_0":
@@ -288,7 +318,7 @@ def test_a_report_shows_all_without_a_server(open_page, sweep, tmp_path):
     page.select_option("#over", "config.seed")
     eventually(
         page,
-        lambda: page.locator("#legend li").all_inner_texts() == ["lr0.1_0 (n=3) diverged at 26"],
+        lambda: legend(page) == ["lr0.1_0 (n=3) diverged at 26"],
     )
     assert len(path.read_bytes()) < 3_000_000
 

@@ -2,6 +2,7 @@
 "use strict";
 
 const MAX_DRAWN = 100; // Runs with curves at once.
+const DRAWN_AT_FIRST = 5;
 const MAX_DETAILED = 6; // Runs whose histograms, images and texts are shown at once.
 const MAX_COMPARED = 12;
 const MAX_DASHED = 30; // Dashes of more lines tell nothing apart, and take ten times as long to draw.
@@ -27,6 +28,7 @@ function make(tag, properties = {}, ...children) {
 const INITIAL = { run: [], tag: null, column: null, sort: "name", filter: "", x: "step", smooth: 0, logx: "", logy: "", over: "" };
 const state = { ...INITIAL };
 const LISTS = ["run", "tag", "column"];
+let wasChosen = false; // Whether the address or somebody has chosen runs, if only to leave them all.
 
 function readAddress() {
   const query = new URLSearchParams(location.hash.slice(1));
@@ -35,6 +37,7 @@ function readAddress() {
     if (!query.has(key)) continue;
     state[key] = LISTS.includes(key) ? query.getAll(key).filter(Boolean) : query.get(key);
   }
+  wasChosen = query.has("run") || state.run.length > 0;
 }
 
 // What an address names may no longer be there.
@@ -54,7 +57,7 @@ function writeAddress() {
     if (Array.isArray(value)) (value.length ? value : [""]).forEach((item) => query.append(key, item));
     else if (value) query.set(key, value);
   }
-  if (!state.run.length) query.delete("run");
+  if (!wasChosen) query.delete("run");
   history.replaceState(null, "", "#" + query);
 }
 
@@ -99,7 +102,8 @@ let positions = new Map(); // Of columns and of runs, by their names.
 let places = new Map();
 let visible = []; // The runs that pass the filter, in order.
 let shownRows = ROWS_AT_ONCE;
-const slots = new Map(); // The colour of each chosen run, which it keeps.
+let chosenRuns = new Set();
+const slots = new Map(); // The colour of each line that is drawn, which it keeps.
 
 const collator = new Intl.Collator(undefined, { numeric: true });
 const isNotFinite = (value) => ["nan", "inf", "-inf"].includes(value);
@@ -235,7 +239,7 @@ function more() {
 const watcher = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && more());
 
 function row(run, columns) {
-  const box = make("input", { type: "checkbox", checked: slots.has(run) });
+  const box = make("input", { type: "checkbox" });
   box.setAttribute("aria-label", `Choose ${run}`);
   const element = make("tr", {}, make("td", { className: "check" }, box));
   element.dataset.run = run;
@@ -257,20 +261,25 @@ function row(run, columns) {
 }
 
 function mark(element, run) {
-  element.classList.toggle("chosen", slots.has(run));
-  element.querySelector("input").checked = slots.has(run);
-  element.querySelector("td").style.borderLeftColor = slots.has(run) ? colorOf(run) : "transparent";
+  const [isChosen, line] = [chosenRuns.has(run), lineOf(run)];
+  element.classList.toggle("chosen", isChosen);
+  element.querySelector("input").checked = isChosen;
+  // Also of a run that is not chosen, but counts in a mean that is drawn.
+  element.querySelector("td").style.borderLeftColor = slots.has(line) ? colorOf(line) : "transparent";
 }
 
 function choose(runs) {
-  state.run = [...new Set(runs)];
-  for (const run of [...slots.keys()]) if (!state.run.includes(run)) slots.delete(run);
+  chosenRuns = new Set(runs);
+  state.run = [...chosenRuns];
+  wasChosen ||= chosenRuns.size > 0;
+  const lines = new Set(state.run.map(lineOf));
+  for (const line of [...slots.keys()]) if (!lines.has(line)) slots.delete(line);
   const taken = new Set(slots.values());
   let next = 0;
-  for (const run of state.run) {
-    if (slots.has(run)) continue;
+  for (const line of lines) {
+    if (slots.has(line)) continue;
     while (taken.has(next)) next++;
-    slots.set(run, next++);
+    slots.set(line, next++);
   }
   for (const element of $("rows").children) if (element.dataset.run) mark(element, element.dataset.run);
   $("count").textContent = $("count").textContent.replace(/\d+ chosen$/, `${state.run.length} chosen`);
@@ -278,8 +287,14 @@ function choose(runs) {
   draw();
 }
 
-const colorOf = (run) => COLORS[slots.get(run) % COLORS.length];
-const dashOf = (run) => (slots.size > MAX_DASHED ? [] : DASHES[Math.floor(slots.get(run) / COLORS.length) % DASHES.length]);
+const colorOf = (line) => COLORS[slots.get(line) % COLORS.length];
+const dashOf = (line) => (slots.size > MAX_DASHED ? [] : DASHES[Math.floor(slots.get(line) / COLORS.length) % DASHES.length]);
+
+// The run whose name the line of a run has: itself, or the first of its group.
+function lineOf(run) {
+  const numbers = table.groups[state.over];
+  return numbers && places.has(run) ? table.order[numbers.indexOf(numbers[places.get(run)])] : run;
+}
 
 // The curves
 
@@ -289,9 +304,7 @@ let drawing = 0;
 
 function lines() {
   const known = state.run.filter((run) => places.has(run));
-  if (!state.over || !table.groups[state.over]) return known.slice(0, MAX_DRAWN);
-  const seen = new Set();
-  return known.filter((run) => !seen.has(groupOf(run, state.over)) && seen.add(groupOf(run, state.over))).slice(0, MAX_DRAWN);
+  return [...new Set(known.map(lineOf))].slice(0, MAX_DRAWN);
 }
 
 function labelsOf(runs) {
@@ -568,7 +581,7 @@ function renderHistograms(host, runs) {
   const grid = make("div");
   grid.style.cssText = "display: grid; gap: .8rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr))";
   host.replaceChildren(grid);
-  for (const [run, tag, list] of found.slice(0, 24)) grid.append(histogram(runs.length > 1 ? `${tag} (${run})` : tag, list, colorOf(run)));
+  for (const [run, tag, list] of found.slice(0, 24)) grid.append(histogram(runs.length > 1 ? `${tag} (${run})` : tag, list, colorOf(lineOf(run))));
 }
 
 function histogram(title, list, color) {
@@ -663,8 +676,7 @@ function connect() {
     $(id).onchange = () => {
       if (id === "x") zoom = {};
       state[id] = property === "checked" ? ($(id).checked ? "1" : "") : $(id).value;
-      writeAddress();
-      draw();
+      choose(state.run); // A mean has one colour, and so have all of its runs.
     };
   }
   $("smooth").oninput = () => {
@@ -693,12 +705,12 @@ function connect() {
   });
 }
 
-function refresh() {
+async function refresh() {
   renderControls();
   for (const id of ["filter", "x"]) if (document.activeElement !== $(id)) $(id).value = state[id];
   for (const id of ["logx", "logy"]) $(id).checked = state[id];
-  choose(state.run);
-  return filter();
+  await filter();
+  choose(wasChosen ? state.run : visible.slice(0, DRAWN_AT_FIRST));
 }
 
 async function poll() {
