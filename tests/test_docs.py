@@ -65,6 +65,11 @@ def test_pages_are_in_the_navigation():
     assert [page.name for page in PAGES[1:] if f" {page.name}\n" not in navigation] == []
 
 
+def test_each_example_is_on_its_page():
+    shown = re.findall(r'^--8<-- "(.*)"$', (ROOT / "docs" / "examples.md").read_text(), re.M)
+    assert shown == sorted(path.name for path in (ROOT / "examples").glob("[0-9]*.py"))
+
+
 def test_no_file_tells_where_it_was_made():
     listed = subprocess.run(
         ["git", "ls-files", "*.py", "*.md", "*.toml", "*.txt", "*.yml", "Makefile", ".ci/run"],

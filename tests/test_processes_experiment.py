@@ -171,3 +171,28 @@ def test_an_experiment_moves_between_one_and_many_processes(run):
     print(experiment.read_scalars()["count"].value.tolist() == list(range(1, 16)))
     """
     assert run(script, 1)[0].split() == ["True", "True"]
+
+
+def test_a_signal_to_one_process_has_all_save_the_same_step(tmp_path):
+    script = """
+    import signal, time
+    from jax.experimental import multihost_utils
+    from fifteen.experiments import Experiment, TensorboardLogData
+    state = jnp.zeros(4)
+    with Experiment(directory) as experiment:
+        for step in range(1, 10_000):
+            experiment.log(TensorboardLogData({"loss": step}), step)
+            if step == 3 and INDEX == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            if multihost_utils.reached_preemption_sync_point(step):
+                experiment.save_checkpoint(state, step)
+                print(step)
+                break
+            if step > 3:
+                time.sleep(0.01)  # as long as a step takes
+    """
+    outputs = distributed_processes.run(script, tmp_path / "run", 2)
+    with_step = [int(output.split()[-1]) for output in outputs]
+    experiment = Experiment(tmp_path / "run", verbose=False)
+    assert with_step == experiment.checkpoint_steps() * 2
+    assert experiment.read_scalars()["loss"].step.tolist() == list(range(1, with_step[0] + 1))
