@@ -5,13 +5,13 @@ from typing import Annotated
 
 from tyro.conf import arg
 
+from fifteen._text import printable
 from fifteen.experiments.storage import Directory as StoredDirectory
 from fifteen.experiments.storage import archive as pack
 
 from ._arguments import Directory
 from ._errors import CommandError
 from ._selection import open_experiment
-from ._text import printable
 
 SUFFIX = ".tar.zst"
 

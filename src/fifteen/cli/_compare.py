@@ -10,11 +10,12 @@ from tyro.conf import arg
 from fifteen.experiments._fields import NOTES, PROVENANCE, Fields
 from fifteen.experiments._missing import ABSENT, UNREADABLE
 from fifteen.experiments._names import ending_in
+from fifteen.view._columns import Column, show_value
 
 from ._arguments import Chosen, Flag, Names
 from ._errors import CommandError, tell
 from ._selection import Selection, matching
-from ._table import STATISTICS, Column, Format, print_table, show_apart, show_value
+from ._table import STATISTICS, Format, print_table, show_apart
 
 _KEYS = ("kind", "name")
 """The columns before the experiments' values, for other programs."""

@@ -13,9 +13,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from fifteen._text import printable
 from fifteen.experiments.storage import Directory as StoredDirectory
-
-from ._text import printable
 
 _REQUIREMENT = re.compile(r"([\w.-]+)[^;]*(?:;.*extra == ['\"](\w+)['\"])?")
 _NOT_FOR_USERS = {"dev", "docs", "examples"}

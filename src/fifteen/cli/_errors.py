@@ -2,7 +2,7 @@
 
 import sys
 
-from ._text import printable
+from fifteen._text import printable
 
 
 class CommandError(Exception):

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
+from fifteen._text import printable
 from fifteen.experiments._extras import import_extra
 from fifteen.experiments.storage import Directory
 
 from ._arguments import Chosen, Names
 from ._errors import CommandError
 from ._selection import Selection
-from ._text import printable
 
 if TYPE_CHECKING:
     import pandas

@@ -5,8 +5,9 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from fifteen._text import printable
+
 from ._selection import open_experiment
-from ._text import printable
 
 
 def move(

@@ -5,10 +5,11 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from fifteen._text import printable
+
 from ._arguments import Directory
 from ._errors import CommandError
 from ._selection import open_experiment
-from ._text import printable
 
 
 def note(

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
+from fifteen._text import printable
+
 from ._arguments import Chosen, Flag
 from ._errors import CommandError, tell
 from ._selection import Selection, matching
-from ._text import printable
 
 if TYPE_CHECKING:
     from fifteen.view._curves import Curve

@@ -7,11 +7,12 @@ from tyro.conf import arg
 from fifteen.experiments.checkpoints import Retention
 from fifteen.experiments.checkpoints._inventory import prunings
 from fifteen.experiments.storage import Directory
+from fifteen.view._columns import Column, show_bytes
 
 from ._arguments import Chosen, Flag
 from ._errors import tell
 from ._selection import Selection
-from ._table import Column, print_table, show_bytes
+from ._table import print_table
 
 
 def prune(

@@ -5,11 +5,12 @@ from typing import Annotated
 
 from tyro.conf import arg
 
+from fifteen._text import printable
+from fifteen.view._columns import show_bytes
+
 from ._arguments import Chosen
 from ._errors import CommandError
 from ._selection import Selection
-from ._table import show_bytes
-from ._text import printable
 from ._view import title_of
 
 

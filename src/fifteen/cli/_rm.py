@@ -2,11 +2,12 @@
 
 from fifteen.experiments import FifteenError, find_experiments
 from fifteen.experiments.storage import Directory
+from fifteen.view._columns import Column, show_bytes
 
 from ._arguments import Chosen, Flag
 from ._errors import CommandError, tell
 from ._selection import Selection
-from ._table import Column, print_table, show_bytes
+from ._table import print_table
 
 
 def rm(

@@ -6,10 +6,12 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from fifteen._text import printable
+from fifteen.view._columns import Column
+
 from ._arguments import Directory, Names
 from ._selection import matching, open_experiment
-from ._table import Column, Format, print_table, show_time, to_json
-from ._text import printable
+from ._table import Format, print_table, show_time, to_json
 
 if TYPE_CHECKING:
     from fifteen.experiments import ScalarSeries

@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
+from fifteen._text import printable
 from fifteen.experiments._fields import PROVENANCE, Fields
 from fifteen.experiments._status import show_duration
+from fifteen.view._columns import Column, show_bytes
 
 from ._arguments import Directory, Flag, Names
 from ._errors import tell
 from ._selection import matching, open_experiment
-from ._table import STATISTICS, Column, print_table, show_bytes, show_time
-from ._text import printable
+from ._table import STATISTICS, print_table, show_time
 
 if TYPE_CHECKING:
     from fifteen.experiments import LeafInfo

@@ -1,19 +1,17 @@
 """Tables: for people, and for other programs."""
 
 import csv
-import dataclasses
-import datetime
 import io
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
+from fifteen._text import printable
 from fifteen.experiments._fields import to_plain
 from fifteen.experiments._missing import ABSENT, Missing
-
-from ._text import printable
+from fifteen.view._columns import Column, iso_time, show_rows, show_value
 
 Format = Literal["table", "csv", "json", "md"]
 
@@ -21,26 +19,10 @@ Format = Literal["table", "csv", "json", "md"]
 STATISTICS = ("last", "min", "max")
 """What is shown of a curve."""
 
-_MAX_ITEMS = 16
-"""How many items of a list or an array are shown."""
-
 _MIN_FIRST = 12
 """How wide the first column is at least on a terminal, if its texts are that long."""
 
 _GAP = "  "
-
-
-def show_value(value: Any) -> str:
-    """Write a value for people: in one line, numbers to six digits and long lists shortened."""
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if value is ABSENT:
-        return "-"
-    value = to_plain(value)
-    if isinstance(value, list | tuple) and len(value) > _MAX_ITEMS:
-        first = ", ".join(str(item) for item in value[:3])
-        return printable(f"[{first}, … {len(value):,} values]")
-    return printable(str(value))
 
 
 def show_apart(values: Sequence[Any]) -> list[str]:
@@ -72,52 +54,14 @@ def _show_exactly(values: list[Any]) -> list[str]:
     return [f"{text} ({kind})" for text, kind in zip(texts, kinds, strict=True)]
 
 
-def show_bytes(value: Any) -> str:
-    """Write a number of bytes with a binary unit."""
-    size = float(value)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" or size >= 99.95 else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
-
-
 def show_time(seconds: Any) -> str:
     """Write a moment, in seconds since the epoch, without its zone."""
     return show_iso_time(iso_time(seconds))
 
 
-def iso_time(seconds: float) -> str:
-    """Return a moment, in seconds since the epoch, in ISO 8601 with the zone."""
-    try:
-        moment = datetime.datetime.fromtimestamp(seconds).astimezone()
-    except (OverflowError, ValueError, OSError):  # A damaged file may hold any number.
-        return str(seconds)
-    return moment.isoformat(timespec="seconds")
-
-
 def show_iso_time(moment: Any) -> str:
     """Write what `iso_time` returns as `show_time` does."""
     return moment[:19].replace("T", " ")
-
-
-@dataclasses.dataclass(frozen=True)
-class Column:
-    """Describe a column.
-
-    Attributes:
-        name: its heading, and its key in JSON.
-        show: how a value is written for people.
-        is_number: whether to align it to the right.
-        best: which of its numbers is marked with `*`, if any.
-        dispensable: whether it is left out of a terminal that is too narrow; the largest first.
-    """
-
-    name: str
-    show: Callable[[Any], str] = show_value
-    is_number: bool = True
-    best: Literal["min", "max"] | None = None
-    dispensable: int = 0
 
 
 def print_table(columns: list[Column], rows: Iterable[list[Any]], format: Format = "table") -> None:
@@ -140,29 +84,11 @@ def print_table(columns: list[Column], rows: Iterable[list[Any]], format: Format
         # An object per line, as easy to read as to take apart.
         print("[" + ",\n ".join(objects) + "]")
     else:
-        cells = [list(map(printable, names)), *_shown(columns, rows)]
+        cells = [list(map(printable, names)), *show_rows(columns, rows)]
         if format == "md":
             _print_markdown(columns, cells)
         else:
             (_print_on_terminal if sys.stdout.isatty() else _print_plain)(columns, cells)
-
-
-def _shown(columns: list[Column], rows: list[list[Any]]) -> list[list[str]]:
-    shown = [
-        [
-            show_value(value) if isinstance(value, Missing) else column.show(value)
-            for column, value in zip(columns, row, strict=True)
-        ]
-        for row in rows
-    ]
-    for index, column in enumerate(columns):
-        numbers = [row[index] for row in rows if isinstance(row[index], int | float)]
-        numbers = [number for number in numbers if math.isfinite(number)]
-        if column.best and len(set(numbers)) > 1:
-            best = min(numbers) if column.best == "min" else max(numbers)
-            for row, cells in zip(rows, shown, strict=True):
-                cells[index] += "*" if row[index] == best else " "
-    return shown
 
 
 def _print_markdown(columns: list[Column], cells: list[list[str]]) -> None:

@@ -5,9 +5,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from fifteen._text import printable
 from fifteen.experiments.storage import unarchive as unpack
-
-from ._text import printable
 
 
 def unarchive(

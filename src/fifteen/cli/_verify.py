@@ -1,11 +1,11 @@
 """`fifteen verify`."""
 
+from fifteen._text import printable
 from fifteen.experiments._verification import verify as verify_directory
 
 from ._arguments import Chosen
 from ._progress import progress
 from ._selection import Selection
-from ._text import printable
 
 
 def verify(selection: Chosen = Selection()) -> int:  # noqa: B008  # It is frozen.

@@ -7,10 +7,11 @@ from typing import Annotated
 
 from tyro.conf import arg
 
+from fifteen._text import printable
+
 from ._arguments import Chosen, Flag
 from ._errors import CommandError
 from ._selection import Selection, find_all
-from ._text import printable
 
 
 def view(

@@ -5,6 +5,8 @@ import pathlib
 import struct
 from collections.abc import Generator, Sequence
 
+from fifteen._text import printable
+
 from .._errors import CheckpointDamagedError, CheckpointError
 
 MAX_LINES = 20
@@ -15,16 +17,6 @@ def damaged(path: pathlib.Path, problem: str) -> CheckpointDamagedError:
     """Return the error that says what is wrong with a file."""
     shown = "\n".join(map(printable, problem.split("\n")))
     return CheckpointDamagedError(f"{path}: {shown}; restore another step, or a copy of the file")
-
-
-def printable(text: str) -> str:
-    """Escape what would be invisible or change the terminal: a leaf may have any name."""
-    if text.isprintable():
-        return text
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
 
 
 def too_deep(path: pathlib.Path) -> CheckpointError:

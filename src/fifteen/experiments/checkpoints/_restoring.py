@@ -8,12 +8,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from fifteen._text import printable
+
 from .. import _console
 from .._errors import CheckpointError, CheckpointMismatchError
 from .._gc import gc_paused
 from . import _tree
 from ._casting import CastError, cast_to_target
-from ._damage import damaged, printable, shortened, too_deep
+from ._damage import damaged, shortened, too_deep
 from ._device_placement import device_put_like, resolve_sharding
 from ._keys import Key, name_of, unflatten
 from ._leaf import is_state, is_static, refusal

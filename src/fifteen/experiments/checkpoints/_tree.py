@@ -10,8 +10,10 @@ from typing import Any, cast
 import jax
 import numpy as np
 
+from fifteen._text import printable
+
 from .._errors import CheckpointError
-from ._damage import MAX_LINES, printable
+from ._damage import MAX_LINES
 from ._keys import Key, name_of
 
 _leaf_types: set[type] = {bool, int, float, complex, str, bytes, np.ndarray}

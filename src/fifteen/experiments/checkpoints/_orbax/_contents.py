@@ -11,9 +11,11 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+from fifteen._text import printable
+
 from ..._errors import CheckpointError
 from ...storage import Directory
-from .._damage import damaged, printable
+from .._damage import damaged
 from .._dtypes import info_of
 from .._flax_msgpack import MsgpackCheckpoint
 from .._keys import Key, structure_of

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fifteen._text import printable
+
 from ..._errors import CheckpointError, MissingExtraError
 from ...storage import Directory
-from .._damage import damaged, printable
+from .._damage import damaged
 from .._keys import Key, name_of
 from .._reader import HostArray, LeafInfo, Shards
 

@@ -25,9 +25,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import google_crc32c
 import numpy as np
 
+from fifteen._text import printable
+
 from ..._errors import CheckpointDamagedError, CheckpointError
 from ...storage import ReadableFile
-from .._damage import damaged, printable, too_deep
+from .._damage import damaged, too_deep
 from .._decoding import STORED, stored_info
 from .._dtypes import dtype_named
 from .._keys import Key, key_of, name_of, structure_of

@@ -1,0 +1,155 @@
+"""Columns: what tables of experiments show, and how values are written for people."""
+
+import dataclasses
+import datetime
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from fifteen._text import printable
+from fifteen.experiments._fields import to_plain
+from fifteen.experiments._missing import ABSENT, Missing
+from fifteen.experiments._status import show_duration
+from fifteen.experiments._telling import MAX_SCALARS, best_of, telling_scalars
+
+if TYPE_CHECKING:
+    from fifteen.experiments import Experiments
+
+_MAX_FIELDS = 5
+
+_MAX_ITEMS = 16
+"""How many items of a list or an array are shown."""
+
+
+def show_value(value: Any) -> str:
+    """Write a value for people: in one line, numbers to six digits and long lists shortened."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if value is ABSENT:
+        return "-"
+    value = to_plain(value)
+    if isinstance(value, list | tuple) and len(value) > _MAX_ITEMS:
+        first = ", ".join(str(item) for item in value[:3])
+        return printable(f"[{first}, … {len(value):,} values]")
+    return printable(str(value))
+
+
+def show_bytes(value: Any) -> str:
+    """Write a number of bytes with a binary unit."""
+    size = float(value)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 99.95 else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def iso_time(seconds: float) -> str:
+    """Return a moment, in seconds since the epoch, in ISO 8601 with the zone."""
+    try:
+        moment = datetime.datetime.fromtimestamp(seconds).astimezone()
+    except (OverflowError, ValueError, OSError):  # A damaged file may hold any number.
+        return str(seconds)
+    return moment.isoformat(timespec="seconds")
+
+
+def _show_part(part: float) -> str:
+    return f"{part:.0%}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """Describe a column.
+
+    Attributes:
+        name: its heading, and its key in JSON.
+        show: how a value is written for people.
+        is_number: whether to align it to the right.
+        best: which of its numbers is marked with `*`, if any.
+        dispensable: whether it is left out of a terminal that is too narrow; the largest first.
+    """
+
+    name: str
+    show: Callable[[Any], str] = show_value
+    is_number: bool = True
+    best: Literal["min", "max"] | None = None
+    dispensable: int = 0
+
+
+# What is least telling is left out first of a terminal that is too narrow.
+_COLUMNS = {
+    column.name: column
+    for column in (
+        Column("name", is_number=False),
+        Column("status", is_number=False, dispensable=3),
+        Column("step"),
+        Column("progress", _show_part, dispensable=4),
+        Column("checkpoints", dispensable=5),
+        Column("elapsed", show_duration),
+        Column("size", show_bytes, dispensable=6),
+        Column("age", show_duration, dispensable=7),
+    )
+}
+
+_FIRST, _LAST = ("name", "status", "step", "progress"), ("checkpoints", "size")
+
+
+def tabulate(
+    found: "Experiments",
+    asked: Sequence[str],
+    telling: Sequence[str],
+    is_for_people: bool = True,
+) -> tuple[list[Column], list[list[Any]]]:
+    """Return the columns of a table of experiments, and a row of values for each of them."""
+    names = [*_FIRST, *asked, *telling, *_LAST, "age" if is_for_people else "changed"]
+    values = {name: values_of(found, name) for name in names}
+    is_idle = all(value is ABSENT for value in values["progress"])
+    if is_for_people and is_idle and "progress" not in asked:
+        del values["progress"]
+    columns = [column_of(name, values[name], name in asked) for name in values]
+    return columns, [list(row) for row in zip(*values.values(), strict=True)]
+
+
+def most_telling(found: "Experiments", is_all: bool = False) -> tuple[list[str], int]:
+    """Return the most telling fields and scalars, and how many fields that differ are left out."""
+    fields, tags = found.differing_fields(), telling_scalars(found)
+    if is_all:
+        return [*fields, *tags], 0
+    left = max(0, len(fields) - _MAX_FIELDS)
+    return [*fields[:_MAX_FIELDS], *tags[:MAX_SCALARS]], left
+
+
+def values_of(found: "Experiments", name: str) -> list[Any]:
+    """Return a value of each experiment, as a table has it."""
+    values = [str(f.status) for f in found.fields] if name == "status" else found.values(name)
+    if name == "changed":
+        return [iso_time(value) if isinstance(value, float) else value for value in values]
+    return [", ".join(map(str, v)) for v in values] if name == "tags" else values
+
+
+def column_of(name: str, values: list[Any], is_asked: bool = False) -> Column:
+    """Return the column that shows values by their name."""
+    is_number = all(isinstance(value, Missing | int | float) for value in values)
+    column = _COLUMNS.get(name) or Column(
+        name, is_number=is_number, best=best_of(name), dispensable=2
+    )
+    return dataclasses.replace(column, dispensable=0) if is_asked else column
+
+
+def show_rows(columns: list[Column], rows: list[list[Any]]) -> list[list[str]]:
+    """Write a table for people; the best of a column is marked."""
+    shown = [
+        [
+            show_value(value) if isinstance(value, Missing) else column.show(value)
+            for column, value in zip(columns, row, strict=True)
+        ]
+        for row in rows
+    ]
+    for index, column in enumerate(columns):
+        numbers = [row[index] for row in rows if isinstance(row[index], int | float)]
+        numbers = [number for number in numbers if math.isfinite(number)]
+        if column.best and len(set(numbers)) > 1:
+            best = min(numbers) if column.best == "min" else max(numbers)
+            for row, cells in zip(rows, shown, strict=True):
+                cells[index] += "*" if row[index] == best else " "
+    return shown
