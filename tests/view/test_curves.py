@@ -135,6 +135,12 @@ def test_limits_of_one_run_that_diverged_show_what_it_was_before():
     assert 0.5 < high < 2
 
 
+def test_limits_of_one_run_that_became_nan_show_all_of_it():
+    y = np.append(1 + np.exp(-np.arange(20.0)), math.nan)
+    low, high = limits({"run": Curve(np.arange(21.0), y, diverged_at=20.0)})
+    assert low < 1 < 2 < high
+
+
 def test_limits_of_a_logarithmic_axis_are_positive():
     low, high = limits({"run": line([-1, 0, 0.001, 10])}, log=True)
     assert 0 < low < 0.001 < 10 < high

@@ -535,6 +535,11 @@ class Experiment:
 
     # Inside
 
+    def _repr_html_(self) -> str:
+        from fifteen.view._notebook import card
+
+        return card(self, self._session.open_reader)
+
     def _open_events(self) -> "EventLog":
         with self._making_directory():
             log, is_new = self._session.open_event_log()

@@ -14,7 +14,7 @@ from ._errors import ExpressionError
 from ._experiment import Experiment
 from ._expression import Expression
 from ._extras import import_extra
-from ._fields import BUILT_IN, Fields, differ, rank, sort_key, to_plain
+from ._fields import BUILT_IN, Fields, differ, in_order, to_plain
 from ._local_path import local_path
 from ._missing import ABSENT, Missing
 from ._names import enumerate_names
@@ -146,6 +146,11 @@ class Experiments(Sequence[Experiment]):
         more = ", ..." if len(self) > 3 else ""
         return f"<{len(self)} experiments: {names}{more}>" if names else "<0 experiments>"
 
+    def _repr_html_(self) -> str:
+        from fifteen.view._notebook import table
+
+        return table(self)
+
     @property
     def fields(self) -> list[Fields]:
         """What each of them holds, in their order."""
@@ -210,12 +215,8 @@ class Experiments(Sequence[Experiment]):
             <1 experiments: run>
         """
         values = list(map(key, self)) if callable(key) else self.values(key)
-        numbers = range(len(self))
-        known = [number for number in numbers if not rank(values[number])]
-        known.sort(key=lambda number: sort_key(values[number]), reverse=reverse)
-        unknown = [number for number in numbers if rank(values[number])]
-        unknown.sort(key=lambda number: rank(values[number]))
-        return self._of(self._fields[number] for number in known + unknown)
+        known, last = in_order(values, reverse)
+        return self._of(self._fields[number] for number in known + last)
 
     def values(self, name: str) -> list[Any]:
         """Return a value of each experiment; a `Missing` for one that lacks it.

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -320,3 +320,11 @@ def rank(value: Any) -> int:
     """Return what goes last however one sorts: NaN, None, and then what is missing."""
     is_nan = isinstance(value, float) and math.isnan(value)
     return 3 if isinstance(value, Missing) else 2 if value is None else int(is_nan)
+
+
+def in_order(values: Sequence[Any], reverse: bool = False) -> tuple[list[int], list[int]]:
+    """Return the positions of values in their order, and of those that come last either way."""
+    known = [number for number, value in enumerate(values) if not rank(value)]
+    known.sort(key=lambda number: sort_key(values[number]), reverse=reverse)
+    last = [number for number, value in enumerate(values) if rank(value)]
+    return known, sorted(last, key=lambda number: rank(values[number]))

@@ -2,11 +2,11 @@
 
 import dataclasses
 import pathlib
-import warnings
 from collections.abc import Iterator
 
 from . import metadata
-from ._errors import ExperimentWarning, MetadataError
+from ._console import quiet
+from ._errors import MetadataError
 from .checkpoints._inventory import checkpoint_problems
 from .events.reading import EventReader
 from .storage import Directory
@@ -44,10 +44,7 @@ def verify(directory: pathlib.Path) -> Iterator[Verified]:
 
 def _event_files(directory: pathlib.Path) -> Iterator[Verified]:
     reader = EventReader(Directory(directory))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ExperimentWarning)
+    with quiet():
         reader.scalars()
-    problems = [str(warning.message) for warning in caught]
     for name in reader.names():
-        path = directory / name
-        yield Verified(path, next((text for text in problems if text.startswith(f"{path}: ")), ""))
+        yield Verified(directory / name, reader.problems.get(name, ""))

@@ -4,11 +4,13 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from fifteen.experiments import ScalarSeries
+if TYPE_CHECKING:
+    from fifteen.experiments import ScalarSeries
 
 Floats = npt.NDArray[np.float64]
 
@@ -41,7 +43,7 @@ class Curve:
     count: int = 1
 
 
-def curve_of(scalars: dict[str, ScalarSeries], tag: str, x: str = "step") -> Curve | None:
+def curve_of(scalars: "dict[str, ScalarSeries]", tag: str, x: str = "step") -> Curve | None:
     """Return the curve of a tag; None if the run lacks the tag, or the scalar of the x axis.
 
     Args:
@@ -68,7 +70,7 @@ def curve_of(scalars: dict[str, ScalarSeries], tag: str, x: str = "step") -> Cur
     return Curve(position[has_place], np.where(bad, math.nan, y)[has_place], diverged_at=diverged)
 
 
-def seconds_of(scalars: dict[str, ScalarSeries], tag: str) -> Floats:
+def seconds_of(scalars: "dict[str, ScalarSeries]", tag: str) -> Floats:
     """Return the times of a curve's points since the run's first point."""
     return scalars[tag].wall_time - min(float(other.wall_time[0]) for other in scalars.values())
 
@@ -191,9 +193,11 @@ def limits(curves: dict[str, Curve], log: bool = False) -> tuple[float, float] |
     values = values[values > 0] if log else values
     if not len(values):
         return None
-    # If all have diverged, what they had become by then would hide what they were before.
-    low = values.min()
-    high = values.max() if len(bad) < len(curves) else np.quantile(values, 0.9)
+    low, high = values.min(), values.max()
+    if len(bad) == len(curves):
+        # If all have grown without end, that would hide what they were before.
+        usual = np.quantile(values, 0.9)
+        high = usual if high - low > _FAR * (usual - low) else high
     if log:
         factor = (high / low) ** _MARGIN if high > low else 1.1
         return float(low / factor), float(high * factor)

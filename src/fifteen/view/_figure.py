@@ -1,14 +1,21 @@
 """Curves for print, drawn by matplotlib: vectors that can be told apart in grey, fonts embedded."""
 
+import html
+import io
 import itertools
 import math
 import pathlib
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any
 
+from fifteen._text import printable
 from fifteen.experiments._extras import import_extra
 
-from ._curves import Curve, diverged, downsample, limits
+from ._curves import Curve, curve_of, diverged, downsample, limits
 from ._options import Options
+
+if TYPE_CHECKING:
+    from fifteen.experiments import ScalarSeries
 
 _POINTS = 2000
 """A printed line shows no more than that."""
@@ -26,6 +33,10 @@ _SETTINGS = {
     # A label may hold a dollar sign.
     "text.parse_math": False,
 }
+_INK = "#010203"
+_INK_OF = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
+_INLINE = dict.fromkeys((*_INK_OF, "grid.color"), _INK) | {"svg.fonttype": "none"}
+_INLINE_POINTS = 400
 _DATES: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 
@@ -59,6 +70,38 @@ def save(panels: dict[str, dict[str, Curve]], options: Options, path: pathlib.Pa
         figure.savefig(path, format=kind, dpi=300, metadata=_DATES.get(kind))
 
 
+def framed(caption: str, series: "ScalarSeries") -> str:
+    """Return a curve below its caption as HTML; what cannot be drawn is only described."""
+    try:
+        drawn = _inline(series) if len(series) else ""
+    except Exception as error:  # A notebook shows the rest, whatever happens here.
+        drawn = html.escape(f"{error}")
+    return (
+        '<figure style="display:inline-block;margin:0;vertical-align:top;max-width:100%">'
+        f"<figcaption>{html.escape(printable(caption))}</figcaption>{drawn}</figure>"
+    )
+
+
+def _inline(series: "ScalarSeries") -> str:
+    """Return a small SVG whose axes have the color of the text around it."""
+    curve = curve_of({"": series}, "")
+    if curve is None:
+        return ""
+    matplotlib = import_extra("matplotlib", "drawing a curve", "plot")
+    figures = import_extra("matplotlib.figure", "drawing a curve", "plot")
+    file = io.StringIO()
+    with matplotlib.rc_context(_SETTINGS | _INLINE):
+        figure = figures.Figure(figsize=(3.1, 1.9), layout="constrained")
+        drawn = downsample(curve, _INLINE_POINTS)
+        _draw(figure.add_subplot(), "", {"": drawn}, {"": _look(0)}, Options())
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(file, format="svg", transparent=True, metadata=nothing)
+    text = file.getvalue()
+    # The style in it would be that of every line in the page.
+    text = re.sub(r"<style.*?</style>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    return text.replace(_INK, "currentColor")
+
+
 def _look(index: int) -> dict[str, Any]:
     # Neighbours differ in both, and a pair comes back after 42.
     return {"color": _COLORS[index % len(_COLORS)], "linestyle": _STYLES[index % len(_STYLES)]}
@@ -73,7 +116,9 @@ def _draw(
 ) -> None:
     for label, curve in curves.items():
         drawn = downsample(curve, _POINTS)
-        axes.plot(drawn.x, drawn.y, linewidth=1.2, **looks[label])
+        # A line between no other points would be invisible.
+        marker = "." if len(drawn.x) == 1 else None
+        axes.plot(drawn.x, drawn.y, linewidth=1.2, marker=marker, **looks[label])
         if drawn.low is not None:
             color = looks[label]["color"]
             axes.fill_between(drawn.x, drawn.low, drawn.high, color=color, alpha=0.18, linewidth=0)

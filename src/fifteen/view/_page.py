@@ -29,17 +29,17 @@ def document(title: str, data: str = "") -> str:
     bokeh = import_extra("bokeh", "the page in the browser", "view")
     folder = pathlib.Path(bokeh.__file__).parent / "server" / "static" / "js"
     scripts = [(folder / name).read_text(encoding="utf-8") for name in _LIBRARIES]
-    scripts = [_inline(text) for text in [*scripts, _asset("page.js")]]
+    scripts = [_inline(text) for text in [*scripts, asset("page.js")]]
     sources = "'none'" if data else "'self'"
     policy = _POLICY.format(scripts=" ".join(map(_hash, scripts)), sources=sources)
     parts = {
         "POLICY": html.escape(policy),
         "TITLE": html.escape(title),
-        "STYLE": _asset("page.css"),
+        "STYLE": asset("page.css"),
         "DATA": data,
         "SCRIPTS": "\n".join(f"<script>{text}</script>" for text in scripts),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _asset("page.html"))
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], asset("page.html"))
 
 
 def packed(answers: dict[str, Any]) -> str:
@@ -48,7 +48,8 @@ def packed(answers: dict[str, Any]) -> str:
     return base64.b64encode(gzip.compress(text.encode(), 5, mtime=0)).decode("ascii")
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return the text of a file that comes with this package."""
     file = importlib.resources.files("fifteen.view") / "assets" / name
     return file.read_text(encoding="utf-8")
 

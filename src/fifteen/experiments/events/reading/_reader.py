@@ -39,6 +39,8 @@ class EventReader:
         """Read all of each file, or of those that are larger than a window only their ends."""
         self._directory = directory
         self._window = window
+        self.problems: dict[str, str] = {}
+        """What is wrong with files, by their names, as far as the last reading has found."""
         # Reentrant: a handler of warnings may read in turn.
         self._lock = threading.RLock()
         self._forget()
@@ -162,8 +164,8 @@ class EventReader:
         names = event_files(self._directory)
         if names[: len(self._files)] != list(self._files):
             self._forget()
+        self.problems = {}
         for name in names:
-            path = f"{self._directory}/{name}"
             found = self._files.setdefault(name, EventFile(self._window))
             try:
                 with self._directory.open(name) as file:
@@ -171,15 +173,19 @@ class EventReader:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                _console.warn(f"{path}: cannot be read, and is left out: {error.strerror or error}")
+                self._warn(name, f"cannot be read, and is left out: {error.strerror or error}")
                 continue
             if not is_continued:
                 self._forget()
                 return self._update()
             if report := found.report():
-                _console.warn(f"{path}: {report}")
+                self._warn(name, report)
         self._add_new()
         return None
+
+    def _warn(self, name: str, problem: str) -> None:
+        self.problems[name] = f"{self._directory}/{name}: {problem}"
+        _console.warn(self.problems[name])
 
     def _add_new(self) -> None:
         """Add what has been read to the curves."""
