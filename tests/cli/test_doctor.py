@@ -1,4 +1,4 @@
-"""What `fifteen doctor` says of the machine and of a directory."""
+"""What `fifteen doctor` says of the machine, and of a directory or an address."""
 
 import importlib.metadata
 import os
@@ -6,6 +6,8 @@ import re
 
 import jax
 import pytest
+
+from fifteen.experiments import Experiment
 
 
 def test_packages_devices_and_a_directory_that_is_left_as_it_was(run, tmp_path):
@@ -53,3 +55,48 @@ def test_jax_that_finds_no_device_is_a_fault(run, tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "nonsense")
     out = run("doctor", tmp_path, expect=1).stdout
     assert re.search(r"^  devices +\S.*nonsense", out, re.MULTILINE)
+
+
+def test_an_address_that_answers_is_left_as_it_was(run):
+    with Experiment("memory://doctor/run", verbose=False) as experiment:
+        experiment.write_metadata("config", {"lr": 0.1})
+        names = list(experiment.data_dir.iterdir())
+        out = run("doctor", "memory://doctor/run").stdout
+        assert list(experiment.data_dir.iterdir()) == names
+    assert re.search(r"^  path +memory://doctor/run$", out, re.MULTILINE)
+    assert re.search(r"^  atomic files +written and synced in [\d.]+ ms$", out, re.MULTILINE)
+    assert re.search(r"^  reading +works$", out, re.MULTILINE)
+    assert re.search(r"^  locks +do not work: ", out, re.MULTILINE)
+    assert out.endswith("all is well\n")
+
+
+@pytest.mark.parametrize(
+    ("address", "problem"),
+    [
+        ("ftp://bucket/runs", "expected a path or an address"),
+        ("s3://name:hunter2@bucket/runs", "leave credentials out of the address"),
+        ("s3://bucket/runs?X-Amz-Signature=hunter2", "leave credentials out of the address"),
+    ],
+)
+def test_an_address_that_no_experiment_takes(run, address, problem):
+    out = run("doctor", address, expect=1).stdout
+    assert re.search(rf"^  path +.*{problem}", out, re.MULTILINE)
+    assert "hunter2" not in out
+
+
+@pytest.mark.slow
+def test_a_store_that_does_not_answer_is_a_fault_and_no_secret_is_shown(run, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in {
+        "AWS_ENDPOINT_URL": "http://name:hunter2@127.0.0.1:1",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "hunter2",
+        "AWS_SECRET_ACCESS_KEY": "hunter2",
+        "AWS_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    # Another bucket than that of any test: stores are kept.
+    result = run("doctor", "s3://nobody-answers/runs", expect=1)
+    assert re.search(r"^  writing +failed: .*error sending request", result.stdout, re.MULTILINE)
+    assert "hunter2" not in result.stdout + result.stderr

@@ -2,9 +2,9 @@
 
 import importlib.metadata
 import os
-import pathlib
 import platform
 import re
+import secrets
 import subprocess
 import sys
 import time
@@ -14,7 +14,9 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from fifteen._text import printable
-from fifteen.experiments.storage import Directory as StoredDirectory
+from fifteen.experiments import FifteenError
+from fifteen.experiments._local_path import local_path
+from fifteen.experiments.storage import Directory
 
 _REQUIREMENT = re.compile(r"([\w.-]+)[^;]*(?:;.*extra == ['\"](\w+)['\"])?")
 _NOT_FOR_USERS = {"dev", "docs", "examples"}
@@ -26,23 +28,24 @@ _SECONDS_FOR_DEVICES = 120
 
 def doctor(
     directory: Annotated[
-        Positional[pathlib.Path], arg(metavar="[DIR]", help_behavior_hint="")
-    ] = pathlib.Path(),
+        Positional[str], arg(metavar="[DIR|ADDRESS]", help_behavior_hint="")
+    ] = ".",
 ) -> int:
-    """Say what is installed, and whether a directory takes what experiments need.
+    """Say what is installed, and whether a directory or an address takes experiments.
 
     Attach what it prints to a report of a fault. The exit code is 1 if something is wrong.
 
     Args:
-        directory: where experiments are to be; it is left as it was.
+        directory: where experiments are to be, such as `runs` or `s3://bucket/runs`. It is left as
+            it was.
     """
     problems = 0
     for heading, lines in (
         ("machine", _machine()),
         ("packages", _packages()),
-        (f"directory {directory}", _directory(StoredDirectory(directory.absolute()))),
+        ("directory", _directory(directory)),
     ):
-        print(printable(heading))
+        print(heading)
         for name, found, is_good in lines:
             print(printable(f"  {name:18} {found}"), flush=True)
             problems += not is_good
@@ -82,23 +85,34 @@ def _packages() -> Iterator[tuple[str, str, bool]]:
                 yield package, f"missing: {remedy}", bool(extra)
 
 
-def _directory(directory: StoredDirectory) -> Iterator[tuple[str, str, bool]]:
-    if not directory.is_present():
+def _directory(name: str) -> Iterator[tuple[str, str, bool]]:
+    try:
+        directory = Directory(local_path(name, "directory"))
+    except FifteenError as error:
+        yield "path", str(error), False
+        return
+    yield "path", str(directory), True
+    if directory.must_be_made():
         yield "writing", "there is no such directory; name one that exists", False
         return
+    # Hidden: if this process is killed, it is no content.
+    probe, content = f".doctor.{secrets.token_hex(4)}.fifteen-tmp", b"written"
     try:
-        with directory.temporary("doctor") as temporary:
-            start = time.perf_counter()
-            with temporary.replace("file") as file:
-                file.write(b"written")
-            milliseconds = 1000 * (time.perf_counter() - start)
-            yield "atomic files", f"written and synced in {milliseconds:.1f} ms", True
-            mark = temporary.mark_open()
-            works = mark is not None and temporary.open_state() == "open"
-            if mark is not None:
-                mark.release()
-            missing = "do not work: `status` goes by the last write instead"
-            yield "locks", "work" if works else missing, True
-        temporary.remove("")
+        start = time.perf_counter()
+        with directory.replace(probe) as file:
+            file.write(content)
+        milliseconds = 1000 * (time.perf_counter() - start)
+        try:
+            is_read = directory.read(probe) == content
+        finally:
+            directory.remove(probe)
+        yield "atomic files", f"written and synced in {milliseconds:.1f} ms", True
+        yield "reading", "works" if is_read else "gives other bytes than were written", is_read
+        mark = directory.mark_open()
+        works = mark is not None and directory.open_state() == "open"
+        if mark is not None:
+            mark.release()
+        missing = "do not work: `status` goes by the last write instead"
+        yield "locks", "work" if works else missing, True
     except OSError as error:
         yield "writing", f"failed: {error}", False

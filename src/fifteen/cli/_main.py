@@ -32,7 +32,7 @@ _COMMANDS = {
     "archive": "Pack an experiment into one compressed file, and compare it.",
     "unarchive": "Unpack what `archive` has written, once all of it is verified.",
     "move": "Move an experiment, also to another file system.",
-    "doctor": "Say what is installed, and whether a directory takes what experiments need.",
+    "doctor": "Say what is installed, and whether a directory or an address takes experiments.",
 }
 """The commands, each in a module of its name, and the first line of its help."""
 
@@ -108,7 +108,6 @@ def _load(name: str) -> Callable[..., int | None]:
 
 def _named(name: str) -> Callable[[], Any]:
     """Return a command without options, which is never called."""
-    # A class: of a function, tyro would check the type, and import all of typeguard for that.
     # A class: of a function, tyro would check the type, and import all of typeguard for that.
     return dataclasses.make_dataclass(name, (), namespace={"__doc__": _COMMANDS[name]})
 

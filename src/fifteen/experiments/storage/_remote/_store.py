@@ -31,7 +31,7 @@ _REMEDIES = {
 }
 _DENIED = "access is denied; check the credentials in the environment, and what they may do"
 _NO_BUCKET = next(iter(_REMEDIES.values()))
-_QUERY = re.compile(r"\?[^\s\"')]*")
+_SECRET = re.compile(r"\?[^\s\"')]*|(?<=://)[^/@\s]+@")
 
 
 def locate(path: pathlib.PurePath) -> tuple[Any, str]:
@@ -65,8 +65,8 @@ def errors_explained(path: pathlib.PurePath, is_put: bool = False) -> Generator[
     try:
         yield
     except (obstore.exceptions.BaseError, FileNotFoundError) as error:
-        # Stores answer at length, and a signature may be part of the address.
-        text = _QUERY.sub("", str(error).partition("\n\nDebug source")[0])
+        # Stores answer at length, and a signature or a password may be part of the address.
+        text = _SECRET.sub("", str(error).partition("\n\nDebug source")[0])
         known = (remedy for code, remedy in _REMEDIES.items() if re.search(code, text))
         remedy = next(known, None)
         denied = (
