@@ -1,6 +1,7 @@
-"""What all tests share: eight devices on the CPU, how far hypothesis goes, and no soak tests."""
+"""What all tests share: signals, eight devices on the CPU, how far hypothesis goes, and no soak tests."""
 
 import os
+import signal
 
 # Before anything imports JAX, which reads them once. Processes that tests start inherit them.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -10,6 +11,11 @@ os.environ["XLA_FLAGS"] = (
 
 import hypothesis
 import pytest
+
+# A shell ignores them in what it starts with `&` or `nohup`, and processes that tests start
+# would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 _NOISY_MACHINE = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large]
 hypothesis.settings.register_profile(
