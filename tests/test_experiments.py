@@ -1,5 +1,6 @@
 """Experiments: many experiments at once, read from real directories."""
 
+import json
 import math
 import os
 import pathlib
@@ -9,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+from fifteen.cli import main
 from fifteen.experiments import (
     Experiment,
     Experiments,
@@ -82,6 +84,7 @@ def test_where(root):
     found = find_experiments(root)
     assert names(found.where("config.lr < 0.05")) == ["run_2", "run_3"]
     assert names(found.where("lr < 0.05 and min(train/loss) < 1")) == ["run_2"]
+    assert names(found.where("config.lr < 0.1 and min(train/loss) < 0.5")) == ["run_2"]
     assert names(found.where("not exists(loss)")) == ["run_3"]
     assert names(found.where("name == 'run_1' or matches(name, '*_3')")) == ["run_1", "run_3"]
     assert names(found.where("config.name == 'adam'")) == names(found)
@@ -158,6 +161,8 @@ def test_to_pandas(root):
     assert frame.index.tolist() == ["run_0", "run_1", "run_2", "run_3"]
     assert frame["config.lr"].tolist() == [0.1, 0.1, 0.01, 0.01]
     assert frame["train/loss:min"].tolist()[:3] == pytest.approx([0.1, 0.3, 0.01])
+    assert frame["test/accuracy:max"].tolist()[:3] == pytest.approx([0.4] * 3)
+    assert frame["status"].tolist() == ["finished", "diverged", "finished", "unknown"]
     assert math.isnan(frame["train/loss:last"]["run_1"])
     assert math.isnan(frame["train/loss:last"]["run_3"])
     assert frame["config.layers"].tolist() == [[64]] * 4
@@ -179,6 +184,33 @@ def test_scalars(root):
     assert len(find_experiments(root).scalars(["none"])) == 0
     with pytest.raises(LogDataError, match="expected several tags"):
         find_experiments(root).scalars("train/*")
+
+
+def test_globs_are_those_of_read_scalars_and_of_the_command_line(root, capsys):
+    with Experiment(root / "run_0", verbose=False) as run:
+        run.log(TensorboardLogData({"train/loss[0]": 1, "b": 2, "train/a/b": 3}), 9)
+    for tags in (["train/*"], ["*/loss*", "b"], ["train/loss[0]"], ["t?st/*"], ["[bt]*"]):
+        read = set(run.read_scalars(tags))
+        frame = find_experiments(root).where("name == 'run_0'").scalars(tags)
+        assert set(frame["tag"]) == read != set()
+        assert main(["scalars", str(root / "run_0"), "--format", "json", "--tags", *tags]) == 0
+        assert set(json.loads(capsys.readouterr().out)) == read
+
+
+def test_nothing_is_cached_on_disk(root, tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    script = f"""
+from fifteen.experiments import find_experiments
+found = find_experiments({str(root)!r}).load()
+found.where("lr < 1 and min(loss) < 9").sort("loss").to_pandas()
+found.scalars(), found._repr_html_()
+"""
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    environment = os.environ | {"HOME": str(home), "TMPDIR": str(home), "MPLCONFIGDIR": str(root)}
+    environment.pop("XDG_CACHE_HOME", None)
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120, env=environment)
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+    assert list(home.rglob("*")) == []
 
 
 def test_what_cannot_be_read_is_marked(root):

@@ -33,6 +33,11 @@ class Sgd:
     rate: float = 1e-2
 
 
+class Folder:
+    def __fspath__(self) -> str:
+        return "runs/x"
+
+
 def read(kind: type[T]) -> T:
     return Experiment("runs/x").read_metadata("config", kind)
 
@@ -40,6 +45,7 @@ def read(kind: type[T]) -> T:
 experiment = Experiment("runs/x").assert_new()
 reveal_type(experiment)  # Experiment
 reveal_type(Experiment(pathlib.Path("runs/x"), verbose=False).data_dir)  # Path
+reveal_type(Experiment(data_dir=Folder()).data_dir)  # Path
 reveal_type(experiment.read_metadata("a"))  # Any
 reveal_type(experiment.read_metadata("a", Adam))  # Adam
 reveal_type(read(Adam))  # Adam
@@ -56,19 +62,29 @@ reveal_type(experiment.restore_checkpoint(None, 3, partial=True))  # Any
 reveal_type(experiment.restore_checkpoint(Adam(), step=3, strict=True))  # Adam
 experiment.annotate(note="best so far", tags=("paper",))
 reveal_type(dataclasses.replace(experiment, verbose=False))  # Experiment
-reveal_type(find_experiments("runs")[0].data_dir)  # Path
+reveal_type(experiment.read_scalars(["train/*"]))  # dict[str, ScalarSeries]
+reveal_type(experiment.save_checkpoint({"a": 1}, step=3, blocking=False))  # str
+with Experiment("runs/x") as opened:
+    reveal_type(opened)  # Experiment
+found = find_experiments("runs")
+reveal_type(found[0].data_dir)  # Path
+reveal_type(found[1:])  # Experiments
+reveal_type(found.where("lr < 0.1").sort(lambda run: run.data_dir.name, reverse=True))  # Experiments
+reveal_type([run.data_dir for run in found + [experiment]])  # list[Path]
 """
 MISTAKES = """\
-from fifteen.experiments import Experiment
+from fifteen.experiments import Experiment, find_experiments
 
 Experiment(3)
 Experiment("runs/x").data_dir = "runs/y"
 Experiment("runs/x").restore_checkpoint({"a": 1}).append(1)
+Experiment(b"runs/x")
+find_experiments("runs").where(3)
 """
 
 
 def expected(script: str) -> list[tuple[int, str]]:
-    marked = re.compile(r"reveal_type\(.*  # (.*)")
+    marked = re.compile(r" *reveal_type\(.*  # (.*)")
     lines = enumerate(script.splitlines(), 1)
     return [(line, match[1]) for line, text in lines if (match := marked.match(text))]
 
@@ -125,4 +141,4 @@ def test_mistakes_are_found(checker, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(MISTAKES)
     _, errors = checker(script)
-    assert sorted(set(errors)) == [3, 4, 5]
+    assert sorted(set(errors)) == [3, 4, 5, 6, 7]

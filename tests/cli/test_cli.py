@@ -22,7 +22,12 @@ import pytest
 import yaml
 
 from fifteen.cli import main
-from fifteen.experiments import Experiment, TensorboardLogData
+from fifteen.experiments import (
+    Experiment,
+    ExpressionError,
+    TensorboardLogData,
+    find_experiments,
+)
 
 COMMAND = [sys.executable, "-c", "import sys; from fifteen.cli import main; sys.exit(main())"]
 Result = collections.namedtuple("Result", "stdout stderr")
@@ -797,6 +802,20 @@ def test_a_mistake_in_an_expression_is_pointed_at(run, root):
             r"  min(loss) < < \x1b" "\n"
             "                ^\n",
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("list", "compare", "plot", "view", "report", "prune", "rm", "verify"),
+        "export --output points.csv",
+    ],
+)
+def test_expressions_are_the_same_language_everywhere(run, root, command):
+    with pytest.raises(ExpressionError) as caught:
+        find_experiments(root / "runs").where("config.lr < < 1")
+    result = run(*command.split(), "runs", "--where", "config.lr < < 1", cwd=root, expect=1)
+    assert result == ("", f"fifteen: error: {caught.value}\n")
 
 
 @pytest.mark.parametrize(
