@@ -7,9 +7,7 @@ import io
 import json
 import os
 import pathlib
-import pty
 import re
-import select
 import shutil
 import subprocess
 import sys
@@ -28,6 +26,9 @@ from fifteen.experiments import (
     TensorboardLogData,
     find_experiments,
 )
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from terminal import Terminal
 
 COMMAND = [sys.executable, "-c", "import sys; from fifteen.cli import main; sys.exit(main())"]
 Result = collections.namedtuple("Result", "stdout stderr")
@@ -48,30 +49,9 @@ def run_process(*arguments, cwd=None, expect=0, **environment):
 
 def run_on_terminal(*arguments, cwd, columns):
     """Run the command on a terminal of some width; return what it writes there."""
-    terminal, end = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
-        cwd=cwd,
-        stdin=end,
-        stdout=end,
-        stderr=end,
-        env=os.environ | {"COLUMNS": str(columns), "TERM": "xterm-256color"},
-    )
-    os.close(end)
-    output = b""
-    while True:
-        ready, _, _ = select.select([terminal], [], [], 60)
-        assert ready, output
-        try:
-            piece = os.read(terminal, 65536)
-        except OSError:  # The process has closed the other end.
-            break
-        if not piece:
-            break
-        output += piece
-    os.close(terminal)
-    assert process.wait(60) == 0, output
-    return output.decode().replace("\r\n", "\n")
+    with Terminal(*arguments, cwd=cwd, columns=columns) as terminal:
+        assert terminal.end() == 0, terminal.output
+        return terminal.output
 
 
 @pytest.fixture(scope="module")
@@ -904,6 +884,9 @@ assert "jax" not in sys.modules
         "show runs/run_1 --leaves",
         "compare runs/run_1 runs/run_2",
         "scalars runs/run_1",
+        "watch runs --all",
+        "view --help",
+        "report runs --output {copy}.html",
         "move {copy} {copy}_moved",
     ],
 )

@@ -32,6 +32,9 @@ COMMANDS = {
     "prune": "prune . --keep 1",
     "rm": "rm yaml damaged",
     "verify": "verify .",
+    "watch": "watch .",
+    "watch_columns": "watch running/run_1 --columns lr min(loss)",
+    "watch_nothing": "watch ours",
 }
 CHANGING = (
     (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d([+-]\d\d:\d\d)?", "TIME"),
@@ -39,7 +42,7 @@ CHANGING = (
     (r"events\.out\.tfevents\.[\w.-]+", "EVENTS"),
     (r"\b[\d.]+ (KiB|B)\b|(?<=\"size\": )\d+", "SIZE"),
     (r"\b\d+ (s|min|h|d)\b( of logging)?", "DURATION"),
-    (r"[\d.e+-]+ steps/s", "SPEED"),
+    (r"[\d.e+-]+(/s| steps/s)", "SPEED"),
     (r"bytes \d+ to \d+", "bytes A to B"),
     (r" {2,}", "  "),
     (r" +$", ""),

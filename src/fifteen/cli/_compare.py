@@ -13,7 +13,7 @@ from fifteen.experiments._names import ending_in
 from fifteen.view._columns import Column, show_value
 
 from ._arguments import Chosen, Flag, Names
-from ._errors import CommandError, tell
+from ._errors import CommandError, problems_of, tell
 from ._selection import Selection, matching
 from ._table import STATISTICS, Format, print_table, show_apart
 
@@ -56,7 +56,7 @@ def compare(
     else:
         kinds = [["metadata", *row] for row in found] + [["scalar", *row] for row in scalars]
         print_table([*map(Column, _KEYS), *labels], kinds, format)
-    for problem in dict.fromkeys(problem for field in fields for problem in field.problems):
+    for problem in problems_of(fields):
         tell("error", problem)
     return int(any(field.unreadable for field in fields))
 

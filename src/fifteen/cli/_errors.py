@@ -1,8 +1,13 @@
 """What a command says on stderr."""
 
 import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from fifteen._text import printable
+
+if TYPE_CHECKING:
+    from fifteen.experiments._fields import Fields
 
 
 class CommandError(Exception):
@@ -10,14 +15,22 @@ class CommandError(Exception):
 
 
 def tell(kind: str, message: object) -> None:
-    """Print an error or a warning in one line, whatever names are in it.
+    """Print an error or a warning, as `as_line` writes it."""
+    print(as_line(kind, message), file=sys.stderr)
+
+
+def as_line(kind: str, message: object) -> str:
+    """Write an error or a warning in one line, whatever names are in it.
 
     Only what points at a place in an expression has lines below it.
     """
     lines = str(message).split("\n")
     if lines[-1].strip() == "^":
-        first, *below = map(printable, lines)
-        print("\n".join([f"fifteen: {kind}: {first}", *below]), file=sys.stderr)
-        return
+        return "\n".join([f"fifteen: {kind}: {printable(lines[0])}", *map(printable, lines[1:])])
     text = " ".join(filter(None, (line.strip() for line in lines)))
-    print(f"fifteen: {kind}: {printable(text)}", file=sys.stderr)
+    return f"fifteen: {kind}: {printable(text)}"
+
+
+def problems_of(fields: "Iterable[Fields]") -> list[str]:
+    """Return what could not be read of experiments, each problem once."""
+    return list(dict.fromkeys(problem for field in fields for problem in field.problems))

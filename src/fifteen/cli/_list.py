@@ -9,7 +9,7 @@ from fifteen._text import printable
 from fifteen.view._columns import most_telling, tabulate
 
 from ._arguments import Chosen, Flag, Names
-from ._errors import CommandError, tell
+from ._errors import CommandError, problems_of, tell
 from ._selection import Selection
 from ._table import Format, print_table
 
@@ -44,6 +44,7 @@ def list_experiments(
     if left:
         tell("note", f"{left} more fields differ; --all shows them, and --columns chooses")
     print_table(*tabulate(found, asked, telling, format in ("table", "md")), format)
-    for problem in dict.fromkeys(problem for field in found.fields for problem in field.problems):
+    problems = problems_of(found.fields)
+    for problem in problems:
         tell("error", problem)
-    return int(any(field.problems for field in found.fields))
+    return int(bool(problems))

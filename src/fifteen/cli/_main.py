@@ -21,6 +21,7 @@ _COMMANDS = {
     "show": "Show what is in an experiment: metadata, checkpoints, and its scalars.",
     "compare": "Compare experiments: metadata that differ, and values of scalars.",
     "scalars": "Print every logged point of an experiment's scalars, one per line.",
+    "watch": "Show the running experiments live: progress, speed, the last values of scalars.",
     "plot": "Draw the curves of experiments in the terminal, or to a file.",
     "view": "Show experiments in the browser, live: a table, and the curves of the chosen ones.",
     "report": "Write the page that `view` shows as one file, which needs no server and no network.",

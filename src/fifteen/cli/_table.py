@@ -6,12 +6,15 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fifteen._text import printable
 from fifteen.experiments._fields import to_plain
 from fifteen.experiments._missing import ABSENT, Missing
 from fifteen.view._columns import Column, iso_time, show_rows, show_value
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Format = Literal["table", "csv", "json", "md"]
 
@@ -84,11 +87,20 @@ def print_table(columns: list[Column], rows: Iterable[list[Any]], format: Format
         # An object per line, as easy to read as to take apart.
         print("[" + ",\n ".join(objects) + "]")
     else:
-        cells = [list(map(printable, names)), *show_rows(columns, rows)]
+        cells = _cells(columns, rows)
         if format == "md":
             _print_markdown(columns, cells)
         else:
             (_print_on_terminal if sys.stdout.isatty() else _print_plain)(columns, cells)
+
+
+def terminal_table(columns: list[Column], rows: list[list[Any]], width: int) -> "Table":
+    """Return a table that fits a terminal."""
+    return _fold(columns, _cells(columns, rows), width)
+
+
+def _cells(columns: list[Column], rows: list[list[Any]]) -> list[list[str]]:
+    return [[printable(column.name) for column in columns], *show_rows(columns, rows)]
 
 
 def _print_markdown(columns: list[Column], cells: list[list[str]]) -> None:
@@ -143,21 +155,27 @@ def _width(text: str) -> int:
 
 def _print_on_terminal(columns: list[Column], cells: list[list[str]]) -> None:
     from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(_fold(columns, cells, console.width))
+
+
+def _fold(columns: list[Column], cells: list[list[str]], width: int) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
     # What a row is called stays readable, however many columns there are.
     least = min(_MIN_FIRST, max(_width(row[0]) for row in cells))
-    kept = _fitting(columns, cells, console.width)
+    kept = _fitting(columns, cells, width)
     table = Table(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), header_style="bold")
     for index in kept:
         justify = "right" if columns[index].is_number else "left"
-        width = None if index else least
-        table.add_column(Text(cells[0][index]), justify=justify, overflow="fold", min_width=width)
+        at_least = None if index else least
+        heading = Text(cells[0][index])
+        table.add_column(heading, justify=justify, overflow="fold", min_width=at_least)
     for row in cells[1:]:
         table.add_row(*(Text(row[index]) for index in kept))
-    console.print(table)
+    return table
 
 
 def _fitting(columns: list[Column], cells: list[list[str]], width: int) -> list[int]:

@@ -31,6 +31,7 @@ NOTES = "notes"
 """The metadata that people write beside a run."""
 
 _WINDOWS = 1 << 19, 1 << 24
+_LATELY_SECONDS = 300
 
 TOTALS = ("steps", "num_steps", "total_steps", "max_steps")
 """Fields of the metadata that say how many steps there are to be, whatever they are in."""
@@ -189,20 +190,36 @@ class Fields:
         curve = max(self.tail.values(), key=len, default=None)
         if curve is None or len(curve) < 2:
             return None
-        seconds = float(curve.wall_time[-1] - curve.wall_time[0])
-        return float(curve.step[-1] - curve.step[0]) / seconds if seconds > 0 else None
+        step, time = curve.step, curve.wall_time
+        # Steps that are logged all at once have one time, so some before them count too.
+        before = int(np.searchsorted(time, time[-1])) - 1
+        start = max(0, min(int(np.searchsorted(time, time[-1] - _LATELY_SECONDS)), before))
+        seconds = float(time[-1] - time[start])
+        return float(step[-1] - step[start]) / seconds if seconds > 0 else None
+
+    @property
+    def total_steps(self) -> float | None:
+        """How many steps there are to be, if it is known."""
+        fields = self.metadata()
+        named = [value for key, value in fields.items() if key.rpartition(".")[2] in TOTALS]
+        total = next((value for value in named if isinstance(value, int | float)), self.total)
+        return total if total and total > 0 else None
 
     @property
     def progress(self) -> float | None:
         """The part of all steps that is done, from 0 to 1, if it is known how many there are."""
         step = None if self.summary is None else self.summary.latest_step
-        fields = self.metadata()
-        named = [value for key, value in fields.items() if key.rpartition(".")[2] in TOTALS]
-        total = next((value for value in named if isinstance(value, int | float)), self.total)
-        if step is None or not total or total < 0:
-            return None
+        total = self.total_steps
         # The last of n steps is n - 1 or n.
-        return min(1.0, (step + 1) / total)
+        return None if step is None or total is None else min(1.0, (step + 1) / total)
+
+    @property
+    def remaining(self) -> float | None:
+        """The seconds that a running experiment still needs, at its speed lately."""
+        total, progress, speed = self.total_steps, self.progress, self.speed
+        if self.status.state != "running" or total is None or progress is None or not speed:
+            return None
+        return total * (1 - progress) / speed
 
     def names(self) -> list[str]:
         """Return the names that `value` takes, but for the many of the provenance."""

@@ -6,6 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from fifteen._text import printable
 from fifteen.experiments._fields import to_plain
 from fifteen.experiments._missing import ABSENT, Missing
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from fifteen.experiments import Experiments
 
 _MAX_FIELDS = 5
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
 
 _MAX_ITEMS = 16
 """How many items of a list or an array are shown."""
@@ -57,6 +62,25 @@ def _show_part(part: float) -> str:
     return f"{part:.0%}"
 
 
+def _show_speed(steps_per_second: float) -> str:
+    return f"{steps_per_second:.3g}/s"
+
+
+def sparkline(values: npt.NDArray[np.float64]) -> str:
+    """Draw numbers as eight blocks, each the mean of a part; what is not finite is a gap."""
+    # Sums and differences of numbers up to 1 are finite.
+    values = values / (np.abs(values[np.isfinite(values)]).max(initial=0) or 1)
+    parts = np.array_split(values, min(len(_BLOCKS), len(values)) or 1)
+    finite = [part[np.isfinite(part)] for part in parts]
+    means = [float(part.mean()) if len(part) else None for part in finite]
+    known = [mean for mean in means if mean is not None]
+    low, high = min(known, default=0), max(known, default=0)
+    # Means of equal numbers differ by how they are rounded.
+    scale = (len(_BLOCKS) - 1) / (high - low) if high - low > 1e-9 else 0
+    drawn = [" " if mean is None else _BLOCKS[round((mean - low) * scale)] for mean in means]
+    return "".join(drawn).rjust(len(_BLOCKS))
+
+
 @dataclasses.dataclass(frozen=True)
 class Column:
     """Describe a column.
@@ -86,6 +110,7 @@ _COLUMNS = {
         Column("progress", _show_part, dispensable=4),
         Column("checkpoints", dispensable=5),
         Column("elapsed", show_duration),
+        Column("speed", _show_speed),
         Column("size", show_bytes, dispensable=6),
         Column("age", show_duration, dispensable=7),
     )

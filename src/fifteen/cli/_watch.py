@@ -1,0 +1,188 @@
+"""`fifteen watch`."""
+
+import contextlib
+import dataclasses
+import itertools
+import math
+import pathlib
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import arg
+
+from fifteen._text import printable
+from fifteen.experiments import Experiments, ExpressionError, FifteenError
+from fifteen.experiments._console import quiet
+from fifteen.experiments._fields import Fields
+from fifteen.experiments._missing import ABSENT
+from fifteen.experiments._names import ending_in
+from fifteen.experiments._status import show_duration
+from fifteen.experiments._telling import MAX_SCALARS, telling_scalars
+from fifteen.experiments.storage import Directory
+from fifteen.view._columns import Column, column_of, show_value, sparkline, values_of
+
+from ._arguments import Chosen, Flag, Names
+from ._errors import CommandError, as_line, problems_of, tell
+from ._selection import Selection, find_all
+from ._table import print_table, terminal_table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from fifteen.experiments.events.reading import EventReader
+
+_BAR_WIDTH = 10
+_RECENT_SECONDS = 300
+"""What has no lock counts as running if it was written to that lately."""
+
+
+def watch(
+    selection: Chosen = Selection(),  # noqa: B008  # It is frozen.
+    columns: Annotated[Names, arg(metavar="NAME ...")] = (),
+    all: Flag = False,
+    total: Annotated[float | None, arg(metavar="STEPS", help_behavior_hint="")] = None,
+    interval: Annotated[float, arg(metavar="SECONDS")] = 1,
+) -> int:
+    """Show the running experiments live: progress, speed, the last values of scalars.
+
+    Ctrl-C ends it. If stdout is no terminal, one table is printed.
+
+    Args:
+        selection: which experiments.
+        columns: fields, scalars and expressions to show instead of the most telling scalars.
+        all: also show what has ended.
+        total: how many steps there are to be, if no field such as `steps` tells.
+        interval: how often to look at them.
+    """
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    if not 0 < interval < math.inf:
+        raise CommandError(f"--interval: expected a number of seconds, found {interval:g}")
+    watched = _Watched(selection, columns, all, total)
+    # A mistake ends the command now, and is shown in place of the table later on.
+    found = watched.look()
+    console = Console(highlight=False)
+    if not sys.stdout.isatty() or console.is_dumb_terminal:
+        return watched.print(found)
+    # What is to be warned of was said at the first look.
+    live = Live(console=console, auto_refresh=False)
+    with contextlib.suppress(KeyboardInterrupt), quiet(), live:
+        while True:
+            start = time.monotonic()
+            try:
+                shown = watched.render(watched.look(), console.width)
+            except (CommandError, FifteenError, OSError) as error:
+                shown = Text(as_line("error", error))
+            live.update(shown, refresh=True)
+            time.sleep(max(interval, 4 * (time.monotonic() - start)))
+    return 0
+
+
+@dataclasses.dataclass
+class _Watched:
+    """The experiments to show: those that are running, or were when they were looked at."""
+
+    selection: Selection
+    columns: tuple[str, ...]
+    is_all: bool
+    total: float | None
+    _known: dict[pathlib.Path, tuple[object, Fields]] = dataclasses.field(default_factory=dict)
+    _readers: "dict[pathlib.Path, EventReader]" = dataclasses.field(default_factory=dict)
+
+    def look(self) -> Experiments:
+        """Return them as they are now; only what is new is read."""
+        found = find_all(self.selection.roots).fields
+        shown = [field for field in map(self._read, found) if field is not None]
+        return self.selection.choose(
+            Experiments._of(shown)  # pyright: ignore[reportPrivateUsage]
+        )
+
+    def _read(self, found: Fields) -> Fields | None:
+        from fifteen.view._runs import read_scalars, reader_of
+
+        path = found.experiment.data_dir
+        directory = Directory(path)
+        try:
+            stamp = usage, state = directory.usage(), directory.open_state()
+        except OSError:  # It was removed since.
+            return None
+        before, known = self._known.get(path, (None, found))
+        if stamp != before:
+            known, found.total = found, self.total
+            if state == "open" or _is_written(found, usage.modified):
+                self._readers.setdefault(path, reader_of(found))
+            if path in self._readers:
+                read_scalars(found, self._readers[path])
+            self._known[path] = stamp, known
+        return known if self.is_all or path in self._readers else None
+
+    def print(self, found: Experiments) -> int:
+        """Print them once; return the exit code."""
+        if found:
+            print_table(*self._tabulate(found))
+        else:
+            print(f"fifteen: {printable(self._advice())}", file=sys.stderr)
+        problems = problems_of(found.fields)
+        for problem in problems:
+            tell("error", problem)
+        return int(bool(problems))
+
+    def render(self, found: Experiments, width: int) -> "RenderableType":
+        """Return them as a terminal shows them."""
+        from rich.console import Group
+        from rich.text import Text
+
+        if not found:
+            return Text(f"{printable(self._advice())}; Ctrl-C ends this")
+        problems = [Text(as_line("error", problem)) for problem in problems_of(found.fields)]
+        return Group(terminal_table(*self._tabulate(found), width), *problems)
+
+    def _advice(self) -> str:
+        if self.is_all or self.selection.where is not None:
+            return self.selection.advice()
+        return (
+            f"nothing is running below {self.selection}; "
+            "start a script, or pass --all to see what has ended"
+        )
+
+    def _tabulate(self, found: Experiments) -> tuple[list[Column], list[list[Any]]]:
+        asked = [name for name in (*self.columns, self.selection.sort) if name and name != "eta"]
+        telling = [] if self.columns else telling_scalars(found)[:MAX_SCALARS]
+        names = ("name", "status", "progress", "step", *asked, *telling, "speed", "elapsed")
+        values = {name: values_of(found, name) for name in names}
+        left = [field.remaining for field in found.fields]
+        values["eta"] = [ABSENT if seconds is None else seconds for seconds in left]
+        # What is left out of a terminal that is too narrow, the last one first.
+        dispensable = [name for name in (*telling, "step", "speed", "elapsed") if name not in asked]
+        columns: list[Column] = []
+        shown: list[list[Any]] = []
+        for name, own in values.items():
+            if name in asked or any(value is not ABSENT for value in own):
+                column = column_of(name, own)
+                show = {"progress": _bar, "eta": show_duration}.get(name, column.show)
+                order = 1 + dispensable.index(name) if name in dispensable else 0
+                columns.append(Column(name, show, column.is_number, dispensable=order))
+                shown.append(list(map(_with_trend, found.fields, itertools.repeat(name), own)))
+        return columns, list(map(list, zip(*shown, strict=True)))
+
+
+def _is_written(found: Fields, modified: float) -> bool:
+    """Tell whether something logs that shows no lock, such as another library."""
+    is_recent = time.time() - modified < _RECENT_SECONDS
+    return is_recent and found.timeline.last_time is not None and found.status.state == "unknown"
+
+
+def _with_trend(field: Fields, name: str, value: Any) -> Any:
+    """Return a value; the last one of a scalar with a sparkline."""
+    with contextlib.suppress(ExpressionError):
+        tag = ending_in(name, field.tail, "/")
+        if tag and show_value(value) == show_value(float(field.tail[tag].value[-1])):
+            return f"{show_value(value)} {sparkline(field.tail[tag].value)}"
+    return value
+
+
+def _bar(part: float) -> str:
+    return f"{'━' * round(part * _BAR_WIDTH):─<{_BAR_WIDTH}} {part:4.0%}"

@@ -1,0 +1,85 @@
+"""A command on a terminal, as a person sees it."""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+# Ctrl-C reaches what has the terminal as its controlling one.
+RUN = """
+import fcntl, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+from fifteen.cli import main
+sys.exit(main())
+"""
+
+
+class Terminal:
+    """Run a command on a terminal of some width."""
+
+    def __init__(self, *arguments, cwd=None, columns=80, **environment):
+        self._terminal, end = pty.openpty()
+        fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        self._settings = termios.tcgetattr(end)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", RUN, *map(str, arguments)],
+            cwd=cwd,
+            stdin=end,
+            stdout=end,
+            stderr=end,
+            env=os.environ | {"TERM": "xterm-256color", "COLUMNS": str(columns)} | environment,
+            start_new_session=True,
+        )
+        # So that what is read ends when the process does.
+        os.close(end)
+        self.output = ""
+        self._seen = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        os.close(self._terminal)
+
+    def wait_for(self, *patterns):
+        """Wait until one row of what is shown from now on matches all patterns."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            rows = self.output[self._seen :].split("\n")[:-1]
+            for row in rows:
+                if all(re.search(pattern, row) for pattern in patterns):
+                    self._seen = len(self.output)
+                    return row
+            if not self._read():
+                break
+        raise AssertionError((patterns, self.output))
+
+    def interrupt(self):
+        """Press Ctrl-C."""
+        os.write(self._terminal, b"\x03")
+
+    def end(self):
+        """Wait until the command ends, and return its exit code."""
+        while self._read():
+            pass
+        assert termios.tcgetattr(self._terminal) == self._settings
+        return self.process.wait(60)
+
+    def _read(self):
+        # What nobody reads would stop the command in the middle of a line.
+        ready, _, _ = select.select([self._terminal], [], [], 60)
+        assert ready, self.output
+        try:
+            piece = os.read(self._terminal, 65536)
+        except OSError:  # The process has closed the other end.
+            return False
+        self.output += piece.decode(errors="replace").replace("\r\n", "\n")
+        return bool(piece)
