@@ -40,7 +40,7 @@ class Experiment:
         verbose: print a line for each thing done, and show warnings.
 
     Examples:
-        >>> with Experiment(tmp_path / "digits", verbose=False).assert_new() as experiment:
+        >>> with Experiment("runs/digits", verbose=False).assert_new() as experiment:
         ...     experiment.write_metadata("config", {"learning_rate": 1e-3})
         ...     experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=1)
     """

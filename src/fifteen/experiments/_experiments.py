@@ -188,7 +188,7 @@ class Experiments(Sequence[Experiment]):
 
         Examples:
             >>> experiment.write_metadata("config", {"lr": 0.1})
-            >>> len(find_experiments(tmp_path).where("lr < 0.05"))
+            >>> len(find_experiments("runs").where("lr < 0.05"))
             0
         """
         parsed = Expression(expression)
@@ -211,8 +211,8 @@ class Experiments(Sequence[Experiment]):
 
         Examples:
             >>> experiment.write_metadata("config", {"lr": 0.1})
-            >>> find_experiments(tmp_path).sort("lr", reverse=True)
-            <1 experiments: run>
+            >>> find_experiments("runs").sort("lr", reverse=True)
+            <1 experiments: a>
         """
         values = list(map(key, self)) if callable(key) else self.values(key)
         known, last = in_order(values, reverse)
@@ -229,7 +229,7 @@ class Experiments(Sequence[Experiment]):
 
         Examples:
             >>> experiment.write_metadata("config", {"lr": 0.1})
-            >>> find_experiments(tmp_path).values("lr * 2")
+            >>> find_experiments("runs").values("lr * 2")
             [0.2]
         """
         values = [field.value(name) for field in self._fields]
@@ -270,8 +270,8 @@ class Experiments(Sequence[Experiment]):
         Examples:
             >>> for seed in (0, 1):
             ...     config = {"lr": 0.1, "seed": seed}
-            ...     Experiment(tmp_path / f"{seed}", verbose=False).write_metadata("config", config)
-            >>> find_experiments(tmp_path).differing_fields()
+            ...     Experiment(f"runs/{seed}", verbose=False).write_metadata("config", config)
+            >>> find_experiments("runs").differing_fields()
             ['config.seed']
         """
         tables = [field.metadata() for field in self._fields]
@@ -292,7 +292,7 @@ class Experiments(Sequence[Experiment]):
 
         Examples:
             >>> experiment.write_metadata("config", {"lr": 0.1})
-            >>> find_experiments(tmp_path).to_pandas().loc["run", "config.lr"].item()
+            >>> find_experiments("runs").to_pandas().loc["a", "config.lr"].item()
             0.1
         """
         pandas = import_extra("pandas", "to_pandas()")
@@ -322,7 +322,7 @@ class Experiments(Sequence[Experiment]):
         Examples:
             >>> experiment.log(TensorboardLogData(scalars={"train/loss": 0.5}), step=1)
             >>> experiment.flush()
-            >>> find_experiments(tmp_path).scalars(["train/*"])["value"].tolist()
+            >>> find_experiments("runs").scalars(["train/*"])["value"].tolist()
             [0.5]
         """
         pandas = import_extra("pandas", "scalars()")
