@@ -7,7 +7,9 @@ save would hang. So each thread is started in one step, and shared state changes
 
 import _thread
 import contextlib
+import functools
 import importlib
+import itertools
 import os
 import sys
 import threading
@@ -103,19 +105,39 @@ class Background:
             _running.discard(self)
 
 
-def prefetched(actions: Sequence[Callable[[], T]]) -> Generator[T]:
-    """Yield what each action returns, and run the next one meanwhile."""
-    results = [action() for action in actions[:1]]
-    for action in actions[1:]:
-        background = Background(lambda action=action: results.append(action()))
-        try:
-            background.start()
-            yield results.pop(0)
-            background.wait()
-        finally:
-            # An action may use what the caller is about to close.
+def prefetched(
+    actions: Sequence[Callable[[], T]], sizes: Sequence[int], ahead: int
+) -> Generator[T]:
+    """Yield what each action returns, and run the next one meanwhile.
+
+    Args:
+        actions: in the order of what is yielded.
+        sizes: how many bytes each action reads.
+        ahead: run more of the next actions at the same time, if all of them read at most so much.
+    """
+    if len(actions) == 1 and not ahead:
+        yield actions[0]()
+        return
+    ends = list(itertools.accumulate(sizes))
+    results: dict[int, T] = {}
+    started: list[Background] = []
+
+    def run(number: int) -> None:
+        results[number] = actions[number]()
+
+    try:
+        for number in range(len(actions)):
+            while (at := len(started)) < len(actions) and (
+                at <= number + 1 or ends[at] - ends[number] <= ahead
+            ):
+                started.append(Background(functools.partial(run, at)))
+                started[at].start()
+            started[number].wait()
+            yield results.pop(number)
+    finally:
+        # An action may use what the caller is about to close.
+        for background in started:
             background.settle()
-    yield from results
 
 
 def _finish() -> None:

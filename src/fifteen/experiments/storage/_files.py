@@ -20,12 +20,16 @@ class ReadableFile:
         size: its bytes when it was opened.
         modified_ns: when it was last written, in nanoseconds since the epoch.
         identity: differs from that of every other file, and stays if the file is renamed.
+        parallel_bytes: how much it takes to read at the same time to be fast; 0 if that is no
+            faster.
 
     Raises:
         FileNotFoundError: there is no such file.
         IsADirectoryError: it is a directory.
         OSError: it is no regular file, or cannot be read.
     """
+
+    parallel_bytes = 0
 
     def __init__(self, path: pathlib.Path) -> None:
         # A plain `open` of a pipe without a writer would wait for one.

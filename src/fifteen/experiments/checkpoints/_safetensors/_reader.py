@@ -43,8 +43,11 @@ class SafetensorsCheckpoint:
         described = {key: leaf for key, leaf in stored.items() if leaf.dtype is None}
         yield self._decoded(described, lambda leaf: decode(None, leaf.description))
         # The next group is read and verified while the caller moves this one to its devices.
+        groups = _grouped(stored)
         yield from prefetched(
-            [functools.partial(self._read_group, group) for group in _grouped(stored)]
+            [functools.partial(self._read_group, group) for group in groups],
+            [sum(leaf.end - leaf.start for leaf in group.values()) for group in groups],
+            self._file.parallel_bytes,
         )
 
     def _read_group(self, group: Mapping[Key, StoredLeaf]) -> dict[Key, Any]:

@@ -15,13 +15,15 @@ from . import _store
 
 _HEAD_BYTES = 1 << 16
 """Fetched when a file is opened, in the same request: most files are smaller."""
-_MIN_RANGE_BYTES = 1 << 20
 _MAX_PARTS = 9000
 """Stores take 10,000."""
 
 
 class RemoteFile(ReadableFile):
     """Read ranges of an object; an error is raised if another one has replaced it."""
+
+    # Beside these, there is the part that the caller works on.
+    parallel_bytes = (_store.MAX_REQUESTS - 1) * _store.PART_BYTES
 
     def __init__(self, path: pathlib.PurePath) -> None:
         self.path: Any = path
@@ -54,13 +56,12 @@ class RemoteFile(ReadableFile):
         if start + len(view) <= len(self._head):
             view[:] = self._head[start : start + len(view)]
             return len(view)
-        each = min(_store.PART_BYTES, max(_MIN_RANGE_BYTES, -(-len(view) // _store.MAX_REQUESTS)))
 
         def fetch(at: int) -> None:
-            part = view[at : at + each]
+            part = view[at : at + _store.PART_BYTES]
             part[:] = self._fetch(start + at, start + at + len(part))
 
-        for _ in _readers().map(fetch, range(0, len(view), each)):
+        for _ in _readers().map(fetch, range(0, len(view), _store.PART_BYTES)):
             pass
         return len(view)
 
