@@ -22,8 +22,8 @@ _MAX_PARTS = 9000
 class RemoteFile(ReadableFile):
     """Read ranges of an object; an error is raised if another one has replaced it."""
 
-    # Beside these, there is the part that the caller works on.
-    parallel_bytes = (_store.MAX_REQUESTS - 1) * _store.PART_BYTES
+    # What the library holds comes on top, and the part that the caller works on.
+    parallel_bytes = (_store.MAX_REQUESTS - 2) * _store.PART_BYTES
 
     def __init__(self, path: pathlib.PurePath) -> None:
         self.path: Any = path
@@ -114,7 +114,7 @@ class RemoteNewFile(NewFile):
                 self._parts(size),
                 use_multipart=True,
                 chunk_size=size,
-                max_concurrency=_store.MAX_REQUESTS // 2,
+                max_concurrency=_store.MAX_REQUESTS,
             )
 
     def _parts(self, size: int) -> Iterator[memoryview]:

@@ -1,0 +1,47 @@
+"""What saving and restoring in an object store need of memory beside the arrays."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+COMMON = """
+import resource, sys
+import jax.numpy as jnp
+from fifteen.experiments import Experiment
+from fifteen.experiments.checkpoints._opening import open_checkpoint
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+experiment = Experiment(sys.argv[1], verbose=False)
+"""
+
+SAVE = """
+experiment.save_checkpoint({"w": jnp.ones(3)}, 0, prefix="small_")
+state = {f"w{number}": jnp.full(2 << 20, number, jnp.float32) for number in range(20)}
+before = peak()
+experiment.save_checkpoint(state, 1)
+print(peak() - before)
+"""
+
+READ = """
+experiment.restore_checkpoint(None, prefix="small_")
+before = peak()
+reader = open_checkpoint(experiment.data_dir / "checkpoint_1.safetensors")
+for group in reader.read(dict.fromkeys(reader.leaves)):
+    del group  # As if it were on an accelerator now.
+print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+def test_160_mib_pass_through_64_mib(bucket):
+    # Memory that is freed goes back to the system, so that what is measured is in use.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(1 << 18)}
+    for script in (SAVE, READ):
+        command = [sys.executable, "-c", COMMON + script, bucket]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert float(done.stdout) < 64
