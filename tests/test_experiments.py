@@ -288,3 +288,87 @@ def test_hostile_names(tmp_path):
     assert found.values(f"config.{name}.x") == [1]
     assert found.where(f"`config.{name}.x` == 1") == found
     assert pathlib.Path(found[0].data_dir).name == name
+
+
+def read_in_all_ways(root, capsys):
+    """Look at all experiments in every way, and return what `list` prints."""
+    found = find_experiments(root)
+    repr(found), found.to_pandas(), found.scalars(), found._repr_html_()
+    for run in found.sort("status"):
+        run._repr_html_()
+    main(["list", str(root), "--format", "json"])
+    main(["list", str(root), "--all", "--columns", "tags", "note"])
+    capsys.readouterr()
+    main(["list", str(root)])
+    return capsys.readouterr().out
+
+
+def test_a_name_that_is_whole_in_one_is_not_ambiguous_in_another(tmp_path, capsys):
+    Experiment(tmp_path / "a", verbose=False).write_metadata("config", {"lr": 1})
+    other = Experiment(tmp_path / "b", verbose=False)
+    for name in ("x", "y"):
+        other.write_metadata(name, {"config": {"lr": 2}})
+    found = find_experiments(tmp_path)
+    assert names(found.where("config.lr > 0")) == ["a"]
+    assert found.values("config.lr") == [1, ABSENT]
+    with pytest.raises(ExpressionError, match=r"may be any of x\.config\.lr, y\.config\.lr"):
+        found.where("lr > 0")
+    assert "y.config.lr" in read_in_all_ways(tmp_path, capsys)
+
+
+def test_notes_that_people_have_edited(tmp_path, capsys):
+    texts = ["tags: 5\nnote: [1, 2]", "tags: paper", "tags: {a: 1}", "- 1", "tags: [1,", "note:"]
+    for number, text in enumerate(texts):
+        run = Experiment(tmp_path / f"{number}", verbose=False)
+        run.write_metadata("config", {"a": 1})
+        (run.data_dir / "notes.yaml").write_text(text)
+    found = find_experiments(tmp_path)
+    assert found.values("tags") == [[5], ["paper"], [], [], UNREADABLE, []]
+    assert found.values("note") == [[1, 2], ABSENT, ABSENT, ABSENT, UNREADABLE, ABSENT]
+    assert names(found.where("'paper' in tags")) == ["1"]
+    assert read_in_all_ways(tmp_path, capsys)
+
+
+def test_odd_values(tmp_path, capsys):
+    values = [
+        "0x" + "f" * 10_000,
+        "[[0x" + "f" * 10_000 + "]]",
+        "9" * 5000,
+        ".nan",
+        "true",
+        "x" * 5000,
+    ]
+    for number, value in enumerate(values):
+        run = Experiment(tmp_path / f"{number}", verbose=False)
+        run.log(TensorboardLogData({"loss": 1.0}), step=4)
+        run.close()
+        (run.data_dir / "config.yaml").write_text(f"steps: {value}")
+    listed = read_in_all_ways(tmp_path, capsys)
+    assert max(map(len, listed.splitlines())) < 400
+    assert find_experiments(tmp_path).values("progress") == [ABSENT] * len(values)
+
+
+def test_odd_files(tmp_path, capsys):
+    (tmp_path / "a.yaml").write_text("lr: 1")
+    for name in ("config.yaml", "events.out.tfevents.1.x"):
+        os.mkfifo(tmp_path / name)
+    for name in ("b.yaml", "events.out.tfevents.2.x"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "c.yaml").symlink_to("nowhere")
+    (tmp_path / "d.yaml").symlink_to("d.yaml")
+    (tmp_path / "e.yaml").write_text("a.b: 1\na: {b: 2}")
+    assert read_in_all_ways(tmp_path, capsys)
+    found = find_experiments(tmp_path).fields[0].load()
+    assert found.unreadable == {"config", "c", "d", "e"}
+    assert all(str(tmp_path) in problem for problem in found.problems)
+
+
+def test_names_that_are_no_text(tmp_path, capsys):
+    folder = os.fsencode(tmp_path) + b"/\xff\n"
+    os.mkdir(folder)
+    with open(folder + b"/\xfe.yaml", "w") as file:
+        file.write("lr: 1")
+    found = find_experiments(tmp_path)
+    assert repr(found) == r"<1 experiments: \udcff\n>"
+    assert found.where(r"name == '\\udcff\n' and lr == 1") == found
+    assert r"\udcff\n" in read_in_all_ways(tmp_path, capsys)

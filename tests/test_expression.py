@@ -1,9 +1,12 @@
 """The language of `where` and `--where`: what it says, and what it refuses."""
 
 import contextlib
+import datetime
 import math
+import pathlib
 import sys
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +31,11 @@ VALUES = {
     "tags": ["paper", "best"],
     "huge": 10**400,
     "größe": 1,
+    "shape": (28, 28),
+    "set": {"b", "a"},
+    "array": np.arange(3.0),
+    "path": pathlib.PurePosixPath("/data/x"),
+    "day": datetime.date(2026, 1, 31),
 }
 
 
@@ -63,6 +71,11 @@ def evaluate(text):
         "  a*b == 16 and a ** b == 64 and -a < +b and a % 3 == 2  ",
         "1e-3 < config.lr < 1.5e+3 and a > .5",
         "a\n>\tb",
+        "shape == (28, 28) and shape == [28, 28] and 28 in shape and shape[-1] == 28",
+        "set == ['a', 'b'] and 'a' in set and array == [0, 1, 2] and array[2] == 2",
+        "path == '/data/x' and matches(path, '/data*') and '2026-01-01' < day < '2026-02'",
+        " and ".join(["a"] * 300),
+        "<".join(map(str, range(400))),
     ],
 )
 def test_true(text):
@@ -102,7 +115,7 @@ def test_what_cannot_be_compared_is_false(text):
     [
         *("config.name + 1", "'a' * 1000000000", "1 / 0", "huge / 3.0", "huge ** 2", "1e300 ** 9"),
         *("config.layers[2]", "config.name[0]", "(0 - 8) ** 0.5", "-config.name", "abs(tags)"),
-        *("mean(tags)", "max(a, absent)", "huge * 1.5", "5 % 0"),
+        *("mean(tags)", "max(a, absent)", "huge * 1.5", "5 % 0", "mean(huge, 0.5)", "2 ** huge"),
     ],
 )
 def test_what_has_no_result_is_missing(text):

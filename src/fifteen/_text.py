@@ -13,3 +13,8 @@ def printable(text: str) -> str:
         else repr(letter)[1:-1]
         for letter in text
     )
+
+
+def encodable(text: str) -> str:
+    """Escape what UTF-8 cannot write: the bytes of a file's name that are no text."""
+    return text.encode(errors="backslashreplace").decode()

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 from tyro.conf import arg
 
-from fifteen.experiments._fields import NOTES, PROVENANCE, Fields
+from fifteen.experiments._fields import NOTES, PROVENANCE, SHOWN_STATISTICS, Fields
 from fifteen.experiments._missing import ABSENT, UNREADABLE
 from fifteen.experiments._names import ending_in
 from fifteen.view._columns import Column, show_value
@@ -15,7 +15,7 @@ from fifteen.view._columns import Column, show_value
 from ._arguments import Chosen, Flag, Names
 from ._errors import CommandError, problems_of, tell
 from ._selection import Selection, matching
-from ._table import STATISTICS, Format, print_table, show_apart
+from ._table import Format, print_table, show_apart
 
 _KEYS = ("kind", "name")
 """The columns before the experiments' values, for other programs."""
@@ -154,7 +154,7 @@ def _compare_scalars(groups: list[list[Fields]], patterns: tuple[str, ...]) -> l
         tags = matching(patterns, tags, "scalar")
     rows: list[list[Any]] = []
     for tag in tags:
-        for wanted in STATISTICS:
+        for wanted in SHOWN_STATISTICS:
             cells: list[Any] = []
             for group in groups:
                 held = [field.scalars[tag] for field in group if tag in field.scalars]

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import arg
 
 from fifteen._text import printable
-from fifteen.experiments._fields import PROVENANCE, Fields
+from fifteen.experiments._fields import PROVENANCE, SHOWN_STATISTICS, Fields
 from fifteen.experiments._status import show_duration
 from fifteen.view._columns import Column, show_bytes
 
 from ._arguments import Directory, Flag, Names
 from ._errors import tell
 from ._selection import matching, open_experiment
-from ._table import STATISTICS, print_table, show_time
+from ._table import print_table, show_time
 
 if TYPE_CHECKING:
     from fifteen.experiments import LeafInfo
@@ -132,11 +132,11 @@ def _show_leaves(leaves: "dict[str, LeafInfo]", checkpoint: str) -> None:
 
 def _show_scalars(fields: Fields, tags: list[str]) -> None:
     _title("scalars")
-    columns = [_text("scalar"), *map(Column, ("points", "step", *STATISTICS))]
+    columns = [_text("scalar"), *map(Column, ("points", "step", *SHOWN_STATISTICS))]
     rows: list[list[Any]] = []
     for tag in tags:
         curve = fields.scalars[tag]
-        statistics = [getattr(curve, wanted) for wanted in STATISTICS]
+        statistics = [getattr(curve, wanted) for wanted in SHOWN_STATISTICS]
         rows.append([tag, curve.len, curve.step, *statistics])
     print_table(columns, rows)
 

@@ -9,18 +9,14 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from fifteen._text import printable
-from fifteen.experiments._fields import to_plain
 from fifteen.experiments._missing import ABSENT, Missing
+from fifteen.experiments._values import to_plain
 from fifteen.view._columns import Column, iso_time, show_rows, show_value
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 Format = Literal["table", "csv", "json", "md"]
-
-
-STATISTICS = ("last", "min", "max")
-"""What is shown of a curve."""
 
 _MIN_FIRST = 12
 """How wide the first column is at least on a terminal, if its texts are that long."""

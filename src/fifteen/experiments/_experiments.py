@@ -1,5 +1,6 @@
 """Experiments: many experiments, to filter, to sort and to tabulate."""
 
+import itertools
 import operator
 import os
 import pathlib
@@ -10,31 +11,30 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from fifteen._text import printable
+
 from ._errors import ExpressionError
 from ._experiment import Experiment
 from ._expression import Expression
 from ._extras import import_extra
-from ._fields import BUILT_IN, Fields, differ, in_order, to_plain
+from ._fields import BUILT_IN, SHOWN_STATISTICS, Fields, lookups_of
 from ._local_path import local_path
 from ._missing import ABSENT, Missing
 from ._names import enumerate_names
+from ._values import differ, in_order, to_plain
 from ._walk import find_paths
 
 if TYPE_CHECKING:
     import pandas
 
-_STATISTICS = ("last", "min", "max")
-_MIN_PARALLEL = 300
-"""To start processes takes as long as to read some 100 experiments."""
-_CHUNK = 50
+_MIN_PARALLEL = 300  # To start processes takes as long as to read some 100 experiments.
 
 
 def find_experiments(root: pathlib.Path | str) -> "Experiments":
     """Find every experiment under a root, the root itself included.
 
     An experiment is a directory that directly holds metadata, a checkpoint or an event file.
-    Hidden directories and virtual environments are not entered, and each directory is visited
-    once, however many links lead to it.
+    Hidden directories and virtual environments are not entered, and no directory is entered twice.
 
     Args:
         root: where to look.
@@ -57,7 +57,6 @@ def find_experiments(root: pathlib.Path | str) -> "Experiments":
         Experiment(root / "run_2").write_metadata("config", {"learning_rate": 1e-2})
         assert [found.data_dir.name for found in find_experiments(root)] == ["run_2", "run_10"]
         (run,) = find_experiments(root).where("config.learning_rate < 0.005")
-        assert run.data_dir.name == "run_10"
         ```
     """
     top = local_path(root, "root")
@@ -126,7 +125,6 @@ class Experiments(Sequence[Experiment]):
         return self._fields[operator.index(index)].experiment
 
     def __len__(self) -> int:
-        """Return the number of experiments."""
         return len(self._fields)
 
     def __eq__(self, other: object) -> bool:
@@ -142,7 +140,7 @@ class Experiments(Sequence[Experiment]):
 
     def __repr__(self) -> str:
         """Name the first experiments."""
-        names = ", ".join(field.name for field in self._fields[:3])
+        names = ", ".join(printable(field.name) for field in self._fields[:3])
         more = ", ..." if len(self) > 3 else ""
         return f"<{len(self)} experiments: {names}{more}>" if names else "<0 experiments>"
 
@@ -170,7 +168,7 @@ class Experiments(Sequence[Experiment]):
 
             context = multiprocessing.get_context("fork")
             with ProcessPoolExecutor(count, context) as pool:
-                self._fields = list(pool.map(Fields.load, self._fields, chunksize=_CHUNK))
+                self._fields = list(pool.map(Fields.load, self._fields, chunksize=50))
         return self
 
     # To choose
@@ -193,7 +191,8 @@ class Experiments(Sequence[Experiment]):
         """
         parsed = Expression(expression)
         self._refuse_unknown(parsed)
-        return self._of(field for field in self._fields if parsed.is_true(field.value))
+        is_true = map(parsed.is_true, lookups_of(self._fields))
+        return self._of(itertools.compress(self._fields, is_true))
 
     def sort(
         self, key: str | Callable[[Experiment], Any] = "name", *, reverse: bool = False
@@ -215,8 +214,9 @@ class Experiments(Sequence[Experiment]):
             <1 experiments: a>
         """
         values = list(map(key, self)) if callable(key) else self.values(key)
-        known, last = in_order(values, reverse)
-        return self._of(self._fields[number] for number in known + last)
+        return self._of(
+            self._fields[number] for number in itertools.chain(*in_order(values, reverse))
+        )
 
     def values(self, name: str) -> list[Any]:
         """Return a value of each experiment; a `Missing` for one that lacks it.
@@ -232,9 +232,9 @@ class Experiments(Sequence[Experiment]):
             >>> find_experiments("runs").values("lr * 2")
             [0.2]
         """
-        values = [field.value(name) for field in self._fields]
-        is_known = name in BUILT_IN or any(not isinstance(value, Missing) for value in values)
-        if is_known or not values:
+        lookups = lookups_of(self._fields)
+        values = [lookup(name, "value") for lookup in lookups]
+        if not values or name in BUILT_IN or not all(isinstance(v, Missing) for v in values):
             return values
         try:
             parsed = Expression(name)
@@ -248,11 +248,12 @@ class Experiments(Sequence[Experiment]):
                 raise self._unknown(name)
             return values
         self._refuse_unknown(parsed)
-        return [parsed.evaluate(field.value) for field in self._fields]
+        return list(map(parsed.evaluate, lookups))
 
     def _refuse_unknown(self, expression: Expression) -> None:
+        lookups = lookups_of(self._fields)
         for name in {*expression.names} - {*BUILT_IN}:
-            if self and all(field.value(name) is ABSENT for field in self._fields):
+            if lookups and all(lookup(name, "value") is ABSENT for lookup in lookups):
                 raise self._unknown(name)
 
     def _unknown(self, name: str) -> ExpressionError:
@@ -301,7 +302,7 @@ class Experiments(Sequence[Experiment]):
             row = {name: field.value(name) for name in BUILT_IN if name != "age"}
             row |= {name: to_plain(value) for name, value in field.metadata().items()}
             for tag, statistics in field.scalars.items():
-                row |= {f"{tag}:{name}": getattr(statistics, name) for name in _STATISTICS}
+                row |= {f"{tag}:{name}": getattr(statistics, name) for name in SHOWN_STATISTICS}
             row["problem"] = "; ".join(field.problems) or None
             rows.append({n: None if isinstance(v, Missing) else v for n, v in row.items()})
         return pandas.DataFrame(rows, index=[field.name for field in self._fields])

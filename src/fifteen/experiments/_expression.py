@@ -24,6 +24,7 @@ from typing import Any
 
 from ._errors import ExpressionError
 from ._missing import Missing
+from ._values import comparable
 
 Lookup = Callable[[str, str], Any]
 """Takes a name and what is asked of it, `value` or one of `STATISTICS`; may return a `Missing`."""
@@ -205,7 +206,7 @@ class Expression:
             case ast.Constant(value=value):
                 return value
             case ast.Name():
-                return lookup(self._name_of(node), "value")
+                return comparable(lookup(self._name_of(node), "value"))
             case ast.List(elts=items) | ast.Tuple(elts=items):
                 return [value_of(item) for item in items]
             case ast.BoolOp(op=ast.And(), values=values):
@@ -263,7 +264,7 @@ def statistic_of(values: Any, function: str) -> Any:
     if function in ("first", "last"):
         return values[0 if function == "first" else -1]
     if function == "mean":
-        return _calculate(operator.truediv, sum(values), len(values))
+        return _calculate(lambda count, _: sum(values) / count, len(values), 0)
     return min(values) if function == "min" else max(values)
 
 

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fifteen._text import encodable
+
 from ._discovery import Summary, summary_with
-from ._errors import ExperimentNotFoundError, MetadataError
-from ._expression import STATISTICS, statistic_of
-from ._missing import ABSENT, UNREADABLE, Missing
+from ._errors import ExperimentNotFoundError, ExpressionError, MetadataError
+from ._expression import STATISTICS, Lookup, statistic_of
+from ._missing import ABSENT, UNREADABLE
 from ._names import ending_in
 from ._status import Status, status_of
-from ._walk import natural
+from ._values import showable, to_plain
 from .events.reading import Ends, EventReader, Timeline, diverged_at, read_ends
 from .metadata import flatten
 from .storage import Directory
@@ -29,6 +31,9 @@ PROVENANCE = "provenance"
 
 NOTES = "notes"
 """The metadata that people write beside a run."""
+
+SHOWN_STATISTICS = ("last", "min", "max")
+"""What tables show of a curve."""
 
 _WINDOWS = 1 << 19, 1 << 24
 _LATELY_SECONDS = 300
@@ -97,7 +102,7 @@ class Fields:
 
     def __init__(self, experiment: "Experiment", name: str) -> None:
         self.experiment = experiment
-        self.name = name
+        self.name = encodable(name)
         self.total: float | None = None
         self._directory = Directory(experiment.data_dir)
         self._is_tail_whole = False
@@ -202,7 +207,8 @@ class Fields:
         """How many steps there are to be, if it is known."""
         fields = self.metadata()
         named = [value for key, value in fields.items() if key.rpartition(".")[2] in TOTALS]
-        total = next((value for value in named if isinstance(value, int | float)), self.total)
+        numbers = [value for value in named if type(value) in (int, float)]
+        total = next(iter(numbers), self.total)
         return total if total and total > 0 else None
 
     @property
@@ -220,6 +226,10 @@ class Fields:
         if self.status.state != "running" or total is None or progress is None or not speed:
             return None
         return total * (1 - progress) / speed
+
+    def has(self, name: str) -> bool:
+        """Tell whether a field or a scalar has exactly this name."""
+        return name in self.metadata() or name in self.tail
 
     def names(self) -> list[str]:
         """Return the names that `value` takes, but for the many of the provenance."""
@@ -242,7 +252,7 @@ class Fields:
             return found if wanted == "value" else statistic_of(found, wanted)
         value = self._field(name, self.metadata())
         if value is not ABSENT:
-            return value if wanted == "value" else statistic_of(value, wanted)
+            return value if wanted == "value" else statistic_of(to_plain(value), wanted)
         head, _, tail = name.rpartition(":")
         if wanted == "value" and head and tail in STATISTICS:
             value = self._scalar(head, tail)
@@ -278,8 +288,13 @@ class Fields:
         if summary is None:
             return UNREADABLE
         if name in ("tags", "note"):
-            absent: Any = [] if name == "tags" else ABSENT
-            return self.metadata([NOTES]).get(f"{NOTES}.{name}", absent)
+            # People edit the file.
+            value = self.metadata([NOTES]).get(f"{NOTES}.{name}")
+            if NOTES in self._unreadable:
+                return UNREADABLE
+            if name == "note":
+                return ABSENT if value is None else value
+            return value if isinstance(value, list) else [] if value is None else [value]
         if name == "status":
             return self.status.state
         if name in ("progress", "elapsed", "speed", "diverged_at"):
@@ -302,46 +317,25 @@ class Fields:
             except (MetadataError, OSError) as error:
                 self._unreadable.add(name)
                 self.problems.append(str(error))
+            head = encodable(name)
             self._metadata[name] = {
-                f"{name}.{key}" if key else name: to_plain(value)
-                if getattr(value, "ndim", 1) == 0
-                else value
-                for key, value in values.items()
+                f"{head}.{key}" if key else head: showable(value) for key, value in values.items()
             }
         return self._metadata.get(name, {})
 
 
-def to_plain(value: Any) -> Any:
-    """Return what NumPy has as numbers and lists of Python, and a set as a sorted list."""
-    if isinstance(value, set | frozenset):
-        return sorted(value, key=repr)
-    return value.tolist() if hasattr(value, "tolist") else value
+def lookups_of(fields: Sequence[Fields]) -> list[Lookup]:
+    """Return how to look up the values of each of several experiments.
 
+    A name that is whole in one of them is not the end of several names in another.
+    """
 
-def differ(values: Iterable[Any]) -> bool:
-    """Tell whether values are not all equal."""
-    texts = iter(values)
-    first = next(texts, None)
-    exact = repr(to_plain(first))
-    # 1 and 1.0 are equal, and so are sets and arrays whose plain forms are.
-    return any(repr(plain) != exact and plain != to_plain(first) for plain in map(to_plain, texts))
+    def lookup(field: Fields, name: str, wanted: str) -> Any:
+        try:
+            return field.value(name, wanted)
+        except ExpressionError:
+            if any(other.has(name) for other in fields):
+                return ABSENT
+            raise
 
-
-def sort_key(value: Any) -> tuple[Any, ...]:
-    """Return a key that sorts numbers before texts; see `rank` for what comes after both."""
-    is_number = isinstance(value, int | float)
-    return not is_number, value if is_number else natural(to_plain(value))
-
-
-def rank(value: Any) -> int:
-    """Return what goes last however one sorts: NaN, None, and then what is missing."""
-    is_nan = isinstance(value, float) and math.isnan(value)
-    return 3 if isinstance(value, Missing) else 2 if value is None else int(is_nan)
-
-
-def in_order(values: Sequence[Any], reverse: bool = False) -> tuple[list[int], list[int]]:
-    """Return the positions of values in their order, and of those that come last either way."""
-    known = [number for number, value in enumerate(values) if not rank(value)]
-    known.sort(key=lambda number: sort_key(values[number]), reverse=reverse)
-    last = [number for number, value in enumerate(values) if rank(value)]
-    return known, sorted(last, key=lambda number: rank(values[number]))
+    return [functools.partial(lookup, field) for field in fields]

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fifteen.experiments import Experiments, ExpressionError, FifteenError
-from fifteen.experiments._fields import BUILT_IN, Fields, to_plain
+from fifteen.experiments._fields import BUILT_IN, SHOWN_STATISTICS, Fields
 from fifteen.experiments._missing import Missing
+from fifteen.experiments._values import to_plain
 from fifteen.experiments.events.reading import EventReader
 from fifteen.experiments.storage import Directory
 
@@ -16,7 +17,6 @@ from ._encoding import SMOOTHING, Answer, Sampling, details_of, encode_curves
 from ._runs import grouping, groups, read_scalars, reader_of
 
 _BUILT_IN = [name for name in BUILT_IN if name != "age"]
-_STATISTICS = ("last", "min", "max")
 _SHOWN_BUILT_IN = {"name", "status", "step"}
 _MAX_SHOWN_FIELDS = 6
 _MAX_SHOWN_TAGS = 4
@@ -188,14 +188,14 @@ def table_of(runs: Experiments, title: str) -> Answer:
     columns += [
         {"name": f"{tag}:{what}", "kind": "scalar", "shown": what == "last" and tag in telling}
         for tag in tags
-        for what in _STATISTICS
+        for what in SHOWN_STATISTICS
     ]
     rows: Answer = {}
     for run, table in zip(runs.fields, tables, strict=True):
         values = [run.value(name) for name in _BUILT_IN] + [table.get(name) for name in fields]
         for tag in tags:
             found = run.scalars.get(tag)
-            values += [found and getattr(found, what) for what in _STATISTICS]
+            values += [found and getattr(found, what) for what in SHOWN_STATISTICS]
         rows[run.name] = [_plain(value) for value in values]
     return {
         "title": title,

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fifteen._text import printable
-from fifteen.experiments._fields import to_plain
 from fifteen.experiments._missing import ABSENT, Missing
 from fifteen.experiments._status import show_duration
 from fifteen.experiments._telling import MAX_SCALARS, best_of, telling_scalars
+from fifteen.experiments._values import to_plain
 
 if TYPE_CHECKING:
     from fifteen.experiments import Experiments
@@ -24,6 +24,7 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 
 _MAX_ITEMS = 16
 """How many items of a list or an array are shown."""
+_MAX_TEXT = 200
 
 
 def show_value(value: Any) -> str:
@@ -37,6 +38,12 @@ def show_value(value: Any) -> str:
         first = ", ".join(str(item) for item in value[:3])
         return printable(f"[{first}, … {len(value):,} values]")
     return printable(str(value))
+
+
+def show_briefly(value: Any) -> str:
+    """Write a value as `show_value` does, but no long text."""
+    text = show_value(value)
+    return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}… {len(text):,} characters"
 
 
 def show_bytes(value: Any) -> str:
@@ -149,14 +156,16 @@ def values_of(found: "Experiments", name: str) -> list[Any]:
     values = [str(f.status) for f in found.fields] if name == "status" else found.values(name)
     if name == "changed":
         return [iso_time(value) if isinstance(value, float) else value for value in values]
-    return [", ".join(map(str, v)) for v in values] if name == "tags" else values
+    if name == "tags":
+        return [v if isinstance(v, Missing) else ", ".join(map(str, v)) for v in values]
+    return values
 
 
 def column_of(name: str, values: list[Any], is_asked: bool = False) -> Column:
     """Return the column that shows values by their name."""
     is_number = all(isinstance(value, Missing | int | float) for value in values)
     column = _COLUMNS.get(name) or Column(
-        name, is_number=is_number, best=best_of(name), dispensable=2
+        name, show_briefly, is_number=is_number, best=best_of(name), dispensable=2
     )
     return dataclasses.replace(column, dispensable=0) if is_asked else column
 

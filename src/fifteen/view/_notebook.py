@@ -8,11 +8,12 @@ from fifteen._text import printable
 from fifteen.experiments._console import quiet
 from fifteen.experiments._errors import MissingExtraError
 from fifteen.experiments._extras import import_extra
-from fifteen.experiments._fields import NOTES, PROVENANCE, Fields, in_order
+from fifteen.experiments._fields import NOTES, PROVENANCE, Fields
 from fifteen.experiments._missing import UNREADABLE, Missing
 from fifteen.experiments._names import enumerate_names
 from fifteen.experiments._status import show_duration
 from fifteen.experiments._telling import best_of
+from fifteen.experiments._values import in_order
 
 from ._columns import Column, most_telling, show_bytes, show_rows, show_value, tabulate
 from ._figure import framed

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from fifteen.experiments import Experiments, ExpressionError, ScalarSeries
-from fifteen.experiments._fields import Fields, Statistics, to_plain
+from fifteen.experiments._fields import Fields, Statistics
 from fifteen.experiments._names import ending_in, enumerate_names
+from fifteen.experiments._values import to_plain
 from fifteen.experiments.events.reading import EventReader, diverged_at
 from fifteen.experiments.storage import Directory
 

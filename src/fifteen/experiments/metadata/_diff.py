@@ -43,7 +43,8 @@ def flatten(config: Any) -> dict[str, Any]:
         {'optimizer.name': 'adam', 'optimizer.betas': (0.9, 0.99), 'steps': 10}
     """
     is_file = isinstance(config, str | os.PathLike)
-    flat = _flatten(_load(config, as_file=is_file), with_classes=is_file)
+    place = f"{config}: " if is_file else ""
+    flat = _flatten(_load(config, as_file=is_file), with_classes=is_file, place=place)
     if isinstance(flat.get(""), _ClassName):
         del flat[""]
     return {name: _plain(value) for name, value in flat.items()}
@@ -61,14 +62,14 @@ class _ObjectClassName(_ClassName):
     """The class of a Python object. `flatten` leaves it out, but keeps the classes in a file."""
 
 
-def _flatten(config: Any, with_classes: bool) -> dict[str, Any]:
+def _flatten(config: Any, with_classes: bool, place: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for keys, value in _walk(config, (), ()):
         name = ".".join(map(str, keys))
         if name in flat:
             raise MetadataError(
-                f"{name}: two values of the config have this name, one of them by a key that "
-                "contains a dot or is not a str; rename a key"
+                f"{place}{name}: two values of the config have this name, one of them by a key "
+                "that contains a dot or is not a str; rename a key"
             )
         if with_classes or not isinstance(value, _ObjectClassName):
             flat[name] = value

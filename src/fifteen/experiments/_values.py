@@ -1,0 +1,68 @@
+"""Values of metadata: as plain data, compared by expressions, and in their order."""
+
+import datetime
+import math
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ._missing import Missing
+from ._walk import natural
+
+_MAX_BITS = 14_000
+"""Of an int that Python writes out: it has 4,300 digits at most."""
+
+
+def showable(value: Any) -> Any:
+    """Return a number for an array of one, and text for an int that Python refuses to write."""
+    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+        return hex(value)
+    if isinstance(value, list | tuple):
+        return type(value)(map(showable, value))
+    if isinstance(value, dict):
+        return {key: showable(item) for key, item in value.items()}
+    return to_plain(value) if getattr(value, "ndim", 1) == 0 else value
+
+
+def comparable(value: Any) -> Any:
+    """Return a value as expressions compare it: as a list or, for a path or a date, as text."""
+    plain = to_plain(value)
+    if isinstance(plain, tuple):
+        return list(plain)
+    return str(plain) if isinstance(plain, datetime.date | pathlib.PurePath) else plain
+
+
+def to_plain(value: Any) -> Any:
+    """Return what NumPy has as numbers and lists of Python, and a set as a sorted list."""
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=repr)
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def differ(values: Iterable[Any]) -> bool:
+    """Tell whether values are not all equal."""
+    texts = iter(values)
+    first = next(texts, None)
+    exact = repr(to_plain(first))
+    # 1 and 1.0 are equal, and so are sets and arrays whose plain forms are.
+    return any(repr(plain) != exact and plain != to_plain(first) for plain in map(to_plain, texts))
+
+
+def sort_key(value: Any) -> tuple[Any, ...]:
+    """Return a key that sorts numbers before texts; see `rank` for what comes after both."""
+    is_number = isinstance(value, int | float)
+    return not is_number, value if is_number else natural(to_plain(value))
+
+
+def rank(value: Any) -> int:
+    """Return what goes last however one sorts: NaN, None, and then what is missing."""
+    is_nan = isinstance(value, float) and math.isnan(value)
+    return 3 if isinstance(value, Missing) else 2 if value is None else int(is_nan)
+
+
+def in_order(values: Sequence[Any], reverse: bool = False) -> tuple[list[int], list[int]]:
+    """Return the positions of values in their order, and of those that come last either way."""
+    known = [number for number, value in enumerate(values) if not rank(value)]
+    known.sort(key=lambda number: sort_key(values[number]), reverse=reverse)
+    last = [number for number, value in enumerate(values) if rank(value)]
+    return known, sorted(last, key=lambda number: rank(values[number]))
