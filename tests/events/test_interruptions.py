@@ -1,8 +1,10 @@
 """Whatever a signal handler raises while something is logged arrives, and the log stays whole."""
 
 import gc
+import itertools
 import random
 import signal
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,12 @@ from fifteen.experiments import Experiment, TensorboardLogData
 from fifteen.experiments.events.reading import EventReader
 from fifteen.experiments.events.writing import EventLog
 from fifteen.experiments.storage import Directory
+
+# Interrupted before its `with` block, `os.scandir` closes itself a little later.
+ignore_scandir = pytest.mark.filterwarnings(
+    "ignore:unclosed scandir:ResourceWarning",
+    "ignore:.*ScandirIterator:pytest.PytestUnraisableExceptionWarning",
+)
 
 
 class Stop(Exception):
@@ -68,11 +76,7 @@ def test_exceptions_of_a_signal_handler_arrive(tmp_path, kind, raised):
     assert found >= {8 * step if stacked else step for step in logged}
 
 
-# Interrupted before its `with` block, `os.scandir` closes itself a little later.
-@pytest.mark.filterwarnings(
-    "ignore:unclosed scandir:ResourceWarning",
-    "ignore:.*ScandirIterator:pytest.PytestUnraisableExceptionWarning",
-)
+@ignore_scandir
 def test_exceptions_of_a_signal_handler_arrive_whatever_they_interrupt(tmp_path):
     raised_count = seen = 0
     armed, logged = False, []
@@ -116,3 +120,41 @@ def test_exceptions_of_a_signal_handler_arrive_whatever_they_interrupt(tmp_path)
     experiment.close()
     assert seen == raised_count > 200
     assert experiment.read_scalars()["x"].step.tolist() == logged
+
+
+@pytest.mark.slow
+@ignore_scandir
+def test_exceptions_arrive_whichever_call_they_interrupt(tmp_path):
+    def act(directory):
+        experiment = Experiment(directory, verbose=False)
+        for step in range(3):
+            experiment.log(TensorboardLogData({"x": 1.0}), step=step)
+        experiment.summary_writer.flush()
+        experiment.read_scalars()
+        experiment.close()
+        return experiment
+
+    def raise_at_last(frame, event, argument):
+        # Python runs signal handlers at these moments.
+        nonlocal left
+        if event in ("call", "c_return"):
+            left -= 1
+            if left == 0:
+                raise Stop
+
+    act(tmp_path / "0")  # Python loses what is raised while it imports a module for the first time.
+    for count in itertools.count(1):
+        left = count
+        gc.disable()
+        sys.setprofile(raise_at_last)
+        try:
+            experiment = act(tmp_path / str(count))
+        except Stop:
+            continue
+        finally:
+            sys.setprofile(None)
+            gc.enable()
+        assert left > 0, f"lost at the call {count}"
+        break
+    assert count > 500
+    assert experiment.read_scalars()["x"].step.tolist() == [0, 1, 2]

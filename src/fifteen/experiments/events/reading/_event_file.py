@@ -3,7 +3,6 @@
 import bisect
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -141,9 +140,12 @@ class EventFile:
         # A file is begun after its first points were logged, so the first record is not the
         # earliest.
         count = bisect.bisect_left(found.offsets, _FIRST_BYTES)
-        times = [event.wall_time for event in _parsed(found.payloads[:count])]
+        first = filter(None, map(_parsed, found.payloads[:count]))
+        times = [event.wall_time for event in first]
         self.first_time = min(times, default=self.first_time)
-        self.last_event = next(_parsed(reversed(found.payloads)), self.last_event)
+        self.last_event = next(
+            filter(None, map(_parsed, reversed(found.payloads))), self.last_event
+        )
 
     def _decode(self, found: Scan) -> None:
         groups = [np.arange(len(found.payloads))]
@@ -215,10 +217,11 @@ class EventFile:
         return left
 
 
-def _parsed(payloads: Iterable[bytes]) -> Iterator[Any]:
-    for payload in payloads:
-        with contextlib.suppress(*MALFORMED):
-            yield parse(payload)
+def _parsed(payload: bytes) -> Any:
+    # Python drops what a signal handler raises while a generator is closed, so this is none.
+    with contextlib.suppress(*MALFORMED):
+        return parse(payload)
+    return None
 
 
 def _points(rows: list[Any], dtype: npt.DTypeLike) -> Points:
