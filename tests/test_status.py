@@ -53,6 +53,13 @@ def fields_of(path):
     return fields
 
 
+CATCH = """
+def work():
+    try:
+        sys.exit(1)
+    except SystemExit:
+        pass
+"""
 WAIT = "print('ready', flush=True); sys.stdin.read()"
 
 
@@ -84,6 +91,20 @@ def test_running_before_anything_is_logged(tmp_path):
     [
         ("", "finished", False),
         ("sys.exit()", "finished", False),
+        ("sys.exit(0)", "finished", False),
+        ("sys.exit(False)", "finished", False),
+        ("sys.exit(1)", "failed: SystemExit: 1", False),
+        ("sys.exit('no data')", "failed: SystemExit: no data", False),
+        ("def main(): return 3\nsys.exit(main())", "failed: SystemExit: 3", False),
+        (f"{CATCH}\nwork()", "finished", False),
+        (f"{CATCH}\nwork(); sys.exit()", "finished", False),
+        (f"{CATCH}\nwork(); 1 / 0", "failed: ZeroDivisionError: division by zero", False),
+        (
+            "import threading\nthreading.Thread(target=sys.exit, args=[1]).start()",
+            "finished",
+            False,
+        ),
+        ("with experiment: sys.exit(1)", "failed: SystemExit: 1", False),
         ("raise ValueError('boom\\nand more')", "failed: ValueError: boom", False),
         ("raise KeyboardInterrupt", "failed: KeyboardInterrupt", False),
         ("experiment.close(); sys.exit(1)", "finished", False),

@@ -38,6 +38,7 @@ class EventLog:
         self._has_callbacks = False
         self._has_end = False  # Whether the records not written yet include an end.
         _logs.add(self)
+        _outcome.remember_exits()
         if self._writes:
             # Not in the thread: a child forked during an import could never finish it.
             _protos.event_type()

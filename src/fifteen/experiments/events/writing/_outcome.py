@@ -1,8 +1,43 @@
 """How the script ends."""
 
+import functools
 import sys
+import threading
+from types import FrameType
+from typing import NoReturn
 
 _MAX_LETTERS = 200
+
+_last_exit: tuple[SystemExit, FrameType, int] | None = None
+"""The last `sys.exit`, the outermost frame, and the instruction that this frame was at."""
+
+
+@functools.cache
+def remember_exits() -> None:
+    """Remember from now on with what code `sys.exit` is called: Python tells it nobody later."""
+    exit = sys.exit
+
+    @functools.wraps(exit)
+    def remember_and_exit(status: object = None) -> NoReturn:
+        global _last_exit
+        frame = sys._getframe()  # pyright: ignore[reportPrivateUsage]  # `inspect` is slow.
+        while frame.f_back is not None:
+            frame = frame.f_back
+        # Elsewhere it ends a thread alone.
+        if threading.current_thread() is threading.main_thread():
+            _last_exit = SystemExit(status), frame, frame.f_lasti
+        exit(status)  # pyright: ignore[reportArgumentType]  # It takes any object.
+
+    sys.exit = remember_and_exit
+
+
+def _ended_by() -> SystemExit | None:
+    """Return the `sys.exit` that has ended the script, if one has."""
+    if _last_exit is None:
+        return None
+    error, frame, instruction = _last_exit
+    # The script went on if somebody has caught it.
+    return error if frame.f_lasti == instruction else None
 
 
 def outcome() -> tuple[bool, str]:
@@ -13,7 +48,7 @@ def outcome() -> tuple[bool, str]:
     error = sys.exc_info()[1]
     # An interactive interpreter keeps the last error of any line.
     if error is None and not hasattr(sys, "ps1") and "IPython" not in sys.modules:
-        error = getattr(sys, "last_value", None)
+        error = getattr(sys, "last_value", None) or _ended_by()
     if isinstance(error, SystemExit) and error.code in (None, 0):
         error = None
     if error is None or isinstance(error, GeneratorExit):
