@@ -1,5 +1,6 @@
 import os
 import pathlib
+import threading
 import time
 
 import numpy as np
@@ -389,3 +390,22 @@ def test_last_step_before_what_is_no_event(tmp_path):
     (path,) = tmp_path.glob("*tfevents*")
     path.write_bytes(path.read_bytes() + _tfrecord.frame(b"\xff" * 20))
     assert summarize(tmp_path).last_step == 3
+
+
+def test_a_checkpoint_that_vanishes_meanwhile_is_left_out(tmp_path):
+    path = tmp_path / "best_3.safetensors"
+    is_over = threading.Event()
+
+    def toggle():
+        while not is_over.is_set():
+            path.touch()
+            path.unlink()
+
+    thread = threading.Thread(target=toggle)
+    thread.start()
+    try:
+        found = {repr(summarize(tmp_path).checkpoints) for _ in range(500)}
+    finally:
+        is_over.set()
+        thread.join()
+    assert found <= {"{}", "{'best_': [3]}"}

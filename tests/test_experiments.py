@@ -135,6 +135,27 @@ def test_sort(root):
     assert names(found.sort("name", reverse=True))[0] == "run_3"
 
 
+def test_sort_by_values_of_all_kinds(tmp_path):
+    values = [[64, 8], "b", 2, None, [8, 64], -1.5, math.nan, "run_10", True, "run_9", math.inf, -3]
+    for number, value in enumerate(values):
+        Experiment(tmp_path / f"{number}", verbose=False).write_metadata("config", {"x": value})
+    Experiment(tmp_path / "without", verbose=False).write_metadata("other", {"y": 1})
+    known = [-3, -1.5, True, 2, math.inf, "b", "run_9", "run_10", [8, 64], [64, 8]]
+    found = find_experiments(tmp_path)
+    assert repr(found.sort("x").values("x")) == repr([*known, math.nan, None, ABSENT])
+    assert repr(found.sort("x", reverse=True).values("x")) == repr(
+        [*known[::-1], math.nan, None, ABSENT]
+    )
+
+
+def test_sort_by_what_a_function_returns(root):
+    found = find_experiments(root)[:3]
+    steps = dict(zip(found, (np.int32(-2), np.float32("nan"), np.int64(-10)), strict=True))
+    assert names(found.sort(lambda run: steps[run])) == ["run_2", "run_0", "run_1"]
+    pairs = dict(zip(found, ((1, -2), (0, 5), (1, -10)), strict=True))
+    assert names(found.sort(pairs.__getitem__)) == ["run_1", "run_2", "run_0"]
+
+
 def test_values(root):
     found = find_experiments(root)
     assert found.values("lr") == [0.1, 0.1, 0.01, 0.01]
@@ -346,6 +367,9 @@ def test_odd_values(tmp_path, capsys):
     listed = read_in_all_ways(tmp_path, capsys)
     assert max(map(len, listed.splitlines())) < 400
     assert find_experiments(tmp_path).values("progress") == [ABSENT] * len(values)
+    Experiment(tmp_path / "huge", verbose=False).write_metadata("config", {"steps": 10**4000})
+    main(["list", str(tmp_path), "--columns", "steps * steps", "--sort", "steps * steps"])
+    assert "huge" in capsys.readouterr().out
 
 
 def test_odd_files(tmp_path, capsys):

@@ -116,6 +116,7 @@ def test_what_cannot_be_compared_is_false(text):
         *("config.name + 1", "'a' * 1000000000", "1 / 0", "huge / 3.0", "huge ** 2", "1e300 ** 9"),
         *("config.layers[2]", "config.name[0]", "(0 - 8) ** 0.5", "-config.name", "abs(tags)"),
         *("mean(tags)", "max(a, absent)", "huge * 1.5", "5 % 0", "mean(huge, 0.5)", "2 ** huge"),
+        *("*".join(["huge"] * 11), "-huge*" + "*".join(["huge"] * 11)),
     ],
 )
 def test_what_has_no_result_is_missing(text):

@@ -148,6 +148,14 @@ def test_limits_of_a_logarithmic_axis_are_positive():
     assert limits({}) is None
 
 
+@given(st.lists(st.floats(), max_size=30), st.booleans())
+def test_limits_of_any_values_are_finite(values, log):
+    series = ScalarSeries(np.arange(len(values)), np.arange(1.0 * len(values)), np.array(values))
+    shown = limits({"run": curve_of({"x": series}, "x"), "other": line([1, 2])}, log)
+    assert -math.inf < shown[0] < shown[1] < math.inf
+    assert shown[0] > 0 or not log
+
+
 def test_limits_of_a_constant_are_around_it():
     low, high = limits({"run": line([5, 5])})
     assert low < 5 < high

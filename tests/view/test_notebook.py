@@ -1,5 +1,6 @@
 """What notebooks show: the HTML of a real notebook's outputs, looked at in headless Chromium."""
 
+import math
 import os
 import pathlib
 import re
@@ -7,11 +8,16 @@ import subprocess
 import sys
 import warnings
 
-import nbformat
 import numpy as np
 import pytest
 
-from fifteen.experiments import Experiment, Experiments, TensorboardLogData, find_experiments
+from fifteen.experiments import (
+    Experiment,
+    Experiments,
+    ScalarSeries,
+    TensorboardLogData,
+    find_experiments,
+)
 
 from .test_page import browser as browser
 from .test_page import open_page as open_page
@@ -54,6 +60,7 @@ def show(open_page, tmp_path):
 def run_notebook(sources, folder):
     """Run cells in a kernel, and return what each of them shows."""
     nbclient = pytest.importorskip("nbclient", reason="needs nbclient")
+    nbformat = pytest.importorskip("nbformat", reason="needs nbclient")
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Those of the client and of its event loop.
@@ -226,14 +233,26 @@ def test_of_nothing():
     assert "0 experiments" in Experiments([])._repr_html_()
 
 
-def test_curves_of_few_points_are_drawn(tmp_path):
-    run = Experiment(tmp_path, verbose=False)
-    run.log(TensorboardLogData({"one": 1.0, "nan": np.nan, "huge": 1e38}), step=3)
-    curves = run.read_scalars()
-    assert all("<svg" in curve._repr_html_() for curve in curves.values())
-    nothing = type(curves["one"])(np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
-    assert "0 points" in nothing._repr_html_()
-    run.close()
+@pytest.mark.parametrize(
+    "values",
+    [
+        *([1], [math.nan], [math.inf], [-math.inf, math.inf], [1, math.nan, 2, math.inf, 3]),
+        *([1e308, -1e308], [1e308] * 2, [5e-324, 0], [1e16, 1e16 + 2], np.geomspace(1, 1e308)),
+        np.sin(np.arange(1e6)),
+    ],
+)
+def test_any_curve_is_drawn(values):
+    step = np.linspace(-(2**62), 2**62, len(values)).astype(np.int64)
+    series = ScalarSeries(step, np.arange(1.0 * len(values)), np.array(values, float))
+    html = series._repr_html_()
+    assert "<svg" in html
+    assert "ScalarSeries(" in html
+    assert len(html) < 30_000
+
+
+def test_an_empty_curve_is_described():
+    nothing = ScalarSeries(np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
+    assert "ScalarSeries(0 points)" in nothing._repr_html_()
 
 
 def test_a_notebook_needs_no_jax(found):

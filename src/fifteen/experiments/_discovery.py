@@ -68,7 +68,9 @@ def summary_with(path: pathlib.Path, last_step: int | None) -> Summary:
         path=path,
         metadata=_own_metadata(path),
         checkpoints={
-            prefix: checkpoints.steps_in(path, prefix) for prefix in checkpoints.prefixes_in(path)
+            prefix: steps
+            for prefix in checkpoints.prefixes_in(path)
+            if (steps := checkpoints.steps_in(path, prefix))
         },
         last_step=last_step,
         size=size,

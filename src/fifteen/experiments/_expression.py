@@ -24,7 +24,7 @@ from typing import Any
 
 from ._errors import ExpressionError
 from ._missing import Missing
-from ._values import comparable
+from ._values import MAX_BITS, comparable
 
 Lookup = Callable[[str, str], Any]
 """Takes a name and what is asked of it, `value` or one of `STATISTICS`; may return a `Missing`."""
@@ -292,7 +292,8 @@ def _calculate(operation: Callable[[Any, Any], Any], left: Any, right: Any) -> A
         result = operation(left, right)
     except (ArithmeticError, ValueError):
         return Missing.ABSENT
-    return result if isinstance(result, int | float) else Missing.ABSENT
+    is_huge = isinstance(result, int) and result.bit_length() > MAX_BITS
+    return result if isinstance(result, int | float) and not is_huge else Missing.ABSENT
 
 
 def _compare(operation: Callable[[Any, Any], Any], left: Any, right: Any) -> bool:

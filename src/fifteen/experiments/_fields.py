@@ -76,7 +76,7 @@ class Statistics:
         value = curve.value
         numbers = value[~np.isnan(value)]
         has_numbers = bool(len(numbers))
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             return cls(
                 len=len(value),
                 step=int(curve.step[-1]),

@@ -3,19 +3,19 @@
 import datetime
 import math
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from ._missing import Missing
 from ._walk import natural
 
-_MAX_BITS = 14_000
+MAX_BITS = 14_000
 """Of an int that Python writes out: it has 4,300 digits at most."""
 
 
 def showable(value: Any) -> Any:
     """Return a number for an array of one, and text for an int that Python refuses to write."""
-    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
         return hex(value)
     if isinstance(value, list | tuple):
         return type(value)(map(showable, value))
@@ -48,10 +48,13 @@ def differ(values: Iterable[Any]) -> bool:
     return any(repr(plain) != exact and plain != to_plain(first) for plain in map(to_plain, texts))
 
 
-def sort_key(value: Any) -> tuple[Any, ...]:
-    """Return a key that sorts numbers before texts; see `rank` for what comes after both."""
-    is_number = isinstance(value, int | float)
-    return not is_number, value if is_number else natural(to_plain(value))
+def sort_key(value: Any) -> tuple[int, Any]:
+    """Return a key that sorts numbers, then texts, then lists; `rank` says what comes after all."""
+    if isinstance(value, int | float):
+        return 0, value
+    if isinstance(value, list | tuple):
+        return 2, list(map(sort_key, value))
+    return 1, natural(value)
 
 
 def rank(value: Any) -> int:
@@ -60,9 +63,10 @@ def rank(value: Any) -> int:
     return 3 if isinstance(value, Missing) else 2 if value is None else int(is_nan)
 
 
-def in_order(values: Sequence[Any], reverse: bool = False) -> tuple[list[int], list[int]]:
+def in_order(values: Iterable[Any], reverse: bool = False) -> tuple[list[int], list[int]]:
     """Return the positions of values in their order, and of those that come last either way."""
-    known = [number for number, value in enumerate(values) if not rank(value)]
-    known.sort(key=lambda number: sort_key(values[number]), reverse=reverse)
-    last = [number for number, value in enumerate(values) if rank(value)]
-    return known, sorted(last, key=lambda number: rank(values[number]))
+    plain = list(map(to_plain, values))
+    known = [number for number, value in enumerate(plain) if not rank(value)]
+    known.sort(key=lambda number: sort_key(plain[number]), reverse=reverse)
+    last = [number for number, value in enumerate(plain) if rank(value)]
+    return known, sorted(last, key=lambda number: rank(plain[number]))

@@ -20,6 +20,8 @@ _BAND_POINTS = 2000
 _FAR = 10
 """A run has diverged if it reaches this many times what the median run reaches."""
 _MARGIN = 0.05
+_MAX_Y = 1e150
+"""The squares of larger numbers are no floats."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +69,8 @@ def curve_of(scalars: "dict[str, ScalarSeries]", tag: str, x: str = "step") -> C
     diverged = (
         float(at[0] if len(at) else position[has_place].max(initial=0)) if bad.any() else None
     )
-    return Curve(position[has_place], np.where(bad, math.nan, y)[has_place], diverged_at=diverged)
+    y = np.where(bad, math.nan, y).clip(-_MAX_Y, _MAX_Y)
+    return Curve(position[has_place], y[has_place], diverged_at=diverged)
 
 
 def seconds_of(scalars: "dict[str, ScalarSeries]", tag: str) -> Floats:
@@ -199,6 +202,7 @@ def limits(curves: dict[str, Curve], log: bool = False) -> tuple[float, float] |
         usual = np.quantile(values, 0.9)
         high = usual if high - low > _FAR * (usual - low) else high
     if log:
+        low = max(low, 1 / _MAX_Y)
         factor = (high / low) ** _MARGIN if high > low else 1.1
         return float(low / factor), float(high * factor)
     margin = (high - low) * _MARGIN or abs(high) * _MARGIN or 1.0

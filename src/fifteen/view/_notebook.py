@@ -155,7 +155,9 @@ def _curves(open_reader: Callable[[], "EventReader"]) -> str:
         import_extra("matplotlib", "drawing a curve", "plot")
     except MissingExtraError as error:
         return _pairs(list(last.items())) + more + f"<div>{_text(str(error))}</div>"
-    return "".join(framed(f"{tag}  {last[tag]:.6g}", scalars[tag]) for tag in first) + more
+    return (
+        "".join(framed(f"{tag[:_MAX_TEXT]}  {last[tag]:.6g}", scalars[tag]) for tag in first) + more
+    )
 
 
 def _pairs(pairs: Sequence[tuple[str, Any]]) -> str:
