@@ -194,7 +194,9 @@ def test_all_ways_to_the_last_step_agree_on_a_copy(tmp_path):
 
 def test_the_parent_of_experiments_is_none(tmp_path):
     touch(tmp_path, "sweep/run_1/config.yaml", "sweep/run_2/config.yaml", "other/model.pkl")
-    with pytest.raises(ExperimentNotFoundError, match=r"sweep: no experiment; it contains 2, such"):
+    with pytest.raises(
+        ExperimentNotFoundError, match=r"sweep: no experiment, but it contains 2, such"
+    ):
         Experiment(tmp_path / "sweep").assert_exists()
     Experiment(tmp_path / "sweep" / "run_1").assert_exists()
     Experiment(tmp_path / "other").assert_exists()

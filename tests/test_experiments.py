@@ -95,16 +95,16 @@ def test_where(root):
 
 
 def test_where_names_what_there_is(root):
-    with pytest.raises(ExpressionError, match=r"called 'lrr'; there is: config\.lr, .*train/loss"):
+    with pytest.raises(ExpressionError, match=r"called 'lrr'; known: config\.lr, .*train/loss"):
         find_experiments(root).where("lrr < 1")
-    with pytest.raises(ExpressionError, match="cannot be read"):
+    with pytest.raises(ExpressionError, match="cannot be parsed"):
         find_experiments(root).where("lr <")
 
 
 def test_ambiguous_names(tmp_path):
     experiment = Experiment(tmp_path / "a", verbose=False)
     experiment.write_metadata("config", {"a": {"x": 1}, "b": {"x": 2}})
-    with pytest.raises(ExpressionError, match=r"'x' may be any of config\.a\.x, config\.b\.x"):
+    with pytest.raises(ExpressionError, match=r"'x' is ambiguous: config\.a\.x, config\.b\.x"):
         find_experiments(tmp_path).where("x < 1")
 
 

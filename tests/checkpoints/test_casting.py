@@ -146,7 +146,7 @@ def test_all_that_does_not_fit_is_listed_at_once_and_no_warning_is_given(handle)
 def test_64_bits_that_fit_come_with_a_warning_that_says_what_was_taken(handle, saved, held):
     handle.save({"x": saved})
     end = (
-        f"took the checkpoint's as {held}, since jax_enable_x64 is off; "
+        f"took the checkpoint's as {held}, because jax_enable_x64 is off; "
         "strict=True makes this an error"
     )
     for target in (Struct((2,), saved.dtype), Struct((2,), held), jnp.zeros(3, held)):

@@ -295,7 +295,7 @@ def test_shapes_of_a_state_over_an_explicit_mesh(handle, assert_same):
 
 def test_a_traced_target_is_refused(handle):
     handle.save({"x": jnp.ones(3), "y": jnp.ones(3)})
-    with pytest.raises(CheckpointMismatchError, match=r"(?s)x: .*only traced.*y: .*only traced"):
+    with pytest.raises(CheckpointMismatchError, match=r"(?s)x: .*is a tracer.*y: .*is a tracer"):
         jax.jit(lambda state: handle.restore(state))({"x": jnp.ones(3), "y": jnp.ones(3)})
 
 

@@ -185,7 +185,7 @@ def test_functions_are_left_alone(handle):
 
 
 def test_a_value_that_is_only_traced_is_named(handle):
-    with pytest.raises(CheckpointError, match=r"w: it is only traced.* save outside of jit"):
+    with pytest.raises(CheckpointError, match=r"w: it is a tracer.* save outside of jit"):
         jax.jit(lambda w: handle.save({"w": w}))(jnp.ones(3))
 
 

@@ -176,7 +176,7 @@ def test_texts_under_keys_that_are_paths_in_json(handle):
 def test_a_directory_of_somebody_else_is_told(handle):
     (handle.directory / "checkpoint_3" / "images").mkdir(parents=True)
     assert handle.steps() == []
-    with pytest.raises(CheckpointDamagedError, match="Orbax has not written"):
+    with pytest.raises(CheckpointDamagedError, match="Orbax did not write"):
         handle.restore(None, 3)
 
 
@@ -212,9 +212,9 @@ def test_a_description_that_is_none_is_told(saved, description):
 @pytest.mark.parametrize(
     ("parts", "problem"),
     [
-        (["params", "w", "x"], "its structure makes no sense"),
-        (["params"], "its structure makes no sense"),
-        (["list", "x"], "its structure makes no sense"),
+        (["params", "w", "x"], "its structure is invalid"),
+        (["params"], "its structure is invalid"),
+        (["list", "x"], "its structure is invalid"),
         (["a"] * 10_000, "nested too deeply to be read from here"),
     ],
     ids=["below a leaf", "above a leaf", "in a list", "deep"],

@@ -210,7 +210,7 @@ def test_leaves_that_cannot_be_saved_are_named(run, tmp_path):
         assert found[5] == begins
         assert found[25] == "  and 281 more of 300"
         assert found[26] == begins
-        assert found[27] == "  x: it is only traced, and has no value yet; save outside of jit"
+        assert found[27] == "  x: it is a tracer, which has no value yet; save outside of jit"
         assert found[28].startswith("CheckpointError: the target is nested too deeply")
     assert list(tmp_path.iterdir()) == []
 
@@ -229,7 +229,7 @@ def test_a_path_that_orbax_cannot_be_told_of_is_refused(run, tmp_path):
         for step, line in zip((2, 2, 1), output.splitlines(), strict=True):
             path = rf"{tmp_path}/\udcff_{step}"
             assert line.startswith(
-                f"CheckpointError: {path}: Orbax writes and reads only what UTF-8"
+                f"CheckpointError: {path}: Orbax takes only paths that are valid UTF-8"
             )
     assert len(list(tmp_path.iterdir())) == 1
 

@@ -101,7 +101,7 @@ def test_an_item_that_got_what_was_another_items_is_named(handle):
     _, text = warned(handle, target)
     assert text.splitlines()[1] == (
         "  moments/1: it holds count in checkpoint_1, and count, mu/w, nu/w in the target; items "
-        "are found by their number, so this one may have got what was another's"
+        "are found by their number, so it may have another's values"
     )
 
 
@@ -111,7 +111,7 @@ def test_a_list_of_another_length_is_named(handle):
     _, text = warned(handle, target)
     assert text.splitlines()[1] == (
         "  net/layers: 2 items in checkpoint_1, 3 in the target; items are found by their number, "
-        "so some may have got what was another's"
+        "so some may have another's values"
     )
 
 

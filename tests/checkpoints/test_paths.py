@@ -161,7 +161,7 @@ def test_retention_takes_numpy_integers(handle):
 def test_no_checkpoint_is_an_error_that_lists_those_present(handle):
     with pytest.raises(CheckpointNotFoundError, match="no checkpoint under the prefix 'check"):
         handle.restore({"w": 1})
-    with pytest.raises(FileNotFoundError, match="since there is no such directory"):
+    with pytest.raises(FileNotFoundError, match="because there is no such directory"):
         handle.restore({"w": 1})
     for step in (3, 20):
         handle.save({"w": step}, step, keep=2)

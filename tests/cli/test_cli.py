@@ -130,7 +130,7 @@ def test_list_columns_of_metadata(run, tmp_path):
         assert columns(output, name) == [[value]]
     error = run("list", "--columns", "x", cwd=tmp_path, expect=1).stderr
     assert error == (
-        "fifteen: error: 'x' may be any of config.a.x, config.b.x, config.x; write more of it\n"
+        "fifteen: error: 'x' is ambiguous: config.a.x, config.b.x, config.x; write more of the name\n"
     )
 
 
@@ -201,7 +201,7 @@ def test_list_finds_scalars_by_the_end_of_their_tags(run, root, tmp_path):
     with Experiment(tmp_path / "a", verbose=False) as experiment:
         experiment.log(TensorboardLogData(scalars={"train/x": 1.0, "test/x": 2.0}), step=1)
     error = run("list", "--columns", "x:max", cwd=tmp_path, expect=1).stderr
-    assert error == "fifteen: error: 'x' may be any of test/x, train/x; write more of it\n"
+    assert error == "fifteen: error: 'x' is ambiguous: test/x, train/x; write more of the name\n"
 
 
 def test_list_takes_numbers_in_files_written_by_hand_by_value(run, tmp_path):
@@ -697,20 +697,20 @@ def test_names_that_the_encoding_does_not_have(tmp_path):
     [
         (["list", "absent"], "absent: expected a directory, found nothing"),
         (["list", "runs/run_1/config.yaml"], "expected a directory, found a file"),
-        (["list", "runs", "--columns", "lrr"], "called 'lrr'; there is: config.optimizer.name"),
+        (["list", "runs", "--columns", "lrr"], "called 'lrr'; known: config.optimizer.name"),
         (["list", "runs", "--columns", "name"], "'name' is a column already; write more of the"),
-        (["list", "runs", "--sort", "lrr"], "called 'lrr'; there is: config.optimizer.name"),
-        (["show", "runs"], "runs: no experiment; it contains 3, such as run_1: "),
-        (["scalars", "runs"], "runs: no experiment; it contains 3, such as run_1: "),
+        (["list", "runs", "--sort", "lrr"], "called 'lrr'; known: config.optimizer.name"),
+        (["show", "runs"], "runs: no experiment, but it contains 3, such as run_1: "),
+        (["scalars", "runs"], "runs: no experiment, but it contains 3, such as run_1: "),
         (["compare", "runs/run_1"], "runs/run_1: expected at least two experiments, found one"),
         (["compare", "runs", "--over", "sed"], "--over: no experiment has a field called 'sed'"),
         (["list", "runs/none*"], "runs/none*: no directory matches this pattern"),
-        (["list", "runs", "--where", "lrr < 1"], "called 'lrr'; there is: config.optimizer.name"),
+        (["list", "runs", "--where", "lrr < 1"], "called 'lrr'; known: config.optimizer.name"),
         (["show", "absent"], "absent: expected an experiment, found nothing"),
-        (["show", "runs/run_1", "--metadata", "x"], "no metadata is called 'x'; there is: config"),
+        (["show", "runs/run_1", "--metadata", "x"], "no metadata is called 'x'; known: config"),
         (["show", "runs/run_1", "--leaves", "--step", 3], "no checkpoint of step 3"),
         (["compare", "runs/run_1", "absent"], "absent: expected a directory, found nothing"),
-        (["scalars", "runs/run_1", "--tags", "x*"], "no scalar is called 'x*'; there is: test/acc"),
+        (["scalars", "runs/run_1", "--tags", "x*"], "no scalar is called 'x*'; known: test/acc"),
         (["move", "absent", "b"], "absent: expected an experiment, found nothing"),
         (["move", "runs/run_1", "runs/run_2"], "exists already and is not an empty directory"),
         (["move", "runs/run_1", "runs/run_1/a"], "into itself"),
@@ -778,7 +778,7 @@ def test_a_mistake_in_an_expression_is_pointed_at(run, root):
     for option in ("--where", "--sort"):
         assert run("list", "runs", option, "min(loss) < < \x1b", cwd=root, expect=1) == (
             "",
-            "fifteen: error: this cannot be read\n"
+            "fifteen: error: this cannot be parsed\n"
             r"  min(loss) < < \x1b" "\n"
             "                ^\n",
         )  # fmt: skip

@@ -165,7 +165,7 @@ def test_what_has_not_changed_is_not_read_again(tmp_path, train):
 def test_mistakes(tmp_path, run):
     (tmp_path / "config.yaml").write_text("lr: 1\n")
     assert "--interval: expected" in run("watch", tmp_path, "--interval", 0, expect=1).stderr
-    assert "cannot be read" in run("watch", tmp_path, "--all", "--where", "lr <", expect=1).stderr
+    assert "cannot be parsed" in run("watch", tmp_path, "--all", "--where", "lr <", expect=1).stderr
     assert "found nothing" in run("watch", tmp_path / "absent", expect=1).stderr
     stderr = run("watch", tmp_path).stderr
     assert stderr.startswith(f"fifteen: nothing is running below {tmp_path}; start a script")

@@ -289,7 +289,7 @@ def test_errors_name_everything_that_is_wrong(log):
         r"scalars\['complex'\]: expected a real number, found complex 1j",
         r"scalars\['jax complex'\]: expected a real number, found complex64",
         r"scalars\['key'\]: expected a real number, found key<",
-        r"scalars\['deleted'\]: the array has been deleted, or donated",
+        r"scalars\['deleted'\]: the array was deleted or donated",
         r"scalars\['huge'\]: the integer is too large",
         r"scalars\[''\]: a tag must not be empty",
         r"scalars\[3\]: a tag must be a str, found int",

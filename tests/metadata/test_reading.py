@@ -80,7 +80,7 @@ def test_what_is_declared_decides(tmp_path, text, kind, expected):
         ('"3"', int, "config.yaml:1:1: expected int, got str '3'"),
         ("3.0", int, "config.yaml:1:1: expected int, got float 3.0"),
         ("true", int, "config.yaml:1:1: expected int, got bool true"),
-        ("", int, "config.yaml: the file is empty, or torn"),
+        ("", int, "config.yaml: the file is empty or truncated"),
         ("~", int, "config.yaml:1:1: expected int, got null"),
         ("017", int, "config.yaml:1:1: expected int, got 017, which is octal to some readers of YAML and decimal to others; leave out the leading zero, or write 0o"),
         ("wide", float, "config.yaml:1:1: expected float, got str 'wide'"),
@@ -172,7 +172,7 @@ def test_every_part_of_a_file_is_refused(tmp_path):
         for length in range(len(data)):
             (tmp_path / "x.yaml").write_bytes(data[:length])
             with pytest.raises(
-                MetadataError, match=r"torn|does not end with|not UTF-8|not valid YAML"
+                MetadataError, match=r"truncated|does not end with|not UTF-8|not valid YAML"
             ):
                 metadata.read(tmp_path, "x", kind)
 
@@ -228,15 +228,15 @@ def test_what_a_class_refuses_is_told_with_its_place(tmp_path):
 
 
 def test_a_missing_file_names_those_that_are_there(tmp_path):
-    with pytest.raises(MetadataNotFoundError, match="no metadata 'config'; there is none at all"):
+    with pytest.raises(MetadataNotFoundError, match="no metadata 'config'; known: none"):
         metadata.read(tmp_path / "nowhere", "config", int)
     metadata.write(tmp_path, "eval/step_100", 3)
-    with pytest.raises(FileNotFoundError, match="no metadata 'config'; there is eval/step_100"):
+    with pytest.raises(FileNotFoundError, match="no metadata 'config'; known: eval/step_100"):
         metadata.read(tmp_path, "config", int)
 
 
 def test_a_type_by_its_name_is_refused(tmp_path):
-    assert errors(tmp_path, "3", "int") == ("'int' is the name of a type; give the type itself")
+    assert errors(tmp_path, "3", "int") == ("'int' is the name of a type; pass the type itself")
 
 
 AUTO = float | Literal["auto"]

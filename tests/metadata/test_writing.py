@@ -112,7 +112,7 @@ def test_an_object_that_its_class_would_change_is_refused(tmp_path):
 
     counter: list[int] = []
     with pytest.raises(
-        MetadataError, match=r"value: would come back as something else, and is not written"
+        MetadataError, match=r"value: would not come back equal, so it is not written"
     ):
         metadata.write(tmp_path, "x", Stubborn())
 

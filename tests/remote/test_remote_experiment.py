@@ -52,14 +52,14 @@ def test_metadata_come_back(experiment):
     assert experiment.read_metadata("config", Config) == Config(0.2)
     assert experiment.read_metadata("notes") == {"note": "a note", "tags": ["x"]}
     assert experiment.metadata_names() == ["config", "eval/step_1", "notes"]
-    with pytest.raises(MetadataNotFoundError, match=r"other.yaml: no metadata 'other'; there is"):
+    with pytest.raises(MetadataNotFoundError, match=r"other.yaml: no metadata 'other'; known"):
         experiment.read_metadata("other")
     with pytest.raises(UnsafePathError, match=r"goes through '\.\.'"):
         experiment.write_metadata("../config", 1)
 
 
 def test_checkpoints_come_back_and_old_ones_go(experiment):
-    with pytest.raises(CheckpointNotFoundError, match="since there is no such directory"):
+    with pytest.raises(CheckpointNotFoundError, match="because there is no such directory"):
         experiment.restore_checkpoint(None)
     for step in range(1, 5):
         saved = experiment.save_checkpoint(

@@ -73,9 +73,9 @@ def test_axes_can_be_logarithmic_seconds_or_a_scalar(plot, sweep):
             ["nowhere"],
             f"{os.getcwd()}/nowhere: expected a directory, found nothing; check the path",
         ),
-        (["ROOT", "acc"], "no scalar is called 'acc'; there is: eval/loss, train/accuracy"),
-        (["ROOT", "--over", "sed"], "no experiment has a field called 'sed'; there is: config.lr"),
-        (["ROOT", "--x", "tokens"], "no scalar is called 'tokens'; there is: eval/loss"),
+        (["ROOT", "acc"], "no scalar is called 'acc'; known: eval/loss, train/accuracy"),
+        (["ROOT", "--over", "sed"], "no experiment has a field called 'sed'; known: config.lr"),
+        (["ROOT", "--x", "tokens"], "no scalar is called 'tokens'; known: eval/loss"),
         (["ROOT", "--smooth", "1"], "--smooth: expected at least 0 and below 1, found 1"),
         (["ROOT", "--output", "a.gif"], "--output: expected .pdf, .svg, .png"),
     ],
@@ -174,9 +174,9 @@ def test_a_missing_library_is_an_error_that_names_the_extra(plot, sweep, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["acc"], "no scalar is called 'acc'; there is: eval/loss, train/accuracy, train/loss\n"),
-        (["--x", "tokens"], "no scalar is called 'tokens'; there is: eval/loss"),
-        (["--over", "sed"], "no experiment has a field called 'sed'; there is: config.lr"),
+        (["acc"], "no scalar is called 'acc'; known: eval/loss, train/accuracy, train/loss\n"),
+        (["--x", "tokens"], "no scalar is called 'tokens'; known: eval/loss"),
+        (["--over", "sed"], "no experiment has a field called 'sed'; known: config.lr"),
     ],
 )
 def test_a_report_names_a_mistake_as_a_plot_does(plot, sweep, tmp_path, arguments, message):

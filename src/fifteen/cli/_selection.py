@@ -121,5 +121,5 @@ def matching(patterns: Sequence[str], names: Iterable[str], what: str) -> list[s
     names = list(names)
     chosen, idle = matches(patterns, names)
     if idle:
-        raise CommandError(f"no {what} is called {idle[0]!r}; there is: {enumerate_names(names)}")
+        raise CommandError(f"no {what} is called {idle[0]!r}; known: {enumerate_names(names)}")
     return chosen

@@ -260,7 +260,7 @@ class Experiments(Sequence[Experiment]):
         known = dict.fromkeys(name for field in self._fields[:20] for name in field.names())
         return ExpressionError(
             f"no experiment has metadata or a scalar called {name!r}; "
-            f"there is: {enumerate_names(list(known))}"
+            f"known: {enumerate_names(list(known))}"
         )
 
     # As tables

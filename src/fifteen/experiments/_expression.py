@@ -127,9 +127,9 @@ class Expression:
         except SyntaxError as error:
             # The parser gives no place if the text ends too early.
             at = self._indent + error.offset - 1 if error.offset else len(self.text)
-            raise self._error("this cannot be read", min(at, len(self.text))) from None
+            raise self._error("this cannot be parsed", min(at, len(self.text))) from None
         except (ValueError, MemoryError, RecursionError):
-            raise self._error("this cannot be read, or is nested too deeply", 0) from None
+            raise self._error("this cannot be parsed, or is nested too deeply", 0) from None
 
     def _check(self, node: ast.expr, depth: int) -> None:
         """Raise unless all of a node is in the language."""
@@ -169,7 +169,7 @@ class Expression:
                     if any(isinstance(op, kind) for op in ops)
                 ]
                 remedy = (remedies or ["it is not part of this language"])[0]
-                raise self._error(f"this cannot be asked: {remedy}", node)
+                raise self._error(f"not supported: {remedy}", node)
         for child in children:
             self._check(child, depth + 1)
 

@@ -16,7 +16,9 @@ def ending_in(name: str, names: Iterable[str], separator: str) -> str | None:
     if name in matches:
         return name
     if len(matches) > 1:
-        raise ExpressionError(f"{name!r} may be any of {', '.join(matches)}; write more of it")
+        raise ExpressionError(
+            f"{name!r} is ambiguous: {', '.join(matches)}; write more of the name"
+        )
     return matches[0] if matches else None
 
 

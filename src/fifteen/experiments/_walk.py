@@ -74,7 +74,7 @@ def check_exists(path: pathlib.Path) -> None:
         problem = "expected an experiment, found an empty directory; check the path"
         if below:
             problem = (
-                f"no experiment; it contains {len(below)}, such as {below[0].name}: "
+                f"no experiment, but it contains {len(below)}, such as {below[0].name}: "
                 "find_experiments and `fifteen list` name them"
             )
     raise ExperimentNotFoundError(f"{path}: {problem}")

@@ -82,7 +82,7 @@ def _state(table: Answer, options: Options, patterns: Sequence[str]) -> Answer:
     tags, idle = matches([*patterns, options.x], [*table["tags"], "step", "time"])
     if idle:
         names = enumerate_names(table["tags"])
-        raise ExpressionError(f"no scalar is called {idle[0]!r}; there is: {names}")
+        raise ExpressionError(f"no scalar is called {idle[0]!r}; known: {names}")
     return {
         "run": table["order"],
         "tag": [tag for tag in tags if tag in table["tags"] and tag != options.x]

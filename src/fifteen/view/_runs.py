@@ -98,7 +98,7 @@ def field_called(runs: Experiments, name: str) -> str:
     field = ending_in(name, known, ".")
     if field is None:
         names = enumerate_names(list(known))
-        raise ExpressionError(f"no experiment has a field called {name!r}; there is: {names}")
+        raise ExpressionError(f"no experiment has a field called {name!r}; known: {names}")
     return field
 
 

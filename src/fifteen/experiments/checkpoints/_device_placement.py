@@ -32,7 +32,7 @@ def resolve_sharding(target: Any) -> Any:
             the leaf is traced.
     """
     if isinstance(target, jax.core.Tracer):
-        raise CastError("is only traced, and is on no device; restore outside of jit")
+        raise CastError("is a tracer, which is on no device; restore outside of jit")
     sharding = target.sharding if isinstance(target, jax.ShapeDtypeStruct) else None
     is_named = isinstance(sharding, jax.sharding.NamedSharding)
     if not is_named or not isinstance(sharding.mesh, jax.sharding.AbstractMesh):

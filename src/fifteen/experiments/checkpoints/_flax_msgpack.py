@@ -161,7 +161,7 @@ def _tree_in(file: ReadableFile) -> Any:
     except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise damaged(
             file.path,
-            "neither a checkpoint of ours nor a whole file that flax has written "
+            "neither a checkpoint of fifteen nor a complete file of flax "
             f"({type(error).__name__}: {error})",
         ) from None
 

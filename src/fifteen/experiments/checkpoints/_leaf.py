@@ -74,7 +74,7 @@ def encode(value: Any, copy: bool) -> Leaf:
     if type(value) in _plain_types:
         return _encode_array(value, copy)
     if isinstance(value, jax.core.Tracer):
-        raise CheckpointError("it is only traced, and has no value yet; save outside of jit")
+        raise CheckpointError("it is a tracer, which has no value yet; save outside of jit")
     if isinstance(value, np.ma.MaskedArray):
         raise CheckpointError("cannot save a masked array; save its data and its mask as leaves")
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):

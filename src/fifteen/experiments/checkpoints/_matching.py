@@ -137,7 +137,7 @@ def _difference(key: Key, leaf: Any, stored: CheckpointReader, outcome: Outcome)
     if outcome == "kept":
         advice = "kept the target's"
     elif outcome == "taken":
-        reason = ", since jax_enable_x64 is off" if narrowed else ""
+        reason = ", because jax_enable_x64 is off" if narrowed else ""
         advice = f"took the checkpoint's{narrowed}{reason}; strict=True makes this an error"
     elif held is None:
         text += ", of which JAX has no arrays"
@@ -153,13 +153,13 @@ def _difference(key: Key, leaf: Any, stored: CheckpointReader, outcome: Outcome)
 def _advice_on_kinds(target: LeafInfo, saved: LeafInfo) -> str:
     if kind_of(target.dtype) == "key" and saved.dtype == "uint32":
         return (
-            "these are PRNG keys of the old kind: restore into an array of uint32, and make typed "
+            "these are PRNG keys of the old kind; restore into an array of uint32, and make typed "
             "ones with jax.random.wrap_key_data"
         )
     if kind_of(saved.dtype) == "key" and target.dtype == "uint32":
         return (
-            "these are typed PRNG keys: restore into such keys, and take jax.random.key_data of "
-            "them where the old kind is needed"
+            "these are typed PRNG keys; restore into such keys, and use jax.random.key_data of "
+            "them if you need the old kind"
         )
     return "change the target's leaf"
 
@@ -179,13 +179,13 @@ def _moved(comparison: Comparison, restored: Iterable[Key]) -> Iterator[str]:
         for item in items:
             yield (
                 f"{name_of((*parent, item))}: it holds {_few(saved[item])} in {step}, and "
-                f"{_few(target[item])} in the target; items are found by their number, so this one "
-                "may have got what was another's"
+                f"{_few(target[item])} in the target; items are found by their number, so it "
+                "may have another's values"
             )
         if not items:
             yield (
                 f"{name_of(parent)}: {len(saved)} items in {step}, {len(target)} in the target; "
-                "items are found by their number, so some may have got what was another's"
+                "items are found by their number, so some may have another's values"
             )
 
 

@@ -122,7 +122,7 @@ class History:
         problem = "no checkpoint" if step is None else f"no checkpoint of step {step}"
         problem += f" under the prefix {self.prefix!r}"
         if not self.directory.is_present():
-            return f"{problem}, since there is no such directory"
+            return f"{problem}, because there is no such directory"
         problem += f"; steps present: {', '.join(map(str, steps)) or 'none'}"
         prefixes = [] if steps else prefixes_in(here)
         return problem + (f"; prefixes present: {', '.join(map(repr, prefixes))}" * bool(prefixes))

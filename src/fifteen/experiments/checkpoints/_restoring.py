@@ -115,7 +115,7 @@ def _as_saved(stored: CheckpointReader) -> Any:
     except RecursionError:
         raise too_deep(stored.path) from None
     except (AttributeError, IndexError, TypeError, ValueError) as error:
-        raise damaged(stored.path, f"its structure makes no sense: {error}") from None
+        raise damaged(stored.path, f"its structure is invalid: {error}") from None
 
 
 def _placed(stored: CheckpointReader, wanted: Mapping[Key, Any]) -> dict[Key, Any]:

@@ -139,7 +139,7 @@ class Destination:
             if error.errno is None:
                 raise
             raise OSError(
-                f"{self.path}: saved, but what it replaces is still there: {error}"
+                f"{self.path}: saved, but what it replaces could not be removed: {error}"
             ) from error
 
     @contextlib.contextmanager

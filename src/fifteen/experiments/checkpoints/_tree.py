@@ -79,8 +79,8 @@ def flatten(
         names = sorted(printable(name_of(key)) for key in twins)
         more = f" and {len(names) - MAX_LINES} more" if len(names) > MAX_LINES else ""
         raise CheckpointError(
-            f"leaves with the same name: {', '.join(names[:MAX_LINES])}{more}; rename one of each: "
-            "only the text of a dict's key tells it from others"
+            f"leaves with the same name: {', '.join(names[:MAX_LINES])}{more}; rename one of each; "
+            "keys of a dict such as 1 and '1' have the same name"
         )
     return FlatTree(keys, leaves, structure)
 

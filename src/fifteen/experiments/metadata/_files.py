@@ -60,7 +60,7 @@ def read(data_dir: pathlib.Path, name: str, expected_type: Any = PLAIN) -> Any:
         known = names(data_dir)
         listed = ", ".join(known[:MAX_SHOWN]) + (", ..." if len(known) > MAX_SHOWN else "")
         raise MetadataNotFoundError(
-            f"{path}: no metadata {name!r}; there is {listed or 'none at all'}"
+            f"{path}: no metadata {name!r}; known: {listed or 'none'}"
         ) from None
     value, context = loads(data, expected_type, str(path))
     if context.warnings:
@@ -120,7 +120,7 @@ def dumps(object: Any, where: str) -> bytes:
         raise MetadataError(explain(problem.parts, where, type_name(cls))) from None
     except RecursionError:
         raise MetadataError(
-            f"{where}: {type_name(cls)}: it contains itself, or is nested too deep"
+            f"{where}: {type_name(cls)}: it contains itself, or is nested too deeply"
         ) from None
     check_size(len(data), where, "; use save_checkpoint")
     if len(data) <= MAX_VERIFIED_BYTES:
@@ -139,11 +139,11 @@ def _verify(root: Node, data: bytes, schema: Schema, context: Context, where: st
     except Problem as problem:
         message = explain(problem.parts, where)
         raise MetadataError(
-            f"{message}\n{where}: so it would not come back, and is not written"
+            f"{message}\n{where}: so it would not come back equal, and is not written"
         ) from None
     if path is not None:
         whole = f"{where}: {path.lstrip('.')}" if path else where
-        raise MetadataError(f"{whole}: would come back as something else, and is not written")
+        raise MetadataError(f"{whole}: would not come back equal, so it is not written")
 
 
 def loads(data: bytes, expected_type: Any, where: str) -> tuple[Any, Context]:
@@ -167,4 +167,4 @@ def loads(data: bytes, expected_type: Any, where: str) -> tuple[Any, Context]:
     except Problem as problem:
         raise MetadataError(explain(problem.parts, where)) from None
     except RecursionError:
-        raise MetadataError(f"{where}: its type is nested too deep") from None
+        raise MetadataError(f"{where}: its type is nested too deeply") from None

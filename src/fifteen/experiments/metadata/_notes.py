@@ -35,7 +35,7 @@ def annotate(data_dir: pathlib.Path, note: Any, tags: Any) -> pathlib.Path:
     except Problem as problem:
         raise MetadataError(explain(problem.parts, str(path))) from None
     if difference(root, parse(data, str(path)).root) is not None:
-        raise MetadataError(f"{path}: cannot be written so that it is read the same")
+        raise MetadataError(f"{path}: would not come back equal, so it is not written")
     replace(path, data)
     return path
 

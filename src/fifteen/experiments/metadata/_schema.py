@@ -170,7 +170,7 @@ class Schemas:
     def of(self, expression: Any, owner: Any = None) -> Schema:
         """Return the schema of any type expression; `owner` is the class that Self stands for."""
         if isinstance(expression, str | typing.ForwardRef):
-            raise MetadataError(f"{expression!r} is the name of a type; give the type itself")
+            raise MetadataError(f"{expression!r} is the name of a type; pass the type itself")
         expression = strip(bind(strip(expression), {}, owner))
         with self._lock:
             # A type that contains itself finds its unfinished schema here.

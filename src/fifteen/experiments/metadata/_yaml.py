@@ -95,7 +95,7 @@ def parse(data: bytes, where: str) -> Document:
         if hasattr(loader, "dispose"):
             loader.dispose()
     if root is None:
-        raise MetadataError(f"{where}: the file is empty, or torn")
+        raise MetadataError(f"{where}: the file is empty or truncated")
     if b"&" in data:
         _check_aliases(root, where)
     hint = data[len(HEADER) : data.index(b"\n")].decode().strip() if modern else ""

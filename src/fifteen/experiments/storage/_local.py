@@ -114,7 +114,7 @@ def make_directory(path: pathlib.Path) -> bool:
         if os.path.lexists(current):
             what = "a broken link" if current.is_symlink() else "a file"
             raise NotADirectoryError(
-                f"{path}: cannot make this directory, since {current} is {what}; remove it or "
+                f"{path}: cannot make this directory, because {current} is {what}; remove it or "
                 "choose another directory"
             )
         missing.append(current)

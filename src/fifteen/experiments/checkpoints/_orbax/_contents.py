@@ -104,7 +104,7 @@ def _theirs(directory: Directory) -> Contents:
         problem = f"its description cannot be read ({type(error).__name__}: {error})"
         raise damaged(path, problem) from None
     if not ends:
-        raise damaged(path, "an Orbax directory that does not say what it holds")
+        raise damaged(path, "an Orbax directory without a description of its contents")
     leaves = {key: end for key, end in ends.items() if isinstance(end, EncodedLeaf)}
     numbers: dict[Key, Any] = {key: number for number, key in enumerate(leaves)}
     return Contents(
@@ -136,7 +136,7 @@ def _item_in(directory: Directory) -> Directory:
             f"checkpoint of its own, and pass its prefix: ln -s {path.name}/{items[0]} "
             f'{path.parent}/{items[0]}_0 and prefix="{items[0]}_"'
         )
-    raise damaged(path, "a directory that Orbax has not written, or not to its end")
+    raise damaged(path, "a directory that Orbax did not write, or did not finish")
 
 
 def _is_item(directory: Directory) -> bool:

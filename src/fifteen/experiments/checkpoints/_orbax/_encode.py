@@ -164,8 +164,7 @@ def _refuse_out_of_reach(value: jax.Array) -> None:
     """Raise if not all processes can write their part of an array."""
     if value.is_deleted():
         raise CheckpointError(
-            "it has been deleted, as happens to an array that is donated to a jitted function; "
-            "save it before that"
+            "it has been deleted, probably by donation to a jitted function; save it before that"
         )
     if not value.is_fully_addressable:
         processes = _processes_of(value.sharding)

@@ -40,7 +40,7 @@ def check_path(path: pathlib.Path) -> None:
         str(path).encode()
     except UnicodeEncodeError:
         raise CheckpointError(
-            f"{printable(str(path))}: Orbax writes and reads only what UTF-8 can name; choose "
+            f"{printable(str(path))}: Orbax takes only paths that are valid UTF-8; choose "
             "another prefix, or another name for the directory"
         ) from None
 

@@ -170,7 +170,7 @@ def _read(file: ReadableFile) -> Header:
     length = int.from_bytes(file.read(0, 8), "little")
     size = 8 + length
     if file.size < 8 or size > file.size or length > MAX_HEADER:
-        problem = f"a file of {file.size} bytes that is cut off, or no safetensors file"
+        problem = f"a file of {file.size} bytes that is truncated or no safetensors file"
         raise damaged(file.path, problem)
     text = file.read(8, size)
     checksums = ""
@@ -205,7 +205,7 @@ def _read(file: ReadableFile) -> Header:
     spans.sort()
     ends = [0, *[end for _, end in spans]]
     if [start for start, _ in spans] != ends[:-1]:
-        raise ValueError("tensors overlap, or leave a gap")
+        raise ValueError("tensors overlap or leave a gap")
     if file.size != size + ends[-1]:
         raise damaged(file.path, f"expected {size + ends[-1]} bytes, found {file.size}")
     return Header(leaves, structure, size)

@@ -147,7 +147,9 @@ class EventLog:
                 )
             hparams = {}
         if isinstance(metrics, str):
-            raise LogDataError(f"metrics: expected several tags, found the str {metrics!r}")
+            raise LogDataError(
+                f"metrics: expected several tags, found the str {metrics!r}; pass [{metrics!r}]"
+            )
         if not self._writes:
             return
         plain = {name: _hparams.to_plain(value) for name, value in hparams.items()}

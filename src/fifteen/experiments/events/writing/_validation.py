@@ -19,7 +19,7 @@ Steps: TypeAlias = "int | npt.NDArray[np.int64] | jax.Array"
 
 MAX_STEP = 2**63 - 1
 _MAX_FLOAT = 2**1023
-_DELETED = "the array has been deleted, or donated, before it was logged"
+_DELETED = "the array was deleted or donated before it was logged"
 
 
 def check_arguments(
