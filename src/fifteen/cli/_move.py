@@ -1,6 +1,5 @@
 """`fifteen move`."""
 
-import pathlib
 from typing import Annotated
 
 from tyro.conf import Positional, arg
@@ -11,21 +10,22 @@ from ._selection import open_experiment
 
 
 def move(
-    source: Annotated[Positional[pathlib.Path], arg(metavar="SRC", help_behavior_hint="")],
+    source: Annotated[Positional[str], arg(metavar="SRC", help_behavior_hint="")],
     destination: Annotated[Positional[str], arg(metavar="DST", help_behavior_hint="")],
 ) -> None:
-    """Move an experiment, also to another file system.
+    """Move an experiment, also to another file system, and to or from an object store.
 
     Args:
         source: the experiment's directory.
         destination: its new path, or an existing directory to move it into. Parents are made.
     """
+    from fifteen.experiments._local_path import local_path
     from fifteen.experiments._walk import holds_experiment
 
     experiment = open_experiment(source)
-    target = pathlib.Path(destination)
+    target = local_path(destination, "DST")
     is_folder = target.is_dir() and not holds_experiment(target)
     if destination.endswith("/") or is_folder:
-        target /= experiment.data_dir.name
-    experiment.move(target)
-    print(printable(f"Moved {source} to {target}"))
+        destination = f"{destination.rstrip('/')}/{experiment.data_dir.name}"
+    experiment.move(local_path(destination, "DST"))
+    print(printable(f"Moved {source} to {destination}"))

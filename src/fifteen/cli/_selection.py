@@ -99,7 +99,7 @@ def _expand(pattern: str) -> list[str]:
     return paths
 
 
-def open_experiment(directory: pathlib.Path) -> "Experiment":
+def open_experiment(directory: str | pathlib.Path) -> "Experiment":
     """Return the experiment in a directory.
 
     Raises:

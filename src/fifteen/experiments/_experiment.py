@@ -465,7 +465,7 @@ class Experiment:
         return self
 
     def move(self, new_data_dir: pathlib.Path) -> Self:
-        """Move the directory, also to another file system; return the experiment there.
+        """Move the directory, also to another file system or object store; return it there.
 
         This handle, and every other one on the old directory, then refuses to work.
 
@@ -474,8 +474,10 @@ class Experiment:
 
         Raises:
             ExperimentExistsError: something is there already.
-            UnsafePathError: it is inside this experiment's directory.
+            UnsafePathError: it is inside this experiment's directory, or in an object store, which
+                does not take a link that is in this one.
             LogWriteError: what was logged could not be written; nothing was moved.
+            OSError: a file could not be copied, or has changed meanwhile; nothing was moved.
 
         Examples:
             >>> experiment.write_metadata("config", {})

@@ -229,7 +229,11 @@ class Directory:
             ExperimentExistsError: something is at the destination.
             UnsafePathError: the destination is this directory or lies in it.
         """
-        _move.refuse_to_move(self.path, destination.path)
+        destination.check_taking(self)
+
+    def check_taking(self, source: "Directory") -> None:
+        """Raise if another directory cannot be moved here; see `check_movable`."""
+        _move.refuse_to_move(source.path, self.path)
 
     def move(self, destination: "Directory") -> bool:
         """Move the directory, also to another file system; return whether it was there.
@@ -238,8 +242,12 @@ class Directory:
         """
         was_there = os.path.lexists(self.path)
         if was_there:
-            _move.move(self.path, destination.path)
+            destination.take(self)
         return was_there
+
+    def take(self, source: "Directory") -> None:
+        """Move another directory here; see `move`."""
+        _move.move(source.path, self.path)
 
     def remove_in_background(self, name: str) -> None:
         """Remove a name at once, and free a large file's blocks in the background."""

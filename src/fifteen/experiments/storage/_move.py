@@ -13,12 +13,6 @@ from . import _local
 
 def refuse_to_move(source: pathlib.Path, destination: pathlib.Path) -> None:
     """Raise if `Directory.check_movable` does."""
-    for path in (source, destination):
-        # The path of an address only looks like one.
-        if not isinstance(path, pathlib.Path):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise UnsafePathError(
-                f"{path}: cannot move from or to an address; copy it with the tools of its store"
-            )
     if destination.resolve().is_relative_to(source.resolve()):
         raise UnsafePathError(
             f"{destination}: cannot move {source} into itself; choose a destination outside of it"

@@ -16,7 +16,7 @@ from .. import _local
 from .._directory import Directory, Entry, Kind, Usage
 from .._files import AppendedFile
 from .._open_mark import OpenMark, OpenState
-from . import _store
+from . import _move, _store
 from ._appended import AppendedObjects
 from ._files import RemoteFile, RemoteNewFile
 
@@ -87,8 +87,7 @@ class RemoteDirectory(Directory):
 
     def put(self, name: str, data: bytes) -> None:
         """Write an object whole."""
-        with self.replace(name) as file:
-            file.write(data)
+        _store.put(self.path / name, iter([data]), len(data))
 
     def append(
         self, name_after: Callable[[list[str]], str], head: bytes, report: Callable[[str], None]
@@ -116,6 +115,21 @@ class RemoteDirectory(Directory):
         found = _store.objects(self.path)
         _store.delete(self.path, found)
         return bool(found)
+
+    def check_movable(self, destination: Directory) -> None:
+        _move.check(self, destination)
+
+    def check_taking(self, source: Directory) -> None:
+        _move.check(source, self)
+
+    def move(self, destination: Directory) -> bool:
+        was_there = self.is_present()
+        if was_there:
+            _move.move(self, destination)
+        return was_there
+
+    def take(self, source: Directory) -> None:
+        _move.move(source, self)
 
     def remove_leftovers(self) -> None:
         """Do nothing: obstore aborts an upload that fails, and cannot list those of the dead."""

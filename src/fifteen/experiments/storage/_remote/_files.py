@@ -3,7 +3,6 @@
 import errno
 import functools
 import pathlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,8 +14,6 @@ from . import _store
 
 _HEAD_BYTES = 1 << 16
 """Fetched when a file is opened, in the same request: most files are smaller."""
-_MAX_PARTS = 9000
-"""Stores take 10,000."""
 
 
 class RemoteFile(ReadableFile):
@@ -97,28 +94,6 @@ class RemoteNewFile(NewFile):
             self._buffers[start] = memoryview(data).cast("B")
 
     def put(self, path: pathlib.PurePath) -> None:
-        """Give what was written its name, in parallel parts if it is large.
-
-        If a part cannot be sent, or the process is interrupted, obstore aborts the upload.
-        """
-        store, key = _store.locate(path)
-        with _store.errors_explained(path, is_put=True):
-            if self._end <= 2 * _store.PART_BYTES:
-                data = b"".join(self._buffers[start] for start in sorted(self._buffers))
-                obstore.put(store, key, data, use_multipart=False)
-                return
-            size = max(_store.PART_BYTES, self._end // _MAX_PARTS)
-            obstore.put(
-                store,
-                key,
-                self._parts(size),
-                use_multipart=True,
-                chunk_size=size,
-                max_concurrency=_store.MAX_REQUESTS,
-            )
-
-    def _parts(self, size: int) -> Iterator[memoryview]:
-        for start in sorted(self._buffers):
-            buffer = self._buffers.pop(start)
-            for at in range(0, len(buffer), size):
-                yield buffer[at : at + size]
+        """Give what was written its name."""
+        pieces = (self._buffers.pop(start) for start in sorted(self._buffers))
+        _store.put(path, pieces, self._end)

@@ -5,7 +5,7 @@ import functools
 import os
 import pathlib
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 import obstore
@@ -17,6 +17,8 @@ from ..._errors import UnsafePathError
 MAX_REQUESTS = 8
 """At the same time, each of up to a part."""
 PART_BYTES = 8 << 20
+_MAX_PARTS = 9000
+"""Stores take 10,000."""
 
 _REMEDIES = {
     "NoSuchBucket|ContainerNotFound|bucket does not exist": (
@@ -121,6 +123,33 @@ def has_objects(path: pathlib.PurePath) -> bool:
     store, key = locate(path)
     with errors_explained(path):
         return any(map(len, obstore.list(store, key, chunk_size=1)))
+
+
+def put(path: pathlib.PurePath, pieces: Iterator[Any], size: int) -> None:
+    """Put an object whole; in parallel parts if it is large.
+
+    If a part cannot be sent, or `pieces` raises, obstore aborts the upload. It iterates over the
+    pieces in a thread of its own, in which nothing may call it.
+    """
+    store, key = locate(path)
+    part = max(PART_BYTES, size // _MAX_PARTS)
+    with errors_explained(path, is_put=True):
+        if size <= 2 * PART_BYTES:
+            obstore.put(store, key, b"".join(pieces), use_multipart=False)
+            return
+        parts = (
+            piece[at : at + part]
+            for piece in map(memoryview, pieces)
+            for at in range(0, len(piece), part)
+        )
+        obstore.put(
+            store,
+            key,
+            parts,
+            use_multipart=True,
+            chunk_size=part,
+            max_concurrency=MAX_REQUESTS,
+        )
 
 
 def delete(path: pathlib.PurePath, names: Iterable[str] = ("",)) -> None:
