@@ -24,6 +24,8 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
+from fifteen.experiments import find_experiments
+
 HERE = pathlib.Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "examples"
 BIN = pathlib.Path(sys.executable).parent
@@ -99,6 +101,11 @@ def main(steps: int = 1500) -> None:
         plot = "fifteen plot runs/sweep test/accuracy --over seed"
         picture_of_terminal(page, "list", [where], here, 100)
         picture_of_terminal(page, "plot", [plot], here, 100)
+
+        best = find_experiments(here / "runs" / "sweep").sort("test/loss")
+        shown = f"{best[:8]._repr_html_()}<hr>{best[0]._repr_html_()}".replace(str(here), "~")
+        page.set_content(f"<body style='width: 1260px; margin: 0; padding: 9px'>{shown}")
+        page.locator("body").screenshot(path=HERE / "notebook.png")
 
         view = [str(BIN / "fifteen"), "view", str(here / "runs" / "sweep")]
         with served(view, r"http://\S+") as address:
