@@ -332,7 +332,7 @@ def test_a_name_that_is_whole_in_one_is_not_ambiguous_in_another(tmp_path, capsy
     found = find_experiments(tmp_path)
     assert names(found.where("config.lr > 0")) == ["a"]
     assert found.values("config.lr") == [1, ABSENT]
-    with pytest.raises(ExpressionError, match=r"may be any of x\.config\.lr, y\.config\.lr"):
+    with pytest.raises(ExpressionError, match=r"is ambiguous: x\.config\.lr, y\.config\.lr"):
         found.where("lr > 0")
     assert "y.config.lr" in read_in_all_ways(tmp_path, capsys)
 
