@@ -22,6 +22,11 @@ class Summary:
         last_step: the step of the scalars or histograms logged last; None if there are none.
         size: bytes on disk, in all files below the directory.
         modified: when something in it was last written, in seconds since the epoch.
+
+    Examples:
+        >>> path = experiment.save_checkpoint({"weights": jnp.ones(3)}, step=100)
+        >>> summarize("runs/a").latest_step
+        100
     """
 
     path: pathlib.Path

@@ -50,11 +50,11 @@ class CheckpointMismatchError(CheckpointError):
 
 
 class CheckpointDamagedError(CheckpointError):
-    """A checkpoint's bytes are not those that were written."""
+    """A checkpoint's file is truncated, or its bytes have changed."""
 
 
 class ExpressionError(FifteenError, ValueError):
-    """A filter such as `config.lr < 0.1` cannot be read, or names what no experiment has."""
+    """A filter such as `config.lr < 0.1` cannot be parsed, or names what no experiment has."""
 
 
 class LogDataError(FifteenError, ValueError, TypeError):

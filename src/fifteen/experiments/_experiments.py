@@ -64,9 +64,9 @@ def find_experiments(root: pathlib.Path | str) -> "Experiments":
 
 
 class Experiments(Sequence[Experiment]):
-    """Hold many experiments, as a tuple of them does, and look at all of them together.
+    """Hold many experiments as a sequence, and query all of them together.
 
-    Values are asked for by name: a field of the metadata (`config.optimizer.lr`, or the end of the
+    You ask for values by name: a field of the metadata (`config.optimizer.lr`, or the end of the
     name, `lr`), a scalar (`train/loss`, `loss`), of which the last value counts, or one of
     `name`, `status` (`running`, `finished`, `failed`, `killed`, `diverged` or `unknown`), `step`,
     `progress` (from 0 to 1), `elapsed` (seconds), `speed` (steps per second), `diverged_at` (a
@@ -151,13 +151,24 @@ class Experiments(Sequence[Experiment]):
 
     @property
     def fields(self) -> list[Fields]:
-        """What each of them holds, in their order."""
+        """The values of each experiment by name, in their order.
+
+        Examples:
+            >>> experiment.write_metadata("config", {"lr": 0.1})
+            >>> find_experiments("runs").fields[0].value("lr")
+            0.1
+        """
         return list(self._fields)
 
     def load(self) -> "Experiments":
-        """Read what most questions need, in several processes if there is much; return self.
+        """Read now what most queries need, in several processes if there is much; return self.
 
-        A process that has imported JAX or has threads is not forked, and reads later.
+        It does nothing in a process that has imported JAX or has threads, which must not be forked.
+
+        Examples:
+            >>> experiment.write_metadata("config", {"lr": 0.1})
+            >>> find_experiments("runs").load().values("lr")
+            [0.1]
         """
         count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         is_alone = "jax" not in sys.modules and threading.active_count() == 1

@@ -54,7 +54,7 @@ class TensorboardLogData:
         )
 
     def merge(self, other: "TensorboardLogData") -> "TensorboardLogData":
-        """Combine the tags of two log data.
+        """Return the tags of both.
 
         Raises:
             LogDataError: a tag is on both sides.

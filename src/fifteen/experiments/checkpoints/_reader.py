@@ -28,6 +28,10 @@ class LeafInfo:
     Attributes:
         shape: its shape; `()` for what is no array.
         dtype: its dtype's name, `key<impl>` for a typed PRNG key, or the name of a Python type.
+
+    Examples:
+        >>> str(LeafInfo(shape=(3, 4), dtype="float32"))
+        'float32[3,4]'
     """
 
     shape: tuple[int, ...]

@@ -114,6 +114,10 @@ class Difference:
         added: what only `b` has.
         removed: what only `a` has.
         changed: what both have, with the value in `a` and that in `b`.
+
+    Examples:
+        >>> diff({"lr": 0.1}, {"lr": 0.2}).changed
+        {'lr': (0.1, 0.2)}
     """
 
     added: dict[str, Any]
