@@ -27,6 +27,13 @@ SCHEMES = {
     "light": "background: #ffffff; color: #222222; color-scheme: light",
     "dark": "background: #111111; color: #d8d8d8; color-scheme: dark",
 }
+JUPYTER = """<style>
+.jp-RenderedHTMLCommon table { table-layout: fixed; margin: 0 auto 1em; font-size: 12px; }
+.jp-RenderedHTMLCommon td, .jp-RenderedHTMLCommon th { vertical-align: middle; padding: 0.5em; }
+:not(.jp-RenderedMarkdown).jp-RenderedHTMLCommon td,
+:not(.jp-RenderedMarkdown).jp-RenderedHTMLCommon th { text-align: right; }
+</style>"""
+"""What JupyterLab makes of tables that say nothing else."""
 HOSTILE = "<script>document.title='run'</script><b onmouseover=alert(1)>\"'&amp;\x1b[31m\u202e日"
 
 
@@ -47,7 +54,8 @@ def show(open_page, tmp_path):
     def open_html(html, scheme="light"):
         page = tmp_path / f"{scheme}.html"
         page.write_text(
-            f'<!doctype html><html data-ready><meta charset="utf-8"><body style="{SCHEMES[scheme]}">{html}'
+            f'<!doctype html><html data-ready><meta charset="utf-8">{JUPYTER}'
+            f'<body class="jp-RenderedHTMLCommon" style="{SCHEMES[scheme]}">{html}'
         )
         return open_page(page.as_uri(), viewport={"width": 1000, "height": 700})
 
@@ -103,6 +111,9 @@ def test_a_notebook_shows_a_card_a_table_and_a_curve(found, show, scheme, tmp_pa
         "train/loss", "checkpoints", "size", "age",
     ]  # fmt: skip
     names = table.locator("tbody td:first-child")
+    for cell, side in ((names.first, "left"), (table.locator("td").nth(2), "right")):
+        assert cell.evaluate("(cell) => getComputedStyle(cell).textAlign") == side
+    assert table.locator("table").evaluate("(e) => getComputedStyle(e).tableLayout") == "auto"
     assert names.all_inner_texts()[0] == "lr0.01_0"
     table.get_by_role("button", name="train/loss").click()
     rising = names.all_inner_texts()
