@@ -47,17 +47,9 @@ def find_experiments(root: pathlib.Path | str) -> "Experiments":
         NotADirectoryError: the root is a file.
 
     Examples:
-        ```python
-        import pathlib, tempfile
-
-        from fifteen.experiments import Experiment, find_experiments
-
-        root = pathlib.Path(tempfile.mkdtemp())
-        Experiment(root / "run_10").write_metadata("config", {"learning_rate": 1e-3})
-        Experiment(root / "run_2").write_metadata("config", {"learning_rate": 1e-2})
-        assert [found.data_dir.name for found in find_experiments(root)] == ["run_2", "run_10"]
-        (run,) = find_experiments(root).where("config.learning_rate < 0.005")
-        ```
+        >>> experiment.write_metadata("config", {"lr": 0.1})
+        >>> find_experiments("runs")
+        <1 experiments: a>
     """
     top = local_path(root, "root")
     return Experiments((Experiment(path, verbose=False) for path in find_paths(top)), root=top)
@@ -78,21 +70,12 @@ class Experiments(Sequence[Experiment]):
         root: the directory below which they are named; by default their common parent.
 
     Examples:
-        ```python
-        import tempfile
-
-        from fifteen.experiments import Experiment, TensorboardLogData, find_experiments
-
-        root = tempfile.mkdtemp()
-        for rate in (0.1, 0.01):
-            with Experiment(f"{root}/lr_{rate}", verbose=False) as experiment:
-                experiment.write_metadata("config", {"lr": rate})
-                experiment.log(TensorboardLogData(scalars={"train/loss": 1 - rate}), step=1)
-        experiments = find_experiments(root)
-        assert len(experiments.where("lr < 0.05 and min(train/loss) < 1")) == 1
-        best = experiments.sort("loss")[0]
-        assert best.data_dir.name == "lr_0.1"
-        ```
+        >>> for rate in (0.1, 0.01):
+        ...     with Experiment(f"runs/lr_{rate}", verbose=False) as experiment:
+        ...         experiment.write_metadata("config", {"lr": rate})
+        ...         experiment.log(TensorboardLogData(scalars={"train/loss": 1 - rate}), step=1)
+        >>> find_experiments("runs").where("lr < 0.05 and min(train/loss) < 1").sort("loss")
+        <1 experiments: lr_0.01>
     """
 
     def __init__(
