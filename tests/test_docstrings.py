@@ -4,7 +4,6 @@ import doctest
 import inspect
 import pathlib
 import re
-import textwrap
 
 import pytest
 
@@ -62,12 +61,6 @@ def test_prompts(name, names):
     output = []
     doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(parsed, out=output.append)
     assert not output, "".join(output)
-
-
-@pytest.mark.parametrize("name", [name for name in DOCUMENTED if "```python" in DOCUMENTED[name]])
-def test_blocks(name):
-    for block in FENCED.findall(DOCUMENTED[name]):
-        exec(compile(textwrap.dedent(block), name, "exec"), {})
 
 
 def test_everything_but_errors_has_an_example():
