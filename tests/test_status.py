@@ -273,7 +273,7 @@ def test_events_of_others(tmp_path):
     fields = fields_of(tmp_path / "run")
     assert str(fields.status).startswith("last write ")
     assert fields.value("loss") == 1.0
-    assert pathlib.Path(fields.experiment.data_dir).name == "run"
+    assert pathlib.Path(fields.path).name == "run"
 
 
 def test_progress(tmp_path):

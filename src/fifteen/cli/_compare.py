@@ -16,6 +16,7 @@ from ._arguments import Chosen, Flag, Names
 from ._errors import CommandError, problems_of, tell
 from ._selection import Selection, matching
 from ._table import Format, print_table, show_apart
+from ._types import OptionalText
 
 _KEYS = ("kind", "name")
 """The columns before the experiments' values, for other programs."""
@@ -28,7 +29,7 @@ def compare(
     selection: Chosen = Selection(),  # noqa: B008  # It is frozen.
     metadata: Names = (),
     tags: Names = (),
-    over: Annotated[str | None, arg(metavar="FIELD", help_behavior_hint="")] = None,
+    over: Annotated[OptionalText, arg(metavar="FIELD", help_behavior_hint="")] = None,
     all: Flag = False,
     format: Format = "table",
 ) -> int:
@@ -138,7 +139,7 @@ def _differences(name: str, first: Fields, other: Fields) -> dict[str, tuple[Any
     from fifteen.experiments import diff
 
     sides: list[Any] = [
-        field.experiment.data_dir / f"{name}.yaml" if name in field.metadata_names else {}
+        field.path / f"{name}.yaml" if name in field.metadata_names else {}
         for field in (first, other)
     ]
     found = diff(*sides)
@@ -188,7 +189,7 @@ def _labels(groups: list[list[Fields]], found: list[list[Any]]) -> list[str]:
         ]
         if len(keys) <= _MAX_KEYS and len(set(apart)) == len(groups):
             return apart
-    paths = [group[0].experiment.data_dir for group in groups]
+    paths = [group[0].path for group in groups]
     names = [path.name for path in paths]
     if len({*names, *_KEYS}) < len(names) + len(_KEYS):
         common = os.path.commonpath([path.parent for path in paths])

@@ -6,19 +6,22 @@ from typing import Annotated
 from tyro.conf import arg
 
 from fifteen._text import printable
+from fifteen.experiments._gc import gc_paused
 from fifteen.view._columns import most_telling, tabulate
 
 from ._arguments import Chosen, Flag, Names
 from ._errors import CommandError, problems_of, tell
 from ._selection import Selection
 from ._table import Format, print_table
+from ._types import OptionalFloat
 
 
+@gc_paused()
 def list_experiments(
     selection: Chosen = Selection(),  # noqa: B008  # It is frozen.
     columns: Annotated[Names, arg(metavar="NAME ...")] = (),
     all: Flag = False,
-    total: Annotated[float | None, arg(metavar="STEPS", help_behavior_hint="")] = None,
+    total: Annotated[OptionalFloat, arg(metavar="STEPS", help_behavior_hint="")] = None,
     format: Format = "table",
 ) -> int:
     """List experiments: status, the fields that differ, values of scalars.

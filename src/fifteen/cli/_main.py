@@ -37,6 +37,9 @@ _COMMANDS = {
 }
 """The commands, each in a module of its name, and the first line of its help."""
 
+_IDLE = ("boto3", "google.cloud.storage")
+"""What tensorboardX imports if it is installed, for 0.1 s and more, and no command needs."""
+
 _DESCRIPTION = "Look at experiments: directories with metadata, checkpoints and curves."
 
 
@@ -59,7 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     with _tell_warnings():
         try:
-            code = _run(sys.argv[1:] if arguments is None else list(arguments))
+            if arguments is None:
+                arguments = sys.argv[1:]
+                for module in _IDLE:
+                    # None is Python's mark of a module that cannot be imported.
+                    sys.modules.setdefault(module, None)  # pyright: ignore[reportArgumentType]
+            code = _run(list(arguments))
             sys.stdout.flush()
         except BrokenPipeError:
             # Python flushes stdout once more when it exits, which must not fail again.

@@ -10,12 +10,13 @@ from fifteen._text import printable
 from ._arguments import Directory
 from ._errors import CommandError
 from ._selection import open_experiment
+from ._types import OptionalText, Texts
 
 
 def note(
     directory: Directory,
-    text: Annotated[Positional[str | None], arg(metavar="[TEXT]", help_behavior_hint="")] = None,
-    tag: Annotated[tuple[str, ...], arg(metavar="TAG ...", help_behavior_hint="")] = (),
+    text: Annotated[Positional[OptionalText], arg(metavar="[TEXT]", help_behavior_hint="")] = None,
+    tag: Annotated[Texts, arg(metavar="TAG ...", help_behavior_hint="")] = (),
 ) -> None:
     """Write a note or tags beside an experiment, in `notes.yaml`.
 

@@ -13,6 +13,7 @@ from fifteen._text import printable
 from ._arguments import Chosen, Flag
 from ._errors import CommandError, tell
 from ._selection import Selection, matching
+from ._types import OptionalPath, OptionalText
 
 if TYPE_CHECKING:
     from fifteen.view._curves import Curve
@@ -29,8 +30,8 @@ def plot(
     log_x: Flag = False,
     log_y: Flag = False,
     x: Annotated[str, arg(metavar="step|time|TAG")] = "step",
-    over: Annotated[str | None, arg(metavar="FIELD", help_behavior_hint="")] = None,
-    output: Annotated[pathlib.Path | None, arg(metavar="FILE", help_behavior_hint="")] = None,
+    over: Annotated[OptionalText, arg(metavar="FIELD", help_behavior_hint="")] = None,
+    output: Annotated[OptionalPath, arg(metavar="FILE", help_behavior_hint="")] = None,
 ) -> None:
     """Draw the curves of experiments in the terminal, or to a file.
 

@@ -13,12 +13,13 @@ from ._arguments import Chosen, Flag
 from ._errors import tell
 from ._selection import Selection
 from ._table import print_table
+from ._types import OptionalInt
 
 
 def prune(
     selection: Chosen = Selection(),  # noqa: B008  # It is frozen.
     keep: int = 1,
-    keep_every: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None,
+    keep_every: Annotated[OptionalInt, arg(metavar="N", help_behavior_hint="")] = None,
     yes: Flag = False,
 ) -> int:
     """Remove old checkpoints; without `--yes`, only say which.
@@ -36,7 +37,7 @@ def prune(
     rows: list[list[object]] = []
     is_whole, total = True, 0
     for field in selection.find_some().fields:
-        path = field.experiment.data_dir
+        path = field.path
         for pruning in prunings(path, retention):
             if pruning.problem:
                 is_whole = False

@@ -1,6 +1,6 @@
 """`fifteen rm`."""
 
-from fifteen.experiments import FifteenError, find_experiments
+from fifteen.experiments import Experiment, FifteenError, find_experiments
 from fifteen.experiments.storage import Directory
 from fifteen.view._columns import Column, show_bytes
 
@@ -26,11 +26,11 @@ def rm(
     if not selection.roots:
         raise CommandError("name what to remove: a directory, a root or a glob")
     found = selection.find_some()
-    chosen = {experiment.data_dir for experiment in found}
+    chosen = {field.path for field in found.fields}
     rows: list[list[object]] = []
     is_whole, total = True, 0
     for field in found.fields:
-        path = field.experiment.data_dir
+        path = field.path
         if not Directory(path).is_present():
             continue  # It was below another one.
         others = [other.data_dir for other in find_experiments(path)]
@@ -44,7 +44,7 @@ def rm(
             size = Directory(path).usage().size
             try:
                 if yes:
-                    field.experiment.clear()
+                    Experiment(path, verbose=False).clear()
             except (FifteenError, OSError) as error:
                 is_whole = False
                 tell("error", error)

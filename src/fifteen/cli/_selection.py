@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from ._errors import CommandError
+from ._types import OptionalInt, OptionalText, Texts
 
 if TYPE_CHECKING:
     from fifteen.experiments import Experiment, Experiments
@@ -20,16 +21,16 @@ class Selection:
     """Say which experiments a command is about, and in which order."""
 
     roots: Annotated[
-        Positional[tuple[str, ...]], arg(metavar="[DIR|ROOT|GLOB ...]", help_behavior_hint="")
+        Positional[Texts], arg(metavar="[DIR|ROOT|GLOB ...]", help_behavior_hint="")
     ] = ()
     """Experiments, directories above them, or globs; by default the current directory."""
-    where: Annotated[str | None, arg(metavar="EXPRESSION", help_behavior_hint="")] = None
+    where: Annotated[OptionalText, arg(metavar="EXPRESSION", help_behavior_hint="")] = None
     """Only those of which this is true, such as 'config.lr < 0.1 and min(train/loss) < 0.5'."""
-    sort: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="")] = None
+    sort: Annotated[OptionalText, arg(metavar="NAME", help_behavior_hint="")] = None
     """What to sort by: a field, a scalar or an expression. Those that lack it come last."""
     reverse: Annotated[bool, arg(help_behavior_hint="")] = False
     """Sort in descending order."""
-    limit: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
+    limit: Annotated[OptionalInt, arg(metavar="N", help_behavior_hint="")] = None
     """Only the first N."""
 
     def __str__(self) -> str:

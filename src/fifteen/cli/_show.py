@@ -14,6 +14,7 @@ from ._arguments import Directory, Flag, Names
 from ._errors import tell
 from ._selection import matching, open_experiment
 from ._table import print_table, show_time
+from ._types import OptionalInt
 
 if TYPE_CHECKING:
     from fifteen.experiments import LeafInfo
@@ -26,7 +27,7 @@ def show(
     metadata: Names = (),
     tags: Names = (),
     leaves: Flag = False,
-    step: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None,
+    step: Annotated[OptionalInt, arg(metavar="INT", help_behavior_hint="")] = None,
     prefix: Annotated[str, arg(metavar="PREFIX")] = "checkpoint_",
 ) -> int:
     """Show what is in an experiment: metadata, checkpoints, and its scalars.
@@ -42,7 +43,7 @@ def show(
     from fifteen.experiments import summarize
 
     experiment = open_experiment(directory)
-    fields = Fields(experiment, str(directory))
+    fields = Fields(experiment.data_dir, str(directory), experiment)
     summary = summarize(experiment.data_dir)
     is_all = not (metadata or tags or leaves)
     # All that may fail comes first, so that nothing is shown if something is missing.

@@ -18,7 +18,7 @@ def verify(selection: Chosen = Selection()) -> int:  # noqa: B008  # It is froze
     """
     damaged, whole = 0, 0
     for field in progress(selection.find_some().fields, "Verifying"):
-        path = field.experiment.data_dir
+        path = field.path
         results = list(verify_directory(path))
         bad = [result for result in results if result.problem]
         good = [str(result.path.relative_to(path)) for result in results if not result.problem]

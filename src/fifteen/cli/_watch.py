@@ -26,6 +26,7 @@ from ._arguments import Chosen, Flag, Names
 from ._errors import CommandError, as_line, problems_of, tell
 from ._selection import Selection, find_all
 from ._table import print_table, terminal_table
+from ._types import OptionalFloat
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -41,7 +42,7 @@ def watch(
     selection: Chosen = Selection(),  # noqa: B008  # It is frozen.
     columns: Annotated[Names, arg(metavar="NAME ...")] = (),
     all: Flag = False,
-    total: Annotated[float | None, arg(metavar="STEPS", help_behavior_hint="")] = None,
+    total: Annotated[OptionalFloat, arg(metavar="STEPS", help_behavior_hint="")] = None,
     interval: Annotated[float, arg(metavar="SECONDS")] = 1,
 ) -> int:
     """Show the running experiments live: progress, speed, the last values of scalars.
@@ -103,7 +104,7 @@ class _Watched:
     def _read(self, found: Fields) -> Fields | None:
         from fifteen.view._runs import read_scalars, reader_of
 
-        path = found.experiment.data_dir
+        path = found.path
         directory = Directory(path)
         try:
             stamp = usage, state = directory.usage(), directory.open_state()

@@ -4,8 +4,6 @@ import itertools
 import operator
 import os
 import pathlib
-import sys
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
@@ -18,6 +16,7 @@ from ._experiment import Experiment
 from ._expression import Expression
 from ._extras import import_extra
 from ._fields import BUILT_IN, SHOWN_STATISTICS, Fields, lookups_of
+from ._loading import load
 from ._local_path import local_path
 from ._missing import ABSENT, Missing
 from ._names import enumerate_names
@@ -26,8 +25,6 @@ from ._walk import find_paths
 
 if TYPE_CHECKING:
     import pandas
-
-_MIN_PARALLEL = 300  # To start processes takes as long as to read some 100 experiments.
 
 
 def find_experiments(root: pathlib.Path | str) -> "Experiments":
@@ -52,7 +49,8 @@ def find_experiments(root: pathlib.Path | str) -> "Experiments":
         <1 experiments: a>
     """
     top = local_path(root, "root")
-    return Experiments((Experiment(path, verbose=False) for path in find_paths(top)), root=top)
+    fields = [Fields(path, os.path.relpath(path, top)) for path in find_paths(top)]
+    return Experiments._of(fields)  # pyright: ignore[reportPrivateUsage]
 
 
 class Experiments(Sequence[Experiment]):
@@ -86,7 +84,7 @@ class Experiments(Sequence[Experiment]):
             parents = [experiment.data_dir.parent for experiment in held]
             root = os.path.commonpath(parents) if parents else os.curdir
         self._fields = [
-            Fields(experiment, os.path.relpath(experiment.data_dir, root)) for experiment in held
+            Fields(one.data_dir, os.path.relpath(one.data_dir, root), one) for one in held
         ]
 
     @classmethod
@@ -105,7 +103,10 @@ class Experiments(Sequence[Experiment]):
     def __getitem__(self, index: int | slice) -> "Experiment | Experiments":
         if isinstance(index, slice):
             return self._of(self._fields[index])
-        return self._fields[operator.index(index)].experiment
+        field = self._fields[operator.index(index)]
+        # To make thousands that nobody asks for takes a while.
+        field.experiment = field.experiment or Experiment(field.path, verbose=False)
+        return field.experiment
 
     def __len__(self) -> int:
         return len(self._fields)
@@ -153,16 +154,7 @@ class Experiments(Sequence[Experiment]):
             >>> find_experiments("runs").load().values("lr")
             [0.1]
         """
-        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        is_alone = "jax" not in sys.modules and threading.active_count() == 1
-        if len(self) >= _MIN_PARALLEL and count > 1 and is_alone:
-            # Imported when used: it takes 20 ms.
-            import multiprocessing
-            from concurrent.futures import ProcessPoolExecutor
-
-            context = multiprocessing.get_context("fork")
-            with ProcessPoolExecutor(count, context) as pool:
-                self._fields = list(pool.map(Fields.load, self._fields, chunksize=50))
+        load(self._fields)
         return self
 
     # To choose

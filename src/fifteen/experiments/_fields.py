@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import pathlib
 import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -94,32 +95,31 @@ class Fields:
     Curves are read to the end of what there is, and only their statistics are kept.
 
     Attributes:
-        experiment: the experiment.
+        path: the experiment's directory.
         name: what it is called among others.
+        experiment: the experiment itself, once somebody has asked for it.
         total: how many steps there are to be, if a field of the metadata does not tell.
         problems: a line for each thing that could not be read.
     """
 
-    def __init__(self, experiment: "Experiment", name: str) -> None:
-        self.experiment = experiment
+    def __init__(
+        self, path: pathlib.Path, name: str, experiment: "Experiment | None" = None
+    ) -> None:
+        self.path = path
         self.name = encodable(name)
+        self.experiment = experiment
         self.total: float | None = None
-        self._directory = Directory(experiment.data_dir)
+        self._directory = Directory(path)
         self._is_tail_whole = False
         self.problems: list[str] = []
         self._metadata: dict[str, dict[str, Any]] = {}
         self._unreadable: set[str] = set()
 
-    def load(self) -> "Fields":
-        """Read what most questions need; return self."""
-        _ = self.summary, self.status, self.metadata(), self.tail
-        return self
-
     @functools.cached_property
     def summary(self) -> Summary | None:
         """What names and the ends of files say; None if the experiment has gone meanwhile."""
         try:
-            return summary_with(self.experiment.data_dir, self.timeline.last_step)
+            return summary_with(self.path, self.timeline.last_step)
         except (ExperimentNotFoundError, OSError) as error:
             self.problems.append(str(error))
             return None
@@ -313,7 +313,7 @@ class Fields:
         if name in self.metadata_names and name not in self._metadata:
             values: dict[str, Any] = {}
             try:
-                values = flatten(self.experiment.data_dir / f"{name}.yaml")
+                values = flatten(self.path / f"{name}.yaml")
             except (MetadataError, OSError) as error:
                 self._unreadable.add(name)
                 self.problems.append(str(error))

@@ -101,7 +101,7 @@ class Board:
         version = self._version + 1
         if start < self._next_look:
             drawn = [self._known[name] for name in self._readers if name in self._known]
-            changed = {self._read(Fields(run.experiment, run.name), version) for run in drawn}
+            changed = {self._read(Fields(run.path, run.name), version) for run in drawn}
             if True not in changed:
                 return
         else:
@@ -132,7 +132,7 @@ class Board:
     def _read(self, run: Fields, version: int) -> bool:
         """Read a run unless nothing has changed since it was read last."""
         try:
-            directory = Directory(run.experiment.data_dir)
+            directory = Directory(run.path)
             stamp = (directory.usage(), directory.open_state())
         except OSError:  # It was removed since.
             return False

@@ -107,7 +107,7 @@ def details_of(run: Fields, reader: EventReader) -> Answer:
         if (address := _address(image.data))
     ]
     return {
-        "path": str(run.experiment.data_dir),
+        "path": str(run.path),
         "histograms": histograms,
         "texts": texts[-_MAX_ITEMS:],
         "images": images[-_MAX_ITEMS:],

@@ -36,7 +36,7 @@ _ALARM = "#e5484d"
 
 def card(experiment: "Experiment", open_reader: Callable[[], "EventReader"]) -> str:
     """Return what a notebook shows of an experiment; never raises."""
-    fields = Fields(experiment, experiment.data_dir.name)
+    fields = Fields(experiment.data_dir, experiment.data_dir.name)
     # First of all: it writes what is still waiting to be written.
     curves = _part(_curves, open_reader)
     parts = [_part(render, fields) for render in (_heading, _metadata, _checkpoints)]
@@ -110,7 +110,7 @@ def _heading(fields: Fields) -> str:
         facts.append(f"{show_duration(fields.elapsed)} of logging")
     dot = f'<span style="color:{_COLORS.get(status.state, _ALARM)}">●</span>'
     state = f"<b>{_text(fields.name)}</b> &ensp;{dot} {_text(str(status))}"
-    lines = [state, *map(_text, (", ".join(facts), str(fields.experiment.data_dir)))]
+    lines = [state, *map(_text, (", ".join(facts), str(fields.path)))]
     note, tags = fields.value("note"), fields.value("tags")
     notes = {"note": "" if isinstance(note, Missing) else note, "tags": ", ".join(map(str, tags))}
     shown = [pair for pair in notes.items() if pair[1]]

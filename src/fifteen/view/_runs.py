@@ -38,7 +38,7 @@ def _end_of(curve: ScalarSeries) -> ScalarSeries:
 
 def reader_of(run: Fields) -> EventReader:
     """Return a new reader of a run's curves; that of the experiment would keep them for good."""
-    return EventReader(Directory(run.experiment.data_dir))
+    return EventReader(Directory(run.path))
 
 
 def grouping(fields: Sequence[str], over: str) -> list[str]:

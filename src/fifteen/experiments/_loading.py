@@ -1,0 +1,53 @@
+"""Read many experiments in several processes."""
+
+import itertools
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from ._fields import Fields
+
+_MIN_PARALLEL = 300
+"""To start processes takes as long as to read some 100 experiments."""
+_CHUNK = 50
+_GIVEN = {"path", "name", "experiment", "_directory"}
+"""The attributes of `Fields` that hold nothing that was read."""
+
+_inherited: list[Fields] = []
+"""What this process was forked to read. To send that to it would take as long as to read it."""
+
+
+def load(fields: Sequence[Fields]) -> None:
+    """Read what most questions about many experiments need, if several processes may be used.
+
+    A process that has imported JAX or has threads is not forked, and reads later.
+    """
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    is_alone = "jax" not in sys.modules and threading.active_count() == 1
+    if len(fields) < _MIN_PARALLEL or count == 1 or not is_alone:
+        return
+    # Imported when used: it takes 20 ms.
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(count, context, _inherit, (fields,)) as pool:
+        parts = pool.map(_load_part, range(0, len(fields), _CHUNK))
+        for field, read in zip(fields, itertools.chain.from_iterable(parts), strict=True):
+            vars(field).update(read)
+
+
+def _inherit(fields: Sequence[Fields]) -> None:
+    _inherited[:] = fields
+
+
+def _load_part(start: int) -> list[dict[str, Any]]:
+    return [_read(field) for field in _inherited[start : start + _CHUNK]]
+
+
+def _read(field: Fields) -> dict[str, Any]:
+    """Read what most questions need; return the attributes that hold it."""
+    _ = field.summary, field.status, field.metadata(), field.tail
+    return {name: value for name, value in vars(field).items() if name not in _GIVEN}
