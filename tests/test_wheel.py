@@ -1,5 +1,6 @@
 """The wheel, installed without the sources beside it, does what the README says."""
 
+import os
 import pathlib
 import re
 import subprocess
@@ -13,8 +14,10 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 def run(*command, cwd):
+    # The sources must not be found by another way.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        list(map(str, command)), cwd=cwd, capture_output=True, text=True, timeout=300
+        list(map(str, command)), cwd=cwd, capture_output=True, text=True, timeout=300, env=env
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
