@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .._errors import CheckpointError
-from ._dtypes import NAMES_OF_SCALARS, dtype_named, is_key
+from ._dtypes import NAMES_OF_SCALARS, dtype_named, is_key, name_of_dtype
 from ._reader import HostArray, KeyData, LeafInfo
 
 NATIVE: dict[str, str] = {
@@ -36,7 +36,7 @@ def stored_info(
         KeyError, TypeError, ValueError or AttributeError: the description is none of ours.
     """
     if description is None and dtype is not None:
-        return LeafInfo(shape, dtype.name)
+        return LeafInfo(shape, name_of_dtype(dtype))  # `dtype.name` is slow.
     if description is None:
         raise ValueError("a leaf without a tensor or a description")
     if dtype is not None:
