@@ -110,10 +110,7 @@ def prefetched(
 ) -> Generator[T]:
     """Yield what each action returns, and run the next one meanwhile.
 
-    Args:
-        actions: in the order of what is yielded.
-        sizes: how many bytes each action reads.
-        ahead: run more of the next actions at the same time, if all of them read at most so much.
+    More of the next ones run at the same time if, by their sizes, they read at most `ahead` bytes.
     """
     if len(actions) == 1 and not ahead:
         yield actions[0]()

@@ -46,14 +46,10 @@ def canonical_dtype(dtype: str) -> str | None:
 
 
 def cast_to_target(value: Any, target: Any) -> Any:
-    """Cast a host value for its target's leaf.
+    """Cast a host value for its target's leaf, unless more than digits would be lost.
 
-    Returns:
-        For a NumPy target a NumPy array or scalar, and for a Python number a number; for a target
-        on devices what is to be put there.
-
-    Raises:
-        CastError: more than digits would be lost.
+    A NumPy target gets a NumPy array or scalar, a Python number a number, and a target on devices
+    what is to be put there.
     """
     if type(value) is np.ndarray and is_on_devices(target):
         return canonicalize(value)
@@ -113,11 +109,7 @@ def _shape_of_data(implementation: str) -> tuple[int, ...]:
 
 
 def canonicalize(value: HostArray) -> HostArray:
-    """Return an array in the dtype that JAX will give it, which depends on `jax_enable_x64`.
-
-    Raises:
-        CastError: a number is out of that dtype's range.
-    """
+    """Return an array in the dtype that JAX will give it, which depends on `jax_enable_x64`."""
     dtype = value.dtype
     held = dtype if dtype.itemsize < 8 else _held_as(dtype)
     if held is None or held == dtype:

@@ -29,11 +29,8 @@ MAX_TRIES = 5
 class Checkpoints:
     """Save and restore the checkpoints of one directory.
 
-    At most one save is under way at a time, and everything else waits for it.
-
-    Args:
-        directory: the experiment's directory.
-        before_commit: called in the thread that commits, before each commit.
+    At most one save is under way at a time, and everything else waits for it. `before_commit` is
+    called in the thread that commits, before each commit.
     """
 
     def __init__(

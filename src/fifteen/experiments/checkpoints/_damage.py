@@ -31,9 +31,7 @@ def too_deep(path: pathlib.Path) -> CheckpointError:
 def decoding(path: pathlib.Path, leaf: str) -> Generator[None]:
     """Name the file and the leaf in an error of decoding the leaf.
 
-    Raises:
-        CheckpointDamagedError: the description of the leaf makes no sense.
-        CheckpointError: it does, but this process cannot make such a value.
+    Only a `CheckpointError` means that its description is whole.
     """
     try:
         yield

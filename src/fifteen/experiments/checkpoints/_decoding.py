@@ -30,11 +30,7 @@ STORED: dict[str, str] = {stored: name for name, stored in NATIVE.items()} | _FO
 def stored_info(
     dtype: np.dtype[Any] | None, shape: tuple[int, ...], description: dict[str, Any] | None
 ) -> LeafInfo:
-    """Return the shape and dtype of a leaf by those of its tensor, if any, and its description.
-
-    Raises:
-        KeyError, TypeError, ValueError or AttributeError: the description is none of ours.
-    """
+    """Return the shape and dtype of a leaf by those of its tensor, if any, and its description."""
     if description is None and dtype is not None:
         return LeafInfo(shape, name_of_dtype(dtype))  # `dtype.name` is slow.
     if description is None:
@@ -58,9 +54,7 @@ def _float_of(text: str) -> float:
 def decode(array: HostArray | None, description: dict[str, Any] | None) -> Any:
     """Return the value of which `_leaf.encode` has made a tensor, a description, or both.
 
-    Raises:
-        CheckpointError: neither NumPy nor `ml_dtypes` knows the dtype.
-        ValueError, KeyError or TypeError: the description is none of ours.
+    Only a `CheckpointError` means that the description is one of ours.
     """
     if description is None:
         return array

@@ -26,10 +26,6 @@ def resolve_sharding(target: Any) -> Any:
     """Return a target's leaf with a sharding over real devices.
 
     `jax.eval_shape` of a state over a mesh with explicit axes gives an abstract mesh.
-
-    Raises:
-        CastError: no mesh of that shape is set, the sharding does not divide the leaf's shape, or
-            the leaf is traced.
     """
     if isinstance(target, jax.core.Tracer):
         raise CastError("is a tracer, which is on no device; restore outside of jit")
@@ -67,13 +63,11 @@ def _current_mesh() -> jax.sharding.Mesh | None:
 
 
 def device_put_like(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
-    """Put each value on the devices of its target's leaf.
+    """Put each value, as `cast_to_target` returns it, on the devices of its target's leaf.
 
-    Args:
-        values: as `cast_to_target` returns them.
-        targets: the leaves. A `jax.Array` or `jax.ShapeDtypeStruct` gives an array with its
-            sharding, its weak type, and committed to its devices if it is, so that nothing that was
-            compiled for the target is compiled again. For any other the value is returned.
+    A `jax.Array` or `jax.ShapeDtypeStruct` gives an array with its sharding, its weak type, and
+    committed to its devices if it is, so that nothing that was compiled for the target is compiled
+    again. For any other the value is returned.
     """
     placed = list(values)
     # All values with one destination are put in one call, which costs little more than one array.

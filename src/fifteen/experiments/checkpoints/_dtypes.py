@@ -34,12 +34,7 @@ def name_of_dtype(dtype: Any) -> str:
 
 @functools.lru_cache(maxsize=256)
 def dtype_named(name: str) -> np.dtype[Any]:
-    """Return the dtype of that name, one of NumPy's or of `ml_dtypes`.
-
-    Raises:
-        TypeError: there is none.
-        ValueError: its elements would be references.
-    """
+    """Return the dtype of that name, one of NumPy's or of `ml_dtypes`; or raise `TypeError`."""
     if name == "float0":
         return FLOAT0
     custom = getattr(ml_dtypes, name, None)

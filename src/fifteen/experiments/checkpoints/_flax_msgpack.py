@@ -79,21 +79,15 @@ class _Array:
 
 
 class MsgpackCheckpoint:
-    """A checkpoint that flax has written to one file.
-
-    Attributes:
-        path: the file.
-        ends: the leaves by their keys, and None and the empty dicts and lists.
-        lists: the keys of nodes that are lists.
-    """
+    """A checkpoint that flax has written to one file."""
 
     def __init__(self, path: pathlib.Path) -> None:
         self.path = path
         parent = Directory(path.parent)
         self._file = parent.open(path.name)
         self.close = self._file.close
-        self.ends: dict[Key, Any] = {}
-        self.lists: set[Key] = set()
+        self.ends: dict[Key, Any] = {}  # The leaves, and None and the empty dicts and lists.
+        self.lists: set[Key] = set()  # The nodes that are lists.
         self._flatten(_tree_in(self._file), ())
         beside = parent / f"{path.name}_gda"
         self._distributed = _tensorstore.open_arrays(
@@ -145,11 +139,7 @@ class MsgpackCheckpoint:
 
 
 def _tree_in(file: ReadableFile) -> Any:
-    """Parse a file into nested dicts of `_Array` and Python values.
-
-    Raises:
-        CheckpointDamagedError: flax has not written the file, or not all of it.
-    """
+    """Parse a file into nested dicts of `_Array` and Python values."""
     if not file.size:
         raise damaged(file.path, "an empty file")
     try:

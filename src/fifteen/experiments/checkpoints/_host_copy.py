@@ -31,22 +31,15 @@ BLOCK_BYTES = 16 << 20
 
 @dataclasses.dataclass(slots=True)
 class Snapshot:
-    """The values of an array.
-
-    Attributes:
-        shape: of the array.
-        dtype: of the array, little-endian.
-        nbytes: of the array.
-        parts: the array's memory, read-only; or arrays that cover it once, on the host or on one
-            device, each with its index, or None for the whole.
-        is_shared: whether another thread may change that memory while it is written, so that each
-            block is copied first.
-    """
+    """The values of an array."""
 
     shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+    dtype: np.dtype[Any]  # Little-endian.
     nbytes: int
+    # The array's memory, read-only; or arrays that cover it once, on the host or on one device,
+    # each with its index, or None for the whole.
     parts: list[tuple[Index | None, Any]] | memoryview
+    # Another thread may change that memory while it is written, so each block is copied first.
     is_shared: bool = False
 
     def prefetch(self) -> None:
@@ -89,11 +82,9 @@ class Snapshot:
 
 
 def snapshot(value: jax.Array | HostArray, copy: bool) -> Snapshot:
-    """Take the values of an array.
+    """Take the values of an array of which this process has all shards.
 
-    Args:
-        value: a NumPy array, or a `jax.Array` of which this process has all shards.
-        copy: make it safe from whatever the caller does after this returns.
+    With `copy`, they are safe from whatever the caller does after this returns.
     """
     shape = value.shape
     if not isinstance(value, jax.Array):

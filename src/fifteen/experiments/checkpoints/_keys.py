@@ -74,12 +74,9 @@ def unflatten(structure: Any, leaves: Sequence[Any]) -> Any:
 def structure_of(
     ends: Mapping[Key, Any], lists: Collection[Key] = frozenset(), above: Key = ()
 ) -> Any:
-    """Nest the ends of a tree: numbers of leaves, None, or empty dicts and lists.
+    """Nest the ends of a tree by their keys: numbers of leaves, None, or empty dicts and lists.
 
-    Args:
-        ends: by their keys.
-        lists: the keys of nodes that are lists.
-        above: what all keys begin with.
+    `lists` has the keys of nodes that are lists. All keys begin with `above`.
 
     Raises:
         ValueError: a key is the beginning of another, or an index in a list is no number.

@@ -46,30 +46,18 @@ _plain_types: set[type] = set()
 
 @dataclasses.dataclass(slots=True)
 class Leaf:
-    """An encoded leaf.
+    """An encoded leaf."""
 
-    Attributes:
-        description: what the tensor alone does not say; None if it says everything.
-        data: the tensor; None if the description has the value.
-        dtype: safetensors' name of the tensor's dtype.
-        shape: the tensor's.
-    """
-
-    description: dict[str, Any] | None
-    data: Snapshot | None = None
-    dtype: str = ""
-    shape: tuple[int, ...] = ()
+    description: dict[str, Any] | None  # What the tensor does not say; None if it says everything.
+    data: Snapshot | None = None  # The tensor; None if the description has the value.
+    dtype: str = ""  # Safetensors' name of the tensor's dtype.
+    shape: tuple[int, ...] = ()  # The tensor's.
 
 
 def encode(value: Any, copy: bool) -> Leaf:
-    """Encode a leaf.
+    """Encode an array, a number, a str or bytes; the error for others does not name the leaf.
 
-    Args:
-        value: an array, a number, a str or bytes.
-        copy: make it safe from whatever the caller does after this returns.
-
-    Raises:
-        CheckpointError: it is something else; the text does not name the leaf.
+    With `copy`, it is safe from whatever the caller does after this returns.
     """
     if type(value) in _plain_types:
         return _encode_array(value, copy)
@@ -94,11 +82,7 @@ def encode(value: Any, copy: bool) -> Leaf:
 
 
 def key_data(keys: jax.Array) -> tuple[jax.Array, str]:
-    """Return the data of typed PRNG keys and the name of their implementation.
-
-    Raises:
-        CheckpointError: the implementation has no name, so JAX could not restore the keys.
-    """
+    """Return the data of typed PRNG keys and the name of their implementation, if it has one."""
     implementation = jax.random.key_impl(keys)
     if not isinstance(implementation, str):
         raise CheckpointError(
@@ -200,11 +184,7 @@ def _is_lost(value: Any, error: RuntimeError) -> bool:
 
 
 def encode_each(flat: FlatTree, encode: Callable[[Any], T]) -> dict[Key, T]:
-    """Encode the leaves of a pytree.
-
-    Raises:
-        CheckpointError: lists each leaf that cannot be encoded.
-    """
+    """Encode the leaves of a pytree; the error lists each that cannot be encoded."""
     encoded: dict[Key, T] = {}
     problems: list[str] = []
     for key, value in zip(flat.keys, flat.leaves, strict=True):

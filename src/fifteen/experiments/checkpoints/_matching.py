@@ -79,13 +79,9 @@ def report(
     outcome: Outcome = "refused",
     restored: Collection[Key] = (),
 ) -> str:
-    """Return a headline, and a line for each difference.
+    """Return the path with a headline, and a line for each difference.
 
-    Args:
-        comparison: the differences.
-        headline: goes on after the path.
-        outcome: what becomes of leaves of another shape or dtype.
-        restored: the leaves that were restored.
+    Leaves of another shape or dtype have the outcome. `restored` are those that were restored.
     """
     stored, wanted = comparison.stored, comparison.wanted
     step, saved = _step(stored), stored.leaves

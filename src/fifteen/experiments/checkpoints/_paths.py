@@ -29,24 +29,16 @@ MAX_STEP = 10**100
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """The checkpoints of one prefix in a directory.
-
-    Attributes:
-        directory: the directory that contains them.
-        prefix: the beginning of their names. If it ends with a digit, an `@` separates it from
-            the step, so that step 0 of `net1` is not step 10 of `net`.
-    """
+    """The checkpoints of one prefix in a directory."""
 
     directory: Directory
+    # The beginning of their names. If it ends with a digit, an `@` separates it from the step, so
+    # that step 0 of `net1` is not step 10 of `net`.
     prefix: str
 
     @classmethod
     def of(cls, root: Directory, prefix: str) -> "History":
-        """Return the history of a prefix, which may lead into a sub-folder, below a root.
-
-        Raises:
-            CheckpointError: the prefix is no text, or leaves the root.
-        """
+        """Return the history of a prefix, which may lead into a sub-folder, below a root."""
         if not isinstance(prefix, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise CheckpointError(f"prefix: expected a str, found {prefix!r}")
         try:
@@ -95,11 +87,7 @@ class History:
         return f"{self.prefix}@" if _ENDS_WITH_DIGIT.search(self.prefix) else self.prefix
 
     def find(self, step: Any) -> tuple[Step, pathlib.Path]:
-        """Return a step, the latest for None, and the path of its checkpoint.
-
-        Raises:
-            CheckpointNotFoundError: there is none; lists those that there are.
-        """
+        """Return a step, the latest for None, and the path of its checkpoint."""
         paths = self.paths()
         if step is None and paths:
             return list(paths.items())[-1]
@@ -189,11 +177,7 @@ def whole_number(value: Any) -> int | None:
 
 
 def as_step(step: Any) -> int:
-    """Return a step as an int.
-
-    Raises:
-        CheckpointError: it is not a whole number, is negative, or is above 10**100.
-    """
+    """Return a whole number from 0 to 10**100 as an int."""
     try:
         number = None if isinstance(step, bool | np.bool_) else whole_number(step)
     except RuntimeError as error:

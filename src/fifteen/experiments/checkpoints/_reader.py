@@ -43,17 +43,12 @@ class LeafInfo:
 
 @dataclasses.dataclass(frozen=True)
 class Shards:
-    """This process's shards of an array that is distributed over several processes.
+    """This process's shards of an array that is distributed over several processes."""
 
-    Attributes:
-        shape: of the whole array.
-        sharding: of the whole array.
-        parts: by the `str` of their index in the whole array. A process that has none of the
-            devices has one part without elements, which has the dtype.
-    """
-
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # Of the whole array, as is the sharding.
     sharding: "jax.sharding.Sharding"
+    # By the `str` of their index in the whole array. A process that has none of the devices has one
+    # part without elements, which has the dtype.
     parts: Mapping[str, HostArray]
 
     def map(self, function: Callable[[HostArray], HostArray]) -> "Shards":
@@ -64,15 +59,11 @@ class Shards:
 
 @dataclasses.dataclass(frozen=True)
 class KeyData:
-    """Typed PRNG keys, as the data from which JAX makes them.
+    """Typed PRNG keys, as the data from which JAX makes them."""
 
-    Attributes:
-        data: has one axis more than the keys. Of an empty array of keys that axis may be empty.
-        implementation: JAX's name for how the keys are split.
-    """
-
+    # Has one axis more than the keys. Of an empty array of keys that axis may be empty.
     data: HostArray | Shards
-    implementation: str
+    implementation: str  # JAX's name for how the keys are split.
 
 
 HostValue: TypeAlias = HostArray | Shards | KeyData | bool | int | float | complex | str | bytes
@@ -99,18 +90,11 @@ class CheckpointReader(Protocol):
     def read(
         self, wanted: "Mapping[Key, jax.sharding.Sharding | None]"
     ) -> Generator[Mapping[Key, Any]]:
-        """Read some leaves, in batches and in the order that suits the format.
+        """Yield a `HostValue` for each key, in batches and in the order that suits the format.
 
-        Args:
-            wanted: for each key None, or the sharding over several processes that the leaf will
-                have, or for typed PRNG keys their data. A format that can read parts of an array
-                reads those of this process.
-
-        Yields:
-            For each key a `HostValue`.
-
-        Raises:
-            CheckpointDamagedError: a leaf's bytes are not those that were written.
+        Each key has None, or the sharding over several processes that the leaf will have, or for
+        typed PRNG keys their data. A format that can read parts of an array reads those of this
+        process. Raises `CheckpointDamagedError` if the bytes are not those that were written.
         """
         ...
 

@@ -19,21 +19,11 @@ from ._paths import History, Step, whole_number
 
 @dataclasses.dataclass(frozen=True)
 class Retention:
-    """Which checkpoints stay beside a new one.
+    """Which checkpoints stay beside a new one; the numbers may be infinite."""
 
-    Attributes:
-        keep: how many of the newest checkpoints to keep, at least 1; infinity keeps all.
-        overwrite: allow a step at or below the latest; the later checkpoints are removed.
-        keep_every_n_steps: older checkpoints at least this many steps apart are also kept; None
-            and 0 keep no others.
-
-    Raises:
-        CheckpointError: a number is neither whole nor infinite, or is too small.
-    """
-
-    keep: int = 1
-    overwrite: bool = False
-    keep_every_n_steps: int | None = None
+    keep: int = 1  # So many of the newest.
+    overwrite: bool = False  # Allow a step at or below the latest, and remove those from there on.
+    keep_every_n_steps: int | None = None  # And older ones that many steps apart, but for 0.
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keep", _count("keep", self.keep, 1))
@@ -67,12 +57,7 @@ def _count(name: str, value: Any, minimum: int) -> int:
 
 
 class Destination:
-    """Where a new checkpoint goes, and which checkpoints it replaces.
-
-    Attributes:
-        path: of the file, or of the directory if several processes save.
-        directory: the directory that contains the checkpoint.
-    """
+    """Where a new checkpoint goes, and which checkpoints it replaces."""
 
     def __init__(self, root: Directory, history: History, step: int, retention: Retention) -> None:
         is_alone = distributed.count() == 1
@@ -93,11 +78,7 @@ class Destination:
         return str(self.path.relative_to(self._root))
 
     def check(self) -> None:
-        """Check that the step may be saved.
-
-        Raises:
-            CheckpointExistsError: there is a later step, or a file that is not a checkpoint.
-        """
+        """Raise `CheckpointExistsError` at a later step, or a file that is not a checkpoint."""
         prefix, step, found = self._history.prefix, self._step, self._found
         problem = f"{self.directory}: cannot save step {step} under the prefix {prefix!r}: "
         latest = max(found, default=-1)

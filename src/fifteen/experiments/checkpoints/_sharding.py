@@ -42,14 +42,9 @@ def sharding_over_processes(target: Any, shape: tuple[int, ...]) -> jax.sharding
 def sharding_of_key_data(
     target: Any, sharding: jax.sharding.Sharding, ndim: int
 ) -> jax.sharding.Sharding:
-    """Return the sharding of the data of typed PRNG keys, which has one axis more than the keys.
-
-    Args:
-        target: the target's leaf. What is compiled for it depends on the description of its data's
-            sharding, of which there may be two that are equivalent.
-        sharding: that of the keys.
-        ndim: of the data.
-    """
+    """Return the sharding of the data of typed PRNG keys, which has one axis more than the keys."""
+    # What is compiled for the target depends on the description of its data's sharding, of which
+    # there may be two that are equivalent.
     is_there = isinstance(target, jax.Array) and not target.is_deleted()
     if is_there and target.sharding == sharding and target.ndim + 1 == ndim:
         return jax.random.key_data(target).sharding
@@ -62,14 +57,9 @@ def sharding_of_key_data(
 
 
 def put_over_processes(value: HostArray | Shards, sharding: jax.sharding.Sharding) -> jax.Array:
-    """Put a value on the devices of several processes.
+    """Put shards, or an array that each process holds whole, on the devices of several processes.
 
     `jax.device_put` would first compare an array between the processes, and a NaN equals nothing.
-
-    Args:
-        value: an array that each process holds whole, in a dtype that JAX has; or this process's
-            shards.
-        sharding: that of the result; shards have their own.
     """
     if not isinstance(value, Shards):
         array = np.asarray(value)

@@ -22,29 +22,20 @@ _leaf_types: set[type] = {bool, int, float, complex, str, bytes, np.ndarray}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FlatTree:
-    """A pytree, flattened.
+    """A pytree, flattened."""
 
-    Attributes:
-        keys: of the leaves, all different.
-        leaves: in JAX's order.
-        structure: dicts, lists, None, and the numbers of the leaves; see `_keys.unflatten`.
-    """
-
-    keys: list[Key]
-    leaves: list[Any]
-    structure: Any
+    keys: list[Key]  # Of the leaves, all different.
+    leaves: list[Any]  # In JAX's order.
+    structure: Any  # Dicts, lists, None, and the numbers of the leaves; see `_keys.unflatten`.
 
 
 def flatten(
     tree: Any, by_fields: bool = True, is_static: Callable[[Any], bool] | None = None
 ) -> FlatTree:
-    """Flatten a pytree.
+    """Flatten a pytree; None takes the place of leaves that are static.
 
-    Args:
-        tree: the pytree.
-        by_fields: name the children of a dataclass by its fields, even if it is registered without
-            key paths, as jax_dataclasses does it. JAX and Orbax number them.
-        is_static: which leaves to leave out; None takes their place in the structure.
+    With `by_fields`, the children of a dataclass have the names of its fields, even if it is
+    registered without key paths, as jax_dataclasses does it. JAX and Orbax number them.
 
     Raises:
         CheckpointError: two children of a node have the same name, as in

@@ -14,11 +14,9 @@ from .._damage import shortened
 
 
 def agree(checkpoint: str, leaves: Mapping[str, str]) -> None:
-    """Raise in all processes if they differ in what they save.
+    """Raise in all processes if they differ in the checkpoint's name, or in what they save.
 
-    Args:
-        checkpoint: what it is called in the experiment's directory.
-        leaves: what this process saves as each leaf. The values of local ones may differ.
+    `leaves` says what this process saves as each leaf. The values of local ones may differ.
     """
     checksum = zlib.crc32(json.dumps(sorted(leaves.items())).encode())
     brought = distributed.main.all_gather("comparing what is saved", [checkpoint, checksum])

@@ -38,30 +38,17 @@ _NOT_DESCRIBED = (
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """What a directory contains.
+    """What a directory contains."""
 
-    Attributes:
-        directory: contains the arrays.
-        leaves: in the order of the pytree.
-        structure: returns the pytree's structure.
-        is_zarr3: the version of the arrays' format.
-        has_all_chunks: see `_tensorstore.spec_of`.
-    """
-
-    directory: Directory
-    leaves: Mapping[Key, EncodedLeaf]
-    structure: Any
-    is_zarr3: bool
-    has_all_chunks: bool
+    directory: Directory  # The one with the arrays.
+    leaves: Mapping[Key, EncodedLeaf]  # In the order of the pytree.
+    structure: Any  # Returns the pytree's structure.
+    is_zarr3: bool  # The version of the arrays' format.
+    has_all_chunks: bool  # See `_tensorstore.spec_of`.
 
 
 def contents_of(directory: Directory) -> Contents:
-    """Return what a directory contains.
-
-    Raises:
-        CheckpointDamagedError: its description is missing or makes no sense.
-        CheckpointError: it contains several items.
-    """
+    """Return what a directory contains."""
     is_ours = directory.kind_of(DESCRIPTION) == "file"
     return _ours(directory) if is_ours else _theirs(directory)
 

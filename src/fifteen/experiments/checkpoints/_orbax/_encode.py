@@ -43,26 +43,17 @@ MIN_INT, MAX_INT = -(2**63), 2**63 - 1
 
 @dataclasses.dataclass(frozen=True)
 class Encoded:
-    """A pytree for Orbax, and what our description says of it.
+    """A pytree for Orbax, and what our description says of it."""
 
-    Attributes:
-        tree: what Orbax is given.
-        description: the contents of our file.
-        shared: what the processes have to agree on, by the leaves' names.
-    """
-
-    tree: Any
-    description: str
-    shared: Mapping[str, str]
+    tree: Any  # What Orbax is given.
+    description: str  # The contents of our file.
+    shared: Mapping[str, str]  # What the processes have to agree on, by the leaves' names.
 
 
 def encode(target: Any) -> Encoded:
-    """Encode a pytree.
+    """Encode a pytree; the error lists each leaf that cannot be saved.
 
     Every process of the run must call this with its part of the same pytree.
-
-    Raises:
-        CheckpointError: lists each leaf that cannot be saved.
     """
     flat = _tree.flatten(target, is_static=is_static)
     # Orbax numbers the children of a dataclass without key paths.

@@ -22,19 +22,12 @@ _VERSION_WITHOUT_CHECKSUM = 1
 
 @dataclasses.dataclass(frozen=True)
 class EncodedLeaf:
-    """What is known of a leaf without reading it.
+    """What is known of a leaf without reading it."""
 
-    Attributes:
-        info: its shape and dtype; None if only the array tells them.
-        stored: the name that Orbax uses for it; None if Orbax does not keep it.
-        description: what Orbax does not keep; None if it keeps everything.
-        value: the value of a leaf that has neither.
-    """
-
-    info: LeafInfo | None
-    stored: str | None
-    description: dict[str, Any] | None
-    value: Any = None
+    info: LeafInfo | None  # None if only the array tells shape and dtype.
+    stored: str | None  # The name that Orbax uses for it; None if Orbax does not keep it.
+    description: dict[str, Any] | None  # What Orbax does not keep; None if it keeps everything.
+    value: Any = None  # If it has neither.
 
     @property
     def is_text(self) -> bool:
@@ -60,11 +53,7 @@ def to_json(leaves: Mapping[Key, EncodedLeaf], structure: str) -> str:
 
 
 def description_from(text: str) -> tuple[dict[Key, EncodedLeaf], Any]:
-    """Return the leaves and the structure that a file's text describes.
-
-    Raises:
-        ValueError, KeyError, TypeError or RecursionError: it is none of ours.
-    """
+    """Return the leaves and the structure that a file's text describes."""
     described = json.loads(text)
     version = described["version"]
     if version not in (_VERSION, _VERSION_WITHOUT_CHECKSUM):

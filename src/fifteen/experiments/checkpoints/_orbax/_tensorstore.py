@@ -48,13 +48,9 @@ def check_path(path: pathlib.Path) -> None:
 def spec_of(
     directory: Directory, name: str, is_zarr3: bool = False, has_all_chunks: bool = False
 ) -> dict[str, Any]:
-    """Return tensorstore's specification of an array.
+    """Return tensorstore's specification of an array in a directory.
 
-    Args:
-        directory: contains the arrays.
-        name: the array's name in it.
-        is_zarr3: whether that is the version of the format.
-        has_all_chunks: whether a missing chunk is damage; Orbax used to leave out chunks of zeros.
+    With `has_all_chunks`, a missing chunk is damage; Orbax used to leave out chunks of zeros.
     """
     store = {"driver": "file", "path": f"{directory / name}/"}
     if directory.kind_of(MANIFEST) is not None:
@@ -68,16 +64,7 @@ def spec_of(
 
 
 def open_arrays(path: pathlib.Path, specs: Mapping[Key, Any]) -> dict[Key, OpenArray]:
-    """Open arrays in parallel.
-
-    Args:
-        path: the checkpoint that contains them, for messages.
-        specs: by the leaves' keys.
-
-    Raises:
-        CheckpointDamagedError: an array is missing or unreadable.
-        MissingExtraError: tensorstore is not installed.
-    """
+    """Open arrays of a checkpoint in parallel, by the leaves' keys."""
     if not specs:
         return {}
     check_path(path)
@@ -107,11 +94,7 @@ def read(
     arrays: Mapping[Key, OpenArray],
     shardings: "Mapping[Key, jax.sharding.Sharding | None]",
 ) -> dict[Key, HostArray | Shards]:
-    """Read arrays in parallel: whole, or with a sharding this process's shards.
-
-    Raises:
-        CheckpointDamagedError: an array cannot be read.
-    """
+    """Read arrays in parallel: whole, or with a sharding this process's shards."""
     started = {key: _start(array.store, shardings[key]) for key, array in arrays.items()}
     values: dict[Key, HostArray | Shards] = {}
     for key, array in arrays.items():

@@ -49,53 +49,32 @@ MAX_HEADER = 100_000_000
 
 
 class StoredLeaf(NamedTuple):
-    """A leaf as a header describes it.
-
-    Attributes:
-        info: its shape and dtype.
-        description: see `Leaf`.
-        dtype: the tensor's; None if the description has the value.
-        shape: the tensor's.
-        start: the offset of the tensor's bytes, from the end of the header.
-        end: the offset of the end of these bytes.
-        checksum: of these bytes; other libraries have none.
-    """
+    """A leaf as a header describes it."""
 
     info: LeafInfo
-    description: dict[str, Any] | None
-    dtype: np.dtype[Any] | None = None
-    shape: tuple[int, ...] = ()
-    start: int = 0
-    end: int = 0
-    checksum: int | None = None
+    description: dict[str, Any] | None  # See `Leaf`.
+    dtype: np.dtype[Any] | None = None  # The tensor's; None if the description has the value.
+    shape: tuple[int, ...] = ()  # The tensor's.
+    start: int = 0  # The offset of the tensor's bytes, from the end of the header.
+    end: int = 0  # The offset of their end.
+    checksum: int | None = None  # Of these bytes; other libraries have none.
 
 
 class Header(NamedTuple):
-    """A parsed header.
+    """A parsed header."""
 
-    Attributes:
-        leaves: in the order of the pytree.
-        structure: of the pytree; see `_keys.unflatten`.
-        size: its bytes, after which the tensors begin.
-    """
-
-    leaves: Mapping[Key, StoredLeaf]
-    structure: Any
-    size: int
+    leaves: Mapping[Key, StoredLeaf]  # In the order of the pytree.
+    structure: Any  # Of the pytree; see `_keys.unflatten`.
+    size: int  # Its bytes, after which the tensors begin.
 
 
 def compose(
     leaves: "Sequence[tuple[Key, Leaf]]", structure: str
 ) -> "tuple[bytes, list[Snapshot], list[int]]":
-    """Compose a header with zeros in place of the checksums.
+    """Compose a header with zeros in place of the checksums; see `_tree.to_json`.
 
-    Args:
-        leaves: in the order of the pytree.
-        structure: of the pytree; see `_tree.to_json`.
-
-    Returns:
-        The header, the tensors in the order of the file, and the number of each in the order of
-        the leaves, which is that of the checksums.
+    Return it, the tensors in the order of the file, and the number of each in the order of the
+    leaves, which is that of the checksums.
     """
     tensors = [(leaf.data, leaf.dtype) for _, leaf in leaves if leaf.data is not None]
     # Large items first, so that every tensor is aligned for its own dtype.

@@ -20,15 +20,10 @@ _SMALL_BYTES = 1 << 20
 
 
 def write(file: NewFile, leaves: Sequence[tuple[Key, Leaf]], structure: str) -> None:
-    """Write a checkpoint.
+    """Write a checkpoint to an empty file; see `_header.compose`.
 
     The kernel gets the arrays' own memory. The checksums of a block are computed while it is
-    written, since writing leaves a processor idle.
-
-    Args:
-        file: an empty file.
-        leaves: in the order of the pytree. Their values are released as they are written.
-        structure: of the pytree; see `_tree.to_json`.
+    written, since writing leaves a processor idle. Values are released as they are written.
     """
     with gc_paused():
         header, tensors, numbers = _header.compose(leaves, structure)
