@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 
 from fifteen.experiments import CheckpointError
-from fifteen.experiments.checkpoints._safetensors import _writer
+from fifteen.experiments.checkpoints._safetensors import _save
 
 
 @pytest.fixture
 def slow_disk(monkeypatch):
     """Hold every commit back until told to go on."""
     go = threading.Event()
-    write = _writer.write
+    write = _save.write
 
     def waiting(*arguments):
         assert go.wait(30)
         write(*arguments)
 
-    monkeypatch.setattr(_writer, "write", waiting)
+    monkeypatch.setattr(_save, "write", waiting)
     yield go
     go.set()
 
@@ -35,7 +35,7 @@ def broken_disk(monkeypatch):
     def failing(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_writer, "write", failing)
+    monkeypatch.setattr(_save, "write", failing)
 
 
 def donating():
@@ -174,8 +174,8 @@ AT_EXIT = """
 import pathlib, sys, threading, time
 import numpy as np
 from fifteen.experiments.checkpoints import Checkpoints, Retention
-from fifteen.experiments.checkpoints._safetensors import _writer
-write = _writer.write
+from fifteen.experiments.checkpoints._safetensors import _save
+write = _save.write
 def slow(*arguments):
     if threading.current_thread() is threading.main_thread():
         return write(*arguments)
@@ -183,7 +183,7 @@ def slow(*arguments):
     if sys.argv[2] == "broken":
         raise OSError(28, "No space left on device")
     write(*arguments)
-_writer.write = slow
+_save.write = slow
 checkpoints = Checkpoints(pathlib.Path(sys.argv[1]))
 checkpoints.save({"w": np.arange(1 << 20)}, 0, "checkpoint_", Retention, True)
 # Several blocks, which are written in another way than one.
@@ -221,12 +221,12 @@ SIGNALLED = """
 import os, pathlib, signal, sys, threading, time
 import numpy as np
 from fifteen.experiments import Experiment, TensorboardLogData
-from fifteen.experiments.checkpoints._safetensors import _writer
-write = _writer.write
+from fifteen.experiments.checkpoints._safetensors import _save
+write = _save.write
 def slow(*arguments):
     time.sleep(1)
     write(*arguments)
-_writer.write = slow
+_save.write = slow
 experiment = Experiment(sys.argv[1])
 if sys.argv[2] == "logs":
     experiment.log(TensorboardLogData(scalars={"loss": 1.0}), 1)
@@ -252,15 +252,15 @@ CHILD = """
 import multiprocessing, os, pathlib, sys, time
 import numpy as np
 from fifteen.experiments.checkpoints import Checkpoints, Retention
-from fifteen.experiments.checkpoints._safetensors import _writer
+from fifteen.experiments.checkpoints._safetensors import _save
 how, end = sys.argv[2:]
-write = _writer.write
+write = _save.write
 def slow(*arguments):
     time.sleep(0.5)
     if end == "broken":
         raise OSError(28, "No space left on device")
     write(*arguments)
-_writer.write = slow
+_save.write = slow
 def save():
     checkpoints = Checkpoints(pathlib.Path(sys.argv[1]))
     checkpoints.save({"w": np.arange(1000)}, 1, "checkpoint_", Retention, False)

@@ -16,7 +16,7 @@ SAVING = """
 import os, pathlib, sys, warnings
 import numpy as np
 from fifteen.experiments.checkpoints import Checkpoints, Retention
-from fifteen.experiments.checkpoints import _saving  # A save imports it, and JAX with it.
+from fifteen.experiments.checkpoints._safetensors import _save  # A save imports it, and JAX with it.
 
 warnings.simplefilter("ignore")
 directory, kind = pathlib.Path(sys.argv[1]), sys.argv[2]

@@ -105,16 +105,16 @@ def test_a_file_where_the_directory_should_be(handle):
 
 
 def test_a_directory_that_vanishes_while_it_is_written(handle, monkeypatch):
-    from fifteen.experiments.checkpoints._safetensors import _writer
+    from fifteen.experiments.checkpoints._safetensors import _save
 
-    write = _writer.write
+    write = _save.write
 
     def writing(*arguments):
         shutil.rmtree(handle.directory)
         write(*arguments)
 
     handle.save({"w": 1}, 1)
-    monkeypatch.setattr(_writer, "write", writing)
+    monkeypatch.setattr(_save, "write", writing)
     with pytest.raises(FileNotFoundError, match="could not save step 2"):
         handle.save({"w": 1}, 2)
     assert not handle.directory.exists()

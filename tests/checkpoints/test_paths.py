@@ -294,17 +294,17 @@ def test_a_folder_that_is_no_checkpoint_is_never_removed(handle):
 
 
 def test_what_is_saved_in_the_middle_of_a_save_stays(handle, monkeypatch):
-    from fifteen.experiments.checkpoints._safetensors import _writer
+    from fifteen.experiments.checkpoints._safetensors import _save
 
-    write = _writer.write
+    write = _save.write
 
     def write_and_save(*arguments):
-        monkeypatch.setattr(_writer, "write", write)
+        monkeypatch.setattr(_save, "write", write)
         # As a handler of SIGTERM may.
         handle.save({"x": 11}, 11)
         write(*arguments)
 
-    monkeypatch.setattr(_writer, "write", write_and_save)
+    monkeypatch.setattr(_save, "write", write_and_save)
     handle.save({"x": 10}, 10)
     assert handle.restore({"x": 0}) == {"x": 11}
 

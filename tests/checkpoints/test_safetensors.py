@@ -15,7 +15,7 @@ import safetensors.numpy
 
 from fifteen.experiments import CheckpointDamagedError, CheckpointError
 from fifteen.experiments.checkpoints import _decoding, _host_copy
-from fifteen.experiments.checkpoints._safetensors import _reader, _writer
+from fifteen.experiments.checkpoints._safetensors import _reader, _save
 from fifteen.experiments.storage import NewFile
 
 
@@ -51,7 +51,7 @@ def test_safetensors_reads_it_as_torch(handle, tree):
 @pytest.mark.parametrize("blocks", [1, 5])
 def test_an_array_that_is_changed_while_it_is_written(handle, tmp_path, monkeypatch, blocks):
     monkeypatch.setattr(_host_copy, "BLOCK_BYTES", 4096)
-    monkeypatch.setattr(_writer, "BLOCK_BYTES", 4096)
+    monkeypatch.setattr(_save, "BLOCK_BYTES", 4096)
     array = np.zeros((blocks, 512))
     write_all = NewFile.write
 
@@ -316,7 +316,7 @@ def test_a_file_that_is_replaced_while_it_is_read(handle):
 
 def test_many_leaves_and_blocks(handle, assert_same, monkeypatch):
     monkeypatch.setattr(_host_copy, "BLOCK_BYTES", 1 << 10)
-    monkeypatch.setattr(_writer, "BLOCK_BYTES", 1 << 10)
+    monkeypatch.setattr(_save, "BLOCK_BYTES", 1 << 10)
     monkeypatch.setattr(_reader, "MAX_GROUP_BYTES", 1 << 10)
     random = np.random.default_rng(0)
     tree = [random.integers(0, 99, random.integers(0, 900)).astype("i1") for _ in range(2500)]

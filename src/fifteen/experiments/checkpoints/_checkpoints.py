@@ -20,7 +20,8 @@ from ._reader import CheckpointReader, LeafInfo
 from ._retention import Destination, Retention
 
 if TYPE_CHECKING:
-    from ._saving import PendingSave
+    from ._orbax._save import DistributedSave
+    from ._safetensors._save import LocalSave
 
 MAX_TRIES = 5
 """How often to look for the latest checkpoint while another process replaces checkpoints."""
@@ -77,9 +78,11 @@ class Checkpoints:
                 raise
             return destination.path
 
-    def _pending_save(self, destination: Destination, target: Any, copy: bool) -> "PendingSave":
+    def _pending_save(
+        self, destination: Destination, target: Any, copy: bool
+    ) -> "LocalSave | DistributedSave":
         if distributed.count() == 1:
-            from ._saving import LocalSave
+            from ._safetensors._save import LocalSave
 
             return LocalSave(destination, target, copy, self._before_commit)
         # Imported when used, since Orbax is an extra.

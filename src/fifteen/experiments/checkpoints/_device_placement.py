@@ -1,4 +1,4 @@
-"""Putting restored values on the devices of their targets' leaves."""
+"""Putting restored values on the devices of their targets' leaves, also of several processes."""
 
 import contextlib
 import functools
@@ -12,14 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._casting import CastError, is_on_devices, settings
-from ._dtypes import FLOAT0, PYTHON_NUMBERS
-from ._reader import KeyData, Shards
-from ._sharding import (
-    divides,
-    put_over_processes,
-    sharding_of_key_data,
-    sharding_over_processes,
-)
+from ._dtypes import FLOAT0, PYTHON_NUMBERS, is_key
+from ._reader import HostArray, KeyData, LeafInfo, Shards
 
 
 def resolve_sharding(target: Any) -> Any:
@@ -32,7 +26,7 @@ def resolve_sharding(target: Any) -> Any:
     sharding = target.sharding if isinstance(target, jax.ShapeDtypeStruct) else None
     is_named = isinstance(sharding, jax.sharding.NamedSharding)
     if not is_named or not isinstance(sharding.mesh, jax.sharding.AbstractMesh):
-        if sharding is not None and not divides(sharding, target.shape):
+        if sharding is not None and not _divides(sharding, target.shape):
             raise CastError(
                 f"has shape {target.shape}, which does not divide among the devices of its "
                 f"sharding, {sharding}; give the jax.ShapeDtypeStruct another sharding"
@@ -82,7 +76,7 @@ def device_put_like(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
                 destination = _destination(target, value.data.shape[:-1])
                 if isinstance(destination, jax.sharding.Sharding):
                     ndim = len(value.data.shape)
-                    destination = sharding_of_key_data(target, destination, ndim)
+                    destination = _sharding_of_key_data(target, destination, ndim)
                 groups[destination].append(index)
             # JAX's own arrays of float0, which have no bits, are NumPy's.
             elif isinstance(value, Shards) or value.dtype != FLOAT0:
@@ -109,9 +103,9 @@ def _destination(target: Any, shape: tuple[int, ...]) -> Any:
     if isinstance(target, jax.Array) and not target.committed:
         (device,) = sharding.device_set
         return device
-    if sharding is None or shape == target.shape or divides(sharding, shape):
+    if sharding is None or shape == target.shape or _divides(sharding, shape):
         return sharding
-    return sharding_over_processes(target, shape)
+    return _sharding_over_processes(target, shape)
 
 
 @contextlib.contextmanager
@@ -142,7 +136,7 @@ def _put(
             ]
         arrays: list[Any] = jax.device_put(list(values), sharding)
     else:
-        arrays = [put_over_processes(value, sharding) for value in values]
+        arrays = [_put_over_processes(value, sharding) for value in values]
     if True not in weak:
         return arrays
     return [
@@ -210,3 +204,74 @@ def _with_weak_type(array: jax.Array, number: Any) -> jax.Array:
 def _is_kind(dtype: Any, kind: type) -> bool:
     kinds = {bool: np.bool_, int: np.integer, float: np.floating, complex: np.complexfloating}
     return bool(jnp.issubdtype(dtype, kinds[kind]))
+
+
+def _divides(sharding: jax.sharding.Sharding, shape: tuple[int, ...]) -> bool:
+    """Whether a sharding can divide an array of a shape among its devices."""
+    if isinstance(sharding, jax.sharding.NamedSharding) and len(sharding.spec) > len(shape):
+        return False
+    try:
+        sharding.shard_shape(shape)
+    except (IndexError, ValueError):
+        return False
+    return True
+
+
+def sharding_to_read(target: Any, saved: LeafInfo) -> jax.sharding.Sharding | None:
+    """Return how to read a leaf for a target over several processes; None for any other."""
+    sharding = _sharding_over_processes(target, saved.shape)
+    if sharding is None or not is_key(saved.dtype):
+        return sharding
+    return _sharding_of_key_data(target, sharding, len(saved.shape) + 1)
+
+
+def _sharding_over_processes(target: Any, shape: tuple[int, ...]) -> jax.sharding.Sharding | None:
+    """Return the sharding of a leaf if its target is on several processes' devices, else None.
+
+    If the target's sharding does not divide the shape, each device gets all of the array.
+    """
+    sharding = getattr(target, "sharding", None)
+    if not isinstance(sharding, jax.sharding.Sharding) or sharding.is_fully_addressable:
+        return None
+    return sharding if _divides(sharding, shape) else _replicated(sharding)
+
+
+def _sharding_of_key_data(
+    target: Any, sharding: jax.sharding.Sharding, ndim: int
+) -> jax.sharding.Sharding:
+    """Return the sharding of the data of typed PRNG keys, which has one axis more than the keys."""
+    # What is compiled for the target depends on the description of its data's sharding, of which
+    # there may be two that are equivalent.
+    is_there = isinstance(target, jax.Array) and not target.is_deleted()
+    if is_there and target.sharding == sharding and target.ndim + 1 == ndim:
+        return jax.random.key_data(target).sharding
+    if isinstance(sharding, jax.sharding.SingleDeviceSharding):
+        return sharding
+    if not isinstance(sharding, jax.sharding.NamedSharding):
+        return _replicated(sharding)
+    spec = (*sharding.spec, *[None] * (ndim - len(sharding.spec)))
+    return jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec(*spec))
+
+
+def _put_over_processes(value: HostArray | Shards, sharding: jax.sharding.Sharding) -> jax.Array:
+    """Put shards, or an array that each process holds whole, on the devices of several processes.
+
+    `jax.device_put` would first compare an array between the processes, and a NaN equals nothing.
+    """
+    if not isinstance(value, Shards):
+        array = np.asarray(value)
+        # A process that has none of the devices could not tell the dtype.
+        return jax.make_array_from_callback(
+            array.shape, sharding, lambda index: array[index], dtype=array.dtype
+        )
+    shape, sharding, parts = value.shape, value.sharding, value.parts
+    if not sharding.addressable_devices:
+        (part,) = parts.values()
+        return jax.make_array_from_single_device_arrays(shape, sharding, [], dtype=part.dtype)
+    return jax.make_array_from_callback(shape, sharding, lambda index: parts[str(index)])
+
+
+def _replicated(sharding: jax.sharding.Sharding) -> jax.sharding.Sharding:
+    devices = np.array(sorted(sharding.device_set, key=lambda device: device.id))
+    mesh = jax.sharding.Mesh(devices, ("devices",))
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())

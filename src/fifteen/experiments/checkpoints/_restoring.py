@@ -16,12 +16,11 @@ from .._gc import gc_paused
 from . import _tree
 from ._casting import CastError, cast_to_target
 from ._damage import damaged, shortened, too_deep
-from ._device_placement import device_put_like, resolve_sharding
+from ._device_placement import device_put_like, resolve_sharding, sharding_to_read
 from ._keys import Key, name_of, unflatten
 from ._leaf import is_state, is_static, refusal
 from ._matching import compare, is_other_kind, report, report_of_misfits
 from ._reader import CheckpointReader, KeyData
-from ._sharding import sharding_to_read
 
 _ANYWHERE = jax.ShapeDtypeStruct((), np.uint32)
 """Stands for a leaf on the default device."""

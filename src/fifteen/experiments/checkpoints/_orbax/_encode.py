@@ -12,9 +12,11 @@ its own `restore` open the directory. The description has what Orbax refuses or 
 
 import dataclasses
 import functools
+import json
 import pathlib
 import posixpath
 import urllib.parse
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,8 +26,10 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
+from ... import distributed
 from ..._errors import CheckpointError
 from .. import _leaf, _tree
+from .._damage import shortened
 from .._dtypes import info_of, name_of_dtype
 from .._keys import Key, name_of, unflatten
 from .._leaf import encode_each, is_static, key_data
@@ -90,6 +94,38 @@ def _shared(value: Any, name: str) -> str:
     part = value.sharding.shard_shape(value.shape)
     called = f" as {name!r}" if "%" in name else ""
     return f"{value.dtype}{list(value.shape)} spread in parts of {list(part)}{called}"
+
+
+def agree(checkpoint: str, leaves: Mapping[str, str]) -> None:
+    """Raise in all processes if they differ in the checkpoint's name, or in what they save.
+
+    `leaves` says what this process saves as each leaf. The values of local ones may differ. Orbax
+    writes an array that is spread over the processes in all of them, and other leaves in process 0
+    alone. If they do not agree on which is which, it waits for files that nobody writes.
+    """
+    checksum = zlib.crc32(json.dumps(sorted(leaves.items())).encode())
+    brought = distributed.main.all_gather("comparing what is saved", [checkpoint, checksum])
+    if len({name for name, _ in brought}) > 1:
+        found = ", ".join(f"process {number} {name}" for number, (name, _) in enumerate(brought))
+        raise CheckpointError(
+            f"the processes save different checkpoints: {found}; save the same step under the same "
+            "prefix in all of them"
+        )
+    if len({checksum for _, checksum in brought}) > 1:
+        # There are many leaves and many processes, so only those of process 0 are sent around.
+        first = distributed.on_primary(lambda: leaves)
+        differences = [
+            f"{name}: {first.get(name, 'missing')} in process 0, "
+            f"{leaves.get(name, 'missing')} in process {distributed.index()}"
+            for name in {**first, **leaves}
+            if first.get(name) != leaves.get(name)
+        ]
+        if differences:
+            lines = "\n".join(shortened(differences))
+            raise CheckpointError(
+                f"the processes save different pytrees:\n{lines}\nsave the same structure in all "
+                "of them, and what is spread over the processes in one of them so in all"
+            )
 
 
 def stored_names(keys: Sequence[Key]) -> dict[Key, str]:

@@ -28,8 +28,7 @@ from ...storage import Directory, suppressed_os_errors
 from .._background import Background
 from .._reader import DESCRIPTION
 from .._retention import Destination
-from ._consistency import agree
-from ._encode import encode
+from ._encode import agree, encode
 from ._tensorstore import check_path
 
 _INSIDE = "checkpoint"
@@ -48,7 +47,7 @@ _OS_ERROR = re.compile(r"os[_ ]error(?:_code)?\W*(\d+)", re.IGNORECASE)
 
 
 class DistributedSave:
-    """A save whose values have been taken; see `PendingSave`.
+    """A save whose values have been taken; see `LocalSave`.
 
     Every process of the run makes one, with its part of the same pytree.
 

@@ -1,7 +1,7 @@
-"""Write one checkpoint to one safetensors file; `_header` describes its contents."""
+"""Save a state that this process holds whole to one safetensors file; see `_header`."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import google_crc32c
@@ -9,14 +9,53 @@ import numpy as np
 
 from ..._gc import gc_paused
 from ...storage import NewFile
+from .. import _leaf, _tree
 from .._background import Background
 from .._host_copy import BLOCK_BYTES, Snapshot
 from .._keys import Key
-from .._leaf import Leaf
+from .._leaf import Leaf, encode_each, is_static
+from .._retention import Destination
 from . import _header
 
 _SMALL_BYTES = 1 << 20
 """Writing this much takes less time than starting a thread for its checksums."""
+
+
+class LocalSave:
+    """A save whose values have been taken; either `commit` or `abandon` is called, once.
+
+    With `copy`, the values are safe from what the caller does before `commit` writes them.
+    """
+
+    def __init__(
+        self, destination: Destination, target: Any, copy: bool, before_commit: Callable[[], None]
+    ) -> None:
+        destination.check()
+        self._destination = destination
+        self._before_commit = before_commit
+        with gc_paused():
+            flat = _tree.flatten(target, is_static=is_static)
+            encoded = encode_each(flat, lambda value: _leaf.encode(value, copy))
+            self._leaves = list(encoded.items())
+            self._structure = _tree.to_json(flat.structure)
+
+    def commit(self) -> None:
+        """Write the values and give the checkpoint its name; may be called in another thread.
+
+        Raises `OSError` if they could not be written. Earlier checkpoints are whole.
+        """
+        self._before_commit()
+        directory = self._destination.directory
+        directory.make()
+        directory.remove_leftovers()
+        # The disk may have room for the checkpoints that are kept and only one more.
+        directory.wait_for_removals()
+        with directory.replace(self._destination.path.name) as file:
+            write(file, self._leaves, self._structure)
+        self._destination.apply_retention()
+
+    def abandon(self, error: BaseException) -> None:
+        """Do nothing: there is no other process."""
 
 
 def write(file: NewFile, leaves: Sequence[tuple[Key, Leaf]], structure: str) -> None:
