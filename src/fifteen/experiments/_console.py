@@ -45,10 +45,7 @@ def quiet() -> Generator[None]:
 def warn(message: str, stacklevel: int | None = None) -> None:
     """Issue an `ExperimentWarning`, unless a caller wants none.
 
-    Args:
-        message: what to say.
-        stacklevel: as for `warnings.warn`, counted from the caller; by default, that of the line
-            that called this package.
+    The `stacklevel` counts from the caller; by default, it is that of the line that called us.
     """
     if _quiet_block.get()() is None:
         level = _level_of_user() if stacklevel is None else stacklevel

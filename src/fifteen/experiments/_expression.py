@@ -77,14 +77,9 @@ _REMEDIES: dict[type[ast.AST], str] = {
 
 
 class Expression:
-    """Hold an expression that has been checked.
+    """Hold an expression that has been checked; an error points at the place.
 
-    Attributes:
-        text: the expression as it was written.
-        names: the names of values in it, in order.
-
-    Raises:
-        ExpressionError: it is none; the message points at the place.
+    `text` is what was written, and `names` are the names of values in it, in order.
     """
 
     def __init__(self, text: str) -> None:

@@ -7,15 +7,9 @@ from ._errors import MissingExtraError
 
 
 def import_extra(module: str, what: str, extra: str = "") -> Any:
-    """Return a module that an extra installs.
+    """Return a module that an extra, by default of the same name, installs.
 
-    Args:
-        module: its name.
-        what: what needs it, for the error.
-        extra: the name of the extra; by default that of the module.
-
-    Raises:
-        MissingExtraError: it is not installed.
+    The error says what needs it.
     """
     try:
         return importlib.import_module(module)

@@ -7,11 +7,7 @@ from ._errors import ExpressionError
 
 
 def ending_in(name: str, names: Iterable[str], separator: str) -> str | None:
-    """Return the one of the names that is, or ends in, a name.
-
-    Raises:
-        ExpressionError: several do.
-    """
+    """Return the one of the names that is, or ends in, a name."""
     matches = [key for key in names if key == name or key.endswith(separator + name)]
     if name in matches:
         return name

@@ -14,15 +14,10 @@ from .storage import Directory
 
 @dataclasses.dataclass(frozen=True)
 class Verified:
-    """A file that has been read to its end.
-
-    Attributes:
-        path: the file, or the directory of a checkpoint.
-        problem: what is wrong with it; empty if it is whole.
-    """
+    """A file that has been read to its end, or the directory of a checkpoint."""
 
     path: pathlib.Path
-    problem: str
+    problem: str  # Empty if it is whole.
 
 
 def verify(directory: pathlib.Path) -> Iterator[Verified]:

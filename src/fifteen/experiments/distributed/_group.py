@@ -52,8 +52,7 @@ def count() -> int:
 class ProcessGroup:
     """Count the rounds of one thread, which are made in the same order in every process.
 
-    Args:
-        channel: a name that this thread alone uses, and that is the same in every process.
+    It alone uses the channel, whose name is the same in every process.
     """
 
     def __init__(self, channel: str) -> None:
@@ -66,11 +65,7 @@ class ProcessGroup:
     def on_primary(self, action: Callable[[], T]) -> T:
         """Run `action` in process 0 once all have made this call; return its result in all.
 
-        Args:
-            action: its result must be of a kind that JSON keeps.
-
-        Raises:
-            Exception: in every process, what `action` raised in process 0.
+        JSON must keep it. What `action` raises in process 0 is raised in every process.
         """
         if count() == 1:
             return action()
@@ -99,8 +94,7 @@ class ProcessGroup:
     def collective(self, name: str) -> Generator[None]:
         """Make a block, which may contain collectives, fail in every process if it fails in one.
 
-        Args:
-            name: what the block does. If the names differ, all processes raise.
+        The name says what the block does. If the names differ, all processes raise.
         """
         if count() == 1:
             yield
@@ -127,19 +121,11 @@ class ProcessGroup:
     def all_gather(
         self, name: str, value: Any = None, error: BaseException | None = None
     ) -> list[Any]:
-        """Exchange a value, or report an error, in one round of all processes.
+        """Exchange a value that JSON keeps, or report an error, in one round of all processes.
 
-        Args:
-            name: what the round is for.
-            value: of a kind that JSON keeps.
-            error: what this process has to report instead.
-
-        Returns:
-            The values in the order of the processes.
-
-        Raises:
-            Exception: this process's own error, or else the first that another one reports.
-            RuntimeError: a process did not answer, or made another call.
+        Return the values in the order of the processes; or raise this process's own error, the
+        first that another one reports, or a `RuntimeError` if one did not answer, or made another
+        call: the name says what the round is for.
         """
         if count() == 1:
             if error is not None:
@@ -195,8 +181,7 @@ class ProcessGroup:
     def _abort(self, number: int, brought: str, error: BaseException) -> bool:
         """Tell the others, without waiting for them, that this process has been interrupted.
 
-        Returns:
-            Whether they raise in this round; it may be over.
+        Return whether they raise in this round; it may be over.
         """
         from jax.errors import JaxRuntimeError
 

@@ -23,12 +23,7 @@ def serialize(error: BaseException) -> dict[str, Any]:
 
 
 def deserialize(problem: dict[str, Any], count: int) -> Exception:
-    """Return an error of the kind that another process has raised.
-
-    Args:
-        problem: from `serialize`, with the number of the process.
-        count: how many processes there are.
-    """
+    """Return an error of the kind that another process, of `count`, has raised and serialized."""
     kind, message = problem["type"], problem["message"]
     known = {error.__name__: error for error in _kinds_of(FifteenError)}
     if kind in known:
@@ -58,9 +53,7 @@ def clear_mark(error: BaseException) -> None:
 def is_shared(error: BaseException, handled: BaseException | None) -> bool:
     """Tell whether an error, or one that it was made of, has been raised in all processes.
 
-    Args:
-        error: the error.
-        handled: the error that was being handled before, which is the context of this one.
+    `handled` was being handled before; it is the error's context, and not a part of it.
     """
     return any(hasattr(part, _SHARED) for part in _made_of(error, handled))
 

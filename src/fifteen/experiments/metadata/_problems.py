@@ -15,17 +15,12 @@ Part: TypeAlias = tuple[str, Node | None, str]
 
 
 class Problem(Exception):
-    """One or more reasons why a value cannot be dumped or a node cannot be loaded.
-
-    Attributes:
-        parts: each reason with its place.
-        hint: what to do; set if the only problem is that a node is of another type.
-    """
+    """One or more reasons why a value cannot be dumped or a node cannot be loaded."""
 
     def __init__(self, reason: str, node: Node | None = None, hint: str | None = None) -> None:
         super().__init__(reason)
         self.parts: list[Part] = [("", node, reason)]
-        self.hint = hint
+        self.hint = hint  # What to do, if the only problem is that a node is of another type.
 
 
 class Problems:

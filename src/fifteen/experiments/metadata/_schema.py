@@ -73,32 +73,22 @@ class Context:
 
 @dataclasses.dataclass(eq=False)
 class Schema:
-    """How values of one type are dumped and loaded.
+    """How values of one type are dumped and loaded."""
 
-    Attributes:
-        name: the type, for messages.
-        ranks: for each kind of untagged node that the type can be loaded from, how natural that
-            is: 0 if the node is of the type even if none is declared, 1 for the type's own form,
-            2 and 3 for forms that it takes if no other type does.
-        accept: returns a value as the type has it (a NumPy scalar as a number), or UNSET.
-        dumper: returns the untagged node of an accepted value.
-        loader: returns the value of a node, whatever its tag.
-        tags: mark a node as this type. The first is written if the declared type does not say
-            it; the others are in older files.
-        load_tagged: returns the value of a node with another tag, or NotImplemented.
-        classes: returns the classes that a tag may name.
-        members: the alternatives of a union.
-    """
-
-    name: str
+    name: str  # The type, for messages.
+    # For each kind of untagged node that the type can be loaded from, how natural that is: 0 if the
+    # node is of the type even if none is declared, 1 for the type's own form, 2 and 3 for forms
+    # that it takes if no other type does.
     ranks: Mapping[str, float]
-    accept: Callable[[Any], Any]
-    dumper: Callable[[Any, Context], Node]
-    loader: Callable[[Node, Context], Any]
+    accept: Callable[[Any], Any]  # A value as the type has it, or UNSET.
+    dumper: Callable[[Any, Context], Node]  # The untagged node of an accepted value.
+    loader: Callable[[Node, Context], Any]  # The value of a node, whatever its tag.
+    # The first is written if the declared type does not say it; the others are in older files.
     tags: tuple[str, ...] = ()
+    # The value of a node with another tag, or NotImplemented.
     load_tagged: Callable[[Node, Context], Any] | None = None
-    classes: Callable[[], list[type]] = list
-    members: "tuple[Schema, ...]" = ()
+    classes: Callable[[], list[type]] = list  # The classes that a tag may name.
+    members: "tuple[Schema, ...]" = ()  # The alternatives of a union.
 
     @property
     def tag(self) -> str:
@@ -145,12 +135,9 @@ Factory: TypeAlias = Callable[["Schemas", Declared], Schema | None]
 
 
 class Schemas:
-    """All schemas, each made when it is first asked for.
+    """All schemas, each made when it is first asked for, by the first factory that knows it.
 
-    Args:
-        factories: makers of schemas, in the order in which they are asked.
-        tags: the types that tags name if none is declared.
-        loaders: load the tags of other writers, or return NotImplemented.
+    `tags` are those of types. `loaders` load the tags of other writers, or return NotImplemented.
     """
 
     def __init__(

@@ -48,25 +48,15 @@ _ATTRIBUTES = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Hook:
-    """How values of a class are written as values of another type.
+    """How values of a class are written as values of another type."""
 
-    Attributes:
-        cls: the class; a value must be exactly of it.
-        tag: the tag of the class if no type is declared.
-        via: the type that a value is written as.
-        unstructure: returns the value as `via`, or raises ScalarError if that would lose something.
-        structure: returns the value again, or raises ValueError.
-        example: what to write, for messages.
-        ranks: as in `Schema`.
-    """
-
-    cls: Any
-    tag: str
-    via: Any
-    unstructure: Callable[[Any], Any]
-    structure: Callable[[Any], Any]
-    example: str
-    ranks: Mapping[str, int] = dataclasses.field(default_factory=lambda: _TEXT)
+    cls: Any  # A value must be exactly of it.
+    tag: str  # Written if no type is declared.
+    via: Any  # The type that a value is written as.
+    unstructure: Callable[[Any], Any]  # Raises ScalarError if something would be lost.
+    structure: Callable[[Any], Any]  # Returns the value again, or raises ValueError.
+    example: str  # What to write, for messages.
+    ranks: Mapping[str, int] = dataclasses.field(default_factory=lambda: _TEXT)  # As in `Schema`.
 
     @property
     def tags(self) -> tuple[str, ...]:

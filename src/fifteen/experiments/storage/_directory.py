@@ -17,29 +17,18 @@ Kind: TypeAlias = Literal["file", "directory", "other"]
 
 
 class Entry(NamedTuple):
-    """A name in a directory.
-
-    Attributes:
-        name: the name.
-        kind: what it leads to, links followed; `other` for a broken link, too.
-        is_link: whether it is a symbolic link.
-    """
+    """A name in a directory."""
 
     name: str
-    kind: Kind
+    kind: Kind  # Of what it leads to, links followed; `other` for a broken link, too.
     is_link: bool
 
 
 class Usage(NamedTuple):
-    """What a directory holds.
+    """What a directory holds."""
 
-    Attributes:
-        size: the bytes in all files below it; links count nothing.
-        modified: when anything below it was last written, in seconds since the epoch.
-    """
-
-    size: int
-    modified: float
+    size: int  # The bytes in all files below it; links count nothing.
+    modified: float  # When anything below it was last written, in seconds since the epoch.
 
 
 @dataclasses.dataclass(frozen=True)
