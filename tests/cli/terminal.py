@@ -21,9 +21,9 @@ sys.exit(main())
 
 
 class Terminal:
-    """Run a command on a terminal of some width."""
+    """Run a command on a terminal of some width; its stdout may go to a file instead."""
 
-    def __init__(self, *arguments, cwd=None, columns=80, **environment):
+    def __init__(self, *arguments, cwd=None, columns=80, output=None):
         self._terminal, end = pty.openpty()
         fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         self._settings = termios.tcgetattr(end)
@@ -31,9 +31,9 @@ class Terminal:
             [sys.executable, "-c", RUN, *map(str, arguments)],
             cwd=cwd,
             stdin=end,
-            stdout=end,
+            stdout=output or end,
             stderr=end,
-            env=os.environ | {"TERM": "xterm-256color", "COLUMNS": str(columns)} | environment,
+            env=os.environ | {"TERM": "xterm-256color", "COLUMNS": str(columns)},
             start_new_session=True,
         )
         # So that what is read ends when the process does.
@@ -53,7 +53,7 @@ class Terminal:
         """Wait until one row of what is shown from now on matches all patterns."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            rows = self.output[self._seen :].split("\n")[:-1]
+            rows = re.split(r"[\r\n]", self.output[self._seen :])[:-1]
             for row in rows:
                 if all(re.search(pattern, row) for pattern in patterns):
                     self._seen = len(self.output)

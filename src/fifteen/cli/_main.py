@@ -14,6 +14,8 @@ import warnings
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
+from fifteen._progress import shown_on_stderr
+
 from ._errors import CommandError, tell
 
 _COMMANDS = {
@@ -32,7 +34,7 @@ _COMMANDS = {
     "rm": "Remove experiments with all that is in them; without `--yes`, only say which.",
     "archive": "Pack an experiment into one compressed file, and compare it.",
     "unarchive": "Unpack what `archive` has written, once all of it is verified.",
-    "move": "Move an experiment, also to another file system.",
+    "move": "Move an experiment, also to another file system, and to or from an object store.",
     "doctor": "Say what is installed, and whether a directory or an address takes experiments.",
 }
 """The commands, each in a module of its name, and the first line of its help."""
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             # A name that the terminal's encoding does not have must not end the command.
             stream.reconfigure(errors="backslashreplace")
-    with _tell_warnings():
+    with _tell_warnings(), shown_on_stderr():
         try:
             if arguments is None:
                 arguments = sys.argv[1:]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
+from fifteen._progress import track
 from fifteen._text import printable
 
 from ._arguments import Chosen, Flag
@@ -83,7 +84,7 @@ def _panels(
     from fifteen.view._runs import draw_line, grouped, read_scalars
 
     runs = selection.find_some()
-    scalars = [read_scalars(run) for run in runs.fields]
+    scalars = [read_scalars(run) for run in track(runs.fields, "Reading")]
     known = sorted({tag for one in scalars for tag in one})
     if not known:
         raise CommandError("no experiment there has scalars; nothing to draw")

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
+from fifteen._progress import track
 from fifteen.experiments.checkpoints import Retention
 from fifteen.experiments.checkpoints._inventory import prunings
 from fifteen.experiments.storage import Directory
@@ -36,7 +37,7 @@ def prune(
     retention = Retention(keep, keep_every_n_steps=keep_every)
     rows: list[list[object]] = []
     is_whole, total = True, 0
-    for field in selection.find_some().fields:
+    for field in track(selection.find_some().fields, "Pruning"):
         path = field.path
         for pruning in prunings(path, retention):
             if pruning.problem:

@@ -1,5 +1,6 @@
 """`fifteen rm`."""
 
+from fifteen._progress import track
 from fifteen.experiments import Experiment, FifteenError, find_experiments
 from fifteen.experiments.storage import Directory
 from fifteen.view._columns import Column, show_bytes
@@ -29,7 +30,7 @@ def rm(
     chosen = {field.path for field in found.fields}
     rows: list[list[object]] = []
     is_whole, total = True, 0
-    for field in found.fields:
+    for field in track(found.fields, "Removing"):
         path = field.path
         if not Directory(path).is_present():
             continue  # It was below another one.

@@ -1,10 +1,12 @@
 """`fifteen verify`."""
 
+from fifteen._progress import progress
 from fifteen._text import printable
+from fifteen.experiments._fields import Fields
+from fifteen.experiments._verification import Verified
 from fifteen.experiments._verification import verify as verify_directory
 
 from ._arguments import Chosen
-from ._progress import progress
 from ._selection import Selection
 
 
@@ -17,17 +19,28 @@ def verify(selection: Chosen = Selection()) -> int:  # noqa: B008  # It is froze
         selection: which experiments.
     """
     damaged, whole = 0, 0
-    for field in progress(selection.find_some().fields, "Verifying"):
-        path = field.path
-        results = list(verify_directory(path))
-        bad = [result for result in results if result.problem]
-        good = [str(result.path.relative_to(path)) for result in results if not result.problem]
-        damaged, whole = damaged + len(bad), whole + len(good)
-        for result in bad:
-            problem = " ".join(result.problem.split())
-            problem = problem.removeprefix(f"{result.path}: ")
-            print(printable(f"DAMAGED {field.name}/{result.path.relative_to(path)}: {problem}"))
-        if bad:
-            print(printable(f"  whole in {field.name}: {', '.join(good) or 'nothing'}"))
+    fields = selection.find_some().fields
+    with progress("Verifying", sum(map(_count, fields))) as advance:
+        for field in fields:
+            path = field.path
+            results: list[Verified] = []
+            for result in verify_directory(path):
+                results.append(result)
+                advance(1)
+            bad = [result for result in results if result.problem]
+            good = [str(result.path.relative_to(path)) for result in results if not result.problem]
+            damaged, whole = damaged + len(bad), whole + len(good)
+            for result in bad:
+                problem = " ".join(result.problem.split())
+                problem = problem.removeprefix(f"{result.path}: ")
+                print(printable(f"DAMAGED {field.name}/{result.path.relative_to(path)}: {problem}"))
+            if bad:
+                print(printable(f"  whole in {field.name}: {', '.join(good) or 'nothing'}"))
     print(f"{whole} files are whole, {damaged} are damaged")
     return int(damaged > 0)
+
+
+def _count(field: Fields) -> int:
+    """Return about how many files there are to verify."""
+    checkpoints = field.summary.checkpoints.values() if field.summary else ()
+    return 1 + len(field.metadata_names) + sum(map(len, checkpoints))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from fifteen._progress import track
 from fifteen._text import printable
 
 from ._errors import ExpressionError
@@ -177,7 +178,7 @@ class Experiments(Sequence[Experiment]):
         """
         parsed = Expression(expression)
         self._refuse_unknown(parsed)
-        is_true = map(parsed.is_true, lookups_of(self._fields))
+        is_true = map(parsed.is_true, track(lookups_of(self._fields), "Reading"))
         return self._of(itertools.compress(self._fields, is_true))
 
     def sort(
@@ -219,7 +220,7 @@ class Experiments(Sequence[Experiment]):
             [0.2]
         """
         lookups = lookups_of(self._fields)
-        values = [lookup(name, "value") for lookup in lookups]
+        values = [lookup(name, "value") for lookup in track(lookups, "Reading")]
         if not values or name in BUILT_IN or not all(isinstance(v, Missing) for v in values):
             return values
         try:
@@ -234,7 +235,7 @@ class Experiments(Sequence[Experiment]):
                 raise self._unknown(name)
             return values
         self._refuse_unknown(parsed)
-        return list(map(parsed.evaluate, lookups))
+        return list(map(parsed.evaluate, track(lookups, "Reading")))
 
     def _refuse_unknown(self, expression: Expression) -> None:
         lookups = lookups_of(self._fields)
@@ -317,7 +318,7 @@ class Experiments(Sequence[Experiment]):
         differing = self.differing_fields()
         points = [
             (field, tag, curve)
-            for field in self._fields
+            for field in track(self._fields, "Reading")
             for tag, curve in field.read_scalars(tags).items()
         ]
         lengths = [len(curve) for *_, curve in points]

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from fifteen._progress import track
+
 from ._fields import Fields
 
 _MIN_PARALLEL = 300
@@ -35,7 +37,8 @@ def load(fields: Sequence[Fields]) -> None:
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(count, context, _inherit, (fields,)) as pool:
         parts = pool.map(_load_part, range(0, len(fields), _CHUNK))
-        for field, read in zip(fields, itertools.chain.from_iterable(parts), strict=True):
+        loaded = zip(fields, itertools.chain.from_iterable(parts), strict=True)
+        for field, read in track(loaded, "Reading", len(fields)):
             vars(field).update(read)
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from fifteen._progress import track
 from fifteen.experiments import Experiments, ExpressionError
 from fifteen.experiments._names import enumerate_names, matches
 
@@ -38,7 +39,7 @@ def report(
     """
     runs = experiments.fields
     readers = [reader_of(run) for run in runs]
-    scalars = [read_scalars(run, reader) for run, reader in zip(runs, readers, strict=True)]
+    scalars = list(track(map(read_scalars, runs, readers), "Reading", len(runs)))
     table = table_of(experiments, title)
     table["version"] = 1
     count = sum(map(len, scalars))
@@ -59,7 +60,8 @@ def report(
     answers = {
         "table": table,
         "curves": {
-            name: encode_curves([one], list(one), sampling) for name, one in by_name.items()
+            name: encode_curves([one], list(one), sampling)
+            for name, one in track(by_name.items(), "Drawing")
         },
         "means": {
             field: _means(by_name, numbers, sampling) for field, numbers in table["groups"].items()

@@ -9,6 +9,8 @@ import pathlib
 import tarfile
 from typing import Any
 
+from fifteen._progress import Advance, progress
+
 from .._errors import ExperimentExistsError, UnsafePathError
 from .._extras import import_extra
 from . import _local
@@ -29,16 +31,19 @@ def archive(directory: pathlib.Path, output: pathlib.Path) -> None:
     if output.resolve().is_relative_to(directory.resolve()):
         raise UnsafePathError(f"{output}: is in {directory} itself; choose another directory")
     zstandard = import_extra("zstandard", "archive", "archive")
-    with _local.atomic_file(output) as file:
+    # Each byte is written, and read from both sides to be compared.
+    total = 3 * _local.size_of(directory)
+    with _local.atomic_file(output) as file, progress("Archiving", total) as advance:
         compressor = zstandard.ZstdCompressor(level=3, threads=-1, write_checksum=True)
-        with (
-            compressor.stream_writer(file, closefd=False) as stream,
-            tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar,
-        ):
-            tar.add(directory, arcname=directory.name, filter=_without_temporaries)
+        with compressor.stream_writer(file, closefd=False) as stream:
+            counted: Any = _Counted(stream, advance)
+            with tarfile.open(
+                fileobj=counted, mode="w|", bufsize=_CHUNK_BYTES, format=tarfile.PAX_FORMAT
+            ) as tar:
+                tar.add(directory, arcname=directory.name, filter=_without_temporaries)
         file.seek(0)
-        packed = _digests(zstandard, file)
-        present = _digests_of(directory)
+        packed = _digests(zstandard, file, advance)
+        present = _digests_of(directory, advance)
         if packed != present:
             odd = sorted(packed.items() ^ present.items())[0][0]
             raise OSError(f"{directory}: {odd} has changed meanwhile; archive it again")
@@ -59,8 +64,9 @@ def unarchive(path: pathlib.Path, destination: pathlib.Path) -> pathlib.Path:
     temporary = _local.temporary_beside(destination / "archive")
     try:
         with _local.locked_directory(temporary):
-            with path.open("rb") as file:
-                _unpack(zstandard, file, temporary, path)
+            total = path.stat().st_size
+            with path.open("rb") as file, progress("Unpacking", total) as advance:
+                _unpack(zstandard, _Counted(file, advance), temporary, path)
             names = os.listdir(temporary)
             if len(names) != 1 or not (temporary / names[0]).is_dir():
                 raise OSError(f"{path}: expected one directory in it, found {len(names)} entries")
@@ -95,7 +101,24 @@ def _without_temporaries(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
     return None if _local.is_temporary(pathlib.PurePath(member.name).name) else member
 
 
-def _digests(zstandard: Any, file: Any) -> dict[str, str]:
+class _Counted:
+    """A file or a stream that tells how many bytes have gone through it."""
+
+    def __init__(self, file: Any, advance: Advance) -> None:
+        self._file = file
+        self._advance = advance
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self._advance(len(data))
+        return data
+
+    def write(self, data: bytes) -> int:
+        self._advance(len(data))
+        return self._file.write(data)
+
+
+def _digests(zstandard: Any, file: Any, advance: Advance) -> dict[str, str]:
     """Return a digest of the content of each member of an archive, by its path."""
     found: dict[str, str] = {}
     reader = zstandard.ZstdDecompressor().stream_reader(file, closefd=False)
@@ -105,13 +128,13 @@ def _digests(zstandard: Any, file: Any) -> dict[str, str]:
             if member.issym():
                 found[name] = f"link to {member.linkname}"
             elif member.isreg() and (content := tar.extractfile(member)) is not None:
-                found[name] = _digest(content)
+                found[name] = _digest(content, advance)
             elif member.islnk():
                 found[name] = found[member.linkname.partition("/")[2]]
     return found
 
 
-def _digests_of(directory: pathlib.Path) -> dict[str, str]:
+def _digests_of(directory: pathlib.Path, advance: Advance) -> dict[str, str]:
     found: dict[str, str] = {}
     for folder, folders, names in os.walk(directory):
         folders[:] = [name for name in folders if not _local.is_temporary(name)]
@@ -121,9 +144,13 @@ def _digests_of(directory: pathlib.Path) -> dict[str, str]:
                 found[str(path.relative_to(directory))] = f"link to {path.readlink()}"
             elif path.is_file() and not _local.is_temporary(name):
                 with path.open("rb") as file:
-                    found[str(path.relative_to(directory))] = _digest(file)
+                    found[str(path.relative_to(directory))] = _digest(file, advance)
     return found
 
 
-def _digest(file: Any) -> str:
-    return hashlib.file_digest(file, "sha256").hexdigest()
+def _digest(file: Any, advance: Advance) -> str:
+    digest = hashlib.sha256()
+    while data := file.read(_CHUNK_BYTES):
+        digest.update(data)
+        advance(len(data))
+    return digest.hexdigest()

@@ -147,6 +147,11 @@ def remove(path: pathlib.Path) -> None:
         return
 
 
+def size_of(directory: pathlib.Path) -> int:
+    """Return about how many bytes a directory holds, to say how far it is done."""
+    return sum(path.lstat().st_size for path in directory.rglob("*"))
+
+
 def refuse_to_clear(path: pathlib.Path) -> None:
     """Raise `UnsafePathError` unless `path` is a directory that is safe to delete."""
     resolved = path.resolve()

@@ -2,13 +2,18 @@
 
 import errno
 import filecmp
+import functools
 import os
 import pathlib
 import shutil
 import stat
 
+from fifteen._progress import Advance, progress
+
 from .._errors import ExperimentExistsError, UnsafePathError
 from . import _local
+
+_CHUNK_BYTES = 1 << 20
 
 
 def refuse_to_move(source: pathlib.Path, destination: pathlib.Path) -> None:
@@ -58,12 +63,15 @@ def _move_link(source: pathlib.Path, destination: pathlib.Path) -> None:
 def _copy_across(source: pathlib.Path, destination: pathlib.Path) -> None:
     _local.remove_leftovers(destination.parent)
     temporary = _local.temporary_beside(destination)
+    # Each byte is copied and then compared.
+    total = 2 * _local.size_of(source)
     try:
-        with _local.locked_directory(temporary):
+        with _local.locked_directory(temporary), progress("Copying", total) as advance:
+            copy = functools.partial(_copy_file, advance)
             shutil.copytree(
-                source, temporary, symlinks=True, dirs_exist_ok=True, copy_function=shutil.copy2
+                source, temporary, symlinks=True, dirs_exist_ok=True, copy_function=copy
             )
-            differing = _first_difference(source, temporary)
+            differing = _first_difference(source, temporary, advance)
             if differing is not None:
                 raise OSError(
                     f"{source / differing}: changed while {source} was copied to {destination}; "
@@ -76,16 +84,30 @@ def _copy_across(source: pathlib.Path, destination: pathlib.Path) -> None:
         raise
 
 
-def _first_difference(left: pathlib.Path, right: pathlib.Path) -> pathlib.Path | None:
+def _copy_file(advance: Advance, source: str, destination: str) -> None:
+    if not os.path.isfile(source):
+        shutil.copy2(source, destination)  # Says which kind of file it does not take.
+        return
+    with open(source, "rb") as file, open(destination, "wb") as copy:
+        while data := file.read(_CHUNK_BYTES):
+            copy.write(data)
+            advance(len(data))
+    shutil.copystat(source, destination)
+
+
+def _first_difference(
+    left: pathlib.Path, right: pathlib.Path, advance: Advance
+) -> pathlib.Path | None:
     """Return the relative path of the first difference between two trees; None if equal."""
     if _kind(left) != _kind(right):
         return pathlib.Path()
     if left.is_symlink():
         return None if os.readlink(left) == os.readlink(right) else pathlib.Path()
     if not left.is_dir():
+        advance(left.stat().st_size)
         return None if filecmp.cmp(left, right, shallow=False) else pathlib.Path()
     for name in sorted({*os.listdir(left), *os.listdir(right)}):
-        differing = _first_difference(left / name, right / name)
+        differing = _first_difference(left / name, right / name, advance)
         if differing is not None:
             return name / differing
     return None

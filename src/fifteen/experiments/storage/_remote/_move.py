@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import obstore
 
+from fifteen._progress import track
+
 from ..._errors import ExperimentExistsError, UnsafePathError
 from .. import _local
 from .._directory import Directory
@@ -55,10 +57,12 @@ def move(source: Directory, destination: Directory) -> None:
     check(source, destination)
     with _made(source, destination) as made, ThreadPoolExecutor(_FILES_AT_ONCE) as threads:
         names = _files(source)
-        for _ in threads.map(lambda name: _copy(source, made, name), names):
+        copied = threads.map(lambda name: _copy(source, made, name), names)
+        for _ in track(copied, "Copying", len(names)):
             pass
         changed = sorted({*names} ^ {*_files(source)})
-        equal = threads.map(lambda name: _is_equal(source, made, name), names)
+        compared = threads.map(lambda name: _is_equal(source, made, name), names)
+        equal = track(compared, "Comparing", len(names))
         changed += [name for name, is_equal in zip(names, equal, strict=True) if not is_equal]
         if changed:
             raise OSError(
