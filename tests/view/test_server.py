@@ -132,6 +132,16 @@ def test_only_what_has_changed_is_sent_again(served, sweep):
     assert row[names.index("train/loss:last")] == 0.125
 
 
+def test_the_table_tells_what_the_experiments_tell(served, sweep):
+    make_run(sweep / "long", {"lr": 0.5, "seed": 1, "steps": 40_000}, steps=30_000)
+    table = get_json(served, "/table")
+    names = [column["name"] for column in table["columns"]]
+    for name in ("status", "step", "elapsed", "progress", "diverged_at", "train/loss:last"):
+        found = find_experiments(sweep).values(name)
+        values = [{"nan": "nan", "": None}.get(str(value), value) for value in found]
+        assert [row[names.index(name)] for row in table["rows"].values()] == values, name
+
+
 def test_a_new_column_sends_all_rows(served, sweep):
     version = get_json(served, "/table?since=0")["version"]
     make_run(sweep / "new", {"lr": 0.5, "seed": 1, "extra": True})

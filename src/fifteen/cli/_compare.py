@@ -44,7 +44,7 @@ def compare(
         all: show equal metadata too.
         format: a table for people, or exact values for other programs.
     """
-    fields = selection.find_some().fields
+    fields = selection.find_some().load().fields
     if len(fields) < 2:
         raise CommandError(f"{selection}: expected at least two experiments, found one")
     groups = _groups(fields, over) if over else [[field] for field in fields]

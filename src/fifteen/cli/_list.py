@@ -36,7 +36,7 @@ def list_experiments(
     """
     if "name" in columns:
         raise CommandError("'name' is a column already; write more of the name: config.name")
-    found = selection.find()
+    found = selection.find().load()
     for field in found.fields:
         field.total = total
     if not found and format == "table":

@@ -44,7 +44,8 @@ class Selection:
             CommandError: a root is not there.
             ExpressionError: `where` or `sort` cannot be read, or names what no experiment has.
         """
-        return self.choose(find_all(self.roots).load())
+        found = find_all(self.roots)
+        return self.choose(found if self.where is None and self.sort is None else found.load())
 
     def choose(self, found: "Experiments") -> "Experiments":
         """Return those of some experiments that are asked for, in order.

@@ -154,19 +154,20 @@ class Fields:
         return EventReader(self._directory).scalars(tags)
 
     @functools.cached_property
-    def _ends(self) -> Ends:
+    def ends(self) -> Ends:
+        """What the beginnings and the ends of the event files tell."""
         return read_ends(self._directory, _WINDOWS)
 
     @property
     def timeline(self) -> Timeline:
         """When it was logged, and how its script ended."""
-        return self._ends.timeline
+        return self.ends.timeline
 
     @functools.cached_property
     def tail(self) -> dict[str, "ScalarSeries"]:
         """The ends of the curves: enough for their last values, unless one is logged rarely."""
-        self._is_tail_whole = self._ends.is_whole
-        return self._ends.curves
+        self._is_tail_whole = self.ends.is_whole
+        return self.ends.curves
 
     @functools.cached_property
     def diverged_at(self) -> int | None:

@@ -26,6 +26,7 @@ def load(fields: Sequence[Fields]) -> None:
 
     A process that has imported JAX or has threads is not forked, and reads later.
     """
+    fields = [field for field in fields if "summary" not in vars(field)]
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     is_alone = "jax" not in sys.modules and threading.active_count() == 1
     if len(fields) < _MIN_PARALLEL or count == 1 or not is_alone:

@@ -7,7 +7,7 @@ from fifteen.experiments import Experiments, ExpressionError, ScalarSeries
 from fifteen.experiments._fields import Fields, Statistics
 from fifteen.experiments._names import ending_in, enumerate_names
 from fifteen.experiments._values import to_plain
-from fifteen.experiments.events.reading import EventReader, diverged_at
+from fifteen.experiments.events.reading import Ends, EventReader, diverged_at
 from fifteen.experiments.storage import Directory
 
 from ._curves import Curve, curve_of, mean_of, smoothed
@@ -21,10 +21,12 @@ Scalars = dict[str, ScalarSeries]
 
 def read_scalars(run: Fields, reader: EventReader | None = None) -> Scalars:
     """Return the curves of a run, and keep what its row in a table needs, so as to read once."""
-    found = (reader or reader_of(run)).scalars()
+    reader = reader or reader_of(run)
+    found = reader.scalars()
     run.scalars = {tag: Statistics.of(curve) for tag, curve in found.items()}
     run.diverged_at = diverged_at(found)
-    run.tail = {tag: _end_of(curve) for tag, curve in found.items()}
+    tail = {tag: _end_of(curve) for tag, curve in found.items()}
+    run.ends = Ends(reader.timeline, tail, is_whole=False)
     return found
 
 
