@@ -804,6 +804,33 @@ def test_hostile_expressions_are_refused(run, root, expression):
     assert not (root / "owned").exists()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("list", "compare", "plot", "view", "report", "verify", "prune", "rm", "watch --all"),
+        *("export --output points.csv",),
+    ],
+)
+def test_each_command_about_many_takes_the_same_selection(run, root, tmp_path, command):
+    arguments = [*command.split(), root / "runs"]
+
+    def told(*more):
+        expect = int(command not in ("list", "watch --all") or more[0] == "--limit")
+        return run(*arguments, *more, cwd=tmp_path, expect=expect).stderr
+
+    if command != "view":  # It goes on: experiments may come.
+        assert told("--where", "lr > 9").endswith(
+            "is one of which 'lr > 9' is true; ask for less\n"
+        )
+    assert told("--limit", "0") == "fifteen: error: --limit: expected at least 1, found 0\n"
+    error = run(*command.split(), "no*", cwd=tmp_path, expect=1).stderr
+    assert error == "fifteen: error: no*: no directory matches this pattern; try it with `ls -d`\n"
+    error = run(*arguments, "--where", "lr <", cwd=tmp_path, expect=1).stderr
+    assert error.rstrip().endswith("^")
+    error = run(*arguments, "--sort", "nonsense", cwd=tmp_path, expect=1).stderr
+    assert "no experiment has metadata or a scalar called 'nonsense'" in error
+
+
 def test_list_filters_sorts_and_limits(run, root):
     for arguments, expected in (
         (["--where", "lr < 0.05"], ["run_2", "run_10"]),

@@ -41,7 +41,7 @@ class Selection:
         """Return the experiments.
 
         Raises:
-            CommandError: a root is not there.
+            CommandError: a root is not there, or `limit` is below 1.
             ExpressionError: `where` or `sort` cannot be read, or names what no experiment has.
         """
         found = find_all(self.roots)
@@ -51,13 +51,15 @@ class Selection:
         """Return those of some experiments that are asked for, in order.
 
         Raises:
-            ExpressionError: as `find`.
+            CommandError, ExpressionError: as `find`.
         """
+        if self.limit is not None and self.limit < 1:
+            raise CommandError(f"--limit: expected at least 1, found {self.limit}")
         if self.where is not None:
             found = found.where(self.where)
         if self.sort is not None or self.reverse:
             found = found.sort(self.sort or "name", reverse=self.reverse)
-        return found if self.limit is None else found[: max(0, self.limit)]
+        return found if self.limit is None else found[: self.limit]
 
     def find_some(self) -> "Experiments":
         """Return the experiments, of which there is at least one.
@@ -97,7 +99,7 @@ def _is_glob(root: str) -> bool:
 def _expand(pattern: str) -> list[str]:
     paths = [path for path in sorted(glob.glob(pattern)) if pathlib.Path(path).is_dir()]
     if not paths:
-        raise CommandError(f"{pattern}: no directory matches this pattern")
+        raise CommandError(f"{pattern}: no directory matches this pattern; try it with `ls -d`")
     return paths
 
 
