@@ -10,6 +10,7 @@ import pytest
 
 from fifteen.cli import main
 from fifteen.experiments import Experiment, TensorboardLogData
+from fifteen.view import _figure
 
 from .conftest import make_run
 
@@ -124,11 +125,29 @@ def test_a_figure_is_ready_to_print(plot, sweep, tmp_path, kind):
         assert first.startswith(b"\x89PNG")
 
 
-def test_labels_are_no_formulas_in_print(plot, tmp_path):
+@pytest.fixture
+def shown_in_print(plot, tmp_path, monkeypatch):
+    """Draw an SVG, and return its texts, which are outlines otherwise."""
+    monkeypatch.setitem(_figure._SETTINGS, "svg.fonttype", "none")
+
+    def draw(*arguments):
+        plot(*arguments, "--output", tmp_path / "a.svg")
+        return re.sub("<!--.*?-->", "", (tmp_path / "a.svg").read_text(), flags=re.DOTALL)
+
+    return draw
+
+
+def test_labels_are_no_formulas_in_print(shown_in_print, tmp_path):
     for seed in range(2):
-        make_run(tmp_path / f"_{seed}", {"lr": 0.1, "seed": seed, "name": "$\\frac{"})
-    plot(tmp_path, "train/loss", "--output", tmp_path / "a.svg")
-    assert (tmp_path / "a.svg").stat().st_size > 1000
+        config = {"lr": 0.1, "seed": seed, "name": f"$\\frac{seed}{{$"}
+        make_run(tmp_path / f"_{seed}", config)
+    assert "name=$\\frac0{$" in shown_in_print(tmp_path, "train/loss")
+
+
+def test_the_numbers_of_a_logarithmic_axis_are_formulas_in_print(shown_in_print, sweep):
+    shown = shown_in_print(sweep, "train/loss", "--over", "seed", "--log-x", "--log-y")
+    assert "step" in shown
+    assert "mathdefault" not in shown
 
 
 def test_a_terminal_gets_colours_and_its_width(sweep):

@@ -30,8 +30,6 @@ _SETTINGS = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "font.size": 9,
-    # A label may hold a dollar sign.
-    "text.parse_math": False,
 }
 _INK = "#010203"
 _INK_OF = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
@@ -65,7 +63,11 @@ def save(panels: dict[str, dict[str, Curve]], options: Options, path: pathlib.Pa
             lines = [line([], [], **look) for look in looks.values()]
             texts = [f"{name} (diverged)" if name in bad else name for name in looks]
             place = "outside lower center"
-            figure.legend(lines, texts, loc=place, ncols=columns, fontsize=8, frameon=False)
+            legend = figure.legend(
+                lines, texts, loc=place, ncols=columns, fontsize=8, frameon=False
+            )
+            for text in legend.get_texts():
+                text.set_parse_math(False)
         kind = path.suffix.removeprefix(".").lower()
         figure.savefig(path, format=kind, dpi=300, metadata=_DATES.get(kind))
 
@@ -122,8 +124,9 @@ def _draw(
         if drawn.low is not None:
             color = looks[label]["color"]
             axes.fill_between(drawn.x, drawn.low, drawn.high, color=color, alpha=0.18, linewidth=0)
-    axes.set_xlabel(options.x_label)
-    axes.set_title(tag)
+    # A name may hold a dollar sign; the numbers of a logarithmic axis are formulas.
+    axes.set_xlabel(options.x_label, parse_math=False)
+    axes.set_title(tag, parse_math=False)
     axes.grid(alpha=0.25)
     if options.log_x:
         axes.set_xscale("log")
