@@ -1,7 +1,7 @@
 """The errors that `fifteen.experiments` raises, and its warning.
 
-Each has a built-in base as well, so that a program may catch what it always caught:
-old programs catch `AssertionError` from `assert_new` and `assert_exists`.
+Each also derives from a built-in error, so old programs still catch what they did, such as
+`AssertionError` from `assert_new` and `assert_exists`.
 """
 
 
