@@ -286,8 +286,7 @@ class Experiment:
             [10]
         """
         self._session.check()
-        self._session.wait_for_checkpoints()
-        return checkpoints.steps_in(self.data_dir, prefix)
+        return self._session.checkpoints.steps(prefix)
 
     def checkpoint_prefixes(self) -> list[str]:
         """List the prefixes under which there are checkpoints, sorted.
@@ -298,8 +297,7 @@ class Experiment:
             ['best_']
         """
         self._session.check()
-        self._session.wait_for_checkpoints()
-        return checkpoints.prefixes_in(self.data_dir)
+        return self._session.checkpoints.prefixes()
 
     def checkpoint_leaves(
         self, step: int | None = None, prefix: str = "checkpoint_"

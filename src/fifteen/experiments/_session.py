@@ -50,7 +50,7 @@ class Session:
     @property
     def checkpoints(self) -> "Checkpoints":
         """The checkpoints, to save, to restore, and to look into."""
-        # Imported when used: it needs JAX, and listing checkpoints does not.
+        # Imported when used, since it takes a while.
         from .checkpoints import Checkpoints
 
         with _lock:
@@ -119,10 +119,6 @@ class Session:
         """Keep the session until it is closed, since it has work in the background."""
         with _lock:
             _open.add(self)
-
-    def wait_for_checkpoints(self) -> None:
-        """See a checkpoint that is saved in the background onto the disk, or raise its error."""
-        _raise_last([self._settle_checkpoints()])
 
     def flush(self) -> None:
         """See everything handed over onto the disk, and raise what went wrong."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        # Imported when used: it needs JAX, and listing checkpoints does not.
+        # Imported when used, since it takes a while.
         if name == "Checkpoints":
             from ._checkpoints import Checkpoints
 

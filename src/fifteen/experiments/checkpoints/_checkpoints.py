@@ -10,11 +10,11 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from .. import _shutdown, distributed
-from .._errors import CheckpointDamagedError, CheckpointError, MissingExtraError
+from .._errors import CheckpointDamagedError
 from ..storage import Directory
 from ._background import Background
 from ._keys import name_of
-from ._opening import open_checkpoint
+from ._opening import open_checkpoint, problem_of
 from ._paths import History, as_step, prefixes_in, steps_in
 from ._reader import CheckpointReader, LeafInfo
 from ._retention import Destination, Retention
@@ -183,22 +183,9 @@ def _opened(history: History, step: Any, is_latest: bool) -> Generator[Checkpoin
 def _advice(history: History, damaged: pathlib.Path | None) -> str:
     """Say which other checkpoint to try; this reads only headers."""
     for step, path in reversed(history.paths().items()):
-        if path != damaged and _can_be_opened(path):
+        if path != damaged and not problem_of(path):
             return (
                 f"the latest other one that opens is step {step}: "
                 f"restore_checkpoint(..., step={step})"
             )
     return "there is no other one that opens"
-
-
-def _can_be_opened(path: pathlib.Path) -> bool:
-    try:
-        with contextlib.closing(open_checkpoint(path)):
-            return True
-    except (CheckpointError, MissingExtraError):
-        return False
-    except OSError as error:
-        # One without a number is a signal handler's, not the file system's.
-        if error.errno is None:
-            raise
-        return False

@@ -4,8 +4,8 @@ import pathlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .._errors import CheckpointError, MissingExtraError
 from ..storage import Directory
+from ._opening import problem_of
 from ._ownership import is_checkpoint
 from ._paths import History, Step, prefixes_in
 from ._retention import Retention
@@ -41,7 +41,7 @@ def prunings(directory: pathlib.Path, retention: Retention) -> Iterator[Pruning]
             and not history.directory.is_link(path.name)
         }
         doomed = {step: paths[step] for step in retention.steps_to_delete(list(paths))}
-        if doomed and (problem := _problem_of_header(list(paths.values())[-1])):
+        if doomed and (problem := problem_of(list(paths.values())[-1])):
             yield Pruning(history, {}, f"the newest does not open, so all are kept: {problem}")
         elif doomed:
             yield Pruning(history, doomed)
@@ -51,22 +51,7 @@ def checkpoint_problems(directory: pathlib.Path) -> Iterator[tuple[pathlib.Path,
     """Yield the path of each checkpoint, with what is wrong with it; all of it is read."""
     for prefix in prefixes_in(directory):
         for path in History.of(Directory(directory), prefix).paths().values():
-            yield path, _problem_of_header(path, is_whole=True)
-
-
-def _problem_of_header(path: pathlib.Path, is_whole: bool = False) -> str:
-    from ._opening import open_checkpoint  # It needs JAX.
-
-    try:
-        reader = open_checkpoint(path)
-        try:
-            for _ in reader.read(dict.fromkeys(reader.leaves)) if is_whole else ():
-                pass
-        finally:
-            reader.close()
-    except (CheckpointError, MissingExtraError, OSError) as error:
-        return str(error)
-    return ""
+            yield path, problem_of(path, is_whole=True)
 
 
 def _size(path: pathlib.Path) -> int:

@@ -1,9 +1,11 @@
 """Opening a checkpoint, whatever its format."""
 
+import contextlib
 import errno
 import os
 import pathlib
 
+from .._errors import CheckpointError, MissingExtraError
 from ..storage import Directory
 from ._damage import damaged
 from ._flax_msgpack import MsgpackCheckpoint
@@ -33,3 +35,19 @@ def open_checkpoint(path: pathlib.Path) -> CheckpointReader:
             raise damaged(path, "a directory with the name of a file")
         return SafetensorsCheckpoint(path)
     return MsgpackCheckpoint(path) if kind == "file" else OrbaxCheckpoint(path)
+
+
+def problem_of(path: pathlib.Path, is_whole: bool = False) -> str:
+    """Say why a checkpoint does not open, or cannot be read as a whole; nothing if it can."""
+    try:
+        with contextlib.closing(open_checkpoint(path)) as reader:
+            for _ in reader.read(dict.fromkeys(reader.leaves)) if is_whole else ():
+                pass
+    except (CheckpointError, MissingExtraError) as error:
+        return str(error)
+    except OSError as error:
+        # One without a number is a signal handler's, not the file system's.
+        if error.errno is None:
+            raise
+        return str(error)
+    return ""

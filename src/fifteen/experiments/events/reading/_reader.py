@@ -5,7 +5,7 @@ import fnmatch
 import itertools
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,34 +92,22 @@ class EventReader:
 
     def texts(self, tags: Iterable[str] | None = None, last: int = 100) -> dict[str, list[Text]]:
         """Return the texts of the last steps of each tag."""
-        return {
-            tag: [
-                Text(step, time, text)
-                for event, step, time in events
-                for text in texts_of(event, tag)
-            ]
-            for tag, events in self._events("texts", tags, last)
-        }
+        return self._last("texts", tags, last, texts_of, Text)
 
     def images(self, tags: Iterable[str] | None = None, last: int = 10) -> dict[str, list[Image]]:
         """Return the images of the last steps of each tag."""
-        return {
-            tag: [
-                Image(step, time, data)
-                for event, step, time in events
-                for data in images_of(event, tag)
-            ]
-            for tag, events in self._events("images", tags, last)
-        }
+        return self._last("images", tags, last, images_of, Image)
 
-    def _events(self, kind: str, tags: Iterable[str] | None, last: int) -> Iterator[Any]:
-        """Yield tag and events, each with its step and time; they are read from the files again."""
+    def _last(
+        self, kind: str, tags: Iterable[str] | None, last: int, values_of: Any, make: Any
+    ) -> dict[str, list[Any]]:
+        """Make something of the values of the last events, which are read from the files again."""
         with self._lock:
             curves = self._curves_of(kind, tags)
             names = list(self._files)
+            found: dict[str, list[Any]] = {tag: [] for tag, _ in curves}
             for tag, curve in curves:
                 rows = (column[-last:].tolist() for column in curve.points)
-                events: list[Any] = []
                 for position, step, wall_time, size in zip(*rows, strict=True):
                     number, offset = divmod(position, _FILE_STEP)
                     start = offset + HEADER.size
@@ -127,8 +115,8 @@ class EventReader:
                     with contextlib.suppress(OSError, *MALFORMED):
                         with self._directory.open(names[number]) as file:
                             event = parse(file.read(start, start + size))
-                        events.append((event, step, wall_time))
-                yield tag, events
+                        found[tag] += [make(step, wall_time, v) for v in values_of(event, tag)]
+            return found
 
     def _curves_of(
         self, kind: str, tags: Iterable[str] | None, warns: bool = False
