@@ -1,6 +1,5 @@
 """`fifteen note`."""
 
-import pathlib
 from typing import Annotated
 
 from tyro.conf import Positional, arg
@@ -29,4 +28,4 @@ def note(
         raise CommandError("nothing to write; pass a text, or --tag NAME")
     with open_experiment(directory) as experiment:
         experiment.annotate(note=text, tags=list(tag) or None)
-    print(printable(f"Wrote {pathlib.Path(directory) / 'notes.yaml'}"))
+    print(printable(f"Wrote {experiment.data_dir / 'notes.yaml'}"))

@@ -72,7 +72,9 @@ def plot(
 def _split(selection: Selection) -> tuple[Selection, list[str]]:
     """Return the selection without the tags that follow its roots, and those."""
     first, *others = selection.roots or (".",)
-    roots = [name for name in others if pathlib.Path(name).is_dir() or glob.glob(name)]
+    roots = [
+        name for name in others if "://" in name or pathlib.Path(name).is_dir() or glob.glob(name)
+    ]
     tags = [name for name in others if name not in roots]
     return dataclasses.replace(selection, roots=(first, *roots)), tags
 

@@ -17,12 +17,13 @@ from ._experiment import Experiment
 from ._expression import Expression
 from ._extras import import_extra
 from ._fields import BUILT_IN, SHOWN_STATISTICS, Fields, lookups_of
-from ._loading import load
+from ._loading import load, load_remote
 from ._local_path import local_path
 from ._missing import ABSENT, Missing
 from ._names import enumerate_names
 from ._values import differ, in_order, to_plain
 from ._walk import find_paths
+from .storage import Directory
 
 if TYPE_CHECKING:
     import pandas
@@ -50,7 +51,10 @@ def find_experiments(root: pathlib.Path | str) -> "Experiments":
         <1 experiments: a>
     """
     top = local_path(root, "root")
-    fields = [Fields(path, os.path.relpath(path, top)) for path in find_paths(top)]
+    with Directory(top).listed():
+        fields = [Fields(path, os.path.relpath(path, top)) for path in find_paths(top)]
+    for field in fields:
+        field.root = top
     return Experiments._of(fields)  # pyright: ignore[reportPrivateUsage]
 
 
@@ -219,6 +223,7 @@ class Experiments(Sequence[Experiment]):
             >>> find_experiments("runs").values("lr * 2")
             [0.2]
         """
+        load_remote(self._fields)
         lookups = lookups_of(self._fields)
         values = [lookup(name, "value") for lookup in track(lookups, "Reading")]
         if not values or name in BUILT_IN or not all(isinstance(v, Missing) for v in values):
@@ -238,6 +243,7 @@ class Experiments(Sequence[Experiment]):
         return list(map(parsed.evaluate, track(lookups, "Reading")))
 
     def _refuse_unknown(self, expression: Expression) -> None:
+        load_remote(self._fields)
         lookups = lookups_of(self._fields)
         for name in {*expression.names} - {*BUILT_IN}:
             if lookups and all(lookup(name, "value") is ABSENT for lookup in lookups):
@@ -262,6 +268,7 @@ class Experiments(Sequence[Experiment]):
             >>> find_experiments("runs").differing_fields()
             ['config.seed']
         """
+        load_remote(self._fields)
         tables = [field.metadata() for field in self._fields]
         names = dict.fromkeys(name for table in tables for name in table)
         return [name for name in names if differ(table.get(name, ABSENT) for table in tables)]
@@ -285,6 +292,7 @@ class Experiments(Sequence[Experiment]):
         """
         pandas = import_extra("pandas", "to_pandas()")
         rows: list[dict[str, Any]] = []
+        load_remote(self._fields)
         for field in self._fields:
             row = {name: field.value(name) for name in BUILT_IN if name != "age"}
             row |= {name: to_plain(value) for name, value in field.metadata().items()}

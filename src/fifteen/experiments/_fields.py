@@ -96,6 +96,7 @@ class Fields:
 
     Attributes:
         path: the experiment's directory.
+        root: the directory below which it was found.
         name: what it is called among others.
         experiment: the experiment itself, once somebody has asked for it.
         total: how many steps there are to be, if a field of the metadata does not tell.
@@ -105,7 +106,7 @@ class Fields:
     def __init__(
         self, path: pathlib.Path, name: str, experiment: "Experiment | None" = None
     ) -> None:
-        self.path = path
+        self.path = self.root = path
         self.name = encodable(name)
         self.experiment = experiment
         self.total: float | None = None
@@ -147,7 +148,8 @@ class Fields:
     @functools.cached_property
     def scalars(self) -> dict[str, Statistics]:
         """The statistics of all curves, by their tags."""
-        return {tag: Statistics.of(curve) for tag, curve in self.read_scalars().items()}
+        curves = self.ends.curves if self.ends.is_whole else self.read_scalars()
+        return {tag: Statistics.of(curve) for tag, curve in curves.items()}
 
     def read_scalars(self, tags: Iterable[str] | None = None) -> "dict[str, ScalarSeries]":
         """Read curves, without keeping them as the experiment's own reader does."""

@@ -1,5 +1,7 @@
-"""Read many experiments in several processes."""
+"""Read many experiments in several processes, or over several connections."""
 
+import contextlib
+import contextvars
 import itertools
 import os
 import sys
@@ -10,11 +12,12 @@ from typing import Any
 from fifteen._progress import track
 
 from ._fields import Fields
+from .storage import Directory
 
 _MIN_PARALLEL = 300
 """To start processes takes as long as to read some 100 experiments."""
 _CHUNK = 50
-_GIVEN = {"path", "name", "experiment", "_directory"}
+_GIVEN = {"path", "root", "name", "experiment", "_directory"}
 """The attributes of `Fields` that hold nothing that was read."""
 
 _inherited: list[Fields] = []
@@ -27,6 +30,8 @@ def load(fields: Sequence[Fields]) -> None:
     A process that has imported JAX or has threads is not forked, and reads later.
     """
     fields = [field for field in fields if "summary" not in vars(field)]
+    if load_remote(fields):
+        return
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     is_alone = "jax" not in sys.modules and threading.active_count() == 1
     if len(fields) < _MIN_PARALLEL or count == 1 or not is_alone:
@@ -41,6 +46,23 @@ def load(fields: Sequence[Fields]) -> None:
         loaded = zip(fields, itertools.chain.from_iterable(parts), strict=True)
         for field, read in track(loaded, "Reading", len(fields)):
             vars(field).update(read)
+
+
+def load_remote(fields: Sequence[Fields]) -> bool:
+    """Read the same of those in object stores, at the same time; return whether there are any."""
+    pending = [field for field in fields if "summary" not in vars(field)]
+    roots = {field.root: Directory(field.root) for field in pending}
+    threads = max((root.readers for root in roots.values()), default=1)
+    if threads == 1:
+        return False
+    from concurrent.futures import ThreadPoolExecutor
+
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(threads) as pool:
+        for root in roots.values():
+            stack.enter_context(root.listed())
+        copies = [contextvars.copy_context() for _ in pending]
+        list(pool.map(lambda copy, field: copy.run(_read, field), copies, pending))
+    return True
 
 
 def _inherit(fields: Sequence[Fields]) -> None:

@@ -4,13 +4,13 @@ import collections
 import dataclasses
 import enum
 import os
-import pathlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from .._errors import MetadataError
+from .._local_path import local_path
 from ._compare import same
 from ._fields import fields_of, is_mapping_class, kind_of_class
 from ._files import PLAIN, dumps, loads, read_bytes
@@ -234,5 +234,5 @@ def _load(side: Any, as_file: bool) -> Any:
     if not as_file:
         return side
     is_path = isinstance(side, str | os.PathLike)
-    data = read_bytes(pathlib.Path(side)) if is_path else dumps(side, "config")
+    data = read_bytes(local_path(side, "config")) if is_path else dumps(side, "config")
     return loads(data, PLAIN, str(side) if is_path else "config")[0]

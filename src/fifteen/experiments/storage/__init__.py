@@ -5,7 +5,8 @@ store can take its place. Names are relative, and `/` leads into sub-directories
 directory has to supply:
 
 - paths: `/`, `checked_name`, `real_path`, `is_link`
-- list: `is_present`, `names`, `entries`, `kind_of`, `usage`
+- list: `is_present`, `names`, `entries`, `kind_of`, `usage`; and for many directories `listed`,
+  `readers`
 - read: `read`, and `open` for ranges: `size`, `current_size`, `modified_ns`, `identity`, `read`,
   `read_into`
 - write whole: `must_be_made`, `make`; `replace` with `write`, `skip`, `write_at`; and for many

@@ -7,7 +7,7 @@ import os
 import pathlib
 import stat
 from collections.abc import Callable, Generator
-from typing import Literal, NamedTuple, TypeAlias
+from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 from . import _local, _locks, _move, _removal
 from ._files import AppendedFile, NewFile, ReadableFile
@@ -105,6 +105,13 @@ class Directory:
         if _local.finish_replacements(self.path, [entry.name for entry in entries]):
             return self.entries()
         return sorted(entry for entry in entries if _local.is_visible(entry.name))
+
+    readers: ClassVar[int] = 1
+    """How many threads read many files faster than one does."""
+
+    def listed(self) -> contextlib.AbstractContextManager[None]:
+        """Return a block in which all that is below may be listed once, and not be asked again."""
+        return contextlib.nullcontext()
 
     def kind_of(self, name: str = "") -> Kind | None:
         """Tell what a name leads to, links followed; None if there is nothing."""

@@ -51,9 +51,9 @@ class EventReader:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of the files has been read, none of them being larger than the window."""
+        """Whether all of the files has been read: none is damaged, or larger than the window."""
         return self._window is None or all(
-            file.end <= self._window for file in self._files.values()
+            file.end <= self._window and not file.report() for file in self._files.values()
         )
 
     @property

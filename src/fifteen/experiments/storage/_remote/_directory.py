@@ -57,6 +57,11 @@ class RemoteDirectory(Directory):
             Entry(name, kinds[name], False) for name in sorted(filter(_local.is_visible, kinds))
         ]
 
+    readers = _store.MAX_REQUESTS
+
+    def listed(self) -> contextlib.AbstractContextManager[None]:
+        return _store.listed(self.path)
+
     def kind_of(self, name: str = "") -> Kind | None:
         path = self.path / name
         if _store.head(path) is not None:

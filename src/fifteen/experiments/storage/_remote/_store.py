@@ -1,6 +1,7 @@
 """Objects in object stores, by their paths, and errors that say what to do."""
 
 import contextlib
+import contextvars
 import functools
 import os
 import pathlib
@@ -93,6 +94,8 @@ def head(path: pathlib.PurePath) -> "obstore.ObjectMeta | None":
     store, key = locate(path)
     if not key:
         return None
+    if (listed_beside := _listed(path.parent)) is not None:
+        return listed_beside.get(path.name)
     try:
         with errors_explained(path):
             return obstore.head(store, key)
@@ -102,6 +105,9 @@ def head(path: pathlib.PurePath) -> "obstore.ObjectMeta | None":
 
 def children(path: pathlib.PurePath) -> tuple[list[str], list[str]]:
     """Return the names of the directories and of the objects right below a path."""
+    if (node := _listed(path)) is not None:
+        folders = [name[:-1] for name in node if name.endswith("/")]
+        return folders, [name for name in node if not name.endswith("/")]
     store, key = locate(path)
     with errors_explained(path):
         found = obstore.list_with_delimiter(store, key)
@@ -112,6 +118,8 @@ def children(path: pathlib.PurePath) -> tuple[list[str], list[str]]:
 
 def objects(path: pathlib.PurePath) -> "dict[str, obstore.ObjectMeta]":
     """Return all objects below a path, by their names relative to it."""
+    if (node := _listed(path)) is not None:
+        return dict(_below(node, ""))
     store, key = locate(path)
     with errors_explained(path):
         found = obstore.list(store, key).collect()
@@ -120,9 +128,56 @@ def objects(path: pathlib.PurePath) -> "dict[str, obstore.ObjectMeta]":
 
 def has_objects(path: pathlib.PurePath) -> bool:
     """Tell whether there is any object below a path."""
+    if (node := _listed(path)) is not None:
+        return bool(node)
     store, key = locate(path)
     with errors_explained(path):
         return any(map(len, obstore.list(store, key, chunk_size=1)))
+
+
+@contextlib.contextmanager
+def listed(path: pathlib.PurePath) -> Generator[None]:
+    """List all objects below a path, and answer from that until the block ends.
+
+    What another thread asks is not answered from it, unless it runs in a copy of this context.
+    """
+    tree: dict[str, Any] = {}
+    for name, meta in objects(path).items():
+        *folders, last = name.split("/")
+        node = tree
+        for folder in folders:
+            node = node.setdefault(f"{folder}/", {})
+        node[last] = meta
+    token = _listings.set((*_listings.get(), (path.parts, tree)))
+    try:
+        yield
+    finally:
+        _listings.reset(token)
+
+
+_listings: contextvars.ContextVar[tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = (
+    contextvars.ContextVar("listings", default=())
+)
+"""The parts of each path that is listed, and a tree of what is below it."""
+
+
+def _listed(path: pathlib.PurePath) -> dict[str, Any] | None:
+    """Return what is listed right below a path; None if it is not listed."""
+    for parts, tree in _listings.get():
+        if path.parts[: len(parts)] == parts:
+            node = tree
+            for name in path.parts[len(parts) :]:
+                node = node.get(f"{name}/", {})
+            return node
+    return None
+
+
+def _below(node: dict[str, Any], folder: str) -> Iterator[tuple[str, Any]]:
+    for name, found in node.items():
+        if name.endswith("/"):
+            yield from _below(found, folder + name)
+        else:
+            yield folder + name, found
 
 
 def put(path: pathlib.PurePath, pieces: Iterator[Any], size: int) -> None:

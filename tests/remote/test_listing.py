@@ -1,0 +1,53 @@
+"""Many experiments in a bucket are listed once, and each file is read once."""
+
+import numpy as np
+import pytest
+
+from fifteen.cli import main
+from fifteen.experiments import Experiment, TensorboardLogData, find_experiments
+
+
+@pytest.fixture
+def root(bucket, proxy):
+    for number in range(12):
+        with Experiment(f"{bucket}/run_{number}", verbose=False) as experiment:
+            experiment.write_metadata("config", {"lr": number / 10})
+            experiment.log(TensorboardLogData({"loss": np.arange(3.0)}), step=range(3))
+            experiment.save_checkpoint({"w": np.zeros(3)}, 3)
+    proxy.requests.clear()
+    return bucket
+
+
+def test_a_table_reads_each_file_once(root, proxy):
+    table = find_experiments(root).to_pandas()
+    assert table["config.lr"].tolist() == [number / 10 for number in range(12)]
+    assert table["loss:min"].tolist() == [0.0] * 12
+    assert table["checkpoints"].tolist() == [1] * 12
+    assert not table["problem"].any()
+    read = [request.path for request in proxy.requests if "list-type" not in request.path]
+    files = [path for path in read if "run_" in path]
+    assert len(files) == len(set(files)) == 24
+    # To find the experiments, and to read them.
+    assert len(proxy.requests) - len(files) <= 4
+
+
+def test_what_is_chosen_is_as_on_a_disk(root):
+    experiments = find_experiments(root)
+    chosen = experiments.where("lr > 0.85 and loss > 1").sort("lr", reverse=True)
+    assert [experiment.data_dir.name for experiment in chosen] == ["run_11", "run_10", "run_9"]
+    assert chosen.scalars()["value"].tolist() == [0.0, 1.0, 2.0] * 3
+    # What comes later is not hidden.
+    experiments[0].save_checkpoint({"w": np.zeros(3)}, 4, keep=2)
+    assert experiments[0].checkpoint_steps() == [3, 4]
+
+
+def test_the_commands_show_it(root, capsys):
+    assert main(["list", root, "--where", "lr < 0.15"]) == 0
+    shown = capsys.readouterr().out
+    assert "run_1" in shown
+    assert "0.1" in shown
+    assert "run_2" not in shown
+    assert main(["note", f"{root}/run_1", "good"]) == 0
+    assert f"Wrote {root}/run_1/notes.yaml" in capsys.readouterr().out
+    assert main(["compare", f"{root}/run_1", f"{root}/run_2"]) == 0
+    assert "0.2" in capsys.readouterr().out
