@@ -151,7 +151,9 @@ def test_prune_some_and_keep_every(run, tmp_path):
     assert Experiment(tmp_path / "a", verbose=False).checkpoint_steps() == [1, 5, 9, 10]
     assert Experiment(tmp_path / "b", verbose=False).checkpoint_steps() == [1, 2, 3, 4]
     error = run("prune", "--keep", "0", "--yes", cwd=tmp_path, expect=1).stderr
-    assert "keep: expected a whole number of at least 1" in error
+    assert "--keep: expected at least 1, found 0" in error
+    error = run("prune", "--keep-every", "-1", cwd=tmp_path, expect=1).stderr
+    assert "--keep-every: expected at least 0, found -1" in error
 
 
 def test_prune_touches_nothing_else(run, tmp_path):
@@ -171,12 +173,15 @@ def test_prune_touches_nothing_else(run, tmp_path):
     assert "checkpoint_3.safetensors" not in names
 
 
-def test_prune_keeps_all_if_the_newest_does_not_open(run, tmp_path):
+@pytest.mark.parametrize("damage", ["a truncated file", "a flipped bit of an array"])
+def test_prune_keeps_all_if_the_newest_is_damaged(run, tmp_path, damage):
     make(tmp_path / "a")
-    content = (tmp_path / "a" / "checkpoint_4.safetensors").read_bytes()
-    (tmp_path / "a" / "checkpoint_4.safetensors").write_bytes(content[:300])
+    content = bytearray((tmp_path / "a" / "checkpoint_4.safetensors").read_bytes())
+    content[-1] ^= 1
+    whole = len(content) if damage == "a flipped bit of an array" else 300
+    (tmp_path / "a" / "checkpoint_4.safetensors").write_bytes(content[:whole])
     result = run("prune", "--yes", cwd=tmp_path, expect=1)
-    assert "the newest does not open, so all are kept" in result.stderr
+    assert "the newest cannot be read, so all are kept" in result.stderr
     assert len(list((tmp_path / "a").glob("checkpoint_*"))) == 4
 
 

@@ -11,7 +11,7 @@ from fifteen.experiments.storage import Directory
 from fifteen.view._columns import Column, show_bytes
 
 from ._arguments import Chosen, Flag
-from ._errors import tell
+from ._errors import CommandError, tell
 from ._selection import Selection
 from ._table import print_table
 from ._types import OptionalInt
@@ -26,7 +26,7 @@ def prune(
     """Remove old checkpoints; without `--yes`, only say which.
 
     Of each prefix the newest stay. What is no checkpoint is never touched, nor an experiment that
-    is running, nor anything if the newest checkpoint of a prefix does not open.
+    is running, nor anything if the newest checkpoint of a prefix is damaged.
 
     Args:
         selection: which experiments.
@@ -34,6 +34,9 @@ def prune(
         keep_every: also keep older checkpoints that are at least so many steps apart.
         yes: remove them.
     """
+    for option, value, least in (("--keep", keep, 1), ("--keep-every", keep_every or 0, 0)):
+        if value < least:
+            raise CommandError(f"{option}: expected at least {least}, found {value}")
     retention = Retention(keep, keep_every_n_steps=keep_every)
     rows: list[list[object]] = []
     is_whole, total = True, 0

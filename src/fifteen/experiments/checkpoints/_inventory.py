@@ -30,7 +30,7 @@ class Pruning(NamedTuple):
 
 
 def prunings(directory: pathlib.Path, retention: Retention) -> Iterator[Pruning]:
-    """Yield for each prefix what need not be kept; nothing if the newest does not open."""
+    """Yield for each prefix what need not be kept; nothing if the newest is damaged."""
     for prefix in prefixes_in(directory):
         history = History.of(Directory(directory), prefix)
         # Others may have put a link or a file of theirs there.
@@ -41,14 +41,14 @@ def prunings(directory: pathlib.Path, retention: Retention) -> Iterator[Pruning]
             and not history.directory.is_link(path.name)
         }
         doomed = {step: paths[step] for step in retention.steps_to_delete(list(paths))}
-        if doomed and (problem := problem_of(list(paths.values())[-1])):
-            yield Pruning(history, {}, f"the newest does not open, so all are kept: {problem}")
+        if doomed and (problem := problem_of(list(paths.values())[-1], is_whole=True)):
+            yield Pruning(history, {}, f"the newest cannot be read, so all are kept: {problem}")
         elif doomed:
             yield Pruning(history, doomed)
 
 
 def checkpoint_problems(directory: pathlib.Path) -> Iterator[tuple[pathlib.Path, str]]:
-    """Yield the path of each checkpoint, with what is wrong with it; all of it is read."""
+    """Yield the path of each checkpoint, with what is wrong with it."""
     for prefix in prefixes_in(directory):
         for path in History.of(Directory(directory), prefix).paths().values():
             yield path, problem_of(path, is_whole=True)
