@@ -284,6 +284,8 @@ def test_progress(tmp_path):
         ("d", {"lr": 1}, ""),
         ("e", {"steps": "many"}, ""),
         ("f", {"total_steps": 0}, ""),
+        ("g", {"total_steps": 10**400}, ""),
+        ("h", {"total_steps": float("nan")}, ""),
     ):
         with Experiment(tmp_path / name, verbose=False) as experiment:
             experiment.write_metadata("config", config)

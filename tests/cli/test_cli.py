@@ -401,6 +401,45 @@ def check_escaped(output):
     assert "\x1b[31m" not in output
 
 
+@pytest.mark.parametrize("format", ["csv", "json"])
+@pytest.mark.parametrize("command", ["list a --columns x", "scalars a"])
+def test_exact_values_do_nothing_to_a_terminal(hostile, command, format):
+    (hostile / "a" / "config.yaml").write_text('x: "\\e[31mred\\x9b\\u202e"\n')
+    shown = run_on_terminal(*command.split(), "--format", format, cwd=hostile, columns=80)
+    assert "red" in shown
+    assert not {"\x1b", "\x9b", "\u202e"} & {*shown}
+
+
+def test_names_that_are_no_text(run, tmp_path):
+    path = os.fsencode(tmp_path) + b"/runs/\xff\xfe"
+    os.makedirs(path)
+    with Experiment(os.fsdecode(path), verbose=False) as experiment:
+        experiment.write_metadata("config", {"lr": 0.1})
+        experiment.log(TensorboardLogData(scalars={"loss": 1.0}), step=1)
+    for root in ("runs", os.fsdecode(path)):
+        run("report", root, cwd=tmp_path)
+        assert (tmp_path / "report.html").stat().st_size > 1000
+        run("export", root, "--output", "points.csv", cwd=tmp_path)
+        for command in ("list", "compare --all", "verify", "prune", "rm", "watch --all", "plot"):
+            arguments = command.split()
+            if command.startswith("compare"):
+                (tmp_path / "runs" / "other").mkdir(exist_ok=True)
+                (tmp_path / "runs" / "other" / "config.yaml").write_text("lr: 1\n")
+                arguments.append("runs")
+            run(*arguments, root, cwd=tmp_path)
+
+
+def test_numbers_too_large_for_a_float(run, tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(f"max_steps: {10**400 + ord(name)}\n")
+    assert "401 characters*" in run("list", tmp_path).stdout
+    run("list", tmp_path, "--sort", "max_steps", "--where", "max_steps > 3")
+    run("compare", tmp_path)
+    run("report", tmp_path, "--output", tmp_path / "report.html")
+    run("watch", tmp_path, "--all")
+
+
 def test_escape_sequences_are_written_out(run, hostile):
     check_escaped(run("show", "a", cwd=hostile).stdout)
 
@@ -797,7 +836,13 @@ def test_expressions_are_the_same_language_everywhere(run, root, command):
 
 @pytest.mark.parametrize(
     "expression",
-    ["__import__('os').system('touch owned')", "open('owned', 'w')", "1 if x else 2", "(" * 500],
+    [
+        "__import__('os').system('touch owned')",
+        "open('owned', 'w')",
+        "1 if x else 2",
+        "(" * 500,
+        "lr < 1,",
+    ],
 )
 def test_hostile_expressions_are_refused(run, root, expression):
     assert run("list", "runs", "--where", expression, cwd=root, expect=1).stdout == ""

@@ -299,3 +299,25 @@ def test_an_archive_does_not_hold_itself(run, tmp_path):
     error = run("archive", "a", "--output", "a/x.tar.zst", cwd=tmp_path, expect=1).stderr
     assert "choose another directory" in error
     assert Directory(tmp_path / "a").names() == sorted(os.listdir(tmp_path / "a"))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "absolute link"])
+def test_what_cannot_be_unpacked_is_not_archived(run, tmp_path, kind):
+    make(tmp_path / "a")
+    if kind == "pipe":
+        os.mkfifo(tmp_path / "a" / "odd")
+    else:
+        (tmp_path / "a" / "odd").symlink_to("../../elsewhere" if kind == "link" else tmp_path)
+    error = run("archive", "a", "--output", "a.tar.zst", cwd=tmp_path, expect=1).stderr
+    assert "a/odd" in error
+    assert "cannot be unpacked again" in error
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_link_to_an_experiment_is_archived_as_what_it_leads_to(run, tmp_path):
+    make(tmp_path / "a")
+    (tmp_path / "latest").symlink_to("a")
+    run("archive", "latest", "--output", "a.tar.zst", cwd=tmp_path)
+    run("unarchive", "a.tar.zst", "--into", "out", cwd=tmp_path)
+    assert contents(tmp_path / "out" / "latest") == contents(tmp_path / "a")
+    assert not (tmp_path / "out" / "latest").is_symlink()

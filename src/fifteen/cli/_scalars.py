@@ -11,7 +11,7 @@ from fifteen.view._columns import Column
 
 from ._arguments import Directory, Names
 from ._selection import matching, open_experiment
-from ._table import Format, print_table, show_time, to_json
+from ._table import ExactOutput, Format, print_table, show_time, to_json
 
 if TYPE_CHECKING:
     from fifteen.experiments import ScalarSeries
@@ -35,9 +35,10 @@ def scalars(
     chosen = matching(tags, curves, "scalar") if tags else list(curves)
     series = {tag: curves[tag] for tag in chosen}
     if format == "json":
-        print(to_json({tag: _columns(curve) for tag, curve in series.items()}))
+        exact = to_json({tag: _columns(curve) for tag, curve in series.items()})
+        print(exact, file=ExactOutput())
     elif format == "csv":
-        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer = csv.writer(ExactOutput(), lineterminator="\n")
         writer.writerow(["tag", "step", "wall_time", "value"])
         for tag, curve in series.items():
             writer.writerows(_rows(tag, curve))

@@ -63,6 +63,15 @@ def show_iso_time(moment: Any) -> str:
     return moment[:19].replace("T", " ")
 
 
+class ExactOutput:
+    """Where exact values go: stdout. On a terminal, what could do anything to it is escaped."""
+
+    def write(self, text: str) -> None:
+        """Write lines of text."""
+        is_seen = sys.stdout.isatty()
+        sys.stdout.write("\n".join(map(printable, text.split("\n"))) if is_seen else text)
+
+
 def print_table(columns: list[Column], rows: Iterable[list[Any]], format: Format = "table") -> None:
     """Print rows on stdout.
 
@@ -72,7 +81,7 @@ def print_table(columns: list[Column], rows: Iterable[list[Any]], format: Format
     names = [column.name for column in columns]
     rows = list(rows)
     if format == "csv":
-        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer = csv.writer(ExactOutput(), lineterminator="\n")
         writer.writerow(names)
         writer.writerows(map(_for_csv, row) for row in rows)
     elif format == "json":
@@ -81,7 +90,7 @@ def print_table(columns: list[Column], rows: Iterable[list[Any]], format: Format
             for row in rows
         ]
         # An object per line, as easy to read as to take apart.
-        print("[" + ",\n ".join(objects) + "]")
+        print("[" + ",\n ".join(objects) + "]", file=ExactOutput())
     else:
         cells = _cells(columns, rows)
         if format == "md":

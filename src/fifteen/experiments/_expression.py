@@ -118,13 +118,16 @@ class Expression:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return ast.parse(self._source, mode="eval").body
+                found = ast.parse(self._source, mode="eval").body
         except SyntaxError as error:
             # The parser gives no place if the text ends too early.
             at = self._indent + error.offset - 1 if error.offset else len(self.text)
             raise self._error("this cannot be parsed", min(at, len(self.text))) from None
         except (ValueError, MemoryError, RecursionError):
             raise self._error("this cannot be parsed, or is nested too deeply", 0) from None
+        if isinstance(found, ast.Tuple) and self._source[found.col_offset] != "(":
+            raise self._error("expected one expression; join them by `and` or `or`", found)
+        return found
 
     def _check(self, node: ast.expr, depth: int) -> None:
         """Raise unless all of a node is in the language."""

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 import pathlib
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -212,7 +213,7 @@ class Fields:
         named = [value for key, value in fields.items() if key.rpartition(".")[2] in TOTALS]
         numbers = [value for value in named if type(value) in (int, float)]
         total = next(iter(numbers), self.total)
-        return total if total and total > 0 else None
+        return total if total and 0 < total <= sys.float_info.max else None
 
     @property
     def progress(self) -> float | None:

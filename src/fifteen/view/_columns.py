@@ -181,7 +181,8 @@ def show_rows(columns: list[Column], rows: list[list[Any]]) -> list[list[str]]:
     ]
     for index, column in enumerate(columns):
         numbers = [row[index] for row in rows if isinstance(row[index], int | float)]
-        numbers = [number for number in numbers if math.isfinite(number)]
+        # An int may be too large for `math.isfinite`.
+        numbers = [number for number in numbers if -math.inf < number < math.inf]
         if column.best and len(set(numbers)) > 1:
             best = min(numbers) if column.best == "min" else max(numbers)
             for row, cells in zip(rows, shown, strict=True):

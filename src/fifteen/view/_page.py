@@ -10,6 +10,7 @@ import pathlib
 import re
 from typing import Any
 
+from fifteen._text import encodable
 from fifteen.experiments._extras import import_extra
 
 _LIBRARIES = ("bokeh.min.js", "bokeh-api.min.js")
@@ -45,7 +46,8 @@ def document(title: str, data: str = "") -> str:
 def packed(answers: dict[str, Any]) -> str:
     """Return answers as text that is safe in a page: JSON, compressed, in base64."""
     text = json.dumps(answers, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return base64.b64encode(gzip.compress(text.encode(), 5, mtime=0)).decode("ascii")
+    data = encodable(text).encode()
+    return base64.b64encode(gzip.compress(data, 5, mtime=0)).decode("ascii")
 
 
 def asset(name: str) -> str:

@@ -5,6 +5,8 @@ import json
 import urllib.parse
 from typing import Any
 
+from fifteen._text import encodable
+
 from ._board import Board
 from ._encoding import Sampling
 from ._page import document
@@ -62,7 +64,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if answer is None:
             self._send(404, "text/plain", b"not found\n")
             return
-        body = json.dumps(answer, ensure_ascii=False, allow_nan=False).encode()
+        body = encodable(json.dumps(answer, ensure_ascii=False, allow_nan=False)).encode()
         self._send(200, "application/json", body)
 
     def _is_own(self) -> bool:

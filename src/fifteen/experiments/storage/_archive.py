@@ -3,6 +3,7 @@
 Zstandard checks what it unpacks by a checksum of the whole.
 """
 
+import functools
 import hashlib
 import os
 import pathlib
@@ -23,7 +24,7 @@ def archive(directory: pathlib.Path, output: pathlib.Path) -> None:
 
     Raises:
         ExperimentExistsError: the output is there already.
-        UnsafePathError: the output is in the directory.
+        UnsafePathError: the output is in the directory, or a file in it cannot be unpacked again.
         OSError: a file changed meanwhile, or cannot be read.
     """
     if os.path.lexists(output):
@@ -40,7 +41,8 @@ def archive(directory: pathlib.Path, output: pathlib.Path) -> None:
             with tarfile.open(
                 fileobj=counted, mode="w|", bufsize=_CHUNK_BYTES, format=tarfile.PAX_FORMAT
             ) as tar:
-                tar.add(directory, arcname=directory.name, filter=_without_temporaries)
+                choose = functools.partial(_chosen, directory)
+                tar.add(directory.resolve(), arcname=directory.name, filter=choose)
         file.seek(0)
         packed = _digests(zstandard, file, advance)
         present = _digests_of(directory, advance)
@@ -97,8 +99,17 @@ def _unpack(zstandard: Any, file: Any, target: pathlib.Path, path: pathlib.Path)
         raise OSError(problem) from None
 
 
-def _without_temporaries(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    return None if _local.is_temporary(pathlib.PurePath(member.name).name) else member
+def _chosen(directory: pathlib.Path, member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """Leave out temporaries, and refuse what `unarchive` will refuse."""
+    if _local.is_temporary(pathlib.PurePath(member.name).name):
+        return None
+    try:
+        tarfile.data_filter(member, str(directory.parent))
+    except tarfile.FilterError as error:
+        raise UnsafePathError(
+            f"{directory}: {error}, which cannot be unpacked again; remove it and archive again"
+        ) from None
+    return member
 
 
 class _Counted:
