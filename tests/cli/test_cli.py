@@ -742,7 +742,7 @@ def test_names_that_the_encoding_does_not_have(tmp_path):
         (["show", "runs"], "runs: no experiment, but it contains 3, such as run_1: "),
         (["scalars", "runs"], "runs: no experiment, but it contains 3, such as run_1: "),
         (["compare", "runs/run_1"], "runs/run_1: expected at least two experiments, found one"),
-        (["compare", "runs", "--over", "sed"], "--over: no experiment has a field called 'sed'"),
+        (["compare", "runs", "--over", "sed"], "no experiment has a field called 'sed'"),
         (["list", "runs/none*"], "runs/none*: no directory matches this pattern"),
         (["list", "runs", "--where", "lrr < 1"], "called 'lrr'; known: config.optimizer.name"),
         (["show", "absent"], "absent: expected an experiment, found nothing"),
@@ -918,15 +918,19 @@ def test_compare_over_seeds(run, tmp_path):
     for number, (rate, seed) in enumerate([(0.1, 0), (0.1, 1), (0.1, 2), (0.01, 0), (0.01, 1)]):
         with Experiment(tmp_path / f"run_{number}", verbose=False) as experiment:
             experiment.write_metadata("config", {"lr": rate, "seed": seed})
+            experiment.write_metadata("results", {"loss": number})
             experiment.log(TensorboardLogData(scalars={"loss": rate * (seed + 1)}), step=1)
-    output = run("compare", ".", "--over", "seed", cwd=tmp_path).stdout
-    differences, scalars = output.split("\n\n")
-    labels = ["lr=0.1", "lr=0.01"]
+            if number == 1:
+                experiment.log(TensorboardLogData(scalars={"rare": 7.0}), step=1)
+    command = ("compare", ".", "--over", "seed", "--metadata", "config")
+    differences, scalars = run(*command, cwd=tmp_path).stdout.split("\n\n")
+    labels = ["lr=0.1 (n=3)", "lr=0.01 (n=2)"]
     assert table(differences) == [["metadata", *labels], ["config.lr", "0.1", "0.01"]]
     assert table(scalars)[:2] == [
         ["scalar", *labels],
-        ["loss last", "0.2 ± 0.1 (n=3)", "0.015 ± 0.0071 (n=2)"],
+        ["loss last", "0.2 ± 0.1", "0.015 ± 0.0071"],
     ]
+    assert table(scalars)[4] == ["rare last", "7 (n=1)", "-"]
 
 
 # Help, and terminals

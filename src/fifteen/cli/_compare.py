@@ -1,28 +1,25 @@
 """`fifteen compare`."""
 
 import os
-from collections.abc import Sequence
+import pathlib
 from typing import Annotated, Any
 
 import numpy as np
 from tyro.conf import arg
 
-from fifteen.experiments._fields import NOTES, PROVENANCE, SHOWN_STATISTICS, Fields
+from fifteen.experiments._fields import SHOWN_STATISTICS, Fields
 from fifteen.experiments._missing import ABSENT, UNREADABLE
-from fifteen.experiments._names import ending_in
 from fifteen.view._columns import Column, show_value
+from fifteen.view._runs import field_called, grouped
 
 from ._arguments import Chosen, Flag, Names
-from ._errors import CommandError, problems_of, tell
+from ._errors import CommandError, tell_problems
 from ._selection import Selection, matching
 from ._table import Format, print_table, show_apart
 from ._types import OptionalText
 
 _KEYS = ("kind", "name")
 """The columns before the experiments' values, for other programs."""
-
-_MAX_KEYS = 3
-"""How many fields at most name a group."""
 
 
 def compare(
@@ -44,34 +41,28 @@ def compare(
         all: show equal metadata too.
         format: a table for people, or exact values for other programs.
     """
-    fields = selection.find_some().load().fields
+    experiments = selection.find_some().load()
+    fields = experiments.fields
     if len(fields) < 2:
         raise CommandError(f"{selection}: expected at least two experiments, found one")
-    groups = _groups(fields, over) if over else [[field] for field in fields]
+    if over:
+        over = field_called(experiments, over)
+        lines = grouped(experiments, over)
+        groups = [[fields[number] for number in numbers] for numbers in lines.values()]
+    else:
+        lines = _names([field.path for field in fields])
+        groups = [[field] for field in fields]
     first = [group[0] for group in groups]
-    found = _compare_metadata(first, metadata, all, over)
+    found = [row for row in _compare_metadata(first, metadata, all) if row[0] != over]
     scalars = _compare_scalars(groups, tags)
-    labels = [Column(label) for label in _labels(groups, found)]
+    labels = list(map(Column, lines))
     if format in ("table", "md"):
         _print_for_people(labels, found, scalars, format)
     else:
         kinds = [["metadata", *row] for row in found] + [["scalar", *row] for row in scalars]
         print_table([*map(Column, _KEYS), *labels], kinds, format)
-    for problem in problems_of(fields):
-        tell("error", problem)
+    tell_problems(fields)
     return int(any(field.unreadable for field in fields))
-
-
-def _groups(fields: Sequence[Fields], over: str) -> list[list[Fields]]:
-    """Return the experiments that are alike but for a field."""
-    if all(ending_in(over, field.metadata(), ".") is None for field in fields):
-        raise CommandError(f"--over: no experiment has a field called {over!r}")
-    groups: dict[str, list[Fields]] = {}
-    for field in fields:
-        values = dict(field.metadata())
-        values.pop(ending_in(over, values, ".") or "", None)
-        groups.setdefault(repr(sorted(values.items())), []).append(field)
-    return list(groups.values())
 
 
 def _print_for_people(
@@ -88,16 +79,13 @@ def _print_for_people(
 
 
 def _compare_metadata(
-    fields: list[Fields], names: tuple[str, ...], equal_ones: bool, over: str | None
+    fields: list[Fields], names: tuple[str, ...], equal_ones: bool
 ) -> list[list[Any]]:
-    there = list(dict.fromkeys(name for field in fields for name in field.metadata_names))
+    wanted = list(dict.fromkeys(name for field in fields for name in field.own_metadata))
     if names:
-        wanted = matching(names, there, "metadata")
-    else:
-        wanted = [name for name in there if name not in (PROVENANCE, NOTES)]
-    rows = [row for name in wanted for row in _compare_file(fields, name, equal_ones)]
-    left_out = ending_in(over, [row[0] for row in rows], ".") if over else None
-    return [row for row in rows if row[0] != left_out]
+        known = dict.fromkeys(name for field in fields for name in field.metadata_names)
+        wanted = matching(names, known, "metadata")
+    return [row for name in wanted for row in _compare_file(fields, name, equal_ones)]
 
 
 def _compare_file(fields: list[Fields], name: str, equal_ones: bool) -> list[list[Any]]:
@@ -165,36 +153,24 @@ def _compare_scalars(groups: list[list[Fields]], patterns: tuple[str, ...]) -> l
 
 
 def _mean(values: list[float], size: int) -> Any:
-    """Return the one value of a group, or the mean with the standard deviation and the count."""
+    """Return the one value of a group, or the mean with the standard deviation.
+
+    The count is added if not all of the group have a value.
+    """
     if not values:
         return ABSENT
     if size == 1:
         return values[0]
     mean = show_value(float(np.mean(values)))
-    if len(values) == 1:
-        return f"{mean} (n=1)"
-    return f"{mean} ± {np.std(values, ddof=1):.2g} (n={len(values)})"
+    deviation = f" ± {np.std(values, ddof=1):.2g}" if len(values) > 1 else ""
+    count = f" (n={len(values)})" if len(values) < size else ""
+    return f"{mean}{deviation}{count}"
 
 
-def _labels(groups: list[list[Fields]], found: list[list[Any]]) -> list[str]:
-    """Return what tells groups apart, or the names of directories.
-
-    If names repeat, they are paths from a common parent.
-    """
-    if len(groups) < sum(map(len, groups)):
-        keys = [row[0].rpartition(".")[2] for row in found]
-        apart = [
-            ", ".join(f"{key}={show_value(value)}" for key, value in zip(keys, values, strict=True))
-            for values in zip(*(row[1:] for row in found), strict=True)
-        ]
-        if len(keys) <= _MAX_KEYS and len(set(apart)) == len(groups):
-            return apart
-    paths = [group[0].path for group in groups]
+def _names(paths: list[pathlib.Path]) -> list[str]:
+    """Return the names of directories or, if names repeat, the paths from a common parent."""
     names = [path.name for path in paths]
-    if len({*names, *_KEYS}) < len(names) + len(_KEYS):
-        common = os.path.commonpath([path.parent for path in paths])
-        names = [f"./{os.path.relpath(path, common)}" for path in paths]
-    return [
-        f"{name} (and {len(group) - 1} more)" if len(group) > 1 else name
-        for name, group in zip(names, groups, strict=True)
-    ]
+    if len({*names, *_KEYS}) == len(names) + len(_KEYS):
+        return names
+    common = os.path.commonpath([path.parent for path in paths])
+    return [f"./{os.path.relpath(path, common)}" for path in paths]

@@ -34,3 +34,11 @@ def as_line(kind: str, message: object) -> str:
 def problems_of(fields: "Iterable[Fields]") -> list[str]:
     """Return what could not be read of experiments, each problem once."""
     return list(dict.fromkeys(problem for field in fields for problem in field.problems))
+
+
+def tell_problems(fields: "Iterable[Fields]") -> bool:
+    """Print what could not be read of experiments; return whether there was anything."""
+    problems = problems_of(fields)
+    for problem in problems:
+        tell("error", problem)
+    return bool(problems)
