@@ -10,7 +10,7 @@ from fifteen.experiments._gc import gc_paused
 from fifteen.view._columns import most_telling, tabulate
 
 from ._arguments import Chosen, Flag, Names
-from ._errors import CommandError, problems_of, tell
+from ._errors import CommandError, tell, tell_problems
 from ._selection import Selection
 from ._table import Format, print_table
 from ._types import OptionalFloat
@@ -47,7 +47,4 @@ def list_experiments(
     if left:
         tell("note", f"{left} more fields differ; --all shows them, and --columns chooses")
     print_table(*tabulate(found, asked, telling, format in ("table", "md")), format)
-    problems = problems_of(found.fields)
-    for problem in problems:
-        tell("error", problem)
-    return int(bool(problems))
+    return int(tell_problems(found.fields))

@@ -8,12 +8,11 @@ from fifteen._progress import track
 from fifteen.experiments.checkpoints import Retention
 from fifteen.experiments.checkpoints._inventory import prunings
 from fifteen.experiments.storage import Directory
-from fifteen.view._columns import Column, show_bytes
 
 from ._arguments import Chosen, Flag
 from ._errors import CommandError, tell
 from ._selection import Selection
-from ._table import print_table
+from ._table import print_removal
 from ._types import OptionalInt
 
 
@@ -39,7 +38,7 @@ def prune(
             raise CommandError(f"{option}: expected at least {least}, found {value}")
     retention = Retention(keep, keep_every_n_steps=keep_every)
     rows: list[list[object]] = []
-    is_whole, total = True, 0
+    is_whole = True
     for field in track(selection.find_some().fields, "Pruning"):
         path = field.path
         for pruning in prunings(path, retention):
@@ -51,17 +50,10 @@ def prune(
             if Directory(path).open_state() == "open":
                 tell("note", f"{path}: is running, and stays as it is")
                 break
-            size = pruning.size
-            total += size
             steps = " ".join(map(str, pruning.doomed))
-            rows.append([field.name, pruning.history.prefix, steps, size])
+            rows.append([field.name, pruning.history.prefix, steps, pruning.size])
             if yes:
                 pruning.remove()
     Directory.wait_for_removals()
-    if rows:
-        columns = [Column(name, is_number=False) for name in ("name", "prefix", "steps")]
-        print_table([*columns, Column("size", show_bytes)], rows)
-    print(f"{'Removed' if yes else 'Would remove'} {show_bytes(total)}")
-    if rows and not yes:
-        tell("note", "nothing was removed; pass --yes to remove this")
+    print_removal(("name", "prefix", "steps"), rows, yes)
     return int(not is_whole)

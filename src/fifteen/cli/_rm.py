@@ -3,12 +3,11 @@
 from fifteen._progress import track
 from fifteen.experiments import Experiment, FifteenError, find_experiments
 from fifteen.experiments.storage import Directory
-from fifteen.view._columns import Column, show_bytes
 
 from ._arguments import Chosen, Flag
 from ._errors import CommandError, tell
 from ._selection import Selection
-from ._table import print_table
+from ._table import print_removal
 
 
 def rm(
@@ -29,7 +28,7 @@ def rm(
     found = selection.find_some()
     chosen = {field.path for field in found.fields}
     rows: list[list[object]] = []
-    is_whole, total = True, 0
+    is_whole = True
     for field in track(found.fields, "Removing"):
         path = field.path
         if not Directory(path).is_present():
@@ -50,11 +49,6 @@ def rm(
                 is_whole = False
                 tell("error", error)
                 continue
-            total += size
             rows.append([field.name, size])
-    if rows:
-        print_table([Column("name", is_number=False), Column("size", show_bytes)], rows)
-    print(f"{'Removed' if yes else 'Would remove'} {show_bytes(total)}")
-    if rows and not yes:
-        tell("note", "nothing was removed; pass --yes to remove this")
+    print_removal(("name",), rows, yes)
     return int(not is_whole)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from fifteen._text import printable
 from fifteen.experiments._missing import ABSENT, Missing
 from fifteen.experiments._values import to_plain
-from fifteen.view._columns import Column, iso_time, show_rows, show_value
+from fifteen.view._columns import Column, iso_time, show_bytes, show_rows, show_value
+
+from ._errors import tell
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -55,12 +57,7 @@ def _show_exactly(values: list[Any]) -> list[str]:
 
 def show_time(seconds: Any) -> str:
     """Write a moment, in seconds since the epoch, without its zone."""
-    return show_iso_time(iso_time(seconds))
-
-
-def show_iso_time(moment: Any) -> str:
-    """Write what `iso_time` returns as `show_time` does."""
-    return moment[:19].replace("T", " ")
+    return iso_time(seconds)[:19].replace("T", " ")
 
 
 class ExactOutput:
@@ -97,6 +94,17 @@ def print_table(columns: list[Column], rows: Iterable[list[Any]], format: Format
             _print_markdown(columns, cells)
         else:
             (_print_on_terminal if sys.stdout.isatty() else _print_plain)(columns, cells)
+
+
+def print_removal(names: Sequence[str], rows: list[list[Any]], is_done: bool) -> None:
+    """Print what was removed, or would be; the last value of each row is its size in bytes."""
+    if rows:
+        columns = [Column(name, is_number=False) for name in names]
+        print_table([*columns, Column("size", show_bytes)], rows)
+    size = show_bytes(sum(row[-1] for row in rows))
+    print(f"{'Removed' if is_done else 'Would remove'} {size}")
+    if rows and not is_done:
+        tell("note", "nothing was removed; pass --yes to remove this")
 
 
 def terminal_table(columns: list[Column], rows: list[list[Any]], width: int) -> "Table":

@@ -23,7 +23,7 @@ from fifteen.experiments.storage import Directory
 from fifteen.view._columns import Column, column_of, show_value, sparkline, values_of
 
 from ._arguments import Chosen, Flag, Names
-from ._errors import CommandError, as_line, problems_of, tell
+from ._errors import CommandError, as_line, problems_of, tell_problems
 from ._selection import Selection, find_all
 from ._table import print_table, terminal_table
 from ._types import OptionalFloat
@@ -126,10 +126,7 @@ class _Watched:
             print_table(*self._tabulate(found))
         else:
             print(f"fifteen: {printable(self._advice())}", file=sys.stderr)
-        problems = problems_of(found.fields)
-        for problem in problems:
-            tell("error", problem)
-        return int(bool(problems))
+        return int(tell_problems(found.fields))
 
     def render(self, found: Experiments, width: int) -> "RenderableType":
         """Return them as a terminal shows them."""
