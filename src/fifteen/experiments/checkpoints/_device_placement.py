@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._casting import CastError, is_on_devices, settings
-from ._dtypes import FLOAT0, PYTHON_NUMBERS, is_key
+from ._dtypes import FLOAT0, is_key
 from ._reader import HostArray, KeyData, LeafInfo, Shards
 
 
@@ -165,8 +165,7 @@ def _kind_of_number(dtype: Any) -> Any:
 @functools.lru_cache(maxsize=256)
 def _kind_under(dtype: Any, settings: tuple[Any, ...]) -> Any:
     del settings
-    kind = next(kind for kind in PYTHON_NUMBERS if _is_kind(dtype, kind))
-    return None if kind is bool or jnp.result_type(kind) != dtype else kind
+    return next((kind for kind in (int, float, complex) if jnp.result_type(kind) == dtype), None)
 
 
 def _weakly_typed(array: jax.Array, destination: jax.sharding.Sharding | None) -> jax.Array:
@@ -199,11 +198,6 @@ def _with_weak_type(array: jax.Array, number: Any) -> jax.Array:
     # A broadcast Python number is weakly typed, and stays so when its elements are set. There is no
     # other public way. The number is an argument: a constant would be broadcast during tracing.
     return jnp.broadcast_to(number, array.shape).at[...].set(array)
-
-
-def _is_kind(dtype: Any, kind: type) -> bool:
-    kinds = {bool: np.bool_, int: np.integer, float: np.floating, complex: np.complexfloating}
-    return bool(jnp.issubdtype(dtype, kinds[kind]))
 
 
 def _divides(sharding: jax.sharding.Sharding, shape: tuple[int, ...]) -> bool:

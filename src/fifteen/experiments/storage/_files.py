@@ -5,11 +5,8 @@ import os
 import pathlib
 import stat
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Self
-
-_MAX_BUFFERS = 512
-"""The kernel takes at most 1,024 buffers per call."""
 
 
 class ReadableFile:
@@ -76,50 +73,33 @@ class ReadableFile:
 
 
 class NewFile:
-    """Write a file that gets its name once all of it is written.
-
-    Args:
-        descriptor: an empty file.
-    """
+    """Write a file, empty at first, that gets its name once all of it is written."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._end = 0
 
     def write(self, *buffers: Any) -> None:
-        """Append buffers.
-
-        Raises:
-            OSError: the disk does not take all of them.
-        """
-        self._end = self._write_at(self._end, buffers)
+        """Append buffers; raise `OSError` if the disk does not take all of them."""
+        # Joining many small ones takes less time than a call of the kernel for each.
+        data = memoryview(buffers[0] if len(buffers) == 1 else b"".join(buffers))
+        self.write_at(self._end, data)
+        self._end += data.nbytes
 
     def skip(self, nbytes: int) -> None:
         """Leave room for what `write_at` writes later."""
         self._end += nbytes
 
     def write_at(self, start: int, data: Any) -> None:
-        """Write where `skip` has left room.
-
-        Raises:
-            OSError: the disk does not take all of it.
-        """
-        self._write_at(start, [data])
-
-    def _write_at(self, at: int, buffers: Sequence[Any]) -> int:
-        for first in range(0, len(buffers), _MAX_BUFFERS):
-            waiting = buffers[first : first + _MAX_BUFFERS]
-            end = at + sum(memoryview(buffer).nbytes for buffer in waiting)
-            while at < end:
-                written = os.pwritev(self._descriptor, waiting, at)
-                # The kernel may take less than it is given, for example if the disk fills. The
-                # next call then says why.
-                if not written:
-                    raise OSError(errno.EIO, os.strerror(errno.EIO))
-                at += written
-                if at < end:
-                    waiting = _unwritten(waiting, written)
-        return at
+        """Write where `skip` has left room; raise `OSError` if the disk does not take all of it."""
+        view = memoryview(data).cast("B")
+        while view:
+            written = os.pwrite(self._descriptor, view, start)
+            # The kernel may take less than it is given, for example if the disk fills. The next
+            # call then says why.
+            if not written:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            start, view = start + written, view[written:]
 
 
 def _closing(owner: Any, descriptor: int) -> Callable[[], Any]:
@@ -128,16 +108,6 @@ def _closing(owner: Any, descriptor: int) -> Callable[[], Any]:
     # At exit it would run before our own work there, which still writes.
     close.atexit = False
     return close
-
-
-def _unwritten(buffers: Sequence[Any], written: int) -> list[Any]:
-    """Return what is left of the buffers after their first `written` bytes."""
-    for number, buffer in enumerate(buffers):
-        size = memoryview(buffer).nbytes
-        if written < size:
-            return [memoryview(buffer).cast("B")[written:], *buffers[number + 1 :]]
-        written -= size
-    return []
 
 
 class AppendedFile:
