@@ -227,6 +227,30 @@ def test_rm_follows_no_link(run, tmp_path):
     assert (outside / "config.yaml").is_file()
 
 
+@pytest.mark.parametrize("command", ["prune", "rm"])
+def test_no_link_that_leads_out_is_followed(run, tmp_path, command):
+    make(tmp_path / "outside" / "a")
+    make(tmp_path / "runs" / "b")
+    make(tmp_path / "runs" / "c")
+    before = contents(tmp_path / "outside")
+    links = {"runs/link": "../outside/a", "runs/all": "../outside", "runs/b/up": "../../outside"}
+    for link, target in links.items():
+        (tmp_path / link).symlink_to(target)
+    for root in ("runs", "runs/a*"):
+        run(command, root, "--yes", cwd=tmp_path)
+        assert contents(tmp_path / "outside") == before
+    told = run(command, "runs/a*", cwd=tmp_path).stderr
+    assert "runs/all/a: is reached through a link, and stays as it is" in told
+    assert command == "rm" or "checkpoint_1.safetensors" not in contents(tmp_path / "runs" / "b")
+
+
+def test_a_link_that_is_named_is_pruned_as_what_it_leads_to(run, tmp_path):
+    make(tmp_path / "a")
+    (tmp_path / "latest").symlink_to("a")
+    run("prune", "latest", "--yes", cwd=tmp_path)
+    assert "checkpoint_1.safetensors" not in contents(tmp_path / "a")
+
+
 def test_rm_leaves_others_below(run, tmp_path):
     Experiment(tmp_path / "sweep", verbose=False).write_metadata("config", {"lr": 1})
     make(tmp_path / "sweep" / "a", lr=2)

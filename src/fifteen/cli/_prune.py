@@ -37,10 +37,14 @@ def prune(
         if value < least:
             raise CommandError(f"{option}: expected at least {least}, found {value}")
     retention = Retention(keep, keep_every_n_steps=keep_every)
+    reach = selection.reach()
     rows: list[list[object]] = []
     is_whole = True
     for field in track(selection.find_some().fields, "Pruning"):
         path = field.path
+        if not reach.holds(path):
+            tell("note", f"{path}: is reached through a link, and stays as it is")
+            continue
         for pruning in prunings(path, retention):
             if pruning.problem:
                 is_whole = False

@@ -27,12 +27,16 @@ def rm(
         raise CommandError("name what to remove: a directory, a root or a glob")
     found = selection.find_some()
     chosen = {field.path for field in found.fields}
+    reach = selection.reach()
     rows: list[list[object]] = []
     is_whole = True
     for field in track(found.fields, "Removing"):
         path = field.path
         if not Directory(path).is_present():
             continue  # It was below another one.
+        if not reach.holds_name(path):
+            tell("note", f"{path}: is reached through a link, and stays as it is")
+            continue
         others = [other.data_dir for other in find_experiments(path)]
         left = [other for other in others if other not in chosen]
         if left:

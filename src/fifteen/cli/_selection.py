@@ -72,6 +72,22 @@ class Selection:
             raise CommandError(self.advice())
         return found
 
+    def reach(self) -> "Reach":
+        """Return what is really below the roots.
+
+        A link is followed only if it is itself a root, and not one of a glob.
+        """
+        from fifteen.experiments._local_path import local_path
+        from fifteen.experiments.storage import Directory
+
+        found: set[pathlib.Path] = set()
+        for root in self.roots or (os.curdir,):
+            for path in (local_path(one, "root") for one in _expand(root)):
+                found.add(_place_of(path))
+                if not _is_glob(root):
+                    found.add(Directory(path).real_path())
+        return Reach(found)
+
     def advice(self) -> str:
         """Say what to do if nothing is found."""
         if self.where is not None:
@@ -81,13 +97,40 @@ class Selection:
         return f"no experiments below {self}; pass a directory that is one, or has some below it"
 
 
+@dataclasses.dataclass(frozen=True)
+class Reach:
+    """Tell what a command may change: what is not behind a link that leads out of its roots."""
+
+    roots: set[pathlib.Path]
+
+    def holds(self, path: pathlib.Path) -> bool:
+        """Tell whether what a path leads to is below a root."""
+        from fifteen.experiments.storage import Directory
+
+        return self._has(Directory(path).real_path())
+
+    def holds_name(self, path: pathlib.Path) -> bool:
+        """Tell whether a path is below a root, even if it is a link that leads elsewhere."""
+        return self._has(_place_of(path))
+
+    def _has(self, real: pathlib.Path) -> bool:
+        return not self.roots.isdisjoint((real, *real.parents))
+
+
+def _place_of(path: pathlib.Path) -> pathlib.Path:
+    """Return where a name really is, whatever it leads to."""
+    from fifteen.experiments.storage import Directory
+
+    return Directory(path.parent).real_path() / path.name
+
+
 def find_all(roots: Sequence[str]) -> "Experiments":
     """Return the experiments below directories and globs, each of them once."""
     from fifteen.experiments import Experiments, find_experiments
 
     if len(roots) <= 1 and not (roots and _is_glob(roots[0])):
         return find_experiments(*roots or (os.curdir,))
-    paths = [path for root in roots for path in (_expand(root) if _is_glob(root) else [root])]
+    paths = [path for root in roots for path in _expand(root)]
     found = [experiment for path in paths for experiment in find_experiments(path)]
     return Experiments({experiment.data_dir: experiment for experiment in found}.values())
 
@@ -96,10 +139,12 @@ def _is_glob(root: str) -> bool:
     return glob.has_magic(root) and not pathlib.Path(root).exists()
 
 
-def _expand(pattern: str) -> list[str]:
-    paths = [path for path in sorted(glob.glob(pattern)) if pathlib.Path(path).is_dir()]
+def _expand(root: str) -> list[str]:
+    if not _is_glob(root):
+        return [root]
+    paths = [path for path in sorted(glob.glob(root)) if pathlib.Path(path).is_dir()]
     if not paths:
-        raise CommandError(f"{pattern}: no directory matches this pattern; try it with `ls -d`")
+        raise CommandError(f"{root}: no directory matches this pattern; try it with `ls -d`")
     return paths
 
 
