@@ -914,6 +914,38 @@ def test_list_leaves_out_what_is_least_telling(root):
         assert "name" in head
 
 
+@pytest.mark.slow
+def test_list_keeps_the_status_and_the_most_telling_values(tmp_path):
+    for number in range(3):
+        with Experiment(tmp_path / f"run_{number}", verbose=False) as experiment:
+            config = {"learning_rate": 1 / (number + 3), "seed": number, "weight_decay": number}
+            experiment.write_metadata("config", config)
+            scalars = dict.fromkeys(("train/loss", "train/accuracy", "test/loss"), 1 / (number + 3))
+            experiment.log(TensorboardLogData(scalars=scalars), step=1)
+    output = run_on_terminal("list", cwd=tmp_path, columns=80)
+    head = re.sub(r"\x1b\[[0-9;]*m", "", output).split("\n")[0].split()
+    assert head == ["name", "status", "step", "config.learning_rate", "test/loss", "train/accuracy"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [["compare"], ["list", "--all"], ["list", "--columns", *(f"x{n}" for n in range(12))]],
+)
+def test_what_does_not_fit_beside_the_rest_continues_in_another_table(tmp_path, arguments):
+    for number in range(12):
+        with Experiment(tmp_path / f"run_{number}", verbose=False) as experiment:
+            config = {f"x{n}": 1000.25 * number + n for n in range(12)}
+            experiment.write_metadata("config", config)
+    output = run_on_terminal(*arguments, cwd=tmp_path, columns=80)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", output)
+    assert max(map(len, plain.splitlines())) <= 80
+    words = set(plain.split())
+    # Each value is there, and no number is folded.
+    assert {f"{1000.25 * number + n:.6g}" for number in range(12) for n in range(12)} <= words
+    assert {f"run_{number}" for number in range(12)} <= words
+
+
 def test_compare_over_seeds(run, tmp_path):
     for number, (rate, seed) in enumerate([(0.1, 0), (0.1, 1), (0.1, 2), (0.01, 0), (0.01, 1)]):
         with Experiment(tmp_path / f"run_{number}", verbose=False) as experiment:

@@ -7,6 +7,7 @@ from tyro.conf import arg
 
 from fifteen._text import printable
 from fifteen.experiments._gc import gc_paused
+from fifteen.experiments._telling import telling_scalars
 from fifteen.view._columns import most_telling, tabulate
 
 from ._arguments import Chosen, Flag, Names
@@ -43,7 +44,9 @@ def list_experiments(
         print(f"fifteen: {printable(selection.advice())}", file=sys.stderr)
         return 0
     asked = [name for name in (*columns, selection.sort) if name and name != "name"]
-    telling, left = ([], 0) if columns else most_telling(found, all)
+    if all:
+        asked += [*found.differing_fields(), *telling_scalars(found)]
+    telling, left = ({}, 0) if columns or all else most_telling(found)
     if left:
         tell("note", f"{left} more fields differ; --all shows them, and --columns chooses")
     print_table(*tabulate(found, asked, telling, format in ("table", "md")), format)

@@ -8,7 +8,7 @@ from tyro.conf import arg
 from fifteen._text import printable
 from fifteen.experiments._fields import PROVENANCE, SHOWN_STATISTICS, Fields
 from fifteen.experiments._status import show_duration
-from fifteen.view._columns import Column, show_bytes
+from fifteen.view._columns import Column, show_bytes, show_speed
 
 from ._arguments import Directory, Flag, Names
 from ._errors import tell
@@ -78,7 +78,7 @@ def _show_pace(fields: Fields) -> str:
     parts = [
         f"{progress:.0%} of the steps" if progress is not None else "",
         f"{show_duration(elapsed)} of logging" if elapsed is not None else "",
-        f"{speed:.3g} steps/s" if speed is not None else "",
+        show_speed(speed, " steps/s") if speed is not None else "",
     ]
     return ", ".join(filter(None, parts))
 

@@ -5,7 +5,7 @@ import io
 import json
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from fifteen._text import printable
@@ -16,12 +16,15 @@ from fifteen.view._columns import Column, iso_time, show_bytes, show_rows, show_
 from ._errors import tell
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import RenderableType
 
 Format = Literal["table", "csv", "json", "md"]
 
-_MIN_FIRST = 12
-"""How wide the first column is at least on a terminal, if its texts are that long."""
+_MIN_TEXT = 12
+"""How wide a column of texts is at least on a terminal, if its texts are that long."""
+
+_ENOUGH_TEXT = 16
+"""How wide it is, if another column is to be left out otherwise."""
 
 _GAP = "  "
 
@@ -107,7 +110,7 @@ def print_removal(names: Sequence[str], rows: list[list[Any]], is_done: bool) ->
         tell("note", "nothing was removed; pass --yes to remove this")
 
 
-def terminal_table(columns: list[Column], rows: list[list[Any]], width: int) -> "Table":
+def terminal_table(columns: list[Column], rows: list[list[Any]], width: int) -> "RenderableType":
     """Return a table that fits a terminal."""
     return _fold(columns, _cells(columns, rows), width)
 
@@ -173,29 +176,66 @@ def _print_on_terminal(columns: list[Column], cells: list[list[str]]) -> None:
     console.print(_fold(columns, cells, console.width))
 
 
-def _fold(columns: list[Column], cells: list[list[str]], width: int) -> "Table":
+def _fold(columns: list[Column], cells: list[list[str]], width: int) -> "RenderableType":
+    """Return a table; columns that do not fit beside the others continue in another one."""
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    # What a row is called stays readable, however many columns there are.
-    least = min(_MIN_FIRST, max(_width(row[0]) for row in cells))
-    kept = _fitting(columns, cells, width)
-    table = Table(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), header_style="bold")
-    for index in kept:
-        justify = "right" if columns[index].is_number else "left"
-        at_least = None if index else least
-        heading = Text(cells[0][index])
-        table.add_column(heading, justify=justify, overflow="fold", min_width=at_least)
-    for row in cells[1:]:
-        table.add_row(*(Text(row[index]) for index in kept))
-    return table
+    parts: list[Table | Text] = []
+    for widths in _parts(columns, cells, width):
+        table = Table(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), header_style="bold")
+        for index, own in widths.items():
+            justify = "right" if columns[index].is_number else "left"
+            heading = Text(cells[0][index])
+            table.add_column(heading, justify=justify, overflow="fold", width=own)
+        for row in cells[1:]:
+            table.add_row(*(Text(row[index]) for index in widths))
+        parts += [Text(), table] if parts else [table]
+    return Group(*parts)
 
 
-def _fitting(columns: list[Column], cells: list[list[str]], width: int) -> list[int]:
+def _parts(columns: list[Column], cells: list[list[str]], width: int) -> Iterator[dict[int, int]]:
+    """Yield the columns of each table with their widths; the first one is in all of them."""
+    half = max(1, (width - len(_GAP)) // 2)
+    natural, least = [], []
+    for column, (heading, *texts) in zip(columns, zip(*cells, strict=True), strict=True):
+        longest = max(map(_width, texts), default=0)
+        natural.append(max(longest, _width(heading)))
+        # Texts are folded, numbers are not.
+        needed = max(_MIN_TEXT, longest if column.is_number else 0)
+        least.append(min(natural[-1], needed, half))
+    enough = [
+        own if column.is_number else min(own, _ENOUGH_TEXT)
+        for own, column in zip(natural, columns, strict=True)
+    ]
+    kept = _fitting(columns, enough, width)
+    part = kept[:1]
+    for index in kept[1:]:
+        if _total(least, [*part, index]) > width:
+            yield _shrunk(part, natural, least, width)
+            part = kept[:1]
+        part.append(index)
+    yield _shrunk(part, natural, least, width)
+
+
+def _fitting(columns: list[Column], widths: list[int], width: int) -> list[int]:
     """Return the columns to show: without those that may be left out, as far as that is needed."""
-    widths = [max(map(_width, texts)) + len(_GAP) for texts in zip(*cells, strict=True)]
     kept = list(range(len(columns)))
     for index in sorted(kept, key=lambda index: -columns[index].dispensable):
-        if columns[index].dispensable and sum(widths[kept_one] for kept_one in kept) > width:
+        if columns[index].dispensable and _total(widths, kept) > width:
             kept.remove(index)
     return kept
+
+
+def _total(widths: list[int], part: list[int]) -> int:
+    return sum(widths[index] + len(_GAP) for index in part) - len(_GAP)
+
+
+def _shrunk(part: list[int], widths: list[int], least: list[int], width: int) -> dict[int, int]:
+    """Return the widths of some columns, of which the widest are folded as far as is needed."""
+    widths = [min(own, width) for own in widths]
+    while _total(widths, part) > width:
+        widest = max(part, key=lambda index: widths[index] - least[index])
+        widths[widest] -= 1
+    return {index: widths[index] for index in part}

@@ -3,7 +3,7 @@
 import dataclasses
 import datetime
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -69,8 +69,9 @@ def _show_part(part: float) -> str:
     return f"{part:.0%}"
 
 
-def _show_speed(steps_per_second: float) -> str:
-    return f"{steps_per_second:.3g}/s"
+def show_speed(steps_per_second: float, unit: str = "/s") -> str:
+    """Write a number of steps per second, without an exponent if there are many."""
+    return f"{steps_per_second:.{'0f' if steps_per_second >= 1000 else '3g'}}{unit}"
 
 
 def sparkline(values: npt.NDArray[np.float64]) -> str:
@@ -104,7 +105,7 @@ class Column:
     show: Callable[[Any], str] = show_value
     is_number: bool = True
     best: Literal["min", "max"] | None = None
-    dispensable: int = 0
+    dispensable: float = 0
 
 
 # What is least telling is left out first of a terminal that is too narrow.
@@ -112,12 +113,12 @@ _COLUMNS = {
     column.name: column
     for column in (
         Column("name", is_number=False),
-        Column("status", is_number=False, dispensable=3),
+        Column("status", is_number=False, dispensable=2.05),
         Column("step"),
         Column("progress", _show_part, dispensable=4),
         Column("checkpoints", dispensable=5),
         Column("elapsed", show_duration),
-        Column("speed", _show_speed),
+        Column("speed", show_speed),
         Column("size", show_bytes, dispensable=6),
         Column("age", show_duration, dispensable=7),
     )
@@ -129,26 +130,40 @@ _FIRST, _LAST = ("name", "status", "step", "progress"), ("checkpoints", "size")
 def tabulate(
     found: "Experiments",
     asked: Sequence[str],
-    telling: Sequence[str],
+    telling: Mapping[str, float],
     is_for_people: bool = True,
 ) -> tuple[list[Column], list[list[Any]]]:
-    """Return the columns of a table of experiments, and a row of values for each of them."""
+    """Return the columns of a table of experiments, and a row of values for each of them.
+
+    Args:
+        found: the experiments.
+        asked: names of values that somebody has asked for.
+        telling: names that `most_telling` returns.
+        is_for_people: whether to leave out a column in which nothing is.
+    """
     names = [*_FIRST, *asked, *telling, *_LAST, "age" if is_for_people else "changed"]
     values = {name: values_of(found, name) for name in names}
     is_idle = all(value is ABSENT for value in values["progress"])
     if is_for_people and is_idle and "progress" not in asked:
         del values["progress"]
-    columns = [column_of(name, values[name], name in asked) for name in values]
+    columns = [
+        dataclasses.replace(column_of(name, own), dispensable=0)
+        if name in asked
+        else column_of(name, own, telling.get(name, 0))
+        for name, own in values.items()
+    ]
     return columns, [list(row) for row in zip(*values.values(), strict=True)]
 
 
-def most_telling(found: "Experiments", is_all: bool = False) -> tuple[list[str], int]:
-    """Return the most telling fields and scalars, and how many fields that differ are left out."""
+def most_telling(found: "Experiments") -> tuple[dict[str, float], int]:
+    """Return the most telling fields and scalars, and how many fields that differ are left out.
+
+    Each is as dispensable as the number beside it says: the first ones of either kind the least.
+    """
     fields, tags = found.differing_fields(), telling_scalars(found)
-    if is_all:
-        return [*fields, *tags], 0
-    left = max(0, len(fields) - _MAX_FIELDS)
-    return [*fields[:_MAX_FIELDS], *tags[:MAX_SCALARS]], left
+    kinds = fields[:_MAX_FIELDS], tags[:MAX_SCALARS]
+    ranks = {name: 2 + rank / 10 for names in kinds for rank, name in enumerate(names)}
+    return ranks, max(0, len(fields) - _MAX_FIELDS)
 
 
 def values_of(found: "Experiments", name: str) -> list[Any]:
@@ -161,13 +176,12 @@ def values_of(found: "Experiments", name: str) -> list[Any]:
     return values
 
 
-def column_of(name: str, values: list[Any], is_asked: bool = False) -> Column:
+def column_of(name: str, values: list[Any], dispensable: float = 0) -> Column:
     """Return the column that shows values by their name."""
     is_number = all(isinstance(value, Missing | int | float) for value in values)
-    column = _COLUMNS.get(name) or Column(
-        name, show_briefly, is_number=is_number, best=best_of(name), dispensable=2
+    return _COLUMNS.get(name) or Column(
+        name, show_briefly, is_number, best=best_of(name), dispensable=dispensable
     )
-    return dataclasses.replace(column, dispensable=0) if is_asked else column
 
 
 def show_rows(columns: list[Column], rows: list[list[Any]]) -> list[list[str]]:
