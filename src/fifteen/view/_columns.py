@@ -168,7 +168,12 @@ def most_telling(found: "Experiments") -> tuple[dict[str, float], int]:
 
 def values_of(found: "Experiments", name: str) -> list[Any]:
     """Return a value of each experiment, as a table has it."""
-    values = [str(f.status) for f in found.fields] if name == "status" else found.values(name)
+    values = found.values(name)
+    if name == "status":
+        pairs = zip(found.fields, values, strict=True)
+        return [
+            value if isinstance(value, Missing) else str(field.status) for field, value in pairs
+        ]
     if name == "changed":
         return [iso_time(value) if isinstance(value, float) else value for value in values]
     if name == "tags":
