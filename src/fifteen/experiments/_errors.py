@@ -4,6 +4,8 @@ Each also derives from a built-in error, so old programs still catch what they d
 `AssertionError` from `assert_new` and `assert_exists`.
 """
 
+from collections.abc import Callable
+
 
 class FifteenError(Exception):
     """The base of every error raised by this package."""
@@ -71,3 +73,12 @@ class MissingExtraError(FifteenError, ImportError):
 
 class ExperimentWarning(UserWarning):
     """Something was done that may not be what you meant."""
+
+
+def raise_if_foreign(error: Exception, call: Callable[[], object]) -> None:
+    """Call again, and raise the error if it does not recur: then a signal handler raised it."""
+    try:
+        call()
+    except type(error):
+        return
+    raise error

@@ -12,7 +12,7 @@ import numpy as np
 
 from fifteen._text import printable
 
-from .._errors import CheckpointError
+from .._errors import CheckpointError, raise_if_foreign
 from ._damage import MAX_LINES
 from ._keys import Key, name_of
 
@@ -148,14 +148,9 @@ def _fields_of(node: Any) -> dict[int, str]:
     try:
         return _fields_of_stand_in(node)
     except Exception as error:
-        first = error
-    # The node may refuse children of other types, and then does so again. An exception that a
-    # signal handler has raised does not come again.
-    try:
-        _fields_of_stand_in(node)
-    except type(first):
+        # The node may refuse children of other types.
+        raise_if_foreign(error, lambda: _fields_of_stand_in(node))
         return {}
-    raise first
 
 
 def _fields_of_stand_in(node: Any) -> dict[int, str]:

@@ -11,8 +11,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import typing_extensions
 
-from .._errors import MetadataError
-from ._problems import raise_if_foreign
+from .._errors import MetadataError, raise_if_foreign
 
 
 def hints_of(cls: Any, expression: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from .._errors import raise_if_foreign
 from ._scalars import describe_plain, shorten
 
 MAX_SHOWN = 10
@@ -120,15 +121,6 @@ def step_of(key: Any) -> str:
     if type(key) is str and key.isidentifier():
         return f".{key}"
     return f"[{shorten(repr(key))}]"
-
-
-def raise_if_foreign(error: Exception, call: Callable[[], object]) -> None:
-    """Call again, and raise the error if it does not recur: then a signal handler raised it."""
-    try:
-        call()
-    except type(error):
-        return
-    raise error
 
 
 def construct(name: str, make: Callable[[], Any], node: Node) -> Any:
