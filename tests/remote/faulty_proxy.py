@@ -29,6 +29,7 @@ class FaultyProxy:
         self._random = random.Random(0)
         self._rate = 0.0
         self._is_off = False
+        self._answer = None
         self._open = threading.Event()
         self._open.set()
         self._lock = threading.Lock()
@@ -85,6 +86,10 @@ class FaultyProxy:
         it has, and a third by the answer 503."""
         self._random, self._rate = random.Random(seed), rate
 
+    def answer_with(self, status, body=b"", part=""):
+        """Answer all requests with this in their path so; None lets them pass again."""
+        self._answer = None if status is None else (status, body, part)
+
     def turn_off(self):
         """Cut all connections, and each new one: the network is gone."""
         self._is_off = True
@@ -122,10 +127,13 @@ class FaultyProxy:
         if self._is_off or fault == "before":
             handler.close_connection = True
             return
-        if fault == "503":
-            handler.send_response(503)
-            handler.send_header("Content-Length", "0")
+        answer = (503, b"", "") if fault == "503" else self._answer
+        if answer and answer[2] in handler.path:
+            handler.send_response(answer[0])
+            handler.send_header("Content-Length", str(len(answer[1])))
             handler.end_headers()
+            if handler.command != "HEAD":
+                handler.wfile.write(answer[1])
             return
         self.requests.append(Request(handler.command, handler.path, len(body)))
         server = http.client.HTTPConnection("127.0.0.1", server_port, timeout=60)

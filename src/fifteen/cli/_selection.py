@@ -136,7 +136,7 @@ def find_all(roots: Sequence[str]) -> "Experiments":
 
 
 def _is_glob(root: str) -> bool:
-    return glob.has_magic(root) and not pathlib.Path(root).exists()
+    return glob.has_magic(root) and "://" not in root and not pathlib.Path(root).exists()
 
 
 def _expand(root: str) -> list[str]:

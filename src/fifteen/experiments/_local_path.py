@@ -34,15 +34,14 @@ def local_path(path: Any, name: str = "data_dir") -> pathlib.Path:
         from .provenance._redaction import redact
 
         scheme, rest = address[1].lower(), address[2].strip().lstrip("/")
-        shown = redact(f"{scheme}://{rest}")
+        shown = redact(f"{scheme}://{rest}").partition("?")[0]
         if scheme == "file":
             shown = shown.replace("://", ":///")
             advice = "expected a path, found an address; leave out its 'file://'"
         elif scheme not in SCHEMES:
             known = ", ".join(f"{name}://" for name in SCHEMES)
             advice = f"expected a path or an address that begins with one of {known}"
-        elif shown != f"{scheme}://{rest}" or "?" in rest:
-            shown = shown.partition("?")[0]
+        elif shown != f"{scheme}://{rest}":
             advice = "leave credentials out of the address, and put them into the environment"
         elif not rest:
             advice = "expected the name of a bucket in the address"

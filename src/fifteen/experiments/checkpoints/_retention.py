@@ -134,8 +134,9 @@ class Destination:
             present: list[Step] = []
             with suppressed_os_errors():
                 present = list(self._history.paths())
+            cause = error.strerror or os.strerror(error.errno)
             problem = (
-                f"{os.strerror(error.errno)}: could not save step {self._step}; earlier "
+                f"{cause}: could not save step {self._step}; earlier "
                 f"checkpoints are whole (steps present: {', '.join(map(str, present)) or 'none'})"
             )
             raise OSError(error.errno, problem, str(self.path)) from error

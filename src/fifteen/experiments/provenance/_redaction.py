@@ -16,6 +16,12 @@ _SECRET_VALUE = re.compile(
     r"\b(?:(?:gh[opsur]|github_pat|glpat|hf|sk|xox[abprs])[-_][\w-]{16,}"
     r"|A[KS]IA[A-Z0-9]{16}|eyJ[\w-]+\.eyJ[\w-]+\.[\w-]+)"
 )
+_SIGNATURE = re.compile(
+    # What signs an address for Amazon, Google and Azure.
+    r"([?&;](?:x-(?:amz|goog)-(?:signature|credential|security-token)|signature|sig|awsaccesskeyid)=)"
+    r"[^&\s'\"]+",
+    re.IGNORECASE,
+)
 _AUTHORIZATION = re.compile(r"\b(authorization:\s*\w+\s+)\S+", re.IGNORECASE)
 
 
@@ -52,6 +58,7 @@ def redact(text: str) -> str:
     """Return a text with `***` for what looks like a credential."""
     text = _URL_USER.sub(rf"\1{HIDDEN}@", text)
     text = _AUTHORIZATION.sub(rf"\1{HIDDEN}", text)
+    text = _SIGNATURE.sub(rf"\1{HIDDEN}", text)
     return _SECRET_VALUE.sub(HIDDEN, text)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import datetime
 import functools
 import os
 import pathlib
@@ -21,6 +22,9 @@ PART_BYTES = 8 << 20
 _MAX_PARTS = 9000
 """Stores take 10,000."""
 
+# A timeout of requests would replace what the environment says of clients, such as to allow HTTP.
+_IMPATIENT = {"retry_config": {"max_retries": 2, "retry_timeout": datetime.timedelta(seconds=5)}}
+
 _REMEDIES = {
     "NoSuchBucket|ContainerNotFound|bucket does not exist": (
         "there is no such bucket; create it, or check the address and the region"
@@ -28,17 +32,32 @@ _REMEDIES = {
     "ExpiredToken|TokenExpired|token.{0,20}expired": (
         "the credentials have expired; renew them in the environment"
     ),
-    "169.254.169.254|metadata.google": (
+    # The store's answer holds the token.
+    "InvalidToken": "the credentials are not valid; check them in the environment",
+    "RequestTimeTooSkewed": "the clock of this machine is wrong; set it",
+    "169.254.169.254|latest/api/token|metadata.google": (
         "no credentials were found; set them in the environment as the cloud's own tools do"
+    ),
+    "PermanentRedirect|incorrectly configured region": (
+        "the bucket is in another region; set that in the environment, such as AWS_REGION"
+    ),
+    # An answer to `HEAD` has no text.
+    r"HEAD [\s\S]*400 Bad Request": (
+        "the store refuses the credentials or the region; check whether they have expired"
     ),
 }
 _DENIED = "access is denied; check the credentials in the environment, and what they may do"
 _NO_BUCKET = next(iter(_REMEDIES.values()))
+_IS_DENIED = re.compile("AccessDenied|403 Forbidden|401 Unauthorized")
+_ANSWER = re.compile(r"(?s)(<\?xml.*?)?<Error>.*?<Code>(.*?)</Code>(.*<Message>(.*?)</Message>)?.*")
+"""In S3's answer; beside that there may be the key and the token that were sent."""
 _SECRET = re.compile(r"\?[^\s\"')]*|(?<=://)[^/@\s]+@")
 
 
-def locate(path: pathlib.PurePath) -> tuple[Any, str]:
+def locate(path: pathlib.PurePath, is_patient: bool = True) -> tuple[Any, str]:
     """Return the store of a path, and the key in it.
+
+    One that is not patient gives up early if the network is gone.
 
     Raises:
         RuntimeError: the process was forked from one that had used a store, which has threads.
@@ -49,17 +68,19 @@ def locate(path: pathlib.PurePath) -> tuple[Any, str]:
             "processes with multiprocessing.set_start_method('spawn')"
         )
     scheme, bucket, *rest = path.parts
-    return _store(scheme.removesuffix(":"), bucket), "/".join(rest)
+    scheme = scheme.removesuffix(":")
+    return _store(scheme, bucket, is_patient or scheme == "memory"), "/".join(rest)
 
 
 _pid = os.getpid()
 
 
 @functools.cache
-def _store(scheme: str, bucket: str) -> Any:
+def _store(scheme: str, bucket: str, is_patient: bool) -> Any:
     if scheme == "memory":
         return obstore.store.MemoryStore()
-    return obstore.store.from_url(f"{scheme}://{bucket}")
+    options: Any = {} if is_patient else _IMPATIENT
+    return obstore.store.from_url(f"{scheme}://{bucket}", **options)
 
 
 @contextlib.contextmanager
@@ -69,7 +90,7 @@ def errors_explained(path: pathlib.PurePath, is_put: bool = False) -> Generator[
         yield
     except (obstore.exceptions.BaseError, FileNotFoundError) as error:
         # Stores answer at length, and a signature or a password may be part of the address.
-        text = _SECRET.sub("", str(error).partition("\n\nDebug source")[0])
+        text = str(error).partition("\n\nDebug source")[0]
         known = (remedy for code, remedy in _REMEDIES.items() if re.search(code, text))
         remedy = next(known, None)
         denied = (
@@ -80,8 +101,9 @@ def errors_explained(path: pathlib.PurePath, is_put: bool = False) -> Generator[
             raise FileNotFoundError(2, os.strerror(2), str(path)) from None
         if isinstance(error, FileNotFoundError):
             raise FileNotFoundError(2, remedy or _NO_BUCKET, str(path)) from None
-        if isinstance(error, denied) or remedy:
+        if isinstance(error, denied) or remedy or _IS_DENIED.search(text):
             raise PermissionError(13, remedy or _DENIED, str(path)) from None
+        text = _SECRET.sub("", _ANSWER.sub(r"\2: \4", text))
         raise OSError(5, " ".join(text.split())[:500], str(path)) from None
     except ValueError as error:
         if "Could not parse path" not in str(error):

@@ -1,0 +1,233 @@
+"""Errors that no second try mends come at once, say what to do, and give no secret away."""
+
+import contextlib
+import os
+import pickle
+import re
+import subprocess
+import sys
+import time
+import uuid
+import warnings
+
+import boto3
+import numpy as np
+import pytest
+
+from fifteen.cli import main
+from fifteen.experiments import Experiment, TensorboardLogData, UnsafePathError, find_experiments
+from fifteen.experiments.provenance._redaction import redact_command
+from fifteen.experiments.storage import Directory
+
+SECRET = "wJalrXUtnFEMIbPxRfiCYEXAMPLEKEY"
+TOKEN = "IQoJb3JpZ2luX2VjEXAMPLETOKEN"
+
+
+def answer(code):
+    """Return what S3 answers, in which a session token may be."""
+    return (
+        f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>no: {code}</Message>'
+        f"<Token-0>{TOKEN}</Token-0><AWSAccessKeyId>AKIAIOSFODNN7EXAMPLE</AWSAccessKeyId></Error>"
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "remedy"),
+    [
+        (403, "AccessDenied", "access is denied; check the credentials in the environment"),
+        (403, "SignatureDoesNotMatch", "access is denied; check the credentials"),
+        (403, "InvalidAccessKeyId", "access is denied; check the credentials"),
+        (403, "RequestTimeTooSkewed", "the clock of this machine is wrong"),
+        (400, "ExpiredToken", "the credentials have expired; renew them in the environment"),
+        (400, "InvalidToken", "the credentials are not valid"),
+        (404, "NoSuchBucket", "there is no such bucket; create it, or check the address"),
+        (400, "InvalidArgument", "InvalidArgument"),
+        (301, "PermanentRedirect", "the bucket is in another region"),
+    ],
+)
+def test_an_answer_of_the_store_that_no_second_try_mends(bucket, proxy, status, code, remedy):
+    experiment = Experiment(bucket, verbose=False)
+    proxy.answer_with(status, answer(code))
+    begin = time.monotonic()
+
+    def write():
+        experiment.write_metadata("config", 1)
+
+    for action in (
+        write,
+        lambda: experiment.save_checkpoint({"x": 1}, 1),
+        lambda: experiment.save_checkpoint({"x": np.zeros(5 << 20)}, 1),
+        lambda: experiment.read_metadata("config"),
+        lambda: experiment.restore_checkpoint(None),
+        lambda: find_experiments(bucket),
+        experiment.clear,
+    ):
+        with pytest.raises(OSError, match=re.escape(bucket)) as raised:
+            action()
+        text = f"{raised.value}{raised.value!r}{raised.value.__cause__}"
+        # An answer to `HEAD` has no text, so that nobody knows more than its number.
+        is_bare = any(words in text for words in ("HEAD", "access is denied", "have expired"))
+        assert remedy in text or (is_bare and action is not write), text
+        assert TOKEN not in text
+        assert "AKIAIOSF" not in text
+        assert "testing-secret" not in text
+    assert time.monotonic() - begin < 30
+    proxy.answer_with(None)
+    experiment.close()
+
+
+def test_a_bucket_that_is_not_there(bucket):
+    experiment = Experiment(f"s3://no-{uuid.uuid4().hex}/a", verbose=False)
+    for action in (
+        lambda: experiment.write_metadata("config", 1),
+        lambda: experiment.save_checkpoint({"x": 1}, 1),
+    ):
+        with pytest.raises(OSError, match=r"there is no such bucket; .*: 's3://no-.*/a"):
+            action()
+
+
+def test_without_credentials_it_says_so_soon(bucket, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    # Nobody answers there, as on a machine that is in no cloud.
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")
+    begin = time.monotonic()
+    with pytest.raises(OSError, match="no credentials were found; set them in the environment"):
+        Experiment(f"s3://{uuid.uuid4().hex}/a", verbose=False).write_metadata("config", 1)
+    assert time.monotonic() - begin < 60
+
+
+ADDRESSES = [
+    f"s3://AKIAIOSFODNN7EXAMPLE:{SECRET}@bucket/run",
+    f"s3://bucket/run?X-Amz-Signature={SECRET}",
+    f"gs://user:{SECRET}@bucket/run",
+    f"az://container/run?sv=1&sig={SECRET}",
+    f"http://user:{SECRET}@host/run",
+    f"https://bucket.s3.amazonaws.com/run?X-Amz-Security-Token={SECRET}&X-Amz-Date=1",
+]
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_an_address_with_a_secret_is_refused_without_showing_it(address, tmp_path, capsys):
+    source = Experiment(tmp_path / "a", verbose=False)
+    source.write_metadata("config", 1)
+    for action in (
+        lambda: Experiment(address),
+        lambda: find_experiments(address),
+        lambda: source.move(address),
+    ):
+        with pytest.raises(UnsafePathError) as raised:
+            action()
+        assert SECRET not in f"{raised.value!r}{raised.value}"
+    for arguments in (
+        ["list", address],
+        ["show", address],
+        ["compare", address, str(tmp_path)],
+        ["scalars", address],
+        ["move", str(tmp_path / "a"), address],
+        ["verify", address],
+        ["doctor", address],
+        ["archive", address],
+        ["note", address, "x"],
+        ["rm", address],
+        ["prune", address, "--keep", "1"],
+    ):
+        with contextlib.suppress(SystemExit):
+            main(arguments)
+        shown = capsys.readouterr()
+        assert shown.err or shown.out
+        assert SECRET not in shown.err + shown.out, arguments
+
+
+def test_no_secret_is_in_provenance_or_in_anything_that_is_written(bucket, monkeypatch, tmp_path):
+    script = """
+import sys, warnings
+from fifteen.experiments import Experiment, TensorboardLogData
+experiment = Experiment(sys.argv[1])
+experiment.write_provenance()
+experiment.log(TensorboardLogData(scalars={"loss": 0.5}), 1)
+experiment.save_checkpoint({"x": 1}, 1)
+experiment.annotate(note="a note")
+print(experiment, repr(experiment.data_dir), experiment.close())
+"""
+    environment = {**os.environ, "AWS_SESSION_TOKEN": TOKEN}
+    result = subprocess.run(
+        [sys.executable, "-c", script, bucket, *ADDRESSES],
+        capture_output=True, text=True, env=environment, cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    directory = Directory(Experiment(bucket, verbose=False).data_dir)
+    written = {name: directory.read(name) for name in directory.names()}
+    assert {"provenance.yaml", "notes.yaml", "checkpoint_1.safetensors"} < written.keys()
+    everything = b"".join(written.values()) + (result.stdout + result.stderr).encode()
+    assert pickle.dumps(Experiment(bucket)) not in everything
+    for secret in (SECRET, TOKEN, "testing-secret"):
+        assert secret.encode() not in everything
+        assert secret.encode() not in pickle.dumps(Experiment(bucket))
+
+
+def test_signed_addresses_in_a_command_are_redacted():
+    redacted = redact_command(["train.py", *ADDRESSES, f"--data={ADDRESSES[3]}"])
+    assert SECRET not in " ".join(redacted)
+    assert redacted[2] == "s3://bucket/run?X-Amz-Signature=***"
+
+
+def test_warnings_of_logs_that_cannot_be_sent_hold_no_secret(bucket, proxy, monkeypatch):
+    from fifteen.experiments.storage._remote import _appended
+
+    monkeypatch.setattr(_appended, "_SECONDS_BETWEEN_PUTS", 0.05)
+    experiment = Experiment(bucket, verbose=True)
+    proxy.answer_with(400, answer("InvalidToken"))
+    deadline = time.monotonic() + 60
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        while not caught and time.monotonic() < deadline:
+            experiment.log(TensorboardLogData(scalars={"loss": 0.5}), 1)
+            time.sleep(0.05)
+    assert "the credentials are not valid" in str(caught[0].message)
+    assert TOKEN not in str(caught[0].message)
+    proxy.answer_with(None)
+    experiment.close()
+    assert experiment.read_scalars()["loss"].step.tolist() == [1]
+
+
+def uploads(bucket):
+    client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    return client.list_multipart_uploads(Bucket=bucket.split("/")[2]).get("Uploads", [])
+
+
+def test_an_upload_that_fails_is_aborted(bucket, proxy, monkeypatch):
+    experiment = Experiment(bucket, verbose=False)
+    proxy.answer_with(403, answer("AccessDenied"), part="partNumber=2")
+    with pytest.raises(OSError, match="access is denied"):
+        experiment.save_checkpoint({"x": np.zeros(6 << 20)}, 1)
+    proxy.answer_with(None)
+    assert not uploads(bucket)
+    assert experiment.checkpoint_steps() == []
+    experiment.close()
+
+
+@pytest.mark.parametrize("kind", ["memory", "s3"])
+def test_only_what_lies_under_an_address_is_cleared_and_moved(request, kind):
+    root = f"memory://{uuid.uuid4().hex}/runs" if kind == "memory" else (
+        request.getfixturevalue("bucket"))  # fmt: skip
+    beside = ["ab", "a.yaml", "a-1", "A", "a b", "b/a", "aa/a", "a%2Fx", "ä"]
+    directory = Directory(Experiment(root, verbose=False).data_dir)
+    for name in [*(f"{name}/config.yaml" for name in beside), "a"]:
+        with directory.replace(name) as file:
+            file.write(b"1\n...\n")
+    before = sorted(obstore_names(root))
+    experiment = Experiment(f"{root}/a", verbose=False)
+    experiment.write_metadata("config", 1)
+    experiment.write_metadata("deep/er/x", 1)
+    directory.remove("a/deep")
+    assert sorted(obstore_names(root)) == sorted([*before, "a/config.yaml"])
+    directory_of_it = Directory(experiment.data_dir)
+    assert directory_of_it.remove_whole()
+    assert sorted(obstore_names(root)) == before
+
+
+def obstore_names(root):
+    from fifteen.experiments.storage._remote import _store
+
+    return _store.objects(Experiment(root, verbose=False).data_dir)
