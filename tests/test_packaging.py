@@ -152,6 +152,7 @@ def test_public_names():
         "Difference",
         "Experiment",
         "ExperimentExistsError",
+        "ExperimentLockedError",
         "ExperimentMovedError",
         "ExperimentNotFoundError",
         "ExperimentWarning",

@@ -109,6 +109,8 @@ def _directory(name: str) -> Iterator[tuple[str, str, bool]]:
         yield "atomic files", f"written and synced in {milliseconds:.1f} ms", True
         yield "reading", "works" if is_read else "gives other bytes than were written", is_read
         mark = directory.mark_open()
+        if mark is not None:
+            mark.wait()
         works = mark is not None and directory.open_state() == "open"
         if mark is not None:
             mark.release()

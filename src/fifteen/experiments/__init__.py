@@ -10,6 +10,7 @@ from ._errors import CheckpointExistsError as CheckpointExistsError
 from ._errors import CheckpointMismatchError as CheckpointMismatchError
 from ._errors import CheckpointNotFoundError as CheckpointNotFoundError
 from ._errors import ExperimentExistsError as ExperimentExistsError
+from ._errors import ExperimentLockedError as ExperimentLockedError
 from ._errors import ExperimentMovedError as ExperimentMovedError
 from ._errors import ExperimentNotFoundError as ExperimentNotFoundError
 from ._errors import ExperimentWarning as ExperimentWarning
@@ -53,6 +54,7 @@ __all__ = [
     "Difference",
     "Experiment",
     "ExperimentExistsError",
+    "ExperimentLockedError",
     "ExperimentMovedError",
     "ExperimentNotFoundError",
     "ExperimentWarning",

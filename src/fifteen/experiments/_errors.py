@@ -23,6 +23,10 @@ class ExperimentMovedError(FifteenError, RuntimeError):
     """Something was written through a handle whose directory has been moved away."""
 
 
+class ExperimentLockedError(FifteenError, RuntimeError):
+    """Another process writes to an experiment in an object store."""
+
+
 class UnsafePathError(FifteenError, ValueError):
     """A path leaves the experiment, or names a directory that must not be deleted."""
 

@@ -185,7 +185,8 @@ class Fields:
         """Whether it is running, or how it has ended."""
         written = self.summary.modified if self.summary else 0.0
         state = self._directory.open_state()
-        return status_of(state, self.timeline.end, self.diverged_at, written)
+        status = status_of(state, self.timeline.end, self.diverged_at, written)
+        return dataclasses.replace(status, is_by_lease=self._directory.has_leases)
 
     @property
     def elapsed(self) -> float | None:

@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING
 
 from . import _shutdown as _shutdown  # First of all: it registers with `atexit`.
 from . import distributed
-from ._errors import ExperimentMovedError, ExperimentNotFoundError, LogWriteError
+from ._errors import (
+    ExperimentLockedError,
+    ExperimentMovedError,
+    ExperimentNotFoundError,
+    LogWriteError,
+)
 from .events.reading import EventReader
 from .storage import Directory
 
@@ -55,7 +60,7 @@ class Session:
 
         with _lock:
             if self._checkpoints is None:
-                self._checkpoints = Checkpoints(self.directory, self.write_logs)
+                self._checkpoints = Checkpoints(self.directory, self._before_commit)
             return self._checkpoints
 
     @property
@@ -82,7 +87,11 @@ class Session:
             if self._events is None:
                 self._events = EventLog(directory)
             self._is_open = True
-            self.mark_open()
+            try:
+                self.mark_open()
+            except ExperimentLockedError:
+                self._is_open = False
+                raise
             return self._events, not was_open
 
     def open_reader(self) -> EventReader:
@@ -98,8 +107,16 @@ class Session:
     def mark_open(self) -> None:
         """Show others that a process works on the directory, until it closes it or dies."""
         # Of several processes the first one alone closes the directory before it moves it.
-        if self._mark is None and distributed.is_primary():
-            self._mark = Directory(self.directory).mark_open()
+        if self._mark is not None:
+            self._mark.check()
+        elif distributed.is_primary():
+            # Without a reference to this session, which is gone with its last handle.
+            lose = weakref.WeakMethod(self._lose)
+            self._mark = Directory(self.directory).mark_open(lambda: (lose() or _do_nothing)())
+
+    def _lose(self) -> None:
+        # Who logs next opens the log again, and is told why that is refused.
+        self._is_open = False
 
     def unmark(self) -> None:
         """Show others that this process no longer works on the directory."""
@@ -119,6 +136,14 @@ class Session:
         """Keep the session until it is closed, since it has work in the background."""
         with _lock:
             _open.add(self)
+
+    def _before_commit(self) -> None:
+        self.write_logs()
+        if Directory(self.directory).has_leases:
+            if self._mark is None:
+                self.mark_open()
+            if self._mark is not None:
+                self._mark.wait()
 
     def flush(self) -> None:
         """See everything handed over onto the disk, and raise what went wrong."""
@@ -214,6 +239,10 @@ class Session:
         with _lock:
             for key in [key for key, session in _sessions.items() if session is self]:
                 del _sessions[key]
+
+
+def _do_nothing() -> None:
+    """Stand for a method of what is gone."""
 
 
 def _error_of(action: Callable[[], None]) -> LogWriteError | None:

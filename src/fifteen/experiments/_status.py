@@ -21,22 +21,27 @@ class Status:
         error: the error that ended the script.
         diverged_at: the step at which a scalar became NaN or infinite and has stayed so.
         written: when something was last written, in seconds since the epoch.
+        is_by_lease: whether `running` means that a process has lately renewed its lease in an
+            object store, and not that the kernel knows it.
     """
 
     state: State
     error: str = ""
     diverged_at: int | None = None
     written: float = 0.0
+    is_by_lease: bool = False
 
     def __str__(self) -> str:
         """Describe it in a few words."""
         diverged = "" if self.diverged_at is None else f"diverged at {self.diverged_at}"
+        ago = f"{show_duration(max(0.0, time.time() - self.written))} ago"
         if self.state == "unknown":
-            seconds = max(0.0, time.time() - self.written)
-            return diverged or f"last write {show_duration(seconds)} ago"
+            return diverged or f"last write {ago}"
         if self.state == "diverged":
             return diverged
         state = f"failed: {self.error}" if self.error else self.state
+        if self.state == "running" and self.is_by_lease:
+            state = f"running, last seen {ago}"
         return f"{state}, {diverged}" if diverged else state
 
 

@@ -54,6 +54,9 @@ class Directory:
         ```
     """
 
+    has_leases: ClassVar[bool] = False
+    """Whether a mark is a lease, which its process renews and which one process has at a time."""
+
     path: pathlib.Path
 
     def __new__(cls, path: pathlib.Path | None = None) -> "Directory":
@@ -254,8 +257,11 @@ class Directory:
         """Wait until the blocks of what was removed in the background are free."""
         _removal.wait_for_removals()
 
-    def mark_open(self) -> OpenMark | None:
-        """Mark the directory as open in this process; None if the file system cannot do that."""
+    def mark_open(self, on_loss: Callable[[], None] = lambda: None) -> OpenMark | None:
+        """Mark the directory as open in this process; None if the file system cannot do that.
+
+        `on_loss` is called in a thread if the mark is a lease and another process has it.
+        """
         return mark_open(self.path)
 
     def open_state(self) -> OpenState:

@@ -15,8 +15,8 @@ from ..._errors import UnsafePathError
 from .. import _local
 from .._directory import Directory, Entry, Kind, Usage
 from .._files import AppendedFile
-from .._open_mark import OpenMark, OpenState
-from . import _move, _store
+from .._open_mark import OpenState
+from . import _lease, _move, _store
 from ._appended import AppendedObjects
 from ._files import RemoteFile, RemoteNewFile
 
@@ -24,6 +24,8 @@ from ._files import RemoteFile, RemoteNewFile
 @dataclasses.dataclass(frozen=True)
 class RemoteDirectory(Directory):
     """All objects whose names begin with that of the directory and a slash."""
+
+    has_leases = True
 
     path: Any
 
@@ -91,7 +93,8 @@ class RemoteDirectory(Directory):
         file.put(self.path / name)
 
     def put(self, name: str, data: bytes) -> None:
-        """Write an object whole."""
+        """Write an object whole, unless another process writes here."""
+        _lease.check(self.path)
         _store.put(self.path / name, iter([data]), len(data))
 
     def append(
@@ -139,11 +142,11 @@ class RemoteDirectory(Directory):
     def remove_leftovers(self) -> None:
         """Do nothing: obstore aborts an upload that fails, and cannot list those of the dead."""
 
-    def mark_open(self) -> OpenMark | None:
-        return None
+    def mark_open(self, on_loss: Callable[[], None] = lambda: None) -> _lease.Lease:
+        return _lease.Lease(self.path, on_loss)
 
     def open_state(self) -> OpenState:
-        return "unknown"
+        return _lease.state_of(self.path)
 
     def temporary(self, name: str) -> Any:
         raise self._refusal()

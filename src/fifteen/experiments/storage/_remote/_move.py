@@ -114,8 +114,9 @@ def _are_in_one_store(one: Directory, other: Directory) -> bool:
 def _files(directory: Directory) -> list[str]:
     """Return the names of all files below a directory, without temporaries."""
     if not _is_local(directory):
-        return sorted(_store.objects(directory.path))
-    found: list[str] = []
+        found = sorted(_store.objects(directory.path))
+        return [name for name in found if _local.is_visible(name.rpartition("/")[2])]
+    found = []
     for folder, folders, names in os.walk(directory.path):
         folders[:] = filter(_local.is_visible, folders)
         paths = [pathlib.Path(folder, name) for name in (*folders, *names)]

@@ -1,0 +1,282 @@
+"""Lease: an object that says which process writes below an address.
+
+A store has no locks, but puts that depend on what is there. The writer creates the object, and puts
+it again all the time. Another process takes it over once it has not changed for a minute; at once
+if its writer was a process of the same machine that has died.
+"""
+
+import _thread
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import queue
+import secrets
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+
+from ..._errors import ExperimentLockedError
+from .._open_mark import OpenMark, OpenState
+from . import _store
+
+_NAME = ".open.fifteen-tmp"
+_SECONDS_BETWEEN_RENEWALS = 10.0
+_SECONDS_BETWEEN_LOOKS = 1.0
+_SECONDS_TO_TAKE_OVER = 60.0
+_MAX_SECONDS_OF_SKEW = 600.0
+_MAX_SECONDS_TO_RELEASE = 15.0
+_MAX_SECONDS_BEFORE_PUT = 10.0
+
+_works: "dict[str, _Work]" = {}
+"""By the addresses below which this process writes, or wants to."""
+
+
+class Lease(OpenMark):
+    """Hold the lease of a directory, once it is free, until it is released."""
+
+    def __init__(self, path: pathlib.PurePath, on_loss: Callable[[], None]) -> None:
+        self._work = _Work(path, on_loss)
+        _works[str(path)] = self._work
+        self._finalizer = weakref.finalize(self, self._work.end)
+        self._finalizer.atexit = False
+        self._work.start()
+
+    def check(self) -> None:
+        """Raise `ExperimentLockedError` if another process holds it, and try again."""
+        self._work.check()
+
+    def wait(self) -> None:
+        """Wait until it is known who holds it; raise as `check`."""
+        self._work.wait(float("inf"))
+        self._work.check()
+
+    def release(self) -> None:
+        """Let other processes write here."""
+        self.forget()
+        _wait_until(lambda: not self._work.is_running, _MAX_SECONDS_TO_RELEASE)
+
+    def forget(self) -> None:
+        """Release it without waiting for the store."""
+        # At exit, a finalizer that is called does nothing.
+        if self._finalizer.detach() is not None:
+            self._work.end()
+
+
+def check(path: pathlib.PurePath) -> None:
+    """Raise `ExperimentLockedError` if this process is refused the lease of a directory."""
+    if (work := _works.get(str(path))) is not None:
+        work.wait(_MAX_SECONDS_BEFORE_PUT)
+        work.check()
+
+
+def state_of(path: pathlib.PurePath) -> OpenState:
+    """Tell whether a process holds the lease of a directory, or was killed while it did."""
+    # Of a listing, this costs no request.
+    is_there = _store.head(path / _NAME) is not None
+    found = _look(path / _NAME) if is_there else None
+    if found is None:
+        return "unknown"
+    if (is_alive := found.is_alive()) is None:
+        seconds = time.time() - found.modified
+        is_known = not _SECONDS_TO_TAKE_OVER < seconds < _MAX_SECONDS_OF_SKEW
+        is_alive = seconds < _SECONDS_TO_TAKE_OVER if is_known else None
+    return "unknown" if is_alive is None else "open" if is_alive else "abandoned"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """A lease in a store."""
+
+    version: dict[str, str]
+    modified: float
+    holder: dict[str, Any]
+
+    def is_alive(self) -> bool | None:
+        """Tell whether its holder lives; None if that is a process of another machine."""
+        pid = self.holder.get("pid")
+        if self.holder.get("machine") != _machine() or not isinstance(pid, int) or pid <= 0:
+            return None
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        # After a restart of its container, this process may have the number of the one before.
+        tokens = [work.token for work in [*_works.values()]]
+        return pid != os.getpid() or self.holder.get("token") in tokens
+
+    def __str__(self) -> str:
+        name, pid, since = (self.holder.get(key, "unknown") for key in ("host", "pid", "since"))
+        return f"process {pid} on {name} has been writing here since {since}"
+
+
+class _Work:
+    """Create, renew and take over a lease in a thread."""
+
+    def __init__(self, path: pathlib.PurePath, on_loss: Callable[[], None]) -> None:
+        self._path = path
+        self._on_loss = on_loss
+        self.token = secrets.token_hex(8)
+        self.is_decided = False
+        self._running = _thread.allocate_lock()
+        self._problem = ""
+        self._ends: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._holder = {
+            "host": os.uname().nodename,
+            "pid": os.getpid(),
+            "since": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
+            "machine": _machine(),
+            "token": self.token,
+        }
+
+    def start(self) -> None:
+        if not self._running.acquire(blocking=False):
+            return
+        self.is_decided = False
+        try:
+            _thread.start_new_thread(self._run, ())
+        except RuntimeError:
+            # While the interpreter exits, no thread can be started.
+            self.is_decided = True
+            self._running.release()
+
+    @property
+    def is_running(self) -> bool:
+        return self._running.locked()
+
+    def wait(self, seconds: float) -> None:
+        if self._problem:
+            # The other process may have ended since.
+            self.start()
+        _wait_until(lambda: self.is_decided, seconds)
+
+    def check(self) -> None:
+        if problem := self._problem:
+            self.start()
+            raise ExperimentLockedError(problem)
+
+    def end(self) -> None:
+        if _works.get(str(self._path)) is self:
+            del _works[str(self._path)]
+        self._ends.put(None)
+
+    def _run(self) -> None:
+        try:
+            self._version: dict[str, str] | None = None
+            self._is_held = False
+            self._first: tuple[dict[str, str], float] | None = None
+            while (pause := self._step()) is not None:
+                with contextlib.suppress(queue.Empty):
+                    self._ends.get(timeout=pause)
+                    if self._is_held:
+                        self._delete()
+                    break
+        finally:
+            self.is_decided = True
+            self._running.release()
+
+    def _step(self) -> float | None:
+        """Try to get or to renew it; return the seconds until that is tried again."""
+        try:
+            try:
+                return self._hold(self._put())
+            except (AlreadyExistsError, PreconditionError):
+                return self._compete(_look(self._path / _NAME))
+        except (BaseError, OSError):
+            # The network is gone, or the store takes no such put. What is written next says so.
+            self.is_decided = True
+            return _SECONDS_BETWEEN_RENEWALS
+
+    def _put(self) -> dict[str, str]:
+        store, key = _store.locate(self._path / _NAME, is_patient=False)
+        content = json.dumps({**self._holder, "renewed": time.time()}).encode()
+        mode: Any = self._version or "create"
+        return _version(obstore.put(store, key, content, mode=mode, use_multipart=False))
+
+    def _compete(self, found: _Found | None) -> float | None:
+        """Go on after a put that was refused because of what there is."""
+        self._version = None
+        if found is None:
+            # It was deleted meanwhile, as by a `clear` elsewhere.
+            return 0.1
+        if found.holder.get("token") == self.token:
+            # The store's answer was lost.
+            return self._hold(found.version)
+        is_alive = found.is_alive()
+        if is_alive is False or self._is_stale(found):
+            self._version = found.version
+            return 0.0
+        is_same = self._first is None or self._first[0] == found.version
+        if is_alive is None and is_same and not self._is_held:
+            self._first = self._first or (found.version, time.monotonic())
+            return _SECONDS_BETWEEN_LOOKS
+        self._problem = (
+            f"{self._path}: {found}; end it, or use another address. If it is dead, this one is "
+            f"free after {_SECONDS_TO_TAKE_OVER:.0f} s"
+        )
+        self._on_loss()
+        return None
+
+    def _hold(self, version: dict[str, str]) -> float:
+        self._version, self._is_held = version, True
+        self._problem, self.is_decided = "", True
+        return _SECONDS_BETWEEN_RENEWALS
+
+    def _is_stale(self, found: _Found) -> bool:
+        if time.time() - found.modified > _MAX_SECONDS_OF_SKEW:
+            return True
+        if self._first is None or self._first[0] != found.version:
+            return False
+        return time.monotonic() - self._first[1] > _SECONDS_TO_TAKE_OVER
+
+    def _delete(self) -> None:
+        with contextlib.suppress(BaseError, OSError):
+            found = _look(self._path / _NAME)
+            if found is not None and found.holder.get("token") == self.token:
+                store, key = _store.locate(self._path / _NAME, is_patient=False)
+                obstore.delete(store, key)
+
+
+def _wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    # A signal handler may raise or wait here; that leaves a lock of `threading` half-changed.
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def _look(path: pathlib.PurePath) -> _Found | None:
+    store, key = _store.locate(path, is_patient=False)
+    try:
+        with _store.errors_explained(path):
+            found = obstore.get(store, key)
+            meta, content = found.meta, bytes(found.bytes())
+    except FileNotFoundError:
+        return None
+    holder: Any = {}
+    with contextlib.suppress(ValueError):
+        holder = json.loads(content)
+    holder = holder if isinstance(holder, dict) else {}
+    return _Found(_version(meta), meta["last_modified"].timestamp(), holder)
+
+
+def _version(meta: Any) -> dict[str, str]:
+    """Return what a put can depend on; of a store, one of both may be missing."""
+    return {key: meta[key] for key in ("e_tag", "version") if meta[key]}
+
+
+@functools.cache
+def _machine() -> str:
+    """Return what is the same in all processes whose numbers can be compared."""
+    parts = [os.uname().nodename]
+    with contextlib.suppress(OSError):
+        parts.append(pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(parts)
