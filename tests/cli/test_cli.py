@@ -965,6 +965,45 @@ def test_compare_over_seeds(run, tmp_path):
     assert table(scalars)[4] == ["rare last", "7 (n=1)", "-"]
 
 
+def test_compare_over_seeds_for_programs(run, tmp_path):
+    results = {}
+    for number, (rate, seed) in enumerate([(0.1, 0), (0.1, 1), (0.1, 2), (0.01, 0), (0.01, 1)]):
+        with Experiment(tmp_path / f"run_{number}", verbose=False) as experiment:
+            experiment.write_metadata("config", {"lr": rate, "seed": seed})
+            experiment.write_metadata("results", {"score": number**2, "host": f"h{number}"})
+            experiment.log(TensorboardLogData(scalars={"loss": rate * (seed + 1)}), step=1)
+        results.setdefault(rate, []).append((number**2, float(np.float32(rate * (seed + 1)))))
+    csv_rows, json_rows = (
+        run("compare", "--over", "seed", "--format", format, cwd=tmp_path).stdout
+        for format in ("csv", "json")
+    )
+    labels = ["lr=0.1 (n=3)", "lr=0.01 (n=2)"]
+    shown = {row.pop("name"): row for row in json.loads(json_rows)}
+    for name, index in (("results.score", 0), ("loss last", 1)):
+        for label, values in zip(labels, results.values(), strict=True):
+            column = [value[index] for value in values]
+            assert shown[f"{name} mean"][label] == np.mean(column)
+            assert shown[f"{name} std"][label] == np.std(column, ddof=1)
+            assert shown[f"{name} n"][label] == len(column)
+    assert shown["results.host"] == {"kind": "metadata", **dict.fromkeys(labels, "differs")}
+    header, *rows = csv.reader(io.StringIO(csv_rows))
+    assert header == ["kind", "name", *labels]
+    assert len(rows) == len(shown)
+    for _, name, *texts in rows:
+        assert texts == [str(shown[name][label]) for label in labels]
+
+
+def test_compare_over_seeds_takes_what_cannot_be_read_for_like_nothing_else(run, tmp_path):
+    for number in range(4):
+        (tmp_path / f"run_{number}").mkdir()
+        broken = "lr: [1," if number > 1 else f"lr: 0.1\nseed: {number}"
+        (tmp_path / f"run_{number}" / "config.yaml").write_text(broken)
+    (tmp_path / "run_4").mkdir()
+    (tmp_path / "run_4" / "config.yaml").write_text("lr: 0.2\nseed: 0")
+    output = run("compare", "--over", "seed", cwd=tmp_path, expect=1).stdout
+    assert table(output)[0] == ["metadata", "run_0 (n=2)", "run_2", "run_3", "run_4"]
+
+
 # Help, and terminals
 
 

@@ -82,7 +82,7 @@ def test_a_mean_has_a_band_of_one_standard_deviation():
     mean = mean_of([line([1, 2, 3]), line([3, 4, 5]), line([5, 6], x=[0, 1])])
     assert mean.count == 3
     np.testing.assert_allclose(mean.y, [3, 4, 4])
-    deviation = [math.sqrt(8 / 3), math.sqrt(8 / 3), 1]
+    deviation = [2, 2, math.sqrt(2)]  # Of a sample, as that of pandas and `compare`.
     np.testing.assert_allclose(mean.high - mean.y, deviation)
     np.testing.assert_allclose(mean.y - mean.low, deviation)
 

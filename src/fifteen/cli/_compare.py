@@ -1,5 +1,6 @@
 """`fifteen compare`."""
 
+import dataclasses
 import os
 import pathlib
 from typing import Annotated, Any
@@ -9,6 +10,7 @@ from tyro.conf import arg
 
 from fifteen.experiments._fields import SHOWN_STATISTICS, Fields
 from fifteen.experiments._missing import ABSENT, UNREADABLE
+from fifteen.experiments._values import differ
 from fifteen.view._columns import Column, show_value
 from fifteen.view._runs import field_called, grouped
 
@@ -52,14 +54,14 @@ def compare(
     else:
         lines = _names([field.path for field in fields])
         groups = [[field] for field in fields]
-    first = [group[0] for group in groups]
-    found = [row for row in _compare_metadata(first, metadata, all) if row[0] != over]
+    found = [row for row in _compare_metadata(groups, metadata, all) if row[0] != over]
     scalars = _compare_scalars(groups, tags)
     labels = list(map(Column, lines))
     if format in ("table", "md"):
         _print_for_people(labels, found, scalars, format)
     else:
-        kinds = [["metadata", *row] for row in found] + [["scalar", *row] for row in scalars]
+        kinds = [["metadata", *row] for row in _exact(found)]
+        kinds += [["scalar", *row] for row in _exact(scalars)]
         print_table([*map(Column, _KEYS), *labels], kinds, format)
     tell_problems(fields)
     return int(any(field.unreadable for field in fields))
@@ -74,18 +76,52 @@ def _print_for_people(
         if rows:
             if heading == "scalar":
                 print()
-            shown = [[key, *show_apart(values)] for key, *values in rows]
+            texts = [[str(v) if isinstance(v, _Mean) else v for v in row] for row in rows]
+            shown = [[key, *show_apart(values)] for key, *values in texts]
             print_table([Column(heading, is_number=False), *labels], shown, format)
 
 
+def _exact(rows: list[list[Any]]) -> list[list[Any]]:
+    """Return a row for each number of a mean, which other programs can read."""
+    found: list[list[Any]] = []
+    for key, *values in rows:
+        if not any(isinstance(value, _Mean) for value in values):
+            found.append([key, *values])
+            continue
+        for part in ("mean", "std", "n"):
+            own = [getattr(v, part) if isinstance(v, _Mean) else v for v in values]
+            found.append([f"{key} {part}", *own])
+    return found
+
+
 def _compare_metadata(
-    fields: list[Fields], names: tuple[str, ...], equal_ones: bool
+    groups: list[list[Fields]], names: tuple[str, ...], equal_ones: bool
 ) -> list[list[Any]]:
+    fields = [field for group in groups for field in group]
     wanted = list(dict.fromkeys(name for field in fields for name in field.own_metadata))
     if names:
         known = dict.fromkeys(name for field in fields for name in field.metadata_names)
         wanted = matching(names, known, "metadata")
-    return [row for name in wanted for row in _compare_file(fields, name, equal_ones)]
+    rows = [row for name in wanted for row in _compare_file(fields, name, equal_ones)]
+    numbers = [number for number, group in enumerate(groups) for _ in group]
+    found: list[list[Any]] = []
+    for key, *values in rows:
+        cells = [
+            _common([v for n, v in zip(numbers, values, strict=True) if n == number])
+            for number in range(len(groups))
+        ]
+        found.append([key, *cells])
+    return found
+
+
+def _common(values: list[Any]) -> Any:
+    """Return what a group has in common: a value, or the mean of numbers that differ."""
+    if not differ(values):
+        return values[0]
+    numbers = [value for value in values if type(value) in (int, float)]
+    if len(numbers) + values.count(ABSENT) == len(values):
+        return _Mean(numbers, len(values))
+    return UNREADABLE if UNREADABLE in values else "differs"
 
 
 def _compare_file(fields: list[Fields], name: str, equal_ones: bool) -> list[list[Any]]:
@@ -147,24 +183,37 @@ def _compare_scalars(groups: list[list[Fields]], patterns: tuple[str, ...]) -> l
             cells: list[Any] = []
             for group in groups:
                 held = [field.scalars[tag] for field in group if tag in field.scalars]
-                cells.append(_mean([getattr(found, wanted) for found in held], len(group)))
+                values = [getattr(found, wanted) for found in held]
+                is_mean = values and len(group) > 1
+                cells.append(_Mean(values, len(group)) if is_mean else (*values, ABSENT)[0])
             rows.append([f"{tag} {wanted}", *cells])
     return rows
 
 
-def _mean(values: list[float], size: int) -> Any:
-    """Return the one value of a group, or the mean with the standard deviation.
+@dataclasses.dataclass(frozen=True)
+class _Mean:
+    """The values of some of a group of experiments."""
 
-    The count is added if not all of the group have a value.
-    """
-    if not values:
-        return ABSENT
-    if size == 1:
-        return values[0]
-    mean = show_value(float(np.mean(values)))
-    deviation = f" ± {np.std(values, ddof=1):.2g}" if len(values) > 1 else ""
-    count = f" (n={len(values)})" if len(values) < size else ""
-    return f"{mean}{deviation}{count}"
+    values: list[float]
+    size: int
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.values))
+
+    @property
+    def std(self) -> Any:
+        return float(np.std(self.values, ddof=1)) if self.n > 1 else ABSENT
+
+    def __str__(self) -> str:
+        """Write them for people; the count is added if not all of the group have a value."""
+        deviation = f" ± {self.std:.2g}" if self.n > 1 else ""
+        count = f" (n={self.n})" if self.n < self.size else ""
+        return f"{show_value(self.mean)}{deviation}{count}"
 
 
 def _names(paths: list[pathlib.Path]) -> list[str]:

@@ -136,7 +136,8 @@ def mean_of(curves: Sequence[Curve]) -> Curve:
     count = np.isfinite(rows).sum(0)
     some = np.maximum(count, 1)
     mean = np.where(count > 0, np.nansum(rows, 0) / some, math.nan)
-    deviation = np.sqrt(np.nansum((rows - mean) ** 2, 0) / some)
+    # The runs are a sample of what other seeds would give.
+    deviation = np.sqrt(np.nansum((rows - mean) ** 2, 0) / np.maximum(count - 1, 1))
     bad = [curve.diverged_at for curve in curves if curve.diverged_at is not None]
     return Curve(
         grid, mean, mean - deviation, mean + deviation, min(bad, default=None), len(curves)

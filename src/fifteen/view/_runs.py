@@ -64,10 +64,15 @@ def labels(runs: Experiments, keys: Sequence[str]) -> list[str]:
 def groups(runs: Experiments, keys: Sequence[str]) -> list[int]:
     """Return the number of each run's group: those that are alike in some fields."""
     known: dict[tuple[str, ...], int] = {}
-    return [
-        known.setdefault(tuple(repr(to_plain(values.get(key))) for key in keys), len(known))
-        for values in (run.metadata() for run in runs.fields)
-    ]
+    names = {key.partition(".")[0] for key in keys}
+    found: list[int] = []
+    for run in runs.fields:
+        values = run.metadata()
+        # What cannot be read may be anything.
+        alone = [run.name] if names & run.unreadable else []
+        key = (*alone, *(repr(to_plain(values.get(key))) for key in keys))
+        found.append(known.setdefault(key, len(known)))
+    return found
 
 
 def grouped(runs: Experiments, over: str | None) -> dict[str, list[int]]:
