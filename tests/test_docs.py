@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -104,3 +105,64 @@ def test_the_modules_that_the_guides_name_are_there():
         places = source, source.parent, ROOT
         missing = [name for name in named if not any((at / name).exists() for at in places)]
         assert missing == []
+
+
+def apply(diff, root):
+    """Apply the hunks of a diff, whose files are named by lines that begin with `+++`."""
+    for part in re.split(r"^\+\+\+ ", diff, flags=re.M)[1:]:
+        name, _, hunks = part.partition("\n")
+        path = root / name
+        text = path.read_text() if path.exists() else ""
+        for hunk in re.split(r"^@@\n", hunks, flags=re.M):
+            lines = hunk.splitlines(keepends=True)
+            old, new = ("".join(x[1:] for x in lines if x[0] in kinds) for kinds in (" -", " +"))
+            if old:
+                assert text.count(old) == 1, f"{name} does not have once:\n{old}"
+                text = text.replace(old, new)
+            else:
+                assert not text, f"{name} is there already"
+                text = new
+        path.write_text(text)
+
+
+WITH_ADDITIONS = """
+import ipaddress, pathlib, sys
+import numpy as np
+from fifteen.cli import main
+from fifteen.experiments import Experiment
+
+experiment = Experiment("runs/a", verbose=False)
+address = ipaddress.IPv4Address("10.0.0.1")
+experiment.write_metadata("address", address)
+assert experiment.read_metadata("address") == address
+np.savez("runs/a/checkpoint_5.npz", **{"params/w": np.arange(3.0)})
+assert experiment.checkpoint_steps() == [5]
+restored = experiment.restore_checkpoint({"params": {"w": np.zeros(3)}})
+assert restored["params"]["w"].tolist() == [0, 1, 2]
+assert main(["count", "runs"]) == 0
+main(["--help"])
+"""
+
+
+@pytest.mark.slow
+def test_the_diffs_for_contributors_work(tmp_path):
+    shutil.copytree(ROOT / "src", tmp_path / "src")
+    diffs = [
+        block["code"]
+        for block in FENCE.finditer((ROOT / "CONTRIBUTING.md").read_text())
+        if block["language"] == "diff"
+    ]
+    assert len(diffs) == 3
+    for diff in diffs:
+        apply(diff, tmp_path / "src" / "fifteen")
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_ADDITIONS],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "src")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1\n")
+    assert "Print how many experiments there are." in done.stdout

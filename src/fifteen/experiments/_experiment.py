@@ -190,7 +190,7 @@ class Experiment:
             overwrite: allow a step at or below the latest; the steps from there on are dropped.
             keep_every_n_steps: of the older checkpoints, also keep those this many steps apart.
             blocking: wait until the checkpoint is on disk. Otherwise return as soon as the values
-                are safe from donation and mutation; an error is raised at the next call.
+                are safe from donation and mutation; an error is raised by the next save or `flush`.
 
         Returns:
             The checkpoint's path.
