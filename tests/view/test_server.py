@@ -2,6 +2,9 @@
 
 import http.client
 import json
+import os
+import socket
+import struct
 import threading
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 
 from fifteen.experiments import Experiment, TensorboardLogData, find_experiments
 from fifteen.view._board import Board
+from fifteen.view._report import report
 from fifteen.view._server import Server
 
 from .conftest import make_run
@@ -174,3 +178,45 @@ def test_many_points_are_sent_as_few_with_the_extremes(served, sweep):
     )
     assert len(step) == len(value) <= 102
     assert step[value.argmax()] == 12_345
+
+
+def test_damage_is_a_problem_that_the_page_shows(served, sweep):
+    (events,) = (sweep / "lr0.1_0").glob("*tfevents*")
+    content = bytearray(events.read_bytes())
+    content[1000] ^= 255
+    events.write_bytes(content)
+    (sweep / "lr0.1_1" / "config.yaml").write_text("lr: [")
+    problems = get_json(served, "/table")["problems"]
+    assert [len(lines) for lines in problems.values()] == [1, 1]
+    assert "damaged; skipped bytes" in problems["lr0.1_0"][0]
+    assert "config.yaml" in problems["lr0.1_1"][0]
+    curve = get_json(served, "/curves?run=lr0.1_0&tag=train/loss&points=100")["lr0.1_0"]
+    assert curve["train/loss"]["diverged"] is None
+
+
+def test_names_that_are_no_text(served, sweep):
+    folder = os.fsencode(sweep) + b"/\xff"
+    os.rename(sweep / "lr0.1_0", folder)
+    with open(folder + b"/\xfe.yaml", "w") as file:
+        file.write("a: [")
+    assert r"\udcff" in get_json(served, "/table")["rows"]
+    assert get_json(served, r"/details?run=\udcff")["path"].endswith("/\udcff")
+    assert r"<title>\udcff</title>" in report(find_experiments(sweep), "\udcff")
+
+
+def test_a_browser_that_goes_away_is_no_error(served, sweep, capfd):
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", served.server_port)) as client:
+            linger = struct.pack("ii", 1, 0)  # Closing it resets the connection.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            client.sendall(
+                f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{served.server_port}\r\n\r\n".encode()
+            )
+    assert get_json(served, "/table?since=0")["order"]
+    assert capfd.readouterr().err == ""
+
+
+def test_thousands_of_scalars(served, sweep):
+    with Experiment(sweep / "wide", verbose=False) as experiment:
+        experiment.log(TensorboardLogData({f"layer/{n}": float(n) for n in range(3000)}), step=1)
+    assert len(get_json(served, "/table")["tags"]) == 3003

@@ -1,12 +1,13 @@
 """Board: what the page asks for, answered from the files as they are now."""
 
+import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
-from fifteen.experiments import Experiments, ExpressionError, FifteenError
+from fifteen.experiments import Experiments, ExpressionError, FifteenError, _console
 from fifteen.experiments._fields import BUILT_IN, SHOWN_STATISTICS, Fields
 from fifteen.experiments._missing import Missing
 from fifteen.experiments._values import to_plain
@@ -57,9 +58,14 @@ class Board:
         self._readers: dict[str, EventReader] = {}
         self._lock = threading.Lock()
 
+    @contextlib.contextmanager
+    def _alone(self) -> Generator[None]:
+        with self._lock, _console.quiet():  # The page shows what cannot be read.
+            yield
+
     def table(self, since: int = 0) -> Answer:
         """Return all runs, but values only of those that have changed since a version."""
-        with self._lock:
+        with self._alone():
             self._look()
             if since == self._version:
                 return {"version": self._version}
@@ -67,7 +73,7 @@ class Board:
 
     def where(self, expression: str) -> Answer:
         """Return the names of the runs of which an expression is true, or what is wrong with it."""
-        with self._lock:
+        with self._alone():
             try:
                 return {"runs": [run.name for run in self._shown().where(expression).fields]}
             except ExpressionError as error:
@@ -77,7 +83,7 @@ class Board:
         self, runs: Sequence[str], tags: Sequence[str], over: str, sampling: Sampling
     ) -> Answer:
         """Return the curves of runs by run and tag; with `over`, of each run's whole group."""
-        with self._lock:
+        with self._alone():
             parts = self._members(over) if over else {}
             answer: Answer = {}
             for name in runs:
@@ -88,7 +94,7 @@ class Board:
 
     def details(self, name: str) -> Answer:
         """Return a run's histograms, texts and images, and what could not be read."""
-        with self._lock:
+        with self._alone():
             run = self._runs.get(name)
             return {} if run is None else details_of(run, self._reader(name))
 
@@ -139,7 +145,9 @@ class Board:
         if stamp == self._stamps.get(run.name):
             return False
         self._stamps[run.name], self._versions[run.name] = stamp, version
-        read_scalars(run, self._readers.get(run.name))
+        reader = self._readers.get(run.name) or reader_of(run)
+        read_scalars(run, reader)
+        run.problems += reader.problems.values()
         self._known[run.name] = run
         return True
 

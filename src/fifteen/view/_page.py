@@ -35,7 +35,7 @@ def document(title: str, data: str = "") -> str:
     policy = _POLICY.format(scripts=" ".join(map(_hash, scripts)), sources=sources)
     parts = {
         "POLICY": html.escape(policy),
-        "TITLE": html.escape(title),
+        "TITLE": html.escape(encodable(title)),
         "STYLE": asset("page.css"),
         "DATA": data,
         "SCRIPTS": "\n".join(f"<script>{text}</script>" for text in scripts),
@@ -45,9 +45,13 @@ def document(title: str, data: str = "") -> str:
 
 def packed(answers: dict[str, Any]) -> str:
     """Return answers as text that is safe in a page: JSON, compressed, in base64."""
-    text = json.dumps(answers, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    data = encodable(text).encode()
-    return base64.b64encode(gzip.compress(data, 5, mtime=0)).decode("ascii")
+    return base64.b64encode(gzip.compress(as_json(answers), 5, mtime=0)).decode("ascii")
+
+
+def as_json(answer: Any) -> bytes:
+    """Return an answer as JSON, which escapes the bytes of a file's name that are no text."""
+    text = json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode(errors="backslashreplace")
 
 
 def asset(name: str) -> str:

@@ -40,6 +40,8 @@ def report(
     runs = experiments.fields
     readers = [reader_of(run) for run in runs]
     scalars = list(track(map(read_scalars, runs, readers), "Reading", len(runs)))
+    for run, reader in zip(runs, readers, strict=True):
+        run.problems += reader.problems.values()
     table = table_of(experiments, title)
     table["version"] = 1
     count = sum(map(len, scalars))

@@ -1,15 +1,13 @@
 """The live page: a server for the browsers of this machine, that only reads."""
 
 import http.server
-import json
+import sys
 import urllib.parse
 from typing import Any
 
-from fifteen._text import encodable
-
 from ._board import Board
 from ._encoding import Sampling
-from ._page import document
+from ._page import as_json, document
 
 HOST = "127.0.0.1"
 _MAX_POINTS = 5000
@@ -41,6 +39,11 @@ class Server(http.server.ThreadingHTTPServer):
         """Where a browser finds the page."""
         return f"http://{HOST}:{self.server_port}/"
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a browser that has gone away."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     server: Server  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -64,8 +67,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if answer is None:
             self._send(404, "text/plain", b"not found\n")
             return
-        body = encodable(json.dumps(answer, ensure_ascii=False, allow_nan=False)).encode()
-        self._send(200, "application/json", body)
+        self._send(200, "application/json", as_json(answer))
 
     def _is_own(self) -> bool:
         origin = self.headers.get("Origin")
