@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -193,8 +193,9 @@ def limits(curves: dict[str, Curve], log: bool = False) -> tuple[float, float] |
     good = [_values(curve) for name, curve in curves.items() if name not in bad]
     top = max((np.abs(values).max(initial=0) for values in good), default=math.inf)
     good += [_before(curves[name], top) for name in bad]
-    values = np.concatenate([np.zeros(0), *good])
-    values = values[values > 0] if log else values
+    values = _join(good, log)
+    if not len(values):  # What has diverged may be all that can be drawn.
+        values = _join(map(_values, curves.values()), log)
     if not len(values):
         return None
     low, high = values.min(), values.max()
@@ -203,11 +204,16 @@ def limits(curves: dict[str, Curve], log: bool = False) -> tuple[float, float] |
         usual = np.quantile(values, 0.9)
         high = usual if high - low > _FAR * (usual - low) else high
     if log:
-        low = max(low, 1 / _MAX_Y)
+        low, high = max(low, 1 / _MAX_Y), max(high, 1 / _MAX_Y)
         factor = (high / low) ** _MARGIN if high > low else 1.1
         return float(low / factor), float(high * factor)
     margin = (high - low) * _MARGIN or abs(high) * _MARGIN or 1.0
     return float(low - margin), float(high + margin)
+
+
+def _join(parts: Iterable[Floats], log: bool) -> Floats:
+    values = np.concatenate([np.zeros(0), *parts])
+    return values[values > 0] if log else values
 
 
 def _before(curve: Curve, top: float) -> Floats:
