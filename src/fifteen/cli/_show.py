@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import arg
 
 from fifteen._text import printable
+from fifteen.experiments._discovery import summary_with
 from fifteen.experiments._fields import PROVENANCE, SHOWN_STATISTICS, Fields
-from fifteen.experiments._status import show_duration
-from fifteen.view._columns import Column, show_bytes, show_speed
+from fifteen.view._columns import Column, show_bytes, show_pace
 
 from ._arguments import Directory, Flag, Names
 from ._errors import tell
@@ -40,11 +40,9 @@ def show(
         step: whose leaves to list; the latest checkpoint's by default.
         prefix: what the name of that checkpoint begins with.
     """
-    from fifteen.experiments import summarize
-
     experiment = open_experiment(directory)
     fields = Fields(experiment.data_dir, str(directory), experiment)
-    summary = summarize(experiment.data_dir)
+    summary = summary_with(experiment.data_dir, fields.timeline.last_step)
     is_all = not (metadata or tags or leaves)
     # All that may fail comes first, so that nothing is shown if something is missing.
     names = matching(metadata, summary.metadata, "metadata")
@@ -56,8 +54,8 @@ def show(
     print(printable(str(directory)))
     print(f"{show_bytes(summary.size)}, changed {show_time(summary.modified)}")
     print(printable(str(fields.status)))
-    if pace := _show_pace(fields):
-        print(pace)
+    if pace := show_pace(fields):
+        print(", ".join(pace))
     is_whole = True
     for name in summary.metadata if is_all else names:
         is_whole &= _show_metadata(experiment.data_dir / f"{name}.yaml", name, limited=is_all)
@@ -70,17 +68,6 @@ def show(
     if shown_tags:
         _show_scalars(fields, shown_tags)
     return int(not is_whole)
-
-
-def _show_pace(fields: Fields) -> str:
-    """Write how far and how fast it has gone, as far as that is known."""
-    progress, elapsed, speed = fields.progress, fields.elapsed, fields.speed
-    parts = [
-        f"{progress:.0%} of the steps" if progress is not None else "",
-        f"{show_duration(elapsed)} of logging" if elapsed is not None else "",
-        show_speed(speed, " steps/s") if speed is not None else "",
-    ]
-    return ", ".join(filter(None, parts))
 
 
 def _show_metadata(path: pathlib.Path, name: str, limited: bool) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from fifteen.experiments import Experiments, ExpressionError, FifteenError, _console
 from fifteen.experiments._fields import BUILT_IN, SHOWN_STATISTICS, Fields
 from fifteen.experiments._missing import Missing
+from fifteen.experiments._telling import best_of
 from fifteen.experiments._values import to_plain
 from fifteen.experiments.events.reading import EventReader
 from fifteen.experiments.storage import Directory
@@ -26,7 +27,6 @@ _MAX_READERS = 128
 _MAX_TEXT = 300
 _WAIT = 0.4
 """Seconds between two looks at all files, which may take no more than a fifth of the time."""
-_TELLING = ("loss", "acc", "reward", "return", "error", "score")
 
 
 class Board:
@@ -190,7 +190,7 @@ def table_of(runs: Experiments, title: str) -> Answer:
     tags = sorted({tag for run in runs.fields for tag in run.scalars})
     differing = runs.differing_fields()
     shown = set(differing[:_MAX_SHOWN_FIELDS]) | _SHOWN_BUILT_IN
-    telling = sorted(tags, key=_how_telling)[:_MAX_SHOWN_TAGS]
+    telling = sorted(tags, key=lambda tag: (not best_of(tag), tag))[:_MAX_SHOWN_TAGS]
     columns = [{"name": name, "kind": "built-in", "shown": name in shown} for name in _BUILT_IN]
     columns += [{"name": name, "kind": "field", "shown": name in shown} for name in fields]
     columns += [
@@ -220,13 +220,6 @@ def table_of(runs: Experiments, title: str) -> Answer:
             if len(set(numbers := groups(runs, grouping(differing, field)))) < len(numbers)
         },
     }
-
-
-def _how_telling(tag: str) -> tuple[int, str]:
-    for rank, word in enumerate(_TELLING):
-        if word in tag.lower():
-            return rank, tag
-    return len(_TELLING), tag
 
 
 def _plain(value: Any) -> Any:

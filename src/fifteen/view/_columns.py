@@ -17,6 +17,7 @@ from fifteen.experiments._values import to_plain
 
 if TYPE_CHECKING:
     from fifteen.experiments import Experiments
+    from fifteen.experiments._fields import Fields
 
 _MAX_FIELDS = 5
 
@@ -65,11 +66,22 @@ def iso_time(seconds: float) -> str:
     return moment.isoformat(timespec="seconds")
 
 
+def show_pace(fields: "Fields") -> list[str]:
+    """Write how far and how fast an experiment has gone, as far as that is known."""
+    progress, elapsed, speed = fields.progress, fields.elapsed, fields.speed
+    parts = [
+        f"{progress:.0%} of the steps" if progress is not None else "",
+        f"{show_duration(elapsed)} of logging" if elapsed is not None else "",
+        _show_speed(speed, " steps/s") if speed is not None else "",
+    ]
+    return [part for part in parts if part]
+
+
 def _show_part(part: float) -> str:
     return f"{part:.0%}"
 
 
-def show_speed(steps_per_second: float, unit: str = "/s") -> str:
+def _show_speed(steps_per_second: float, unit: str = "/s") -> str:
     """Write a number of steps per second, without an exponent if there are many."""
     return f"{steps_per_second:.{'0f' if steps_per_second >= 1000 else '3g'}}{unit}"
 
@@ -118,7 +130,7 @@ _COLUMNS = {
         Column("progress", _show_part, dispensable=4),
         Column("checkpoints", dispensable=5),
         Column("elapsed", show_duration),
-        Column("speed", show_speed),
+        Column("speed", _show_speed),
         Column("size", show_bytes, dispensable=6),
         Column("age", show_duration, dispensable=7),
     )

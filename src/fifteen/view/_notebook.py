@@ -11,11 +11,10 @@ from fifteen.experiments._extras import import_extra
 from fifteen.experiments._fields import NOTES, PROVENANCE, Fields
 from fifteen.experiments._missing import UNREADABLE, Missing
 from fifteen.experiments._names import enumerate_names
-from fifteen.experiments._status import show_duration
 from fifteen.experiments._telling import best_of
 from fifteen.experiments._values import in_order
 
-from ._columns import Column, most_telling, show_bytes, show_rows, show_value, tabulate
+from ._columns import Column, most_telling, show_bytes, show_pace, show_rows, show_value, tabulate
 from ._figure import framed
 from ._page import asset
 
@@ -104,10 +103,7 @@ def _heading(fields: Fields) -> str:
     facts = [] if summary is None else [show_bytes(summary.size)]
     if summary is not None and summary.latest_step is not None:
         facts.insert(0, f"step {summary.latest_step:,}")
-    if fields.progress is not None:
-        facts.append(f"{fields.progress:.0%} of the steps")
-    if fields.elapsed is not None:
-        facts.append(f"{show_duration(fields.elapsed)} of logging")
+    facts += show_pace(fields)
     dot = f'<span style="color:{_COLORS.get(status.state, _ALARM)}">●</span>'
     state = f"<b>{_text(fields.name)}</b> &ensp;{dot} {_text(str(status))}"
     lines = [state, *map(_text, (", ".join(facts), str(fields.path)))]

@@ -1,15 +1,16 @@
 """Runs: what tells experiments apart, and which of them are alike but for a field."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from fifteen.experiments import Experiments, ExpressionError, ScalarSeries
 from fifteen.experiments._fields import Fields, Statistics
+from fifteen.experiments._missing import ABSENT
 from fifteen.experiments._names import ending_in, enumerate_names
 from fifteen.experiments._values import to_plain
 from fifteen.experiments.events.reading import Ends, EventReader, diverged_at
 from fifteen.experiments.storage import Directory
 
+from ._columns import show_value
 from ._curves import Curve, curve_of, mean_of, smoothed
 from ._options import Options
 
@@ -120,8 +121,6 @@ def draw_line(scalars: Sequence[Scalars], tag: str, options: Options) -> Curve |
 
 def _label(run: Fields, keys: Sequence[str]) -> str:
     values = run.metadata()
-    return ", ".join(f"{key.rpartition('.')[2]}={_short(values.get(key))}" for key in keys)
-
-
-def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(to_plain(value))
+    return ", ".join(
+        f"{key.rpartition('.')[2]}={show_value(values.get(key, ABSENT))}" for key in keys
+    )
