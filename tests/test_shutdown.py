@@ -31,6 +31,16 @@ def test_work_is_finished_before_a_signal_ends_the_process(number):
     assert (outcome.stdout, outcome.returncode) == ("signal\n", -number), outcome.stderr
 
 
+def test_work_that_is_finished_before_its_thread_is_known_is_done_once():
+    outcome = run(
+        "import _thread\n"
+        "start = _thread.start_new_thread\n"
+        "_thread.start_new_thread = lambda *arguments: (start(*arguments), time.sleep(1))\n"
+        "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"
+    )
+    assert (outcome.stdout, outcome.returncode) == ("signal\n", -signal.SIGTERM), outcome.stderr
+
+
 def test_one_failure_keeps_nothing_else_from_being_finished():
     outcome = run(
         "_shutdown.register(lambda: 1 / 0)\n"

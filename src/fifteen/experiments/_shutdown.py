@@ -137,8 +137,9 @@ class _Ending:
                 finish()
         self._is_done = True
         self._running.release()
-        # The main thread may have gone on meanwhile. This calls the handler once more.
-        if signal.getsignal(self._number) is _on_signal:
+        # The main thread may have gone on meanwhile. This calls the handler once more, unless that
+        # is still about to wait.
+        if _ending is self and signal.getsignal(self._number) is _on_signal:
             os.kill(os.getpid(), self._number)
 
 
