@@ -440,6 +440,46 @@ def test_numbers_too_large_for_a_float(run, tmp_path):
     run("watch", tmp_path, "--all")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *("list ", "list . ", "show ", "scalars ", "archive  --output a.tar.zst", "note  x"),
+        *("rm  --yes", "prune ", "move  a", "move run_1 ", "compare . ", "plot "),
+    ],
+)
+def test_a_variable_that_is_not_set_is_no_directory(run, root, arguments):
+    error = run(*arguments.split(" "), cwd=root / "runs", expect=1).stderr
+    assert error == "fifteen: error: expected a path, found an empty text; is a variable not set?\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["export {}.csv", "report {}.html", "plot {}.svg", "plot {}.html", "archive {}.tar.zst"],
+)
+def test_an_output_that_cannot_be_written_is_refused_first(run, root, tmp_path, command):
+    name, output = command.split()
+    source = root / "runs" / "run_1"
+    pathlib.Path(output.format(tmp_path / "taken")).mkdir()
+    for place, problem in (
+        (tmp_path / "absent" / "a", "there is no directory {0.parent}; make it first"),
+        (tmp_path / "taken", "is a directory; choose another name"),
+    ):
+        error = run(name, source, "--output", output.format(place), expect=1).stderr
+        assert problem.format(place) in error
+        assert error.startswith("fifteen: error: --output: ")
+    error = run(name, source, "--output", tmp_path / "a.txt", expect=1).stderr
+    assert re.search(r"--output: expected .*, found 'a.txt'", error)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams(root, closed):
+    command = [*COMMAND[:2], f"'{COMMAND[2]}'", "list", "runs", closed]
+    process = subprocess.run(
+        ["sh", "-c", " ".join(command)], cwd=root, capture_output=True, text=True, timeout=60
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+
+
 def test_escape_sequences_are_written_out(run, hostile):
     check_escaped(run("show", "a", cwd=hostile).stdout)
 

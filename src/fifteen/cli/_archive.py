@@ -9,11 +9,9 @@ from fifteen._text import printable
 from fifteen.experiments.storage import Directory as StoredDirectory
 from fifteen.experiments.storage import archive as pack
 
-from ._arguments import Directory
+from ._arguments import Directory, check_output
 from ._errors import CommandError
 from ._selection import open_experiment
-
-SUFFIX = ".tar.zst"
 
 
 def archive(
@@ -28,10 +26,7 @@ def archive(
         directory: the experiment's directory.
         output: the file to write, which must not be there.
     """
-    if not output.name.endswith(SUFFIX):
-        raise CommandError(
-            f"--output: expected a name that ends with {SUFFIX}, found {output.name!r}"
-        )
+    check_output(output, ".tar.zst")
     experiment = open_experiment(directory)
     if StoredDirectory(experiment.data_dir).open_state() == "open":
         raise CommandError(f"{directory}: is running; archive it when it has ended")

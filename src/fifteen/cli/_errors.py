@@ -24,6 +24,8 @@ def as_line(kind: str, message: object) -> str:
 
     Only what points at a place in an expression has lines below it.
     """
+    if isinstance(message, OSError) and message.filename:
+        message = f"{message.filename}: {message.strerror}"
     lines = str(message).split("\n")
     if lines[-1].strip() == "^":
         return "\n".join([f"fifteen: {kind}: {printable(lines[0])}", *map(printable, lines[1:])])

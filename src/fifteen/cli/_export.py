@@ -10,14 +10,11 @@ from fifteen._text import printable
 from fifteen.experiments._extras import import_extra
 from fifteen.experiments.storage import Directory
 
-from ._arguments import Chosen, Names
-from ._errors import CommandError
+from ._arguments import Chosen, Names, check_output
 from ._selection import Selection
 
 if TYPE_CHECKING:
     import pandas
-
-_FORMATS = (".parquet", ".csv", ".json")
 
 
 def export(
@@ -35,9 +32,8 @@ def export(
         selection: which experiments.
         tags: which scalars, by their tags; `*` stands for anything. All by default.
     """
+    check_output(output, ".parquet", ".csv", ".json")
     suffix = output.suffix.lower()
-    if suffix not in _FORMATS:
-        raise CommandError(f"--output: expected {', '.join(_FORMATS)}, found {output.name!r}")
     frame = selection.find_some().scalars(list(tags) or None)
     buffer = io.BytesIO()
     if suffix == ".csv":

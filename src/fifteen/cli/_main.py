@@ -58,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: help was asked for (0), or the arguments are wrong (2).
     """
+    # The caller may have closed either.
+    sys.stdout = sys.stdout or io.StringIO()
+    sys.stderr = sys.stderr or io.StringIO()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A name that the terminal's encoding does not have must not end the command.

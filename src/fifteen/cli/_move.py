@@ -6,7 +6,7 @@ from tyro.conf import Positional, arg
 
 from fifteen._text import printable
 
-from ._selection import open_experiment
+from ._selection import checked, open_experiment
 
 
 def move(
@@ -23,7 +23,7 @@ def move(
     from fifteen.experiments._walk import holds_experiment
 
     experiment = open_experiment(source)
-    target = local_path(destination, "DST")
+    target = local_path(checked(destination), "DST")
     is_folder = target.is_dir() and not holds_experiment(target)
     if destination.endswith("/") or is_folder:
         destination = f"{destination.rstrip('/')}/{experiment.data_dir.name}"

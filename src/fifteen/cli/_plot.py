@@ -11,7 +11,7 @@ from tyro.conf import arg
 from fifteen._progress import track
 from fifteen._text import printable
 
-from ._arguments import Chosen, Flag
+from ._arguments import Chosen, Flag, check_output
 from ._errors import CommandError, tell
 from ._selection import Selection, matching
 from ._types import OptionalPath, OptionalText
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _MAX_PLOTS = 4
 _HEIGHT = 20
-_FIGURES = (".pdf", ".svg", ".png", ".html")
 
 
 def plot(
@@ -49,12 +48,11 @@ def plot(
 
     if not 0 <= smooth < 1:
         raise CommandError(f"--smooth: expected at least 0 and below 1, found {smooth:g}")
-    suffix = "" if output is None else output.suffix.lower()
-    if output is not None and suffix not in _FIGURES:
-        raise CommandError(f"--output: expected {', '.join(_FIGURES)}, found {output.name!r}")
+    if output is not None:
+        check_output(output, ".pdf", ".svg", ".png", ".html")
     options = Options(x, smooth, over, log_x, log_y)
     selection, patterns = _split(selection)
-    if output is not None and suffix == ".html":
+    if output is not None and output.suffix.lower() == ".html":
         from fifteen.view._report import report
 
         title = ", ".join(patterns) or str(selection)

@@ -8,8 +8,7 @@ from tyro.conf import arg
 from fifteen._text import printable
 from fifteen.view._columns import show_bytes
 
-from ._arguments import Chosen
-from ._errors import CommandError
+from ._arguments import Chosen, check_output
 from ._selection import Selection
 from ._view import title_of
 
@@ -26,8 +25,7 @@ def report(
     """
     from fifteen.view._report import report as render
 
-    if output.suffix.lower() not in (".html", ".htm"):
-        raise CommandError(f"--output: expected a .html, found {output.name!r}")
+    check_output(output, ".html", ".htm")
     found = selection.find_some()
     text = render(found, title_of(selection)).encode()
     output.write_bytes(text)

@@ -129,7 +129,7 @@ def find_all(roots: Sequence[str]) -> "Experiments":
     from fifteen.experiments import Experiments, find_experiments
 
     if len(roots) <= 1 and not (roots and _is_glob(roots[0])):
-        return find_experiments(*roots or (os.curdir,))
+        return find_experiments(*map(checked, roots or (os.curdir,)))
     paths = [path for root in roots for path in _expand(root)]
     found = [experiment for path in paths for experiment in find_experiments(path)]
     return Experiments({experiment.data_dir: experiment for experiment in found}.values())
@@ -141,14 +141,14 @@ def _is_glob(root: str) -> bool:
 
 def _expand(root: str) -> list[str]:
     if not _is_glob(root):
-        return [root]
+        return [checked(root)]
     paths = [path for path in sorted(glob.glob(root)) if pathlib.Path(path).is_dir()]
     if not paths:
         raise CommandError(f"{root}: no directory matches this pattern; try it with `ls -d`")
     return paths
 
 
-def open_experiment(directory: str | pathlib.Path) -> "Experiment":
+def open_experiment(directory: str) -> "Experiment":
     """Return the experiment in a directory.
 
     Raises:
@@ -156,7 +156,14 @@ def open_experiment(directory: str | pathlib.Path) -> "Experiment":
     """
     from fifteen.experiments import Experiment
 
-    return Experiment(directory, verbose=False).assert_exists()
+    return Experiment(checked(directory), verbose=False).assert_exists()
+
+
+def checked(path: str) -> str:
+    """Return a path, which is not empty as that of a variable that is not set."""
+    if not path:
+        raise CommandError("expected a path, found an empty text; is a variable not set?")
+    return path
 
 
 def matching(patterns: Sequence[str], names: Iterable[str], what: str) -> list[str]:

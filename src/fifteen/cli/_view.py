@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from fifteen._text import encodable, printable
+from fifteen._text import printable
 
 from ._arguments import Chosen, Flag
 from ._errors import CommandError
@@ -50,4 +50,4 @@ def view(
 def title_of(selection: Selection) -> str:
     """Return what a page about experiments is called."""
     names = (os.path.basename(os.path.abspath(root)) for root in selection.roots or ("",))
-    return encodable(" ".join(names))
+    return " ".join(names)
