@@ -70,8 +70,8 @@ def make_array(schemas: Schemas, declared: Declared) -> Schema | None:
         name="jax.Array" if is_jax else "numpy.ndarray",
         ranks={"map": 1, "seq": 1, "int": 2, "float": 2, "bool": 2},
         accept=accept,
-        dumper=lambda value, context: parts.dumper(array_to_dict(value), context),
-        loader=load,
+        dump_accepted=lambda value, context: parts.dump_accepted(array_to_dict(value), context),
+        load_node=load,
         tags=(_JAX_TAG if is_jax else "!array",),
         load_tagged=load_tagged,
     )
@@ -83,10 +83,10 @@ def load_jax_array(node: Node, context: Context) -> Any:
     if node.tag != _JAX_TAG:
         return NotImplemented
     if context.bare:
-        return context.schemas.of(np.ndarray).loader(node, context)
+        return context.schemas.of(np.ndarray).load_node(node, context)
     import jax
 
-    return context.schemas.of(jax.Array).loader(node, context)
+    return context.schemas.of(jax.Array).load_node(node, context)
 
 
 def _make_scalar(cls: Any) -> Schema:

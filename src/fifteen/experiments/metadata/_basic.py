@@ -141,7 +141,7 @@ ANY = Schema(
     "any value", dict.fromkeys(_KINDS, 0.5), lambda v: v, dump_any, load_untagged,
     load_tagged=load_any,
 )  # fmt: skip
-OPEN = dataclasses.replace(ANY, dumper=lambda v, c: dump_any(v, c, OPEN_ITEM))
+OPEN = dataclasses.replace(ANY, dump_accepted=lambda v, c: dump_any(v, c, OPEN_ITEM))
 
 
 def make_basic(schemas: Schemas, declared: Declared) -> Schema | None:

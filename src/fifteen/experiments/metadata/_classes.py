@@ -72,7 +72,7 @@ def load_class(node: Node, context: Context, candidates: list[type], own: Schema
     schema = own if own and own.classes()[0] is cls else context.schemas.of(cls)
     if node.tag.startswith(_OBJECT):
         node = _untangle(node, cls)
-    return schema.loader(node, context)
+    return schema.load_node(node, context)
 
 
 def _untangle(node: Node, cls: type) -> Node:
@@ -104,8 +104,8 @@ class _ClassSchema:
             name=self.name,
             ranks={"map": 1},
             accept=self.accept_dict if is_dict else lambda v: v if isinstance(v, cls) else UNSET,
-            dumper=self.dump,
-            loader=self.load,
+            dump_accepted=self.dump,
+            load_node=self.load,
             tags=("!dict", f"!dataclass:{cls.__name__}") if is_dict else (),
             load_tagged=None if is_dict else lambda n, c: load_class(n, c, family(cls), schema),
             classes=list if is_dict else lambda: family(cls),
@@ -217,7 +217,7 @@ def _some(names: list[str]) -> str:
 
 def _dump_subclass(value: Any, base: Any, context: Context) -> Node:
     cls: Any = type(value)
-    node = context.schemas.of(cls).dumper(value, context)
+    node = context.schemas.of(cls).dump_accepted(value, context)
     tag = class_tag(cls, family(base))
     context.classes[tag] = cls
     return tagged(node, tag)
@@ -251,8 +251,8 @@ def make_opaque(schemas: Schemas, declared: Declared) -> Schema:
         name=name,
         ranks={"map": 1},
         accept=lambda value: value if cls and isinstance(value, cls) else UNSET,
-        dumper=dump,
-        loader=load,
+        dump_accepted=dump,
+        load_node=load,
         load_tagged=load_tagged,
         classes=lambda: family(cls),
     )

@@ -104,8 +104,8 @@ def make_sequence(schemas: Schemas, declared: Declared) -> Schema | None:
         name=name,
         ranks={"seq": 0 if origin is list else 1},
         accept=accept,
-        dumper=dump,
-        loader=load,
+        dump_accepted=dump,
+        load_node=load,
         tags=_TAGS[origin],
     )
 
@@ -171,8 +171,8 @@ def make_mapping(schemas: Schemas, declared: Declared) -> Schema | None:
         name=name,
         ranks={"map": 0 if origin is dict else 1},
         accept=accept,
-        dumper=dump,
-        loader=load,
+        dump_accepted=dump,
+        load_node=load,
         tags=_TAGS.get(origin, ()),
         load_tagged=load_tagged,
     )

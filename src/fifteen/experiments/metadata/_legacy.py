@@ -77,7 +77,7 @@ def load_legacy(node: Node, context: Context) -> Any:
         if kind == "complex" and type(node) is ScalarNode:
             return complex(node.value)
         if kind == "bytes" and type(node) is ScalarNode:
-            return context.schemas.of(bytes).loader(node, context)
+            return context.schemas.of(bytes).load_node(node, context)
         if kind == "name":
             return named(name)
         if kind in ("object", "object/apply", "object/new"):
@@ -95,7 +95,7 @@ def _load_object(name: str, node: Node, context: Context) -> Any:
     if blob is not NotImplemented:
         return blob
     if name == "collections.defaultdict":
-        return context.schemas.own(dict).loader(pyyaml_mapping(node), context)
+        return context.schemas.own(dict).load_node(pyyaml_mapping(node), context)
     if name not in _CALLS:
         return NotImplemented
     make, types = _CALLS[name]

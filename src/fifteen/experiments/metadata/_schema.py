@@ -81,8 +81,8 @@ class Schema:
     # that it takes if no other type does.
     ranks: Mapping[str, float]
     accept: Callable[[Any], Any]  # A value as the type has it, or UNSET.
-    dumper: Callable[[Any, Context], Node]  # The untagged node of an accepted value.
-    loader: Callable[[Node, Context], Any]  # The value of a node, whatever its tag.
+    dump_accepted: Callable[[Any, Context], Node]  # The untagged node of an accepted value.
+    load_node: Callable[[Node, Context], Any]  # The value of a node, whatever its tag.
     # The first is written if the declared type does not say it; the others are in older files.
     tags: tuple[str, ...] = ()
     # The value of a node with another tag, or NotImplemented.
@@ -99,7 +99,7 @@ class Schema:
         """Return the node of a value, with a tag if the value is not of the type."""
         accepted = self.accept(value)
         if accepted is not UNSET:
-            return self.dumper(accepted, context)
+            return self.dump_accepted(accepted, context)
         # The tag brings it back as it was.
         node = dump_any(value, context, declared=self.name)
         return tagged(node, node.tag or context.schemas.own(type(as_plain_number(value))).tag)
@@ -107,7 +107,7 @@ class Schema:
     def load(self, node: Node, context: Context) -> Any:
         """Return the value of a node, or raise Problem."""
         if not node.tag or node.tag in self.tags:
-            return self.loader(node, context)
+            return self.load_node(node, context)
         if self.load_tagged:
             value = self.load_tagged(node, context)
             if value is not NotImplemented:
@@ -234,8 +234,8 @@ def dump_any(value: Any, context: Context, item: Any = Any, declared: str = "no 
         tag = schema.tag or class_tag(cls, [cls])
         if context.classes.setdefault(tag, cls) is not cls:
             raise Problem(f"another class is named {cls.__name__} too; declare the types")
-        return tagged(schema.dumper(value, context), tag)
-    node = schema.dumper(value, context)
+        return tagged(schema.dump_accepted(value, context), tag)
+    node = schema.dump_accepted(value, context)
     return node if schema.ranks.get(kind_of(node)) == 0 else tagged(node, schema.tag)
 
 
@@ -251,7 +251,7 @@ def load_any(node: Node, context: Context) -> Any:
     if not tag:
         return load_untagged(node, context)
     if tag in context.schemas.tags:
-        return context.schemas.of(context.schemas.tags[tag]).loader(node, context)
+        return context.schemas.of(context.schemas.tags[tag]).load_node(node, context)
     if tag in context.classes:
         return context.schemas.of(context.classes[tag]).load(node, context)
     if not context.bare or not tag.startswith((*CLASS_TAGS, *_CODE_TAGS)):
@@ -266,7 +266,7 @@ def load_untagged(node: Node, context: Context) -> Any:
     """Return the value of a node as if it had no tag."""
     if type(node) is not ScalarNode:
         cls = dict if type(node) is MappingNode else list
-        return context.schemas.own(cls).loader(node, context)
+        return context.schemas.own(cls).load_node(node, context)
     # Without a type, a text that looks like a number is one, also in a file written by hand.
     is_modern = context.modern or (context.bare and not context.pyyaml)
     try:

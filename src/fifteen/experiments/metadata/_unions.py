@@ -55,8 +55,8 @@ class _Union:
             name=name,
             ranks={},
             accept=self.accept,
-            dumper=self.dump,
-            loader=self.load,
+            dump_accepted=self.dump,
+            load_node=self.load,
             load_tagged=self.load_tagged,
             classes=self.classes,
             members=self.members,
@@ -103,7 +103,7 @@ class _Union:
         if len(meant) > 1:
             return self.load_best(meant, node, context)
         try:
-            return next(iter(meant)).loader(node, context)
+            return next(iter(meant)).load_node(node, context)
         except Problem as problem:
             if type(node) is not ScalarNode or problem.hint is None:
                 raise
@@ -114,7 +114,7 @@ class _Union:
         fits: list[tuple[tuple[float, ...], Schema, Any, Context]] = []
         reasons: list[Part] = []
         for member, rank in meant.items():
-            result, trial = context.trial(member, member.loader, node)
+            result, trial = context.trial(member, member.load_node, node)
             if isinstance(result, Problem):
                 shown = result.parts[:_MAX_REASONS]
                 reasons += [(path, at, f"as {member.name}: {why}") for path, at, why in shown]
@@ -241,7 +241,7 @@ def make_literal(schemas: Schemas, declared: Declared) -> Schema | None:
         name=name,
         ranks=ranks,
         accept=accept,
-        dumper=lambda value, context: types_[type(value)].dumper(value, context),
-        loader=load,
+        dump_accepted=lambda value, context: types_[type(value)].dump_accepted(value, context),
+        load_node=load,
         load_tagged=load_tagged,
     )

@@ -146,14 +146,14 @@ def make_hooked(schemas: Schemas, declared: Declared) -> Schema | None:
         except ScalarError as error:
             raise Problem(str(error)) from None
         if via is not str:
-            return inner.dumper(simple, context)
+            return inner.dump_accepted(simple, context)
         if hook.cls is bytes:
             return ScalarNode(hook.tag, simple, style="'")
         return plain(simple) if hook.cls in (date, datetime) else quoted(simple)
 
     def load(node: Node, context: Context) -> Any:
         if via is not str:
-            simple = inner.loader(pyyaml_mapping(node) if via is _ATTRIBUTES else node, context)
+            simple = inner.load_node(pyyaml_mapping(node) if via is _ATTRIBUTES else node, context)
         elif type(node) is not ScalarNode:
             expected(f"{name} as {hook.example}", node)
         elif not node.style and node.value in NULLS:
@@ -207,8 +207,8 @@ def make_enum(schemas: Schemas, declared: Declared) -> Schema | None:
         name=name,
         ranks={"str": 1, "bool": 2, "int": 2, "null": 2},
         accept=lambda value: value if type(value) is origin else UNSET,
-        dumper=lambda value, context: quoted(_member_text(value)),
-        loader=load,
+        dump_accepted=lambda value, context: quoted(_member_text(value)),
+        load_node=load,
         tags=(f"!enum:{origin.__name__}",),
         load_tagged=load_tagged,
     )

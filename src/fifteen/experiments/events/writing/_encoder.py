@@ -25,8 +25,9 @@ class Encoder:
     def prepare(self, entries: Sequence[Any]) -> None:
         """Start to copy vectors from an accelerator to the host, so that the copies overlap."""
         for entry in entries:
-            vectors: Any = entry[2] if isinstance(entry, tuple) else ()
-            for vector in vectors if isinstance(vectors, tuple) else ():
+            if isinstance(entry, bytes | Arrays):
+                continue
+            for vector in Scalars._make(entry).vectors:
                 if isinstance(vector, jax.Array) and not vector.is_deleted():
                     vector.copy_to_host_async()
 

@@ -68,7 +68,7 @@ class EventLog:
             and not log_data.histograms
             and type(log_data.scalars) is dict
             and len(log_data.scalars) < MANY_SCALARS
-            and (entry := self._snapshots.of_arrays(log_data.scalars, step)) is not None
+            and (entry := self._snapshots.of_known_tags(log_data.scalars, step)) is not None
         ):
             self._writer.put(entry)
         else:

@@ -72,8 +72,8 @@ class Snapshots:
         self._layouts: dict[tuple[str, ...], _Layout] = {}
         self._array_types: set[type] = set()
 
-    def of_arrays(self, scalars: Mapping[str, Any], step: int) -> tuple[Any, ...] | None:
-        """Return the fields of `Scalars`; None unless all values are arrays on one device.
+    def of_known_tags(self, scalars: Mapping[str, Any], step: int) -> tuple[Any, ...] | None:
+        """Return the fields of a `Scalars`; None unless all values are arrays on one device.
 
         Most training loops log such values. The tags must be known from `of_scalars`. A dispatch
         evicts most of the interpreter from the processor's caches, so each line after it takes
