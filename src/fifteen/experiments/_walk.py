@@ -16,8 +16,12 @@ A number at the end of a name says little by itself. So files without our suffix
 have flax's default prefix.
 """
 
-_ORBAX_MARKS = {"_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", "checkpoint"}
-"""Each directory that Orbax commits has at least one of these, in every version of Orbax."""
+_ORBAX_MARKS = {
+    *("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", "checkpoint"),
+    "fifteen-shards.json",
+}
+"""Each directory that Orbax commits has at least one of these, in every version of Orbax; and each
+that several processes have saved in an object store has ours."""
 
 _NOT_ENTERED = {"__pycache__", "node_modules"}
 

@@ -85,10 +85,11 @@ class Checkpoints:
             from ._safetensors._save import LocalSave
 
             return LocalSave(destination, target, copy, self._before_commit)
-        # Imported when used, since Orbax is an extra.
-        from ._orbax._save import DistributedSave
-
-        return DistributedSave(destination, target, copy, self._before_commit)
+        if destination.directory.has_renames:
+            from ._orbax._save import DistributedSave as Save
+        else:
+            from ._shards._save import ShardedSave as Save
+        return Save(destination, target, copy, self._before_commit)
 
     def restore(
         self, target: Any, step: Any, prefix: str, strict: bool, partial: bool

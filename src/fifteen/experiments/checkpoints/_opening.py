@@ -10,12 +10,13 @@ from ..storage import Directory
 from ._damage import damaged
 from ._flax_msgpack import MsgpackCheckpoint
 from ._orbax._reader import OrbaxCheckpoint
-from ._reader import SUFFIX, CheckpointReader
+from ._reader import SHARDS, SUFFIX, CheckpointReader
 from ._safetensors._reader import SafetensorsCheckpoint
+from ._shards._reader import ShardedCheckpoint
 
 
 def open_checkpoint(path: pathlib.Path) -> CheckpointReader:
-    """Open a checkpoint: our file, an Orbax directory, or a msgpack file of flax.
+    """Open a checkpoint: our file or directory, an Orbax directory, or a msgpack file of flax.
 
     Raises:
         FileNotFoundError: there is nothing at the path.
@@ -34,7 +35,10 @@ def open_checkpoint(path: pathlib.Path) -> CheckpointReader:
         if kind == "directory":
             raise damaged(path, "a directory with the name of a file")
         return SafetensorsCheckpoint(path)
-    return MsgpackCheckpoint(path) if kind == "file" else OrbaxCheckpoint(path)
+    if kind == "file":
+        return MsgpackCheckpoint(path)
+    is_ours = Directory(path).kind_of(SHARDS) == "file"
+    return ShardedCheckpoint(path) if is_ours else OrbaxCheckpoint(path)
 
 
 def problem_of(path: pathlib.Path, is_whole: bool = False) -> str:

@@ -14,10 +14,10 @@ photos. Only what `is_checkpoint` recognizes by its content is ever removed:
 import re
 
 from ..storage import Directory, Kind, suppressed_os_errors
-from ._reader import DESCRIPTION, SUFFIX
+from ._reader import DESCRIPTION, SHARDS, SUFFIX
 from ._safetensors._header import is_ours
 
-_MARKS = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", DESCRIPTION)
+_MARKS = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", DESCRIPTION, SHARDS)
 """Files in a directory that Orbax has written."""
 
 _OLD_MARK = "checkpoint"
@@ -81,7 +81,11 @@ def is_beside_flax(directory: Directory, name: str) -> bool:
 
 def is_foreign(directory: Directory, name: str) -> bool:
     """Tell whether a checkpoint is another library's by its name and its description."""
-    return not name.endswith(SUFFIX) and (directory / name).kind_of(DESCRIPTION) is None
+    return not name.endswith(SUFFIX) and not _is_described(directory / name)
+
+
+def _is_described(directory: Directory) -> bool:
+    return any(directory.kind_of(name) is not None for name in (DESCRIPTION, SHARDS))
 
 
 def _is_marked(directory: Directory) -> bool:
@@ -100,7 +104,7 @@ def _items(directory: Directory) -> tuple[list[str], list[str]]:
         for entry in directory.entries()
         if entry.kind == "directory"
         and not entry.name[-1].isdigit()
-        and (directory / entry.name).kind_of(DESCRIPTION) is None
+        and not _is_described(directory / entry.name)
         and _is_marked(directory / entry.name)
     ]
     return items, [name for name in directory.names() if name not in items]

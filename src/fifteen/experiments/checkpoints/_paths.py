@@ -12,7 +12,7 @@ import numpy as np
 from .._errors import CheckpointError, CheckpointNotFoundError, UnsafePathError
 from ..storage import Directory
 from ._ownership import is_beside_flax, is_checkpoint, is_foreign, may_be_checkpoint
-from ._reader import SUFFIX
+from ._reader import SHARDS, SUFFIX
 
 Step: TypeAlias = int | float
 """A step; only flax writes files of steps that are not whole."""
@@ -121,6 +121,9 @@ class History:
         foreign = f"{self._beginning}{step}"
         for name in (f"{foreign}{SUFFIX}", foreign, f"{foreign}.0"):
             if name in present and is_checkpoint(self.directory, name):
+                if not name.endswith(SUFFIX) and self.directory.kind_of(name) == "directory":
+                    # First, since a store may remove the other files in any order.
+                    self.directory.remove(f"{name}/{SHARDS}")
                 self.directory.remove_in_background(name)
         # What flax wrote beside its file for arrays of several processes.
         beside = f"{foreign}_gda"

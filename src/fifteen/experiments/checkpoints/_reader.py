@@ -17,6 +17,9 @@ HostArray: TypeAlias = npt.NDArray[Any]
 DESCRIPTION = "fifteen.json"
 """The file that we write beside Orbax's."""
 
+SHARDS = "fifteen-shards.json"
+"""The file that commits what several processes have saved in an object store."""
+
 SUFFIX = ".safetensors"
 """The end of our own files' names, after the step."""
 

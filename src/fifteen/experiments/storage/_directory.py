@@ -109,6 +109,9 @@ class Directory:
             return self.entries()
         return sorted(entry for entry in entries if _local.is_visible(entry.name))
 
+    has_renames: ClassVar[bool] = True
+    """Whether a directory takes its place in one step, with all that is in it."""
+
     readers: ClassVar[int] = 1
     """How many threads read many files faster than one does."""
 

@@ -16,7 +16,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -39,7 +39,7 @@ _COMMITTING = "writing a checkpoint"
 _groups: dict[int, distributed.ProcessGroup] = {}
 """One for each save that is under way at the same time; the next saves use them again."""
 
-_busy: set[int] = set()
+busy_channels: set[int] = set()
 """The groups in use, in process 0."""
 
 _OS_ERROR = re.compile(r"os[_ ]error(?:_code)?\W*(\d+)", re.IGNORECASE)
@@ -71,16 +71,12 @@ class DistributedSave:
         before_commit: Callable[[], None],
     ) -> None:
         handled = sys.exc_info()[1]
-        _orbax()
-        check_path(destination.path)
-        encoded = encode(target)
-        agree(destination.name, encoded.shared)
         self._destination = destination
+        agree(destination.name, self._encode(target, in_background))
         self._in_background = in_background
         self._before_commit = before_commit
         self._has_begun = False
         self._futures: list[Any] = []
-        self._description = encoded.description
         self._held = contextlib.ExitStack()
         try:
             name, self._channel = distributed.on_primary(self._make_directory)
@@ -94,7 +90,7 @@ class DistributedSave:
         group = distributed.ProcessGroup(f"save {self._channel}")
         self._group = _groups.setdefault(self._channel, group)
         try:
-            distributed.main.all_gather("starting to save", error=self._start(encoded.tree))
+            distributed.main.all_gather("starting to save", error=self._start())
         except BaseException as error:
             # If interrupted after that round, the others are on their way to the commit already.
             if distributed.is_shared(error, handled):
@@ -135,6 +131,15 @@ class DistributedSave:
             distributed.clear_mark(error)
         self._close()
 
+    def _encode(self, target: Any, copy: bool) -> Mapping[str, str]:
+        """Take the values, or check them; return what the processes have to agree on."""
+        del copy  # Orbax copies what it needs.
+        _orbax()
+        check_path(self._destination.path)
+        encoded = encode(target)
+        self._tree, self._description = encoded.tree, encoded.description
+        return encoded.shared
+
     def _make_directory(self) -> tuple[str, int]:
         """Return the name of the temporary directory, and the number of a group that is free."""
         self._destination.check()
@@ -146,11 +151,11 @@ class DistributedSave:
         inside.make()
         with inside.replace(DESCRIPTION) as file:
             file.write(self._description.encode())
-        channel = next(number for number in itertools.count() if number not in _busy)
-        _busy.add(channel)
+        channel = next(number for number in itertools.count() if number not in busy_channels)
+        busy_channels.add(channel)
         return temporary.path.name, channel
 
-    def _start(self, tree: Any) -> BaseException | None:
+    def _start(self) -> BaseException | None:
         """Have Orbax take the values over; return the error to report to all processes."""
 
         def is_of_others(record: logging.LogRecord) -> bool:
@@ -163,9 +168,10 @@ class DistributedSave:
             self._held.callback(logger.removeFilter, is_of_others)
             self._handler = _handler()
             # Kept also if this thread is interrupted while it waits for the other one.
+            tree, self._tree = self._tree, None
             self._run(lambda: self._futures.extend(_start(self._handler, self._inside, tree)))
         except BaseException as error:
-            _in_thread(self._wait)
+            in_thread(self._wait)
             return error
         return None
 
@@ -196,7 +202,7 @@ class DistributedSave:
 
     def _run(self, action: Callable[[], None]) -> None:
         """Run Orbax's code; say of its errors what they are about."""
-        error = _in_thread(action)
+        error = in_thread(action)
         if isinstance(error, Exception) and not isinstance(error, OSError):
             found = _OS_ERROR.search(str(error))
             if found:
@@ -213,18 +219,18 @@ class DistributedSave:
 
     def _close(self) -> None:
         try:
-            _in_thread(self._wait)
+            in_thread(self._wait)
             self._held.close()
             if distributed.is_primary():
                 # What cannot be removed is a leftover, which the next save removes.
                 with suppressed_os_errors():
                     self._destination.directory.remove(self._temporary.path.name)
         finally:
-            _busy.discard(self._channel)
+            busy_channels.discard(self._channel)
 
 
-def _in_thread(action: Callable[[], None]) -> BaseException | None:
-    """Run Orbax's code in a thread, and return its error.
+def in_thread(action: Callable[[], None]) -> BaseException | None:
+    """Run Orbax's code, or ours in its place, in a thread, and return its error.
 
     The caller may be inside an event loop, and what a signal handler raises is no error of Orbax's.
     If the caller is interrupted, the thread still finishes first.

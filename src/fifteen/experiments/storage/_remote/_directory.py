@@ -59,6 +59,7 @@ class RemoteDirectory(Directory):
             Entry(name, kinds[name], False) for name in sorted(filter(_local.is_visible, kinds))
         ]
 
+    has_renames = False
     readers = _store.MAX_REQUESTS
 
     def listed(self) -> contextlib.AbstractContextManager[None]:
@@ -147,16 +148,3 @@ class RemoteDirectory(Directory):
 
     def open_state(self) -> OpenState:
         return _lease.state_of(self.path)
-
-    def temporary(self, name: str) -> Any:
-        raise self._refusal()
-
-    def sync(self) -> None:
-        raise self._refusal()
-
-    def replace_directory(self, new: Directory, name: str) -> None:
-        raise self._refusal()
-
-    def _refusal(self) -> OSError:
-        problem = "several processes cannot save a checkpoint to an address; use a shared directory"
-        return OSError(errno.ENOTSUP, problem, str(self.path))

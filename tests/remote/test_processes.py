@@ -1,0 +1,215 @@
+"""Several real processes on a bucket: each puts its part, and a manifest commits all of them."""
+
+import itertools
+import random
+import signal
+import time
+
+import distributed_processes
+import numpy as np
+import pytest
+
+from fifteen.experiments import CheckpointDamagedError, Experiment
+from fifteen.experiments.storage import Directory
+
+pytestmark = pytest.mark.slow
+
+COMMON = """
+from fifteen.experiments import Experiment, TensorboardLogData
+mesh = Mesh(np.array(jax.devices()), ("x",))
+
+def spread(array, spec=P("x"), mesh=mesh):
+    sharding = NamedSharding(mesh, spec)
+    return jax.make_array_from_callback(
+        array.shape, sharding, lambda index: array[index], dtype=array.dtype)
+
+def state(value=0, spec=P("x")):
+    rows = np.arange(48, dtype=np.float32).reshape(8, 6) + value
+    keys = jax.jit(
+        lambda: jax.random.split(jax.random.key(value), 8),
+        out_shardings=NamedSharding(mesh, P("x")),
+    )()
+    return {
+        "w": spread(rows, spec),
+        "half": spread(rows.astype(jnp.bfloat16), spec),
+        "tiny": spread((rows % 8).astype(jnp.int4), spec),
+        "whole": spread(rows + 1, P()),
+        "zero": spread(np.float32(value), P()),
+        "empty": spread(np.zeros((0, 3), np.int8), P()),
+        "keys": keys,
+        "host": np.arange(3) + value,
+        "local": jnp.arange(4) + value,
+        "step": value,
+        "name": "text",
+    }
+
+def assert_same(found, expected):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for (path, one), other in zip(jax.tree.leaves_with_path(found), jax.tree.leaves(expected)):
+        assert type(one) is type(other), (path, one, other)
+        if isinstance(one, jax.Array):
+            assert one.sharding.is_equivalent_to(other.sharding, one.ndim), path
+            if jnp.issubdtype(one.dtype, jax.dtypes.prng_key):
+                one, other = jax.random.key_data(one), jax.random.key_data(other)
+            assert one.dtype == other.dtype and one.shape == other.shape, path
+            for a, b in zip(one.addressable_shards, other.addressable_shards):
+                assert np.asarray(a.data).tobytes() == np.asarray(b.data).tobytes(), path
+        else:
+            assert np.array_equal(one, other), path
+"""
+
+
+@pytest.fixture
+def run(bucket):
+    with distributed_processes.pool(2, 2, COMMON) as pool:
+        begin = f"experiment = Experiment({bucket!r}, verbose=False)\n"
+        yield lambda script: pool.run(begin + distributed_processes.textwrap.dedent(script), "/")
+
+
+def names(bucket, step=3):
+    return sorted(
+        path.name for path in (Experiment(bucket).data_dir / f"checkpoint_{step}").iterdir()
+    )
+
+
+def test_what_two_processes_save_comes_back_however_it_is_spread(run, bucket):
+    script = """
+    print(experiment.save_checkpoint(state(7), 3))
+    assert_same(experiment.restore_checkpoint(state()), state(7))
+    other = state(spec=P(None, None)) | {"w": spread(np.zeros((8, 6), np.float32), P("x", None))}
+    found = experiment.restore_checkpoint(other)
+    assert_same(found, state(7, spec=P(None, None)) | {"w": state(7)["w"]})
+    small = Mesh(np.array(jax.devices()[:2]), ("x",))
+    target = {"w": spread(np.zeros((8, 6), np.float32), P(None, "x"), small)}
+    found = experiment.restore_checkpoint(target, partial=True)
+    assert_same(found, {"w": spread(np.asarray(np.arange(48).reshape(8, 6) + 7, np.float32),
+                                    P(None, "x"), small)})
+    """
+    assert run(script) == [f"{bucket}/checkpoint_3\n"] * 2
+    alone = Experiment(bucket, verbose=False)
+    found = alone.restore_checkpoint(None)
+    np.testing.assert_array_equal(found["w"], np.arange(48.0).reshape(8, 6) + 7)
+    np.testing.assert_array_equal(found["tiny"].astype(int), (np.arange(48) + 7).reshape(8, 6) % 8)
+    assert (found["step"], found["name"], found["zero"]) == (7, "text", 7)
+    assert str(alone.checkpoint_leaves()["keys"]) == "key<fry>[8]"
+    kinds = [name.partition(".")[2] for name in names(bucket)]
+    assert kinds == ["0.safetensors", "1.safetensors", "json"]
+
+
+def test_a_run_of_two_processes(run, bucket):
+    script = """
+    with experiment.assert_new():
+        experiment.write_metadata("config", {"lr": 0.1})
+        for step in range(1, 7):
+            experiment.log(TensorboardLogData({"loss": 1.0 / step}), step)
+            experiment.save_checkpoint(state(step), step, keep=2, blocking=step % 2 == 0)
+        print(experiment.checkpoint_steps())
+        experiment.save_checkpoint(state(50), 5, keep=2, overwrite=True)
+        assert_same(experiment.restore_checkpoint(state()), state(50))
+        print(experiment.checkpoint_steps())
+    """
+    assert run(script) == ["[5, 6]\n[5]\n"] * 2
+    alone = Experiment(bucket, verbose=False).assert_exists()
+    assert alone.read_metadata("config") == {"lr": 0.1}
+    assert alone.read_scalars()["loss"].step.tolist() == [1, 2, 3, 4, 5, 6]
+    assert alone.checkpoint_steps() == [5]
+    assert len(names(bucket, 5)) == 3
+
+
+def test_one_process_goes_on_with_what_two_have_saved_and_back(run, bucket):
+    run("experiment.save_checkpoint({'w': state(1)['w']}, 1); experiment.close()")
+    alone = Experiment(bucket, verbose=False)
+    restored = alone.restore_checkpoint({"w": np.zeros((8, 6), np.float32)})
+    alone.save_checkpoint({"w": restored["w"] + 1}, 2)
+    alone.close()
+    assert Directory(alone.data_dir).names() == ["checkpoint_2.safetensors"]
+    run("assert_same(experiment.restore_checkpoint({'w': state()['w']}), {'w': state(2)['w']})")
+
+
+def test_an_error_in_one_is_raised_in_all_and_leaves_what_there_was(run, bucket):
+    script = """
+    experiment.save_checkpoint(state(1), 1)
+    for blocking in (True, False):
+        try:
+            bad = {"b": object() if INDEX else 3} if blocking else {}
+            from fifteen.experiments.checkpoints._shards import _save
+            write = _save.write
+            def failing(*rest):
+                raise OSError(5, "cut")
+            _save.write = failing if INDEX and not blocking else write
+            experiment.save_checkpoint(state(2) | bad, 2, blocking=blocking)
+            experiment.flush()
+        except Exception as error:
+            print(type(error).__name__)
+        _save.write = write
+    print(experiment.checkpoint_steps())
+    experiment.save_checkpoint(state(3), 3)
+    """
+    assert run(script) == ["CheckpointError\nOSError\n[1]\n"] * 2
+    # What failed is gone.
+    assert Directory(Experiment(bucket).data_dir).names() == ["checkpoint_3"]
+
+
+def test_damage_is_found(run, bucket):
+    run("experiment.save_checkpoint(state(1), 3)")
+    alone = Experiment(bucket, verbose=False)
+    first, _, manifest = names(bucket)
+    path = alone.data_dir / "checkpoint_3"
+    inside = Directory(path)
+    data = {name: bytearray((path / name).read_bytes()) for name in (first, manifest)}
+    for name, problem in ((first, "bytes are not those"), (manifest, "shards.json is damaged")):
+        damaged = data[name][:-9] + bytes([data[name][-9] ^ 1]) + data[name][-8:]
+        inside.put(name, bytes(damaged))
+        with pytest.raises(CheckpointDamagedError, match=problem):
+            alone.restore_checkpoint(None)
+        inside.put(name, bytes(data[name]))
+    inside.remove(first)
+    with pytest.raises(CheckpointDamagedError, match=r"0\.safetensors is missing"):
+        alone.restore_checkpoint(None)
+
+
+SAVING = """
+experiment = Experiment({address!r}, verbose=False)
+print("ready", flush=True)
+for step in range({start}, 10_000):
+    tree = {{"w": spread(np.full((8, 60_000), step, np.float32)), "step": step}}
+    experiment.save_checkpoint(tree, step if {keeps} else 1, keep=2, overwrite=True)
+"""
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_kill_leaves_the_last_checkpoint_whole(bucket, keeps):
+    randomly = random.Random(int(keeps))
+    alone = Experiment(bucket, verbose=False)
+    last = 0
+    for trial in range(5):
+        script = COMMON + SAVING.format(address=bucket, start=last + 1, keeps=keeps)
+        processes = distributed_processes.start(script, "/", 2, 1)
+        try:
+            for process in processes:
+                assert process.stdout.readline() == "ready\n", process.stderr.read()
+            deadline = time.monotonic() + 60
+            while not alone.checkpoint_steps() or alone.restore_checkpoint(None)["step"] <= last:
+                assert time.monotonic() < deadline
+            time.sleep(randomly.uniform(0, 0.5))
+            victims = [processes[trial % 2], *processes]
+            victims[0].send_signal(signal.SIGKILL)
+            if trial == 4:
+                time.sleep(1)
+        finally:
+            for process in processes:
+                process.kill()
+                process.communicate()
+        found = alone.restore_checkpoint(None)
+        assert found["step"] > last
+        last = found["step"]
+        assert found["w"].shape == (8, 60_000)
+        assert set(found["w"].ravel().tolist()) == {last}
+        if keeps:
+            assert alone.checkpoint_steps()[-1] == last
+    # The next save removes what the killed ones have left.
+    script = COMMON + SAVING.format(address=bucket, start=last + 1, keeps=True)
+    distributed_processes.run(script.replace("10_000", str(last + 2)), "/", 2, 1)
+    directories = [path for path in alone.data_dir.iterdir() if "checkpoint" in path.name]
+    assert all((path / "fifteen-shards.json").is_file() for path in directories)
+    assert all(len(list(path.iterdir())) == 3 for path in itertools.islice(directories, 1, None))
