@@ -382,6 +382,26 @@ def test_zooming_in_shows_every_point(live, open_page, sweep):
     eventually(page, lambda: page.evaluate(shown)[3] < 1100)
 
 
+def test_a_long_menu_is_searched(live, open_page, sweep):
+    with Experiment(sweep / "many", verbose=False) as experiment:
+        experiment.log(TensorboardLogData({f"layer_{n}/norm": 1.0 for n in range(40)}), step=1)
+    page = open_page(live)
+    page.click("#controls .menu summary")
+    eventually(page, lambda: page.locator("#tags label").count() == 43)
+    page.fill("#tags input[type=search]", "LAYER_7")
+    shown = page.locator("#tags label:visible")
+    eventually(page, lambda: shown.all_inner_texts() == ["layer_7/norm"])
+    shown.get_by_role("checkbox").check()
+    eventually(page, lambda: "layer_7/norm" in page.evaluate("[...plots.keys()]"))
+
+
+def test_names_stay_in_sight_while_a_table_is_scrolled(live, open_page):
+    page = open_page(live, viewport={"width": 390, "height": 800})
+    page.evaluate("document.querySelector('#scroll').scrollLeft = 200")
+    name = page.locator("#rows tr td:nth-child(2)").first
+    eventually(page, lambda: name.bounding_box()["x"] == 0)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
 def test_the_page_fits_its_window(live, open_page, scheme, width):

@@ -5,6 +5,7 @@ const MAX_DRAWN = 100; // Runs with curves at once.
 const DRAWN_AT_FIRST = 5;
 const MAX_DETAILED = 6; // Runs whose histograms, images and texts are shown at once.
 const MAX_COMPARED = 12;
+const MAX_UNSEARCHED = 20; // Boxes of a menu without a field to look for one.
 const MAX_DASHED = 30; // Dashes of more lines tell nothing apart, and take ten times as long to draw.
 const ROWS_AT_ONCE = 150;
 const VERTICES = 15000; // So many are drawn within a tenth of a second.
@@ -631,11 +632,14 @@ function renderTexts(host, runs) {
 // Controls
 
 function checkboxes(host, names, chosen, change) {
-  host.replaceChildren(...names.map((name) => {
+  const labels = names.map((name) => {
     const box = make("input", { type: "checkbox", checked: chosen().includes(name) });
     box.onchange = () => change(box.checked ? [...chosen(), name] : chosen().filter((other) => other !== name));
     return make("label", {}, box, " ", name);
-  }));
+  });
+  const search = make("input", { type: "search", placeholder: "Find", ariaLabel: "Find a name" });
+  search.oninput = () => labels.forEach((label, index) => (label.hidden = !names[index].toLowerCase().includes(search.value.toLowerCase())));
+  host.replaceChildren(...(names.length > MAX_UNSEARCHED ? [search] : []), ...labels);
 }
 
 let controlsKey = "";
