@@ -21,6 +21,7 @@ from ._dtypes import (
 from ._reader import HostArray, KeyData, Shards
 
 ON_DEVICES = (jax.Array, jax.ShapeDtypeStruct)
+"""The types of a target's leaves that are arrays of JAX, or stand for one."""
 _SETTINGS = ("jax_enable_x64", "jax_explicit_x64_dtypes")
 _COPIED_BYTES = 8 << 20
 _MAX_BLOCK = 1 << 20
@@ -51,7 +52,7 @@ def cast_to_target(value: Any, target: Any) -> Any:
     A NumPy target gets a NumPy array or scalar, a Python number a number, and a target on devices
     what is to be put there.
     """
-    if type(value) is np.ndarray and is_on_devices(target):
+    if type(value) is np.ndarray and isinstance(target, ON_DEVICES):
         return canonicalize(value)
     if isinstance(value, str | bytes):
         return value
@@ -59,7 +60,7 @@ def cast_to_target(value: Any, target: Any) -> Any:
         return _checked_keys(value)
     if isinstance(value, Shards):
         return value.map(canonicalize)
-    if is_on_devices(target):
+    if isinstance(target, ON_DEVICES):
         is_number = isinstance(value, PYTHON_NUMBERS)
         return canonicalize(_as_array(value, target) if is_number else value)
     if isinstance(target, np.ndarray | np.generic):
@@ -72,17 +73,6 @@ def cast_to_target(value: Any, target: Any) -> Any:
         return array if is_kept else array.copy()
     is_one = isinstance(value, np.ndarray) and value.shape == ()
     return value.item() if is_one and isinstance(target, PYTHON_NUMBERS) else value
-
-
-def is_on_devices(target: Any) -> bool:
-    """Whether a target's leaf is an array of JAX, or stands for one."""
-    return _is_on_devices(type(target))
-
-
-@functools.lru_cache(maxsize=256)
-def _is_on_devices(kind: type) -> bool:
-    # Asked once per type: instance checks of JAX's classes are slow.
-    return issubclass(kind, ON_DEVICES)
 
 
 def _checked_keys(keys: KeyData) -> KeyData:
@@ -149,7 +139,7 @@ def _as_array(value: Any, target: Any) -> HostArray:
     is_number = isinstance(value, PYTHON_NUMBERS)
     if is_number and family(info_of(value)) == family(info_of(target)):
         dtype = np.dtype(target.dtype)
-        held = _held_as(dtype) if is_on_devices(target) else dtype
+        held = _held_as(dtype) if isinstance(target, ON_DEVICES) else dtype
         if held is None:
             raise CastError(
                 f"{_shown(value)}, and JAX has no arrays of that dtype; give a NumPy array, or "

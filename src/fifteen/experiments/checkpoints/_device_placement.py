@@ -11,7 +11,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from ._casting import CastError, is_on_devices, settings
+from ._casting import ON_DEVICES, CastError, settings
 from ._dtypes import FLOAT0, is_key
 from ._reader import HostArray, KeyData, LeafInfo, Shards
 
@@ -69,7 +69,7 @@ def device_put_like(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
     # The user's debug flags must not apply to our transfers.
     with jax.transfer_guard("allow"), jax.debug_nans(False), jax.debug_infs(False):
         for index, (value, target) in enumerate(zip(values, targets, strict=True)):
-            if not is_on_devices(target) or isinstance(value, str | bytes):
+            if not isinstance(target, ON_DEVICES) or isinstance(value, str | bytes):
                 continue
             if isinstance(value, KeyData):
                 placed[index] = value.data
