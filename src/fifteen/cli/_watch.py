@@ -14,6 +14,7 @@ from tyro.conf import arg
 from fifteen._text import printable
 from fifteen.experiments import Experiments, ExpressionError, FifteenError
 from fifteen.experiments._console import quiet
+from fifteen.experiments._experiments import experiments_of
 from fifteen.experiments._fields import Fields
 from fifteen.experiments._missing import ABSENT
 from fifteen.experiments._names import ending_in
@@ -97,9 +98,7 @@ class _Watched:
         """Return them as they are now; only what is new is read."""
         found = find_all(self.selection.roots).fields
         shown = [field for field in map(self._read, found) if field is not None]
-        return self.selection.choose(
-            Experiments._of(shown)  # pyright: ignore[reportPrivateUsage]
-        )
+        return self.selection.choose(experiments_of(shown))
 
     def _read(self, found: Fields) -> Fields | None:
         from fifteen.view._runs import read_scalars, reader_of

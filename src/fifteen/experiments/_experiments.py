@@ -55,7 +55,14 @@ def find_experiments(root: pathlib.Path | str) -> "Experiments":
         fields = [Fields(path, os.path.relpath(path, top)) for path in find_paths(top)]
     for field in fields:
         field.root = top
-    return Experiments._of(fields)  # pyright: ignore[reportPrivateUsage]
+    return experiments_of(fields)
+
+
+def experiments_of(fields: Iterable[Fields]) -> "Experiments":
+    """Return experiments with what has been read of them."""
+    found = Experiments(())
+    found._fields = list(fields)  # pyright: ignore[reportPrivateUsage]
+    return found
 
 
 class Experiments(Sequence[Experiment]):
@@ -92,13 +99,6 @@ class Experiments(Sequence[Experiment]):
             Fields(one.data_dir, os.path.relpath(one.data_dir, root), one) for one in held
         ]
 
-    @classmethod
-    def _of(cls, fields: Iterable[Fields]) -> "Experiments":
-        """Return some of the experiments, with what has been read of them."""
-        chosen = cls(())
-        chosen._fields = list(fields)
-        return chosen
-
     # As a sequence
 
     @overload
@@ -107,7 +107,7 @@ class Experiments(Sequence[Experiment]):
     def __getitem__(self, index: slice) -> "Experiments": ...
     def __getitem__(self, index: int | slice) -> "Experiment | Experiments":
         if isinstance(index, slice):
-            return self._of(self._fields[index])
+            return experiments_of(self._fields[index])
         field = self._fields[operator.index(index)]
         # To make thousands that nobody asks for takes a while.
         field.experiment = field.experiment or Experiment(field.path, verbose=False)
@@ -125,7 +125,7 @@ class Experiments(Sequence[Experiment]):
     def __add__(self, other: Iterable[Experiment]) -> "Experiments":
         """Return these experiments and those after them."""
         more = other._fields if isinstance(other, Experiments) else Experiments(other)._fields
-        return self._of([*self._fields, *more])
+        return experiments_of([*self._fields, *more])
 
     def __repr__(self) -> str:
         """Name the first experiments."""
@@ -183,7 +183,7 @@ class Experiments(Sequence[Experiment]):
         parsed = Expression(expression)
         self._refuse_unknown(parsed)
         is_true = map(parsed.is_true, track(lookups_of(self._fields), "Reading"))
-        return self._of(itertools.compress(self._fields, is_true))
+        return experiments_of(itertools.compress(self._fields, is_true))
 
     def sort(
         self, key: str | Callable[[Experiment], Any] = "name", *, reverse: bool = False
@@ -205,7 +205,7 @@ class Experiments(Sequence[Experiment]):
             <1 experiments: a>
         """
         values = list(map(key, self)) if callable(key) else self.values(key)
-        return self._of(
+        return experiments_of(
             self._fields[number] for number in itertools.chain(*in_order(values, reverse))
         )
 

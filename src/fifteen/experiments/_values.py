@@ -48,16 +48,16 @@ def differ(values: Iterable[Any]) -> bool:
     return any(repr(plain) != exact and plain != to_plain(first) for plain in map(to_plain, texts))
 
 
-def sort_key(value: Any) -> tuple[int, Any]:
-    """Return a key that sorts numbers, then texts, then lists; `rank` says what comes after all."""
+def _sort_key(value: Any) -> tuple[int, Any]:
+    """Return a key that sorts numbers, then texts, then lists; `_rank` says what is last."""
     if isinstance(value, int | float):
         return 0, value
     if isinstance(value, list | tuple):
-        return 2, list(map(sort_key, value))
+        return 2, list(map(_sort_key, value))
     return 1, natural(value)
 
 
-def rank(value: Any) -> int:
+def _rank(value: Any) -> int:
     """Return what goes last however one sorts: NaN, None, and then what is missing."""
     is_nan = isinstance(value, float) and math.isnan(value)
     return 3 if isinstance(value, Missing) else 2 if value is None else int(is_nan)
@@ -66,7 +66,7 @@ def rank(value: Any) -> int:
 def in_order(values: Iterable[Any], reverse: bool = False) -> tuple[list[int], list[int]]:
     """Return the positions of values in their order, and of those that come last either way."""
     plain = list(map(to_plain, values))
-    known = [number for number, value in enumerate(plain) if not rank(value)]
-    known.sort(key=lambda number: sort_key(plain[number]), reverse=reverse)
-    last = [number for number, value in enumerate(plain) if rank(value)]
-    return known, sorted(last, key=lambda number: rank(plain[number]))
+    known = [number for number, value in enumerate(plain) if not _rank(value)]
+    known.sort(key=lambda number: _sort_key(plain[number]), reverse=reverse)
+    last = [number for number, value in enumerate(plain) if _rank(value)]
+    return known, sorted(last, key=lambda number: _rank(plain[number]))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from fifteen.experiments import Experiments, ExpressionError, FifteenError, _console
+from fifteen.experiments._experiments import experiments_of
 from fifteen.experiments._fields import BUILT_IN, SHOWN_STATISTICS, Fields
 from fifteen.experiments._missing import Missing
 from fifteen.experiments._telling import best_of
@@ -99,7 +100,7 @@ class Board:
             return {} if run is None else details_of(run, self._reader(name))
 
     def _shown(self) -> Experiments:
-        return Experiments._of(self._runs.values())  # pyright: ignore[reportPrivateUsage]
+        return experiments_of(self._runs.values())
 
     def _look(self) -> None:
         """Read again what has changed on disk."""
@@ -126,7 +127,7 @@ class Board:
         self._show(version)
 
     def _show(self, version: int) -> None:
-        all_runs = Experiments._of(self._known.values())  # pyright: ignore[reportPrivateUsage]
+        all_runs = experiments_of(self._known.values())
         try:
             shown = self._choose(all_runs).fields
         except ExpressionError:  # No experiment is left that has what was asked for.
