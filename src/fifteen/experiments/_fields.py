@@ -102,6 +102,7 @@ class Fields:
         experiment: the experiment itself, once somebody has asked for it.
         total: how many steps there are to be, if a field of the metadata does not tell.
         problems: a line for each thing that could not be read.
+        unreadable: the names of the metadata that could not be read, of those asked for.
     """
 
     def __init__(
@@ -112,10 +113,9 @@ class Fields:
         self.experiment = experiment
         self.total: float | None = None
         self._directory = Directory(path)
-        self._is_tail_whole = False
         self.problems: list[str] = []
         self._metadata: dict[str, dict[str, Any]] = {}
-        self._unreadable: set[str] = set()
+        self.unreadable: set[str] = set()
 
     @functools.cached_property
     def summary(self) -> Summary | None:
@@ -135,11 +135,6 @@ class Fields:
     def own_metadata(self) -> list[str]:
         """The names of the metadata that say what the experiment is."""
         return [name for name in self.metadata_names if name not in (PROVENANCE, NOTES)]
-
-    @property
-    def unreadable(self) -> set[str]:
-        """The names of the metadata that could not be read, of those that were asked for."""
-        return self._unreadable
 
     def metadata(self, names: Iterable[str] | None = None) -> dict[str, Any]:
         """Return the values of metadata by dotted names that begin with the metadata's name."""
@@ -166,17 +161,16 @@ class Fields:
         """When it was logged, and how its script ended."""
         return self.ends.timeline
 
-    @functools.cached_property
+    @property
     def tail(self) -> dict[str, "ScalarSeries"]:
         """The ends of the curves: enough for their last values, unless one is logged rarely."""
-        self._is_tail_whole = self.ends.is_whole
         return self.ends.curves
 
     @functools.cached_property
     def diverged_at(self) -> int | None:
         """The step from which on a scalar is only NaN or infinite."""
         bad = [tag for tag, curve in self.tail.items() if not np.isfinite(curve.value[-1])]
-        if not bad or self._is_tail_whole:
+        if not bad or self.ends.is_whole:
             return diverged_at({tag: self.tail[tag] for tag in bad})
         return diverged_at(self.read_scalars(bad))
 
@@ -266,7 +260,7 @@ class Fields:
         if value is ABSENT:
             more = [name for name in (PROVENANCE, NOTES) if name in self.metadata_names]
             value = self._field(name, self.metadata(more))
-        if value is ABSENT and (self._unreadable or self.summary is None):
+        if value is ABSENT and (self.unreadable or self.summary is None):
             return UNREADABLE
         return value
 
@@ -279,7 +273,7 @@ class Fields:
             found = ending_in(tag, self.tail, "/")
             if found is not None:
                 return float(self.tail[found].value[-1])
-            if self._is_tail_whole:
+            if self.ends.is_whole:
                 return ABSENT
         found = ending_in(tag, self.scalars, "/")
         if found is None:
@@ -295,7 +289,7 @@ class Fields:
         if name in ("tags", "note"):
             # People edit the file.
             value = self.metadata([NOTES]).get(f"{NOTES}.{name}")
-            if NOTES in self._unreadable:
+            if NOTES in self.unreadable:
                 return UNREADABLE
             if name == "note":
                 return ABSENT if value is None else value
@@ -320,7 +314,7 @@ class Fields:
             try:
                 values = flatten(self.path / f"{name}.yaml")
             except (MetadataError, OSError) as error:
-                self._unreadable.add(name)
+                self.unreadable.add(name)
                 self.problems.append(str(error))
             head = encodable(name)
             self._metadata[name] = {
