@@ -10,13 +10,14 @@ from tyro.conf import arg
 
 from fifteen.experiments._fields import SHOWN_STATISTICS, Fields
 from fifteen.experiments._missing import ABSENT, UNREADABLE
+from fifteen.experiments._names import matching
 from fifteen.experiments._values import differ
 from fifteen.view._columns import Column, show_value
 from fifteen.view._runs import field_called, grouped
 
 from ._arguments import Chosen, Flag, Names
 from ._errors import CommandError, tell_problems
-from ._selection import Selection, matching
+from ._selection import Selection
 from ._table import Format, print_table, show_apart
 from ._types import OptionalText
 

@@ -13,7 +13,7 @@ from fifteen._text import printable
 
 from ._arguments import Chosen, Flag, check_output
 from ._errors import CommandError, tell
-from ._selection import Selection, matching
+from ._selection import Selection
 from ._types import OptionalPath, OptionalText
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def _panels(
     selection: Selection, patterns: list[str], options: "Options"
 ) -> "dict[str, dict[str, Curve]]":
     """Return the curves of each tag by the labels of the runs."""
+    from fifteen.experiments._names import matching
     from fifteen.view._runs import draw_line, grouped, read_scalars
 
     runs = selection.find_some()

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fifteen._text import printable
+from fifteen.experiments._names import matching
 from fifteen.view._columns import Column
 
 from ._arguments import Directory, Names
-from ._selection import matching, open_experiment
+from ._selection import open_experiment
 from ._table import ExactOutput, Format, print_table, show_time, to_json
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import dataclasses
 import glob
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
@@ -164,18 +164,3 @@ def checked(path: str) -> str:
     if not path:
         raise CommandError("expected a path, found an empty text; is a variable not set?")
     return path
-
-
-def matching(patterns: Sequence[str], names: Iterable[str], what: str) -> list[str]:
-    """Return the names that match any of the patterns, in their own order.
-
-    Raises:
-        CommandError: a pattern matches nothing; says what there is.
-    """
-    from fifteen.experiments._names import enumerate_names, matches
-
-    names = list(names)
-    chosen, idle = matches(patterns, names)
-    if idle:
-        raise CommandError(f"no {what} is called {idle[0]!r}; known: {enumerate_names(names)}")
-    return chosen

@@ -8,11 +8,12 @@ from tyro.conf import arg
 from fifteen._text import printable
 from fifteen.experiments._discovery import summary_with
 from fifteen.experiments._fields import PROVENANCE, SHOWN_STATISTICS, Fields
+from fifteen.experiments._names import matching
 from fifteen.view._columns import Column, show_bytes, show_pace
 
 from ._arguments import Directory, Flag, Names
 from ._errors import tell
-from ._selection import matching, open_experiment
+from ._selection import open_experiment
 from ._table import print_table, show_time
 from ._types import OptionalInt
 

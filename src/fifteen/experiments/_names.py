@@ -18,15 +18,21 @@ def ending_in(name: str, names: Iterable[str], separator: str) -> str | None:
     return matches[0] if matches else None
 
 
-def matches(patterns: Sequence[str], names: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Return the names that match any of the patterns, in their own order, and idle patterns."""
+def matching(patterns: Sequence[str], names: Iterable[str], what: str) -> list[str]:
+    """Return the names that match any of the patterns, in their own order.
+
+    Raises:
+        ExpressionError: a pattern matches nothing; says what there is.
+    """
     names = list(names)
     found = {
         pattern: {name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)}
         for pattern in patterns
     }
+    if idle := [pattern for pattern in patterns if not found[pattern]]:
+        raise ExpressionError(f"no {what} is called {idle[0]!r}; known: {enumerate_names(names)}")
     chosen: set[str] = set().union(*found.values())
-    return [name for name in names if name in chosen], [p for p in patterns if not found[p]]
+    return [name for name in names if name in chosen]
 
 
 def enumerate_names(names: Sequence[str]) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from fifteen._progress import track
-from fifteen.experiments import Experiments, ExpressionError
-from fifteen.experiments._names import enumerate_names, matches
+from fifteen.experiments import Experiments
+from fifteen.experiments._names import matching
 
 from ._board import members_of, table_of
 from ._encoding import SMOOTHING, Answer, Sampling, details_of, encode_curves
@@ -83,14 +83,12 @@ def report(
 def _state(table: Answer, options: Options, patterns: Sequence[str]) -> Answer:
     """Return what the page shows when it is opened, in the terms of its address."""
     level = min(range(len(SMOOTHING)), key=lambda index: abs(SMOOTHING[index] - options.smooth))
-    tags, idle = matches([*patterns, options.x], [*table["tags"], "step", "time"])
-    if idle:
-        names = enumerate_names(table["tags"])
-        raise ExpressionError(f"no scalar is called {idle[0]!r}; known: {names}")
+    tags = matching(patterns, table["tags"], "scalar")
+    if options.x not in ("step", "time"):
+        matching([options.x], table["tags"], "scalar")
     return {
         "run": table["order"],
-        "tag": [tag for tag in tags if tag in table["tags"] and tag != options.x]
-        or table["telling"],
+        "tag": [tag for tag in tags if tag != options.x] or table["telling"],
         "x": options.x,
         "smooth": level,
         "logx": "1" if options.log_x else "",
