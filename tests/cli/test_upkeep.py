@@ -2,6 +2,7 @@
 
 import filecmp
 import io
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pandas
 import pytest
 import zstandard
 
-from fifteen.experiments import Experiment, TensorboardLogData
+from fifteen.experiments import Experiment, TensorboardLogData, find_experiments
 from fifteen.experiments.storage import Directory
 
 
@@ -32,7 +33,7 @@ def running(tmp_path):
     code = """
 import sys
 import numpy as np
-from fifteen.experiments import Experiment, TensorboardLogData
+from fifteen.experiments import Experiment, TensorboardLogData, find_experiments
 experiment = Experiment(sys.argv[1], verbose=False)
 for step in range(3):
     experiment.save_checkpoint({"w": np.ones(3)}, step=step, keep=5)
@@ -96,6 +97,58 @@ def test_export(run, tmp_path):
     assert "expected .parquet, .csv, .json, found 'x.xml'" in error
 
 
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+def test_export_is_exact(run, tmp_path, kind):
+    values = [1 / 3, 1e-30, -3e38, np.inf, -np.inf, np.nan]
+    configs = {"a": {"lr": 0.1 + 0.2, "name": "x"}, "b": {"lr": 1e-20}, "c": {"name": 'é"\n%'}}
+    for name, config in configs.items():
+        with Experiment(tmp_path / name, verbose=False) as experiment:
+            experiment.write_metadata("config", config)
+            for step, value in enumerate(values):
+                experiment.log(TensorboardLogData(scalars={"loss": value}), step=step)
+    run("export", "--output", f"x.{kind}", cwd=tmp_path)
+    if kind == "json":
+        rows = [json.loads(line) for line in (tmp_path / "x.json").read_text().splitlines()]
+        frame = pandas.DataFrame(rows).astype({"value": float})
+        assert rows[3]["value"] == "Infinity"  # As in the other commands' JSON.
+        assert rows[6]["config.name"] is None
+    elif kind == "csv":
+        frame = pandas.read_csv(tmp_path / "x.csv", float_precision=None)
+    else:
+        frame = pandas.read_parquet(tmp_path / "x.parquet")
+    expected = find_experiments(tmp_path).scalars()
+    for column in ("name", "tag", "step", "value", "wall_time", "config.lr", "config.name"):
+        one, other = frame[column], expected[column]
+        assert ((one == other) | (one.isna() & other.isna())).all(), column
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["export", "--output", "x.csv"],
+        ["report", "--output", "x.html"],
+        ["plot", "--output", "x.html"],
+        ["plot", "--output", "x.svg"],
+        ["plot"],
+    ],
+)
+def test_what_cannot_be_read_is_told_once(run, tmp_path, arguments):
+    for name in ("a", "b"):
+        make(tmp_path / name, seed=name)
+    (tmp_path / "a" / "config.yaml").write_text("lr: [1,")
+    events = next((tmp_path / "b").glob("*tfevents*"))
+    content = bytearray(events.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    events.write_bytes(content)
+    result = run(*arguments, cwd=tmp_path, expect=1)
+    lines = sorted(result.stderr.splitlines())
+    assert len(lines) == 2
+    assert "a/config.yaml:2:1: not valid YAML" in lines[0]
+    assert "damaged; skipped bytes" in lines[1]
+    if arguments == ["plot"]:
+        assert "  ⣿ lr=unreadable, seed=unreadable  0.25\n" in result.stdout
+
+
 # verify
 
 
@@ -121,6 +174,7 @@ def test_verify(run, tmp_path):
         "  whole in b: best_7.safetensors, checkpoint_1.safetensors, checkpoint_4.safetensors"
     )
     assert lines[-1] == "10 files are whole, 4 are damaged"
+    assert lines[0].startswith("DAMAGED b/config.yaml:2:1: not valid YAML")
 
 
 # prune

@@ -1,7 +1,9 @@
 """`fifteen export`."""
 
 import io
+import json
 import pathlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
@@ -11,7 +13,9 @@ from fifteen.experiments._extras import import_extra
 from fifteen.experiments.storage import Directory
 
 from ._arguments import Chosen, Names, check_output
+from ._errors import tell_problems
 from ._selection import Selection
+from ._table import to_json
 
 if TYPE_CHECKING:
     import pandas
@@ -21,7 +25,7 @@ def export(
     output: Annotated[pathlib.Path, arg(metavar="FILE", help_behavior_hint="")],
     selection: Chosen = Selection(),  # noqa: B008  # It is frozen.
     tags: Names = (),
-) -> None:
+) -> int:
     """Write every logged point of many experiments to one table.
 
     Its columns are the experiment's name, the fields that differ, tag, step, time and value.
@@ -34,18 +38,41 @@ def export(
     """
     check_output(output, ".parquet", ".csv", ".json")
     suffix = output.suffix.lower()
-    frame = selection.find_some().scalars(list(tags) or None)
+    found = selection.find_some()
+    frame = found.scalars(list(tags) or None)
     buffer = io.BytesIO()
     if suffix == ".csv":
         frame.to_csv(buffer, index=False)
     elif suffix == ".json":
-        frame.to_json(buffer, orient="records", lines=True, double_precision=15)
+        buffer.writelines(_as_json(frame))
     else:
         import_extra("pyarrow", "export to Parquet", "pandas")
         _uniform(frame).to_parquet(buffer, index=False)
     with Directory(output.absolute().parent).replace(output.name) as file:
         file.write(buffer.getbuffer())
     print(printable(f"Wrote {len(frame):,} points to {output}"))
+    return int(tell_problems(found.fields))
+
+
+def _as_json(frame: "pandas.DataFrame") -> Iterator[bytes]:
+    """Yield a line for each point, with all digits: pandas writes 15 of them, and no infinity."""
+    columns = [_texts(values, "NaN" if name == "value" else None) for name, values in frame.items()]
+    keys = (to_json(name).replace("%", "%%") for name in frame)
+    line = "{" + ", ".join(f"{key}: %s" for key in keys) + "}\n"
+    return ((line % row).encode() for row in zip(*columns, strict=True))
+
+
+def _texts(values: "pandas.Series", nan: str | None) -> list[str]:
+    """Return the values of a column as JSON; in a field, NaN stands for what is missing."""
+    plain = values.tolist()
+    if values.dtype.kind in "iufb" and plain:
+        named = {name: f'"{name}"' for name in ("Infinity", "-Infinity")} | {"NaN": to_json(nan)}
+        return [named.get(text, text) for text in json.dumps(plain)[1:-1].split(", ")]
+    if values.dtype != object:
+        plain = [value if isinstance(value, str) else None for value in plain]
+    # The points of a curve share their values.
+    known = {id(value): to_json(value) for value in plain}
+    return [known[id(value)] for value in plain]
 
 
 def _uniform(frame: "pandas.DataFrame") -> "pandas.DataFrame":

@@ -128,11 +128,13 @@ def _named(name: str) -> Callable[[], Any]:
 
 @contextlib.contextmanager
 def _tell_warnings() -> Generator[None]:
-    """Show each warning in one line on stderr, as errors are shown."""
+    """Show each warning once, in one line on stderr, as errors are shown."""
+    told: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-        # By its module, so that nothing is imported for it.
-        if category.__module__.startswith("fifteen."):
+        # By its module, so that nothing is imported for it. A file may be read more than once.
+        if category.__module__.startswith("fifteen.") and str(message) not in told:
+            told.add(str(message))
             tell("warning", message)
 
     with warnings.catch_warnings():

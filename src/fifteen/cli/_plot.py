@@ -12,11 +12,12 @@ from fifteen._progress import track
 from fifteen._text import printable
 
 from ._arguments import Chosen, Flag, check_output
-from ._errors import CommandError, tell
+from ._errors import CommandError, tell, tell_problems
 from ._selection import Selection
 from ._types import OptionalPath, OptionalText
 
 if TYPE_CHECKING:
+    from fifteen.experiments import Experiments
     from fifteen.view._curves import Curve
     from fifteen.view._options import Options
 
@@ -32,11 +33,14 @@ def plot(
     x: Annotated[str, arg(metavar="step|time|TAG")] = "step",
     over: Annotated[OptionalText, arg(metavar="FIELD", help_behavior_hint="")] = None,
     output: Annotated[OptionalPath, arg(metavar="FILE", help_behavior_hint="")] = None,
-) -> None:
+) -> int:
     """Draw the curves of experiments in the terminal, or to a file.
 
+    After the directories come tags of scalars, in which `*` stands for anything: `fifteen plot runs
+    train/loss`. Without any, all are drawn.
+
     Args:
-        selection: the experiments; after them, tags of scalars, in which `*` stands for anything.
+        selection: the experiments.
         smooth: the weight of an exponential moving average, at least 0 and below 1.
         log_x: make the x axis logarithmic.
         log_y: make the y axis logarithmic.
@@ -52,19 +56,21 @@ def plot(
         check_output(output, ".pdf", ".svg", ".png", ".html")
     options = Options(x, smooth, over, log_x, log_y)
     selection, patterns = _split(selection)
+    runs = selection.find_some()
     if output is not None and output.suffix.lower() == ".html":
         from fifteen.view._report import report
 
         title = ", ".join(patterns) or str(selection)
-        output.write_text(report(selection.find_some(), title, options, patterns), "utf-8")
+        output.write_text(report(runs, title, options, patterns), "utf-8")
     elif output is not None:
         from fifteen.view._figure import save
 
-        save(_panels(selection, patterns, options), options, output)
+        save(_panels(runs, patterns, options), options, output)
     else:
-        _print(_panels(selection, patterns, options), options)
+        _print(_panels(runs, patterns, options), options)
     if output is not None:
         print(printable(f"Wrote {output}"))
+    return int(tell_problems(runs.fields))
 
 
 def _split(selection: Selection) -> tuple[Selection, list[str]]:
@@ -78,13 +84,12 @@ def _split(selection: Selection) -> tuple[Selection, list[str]]:
 
 
 def _panels(
-    selection: Selection, patterns: list[str], options: "Options"
+    runs: "Experiments", patterns: list[str], options: "Options"
 ) -> "dict[str, dict[str, Curve]]":
     """Return the curves of each tag by the labels of the runs."""
     from fifteen.experiments._names import matching
     from fifteen.view._runs import draw_line, grouped, read_scalars
 
-    runs = selection.find_some()
     scalars = [read_scalars(run) for run in track(runs.fields, "Reading")]
     known = sorted({tag for one in scalars for tag in one})
     if not known:

@@ -9,6 +9,7 @@ from fifteen._text import printable
 from fifteen.view._columns import show_bytes
 
 from ._arguments import Chosen, check_output
+from ._errors import tell_problems
 from ._selection import Selection
 from ._view import title_of
 
@@ -16,7 +17,7 @@ from ._view import title_of
 def report(
     selection: Chosen = Selection(),  # noqa: B008  # It is frozen.
     output: Annotated[pathlib.Path, arg(metavar="FILE")] = pathlib.Path("report.html"),
-) -> None:
+) -> int:
     """Write the page that `view` shows as one file, which needs no server and no network.
 
     Args:
@@ -30,3 +31,4 @@ def report(
     text = render(found, title_of(selection)).encode()
     output.write_bytes(text)
     print(printable(f"Wrote {output}: {len(found)} experiments, {show_bytes(len(text))}"))
+    return int(tell_problems(found.fields))

@@ -32,11 +32,14 @@ def verify(selection: Chosen = Selection()) -> int:  # noqa: B008  # It is froze
             damaged, whole = damaged + len(bad), whole + len(good)
             for result in bad:
                 problem = " ".join(result.problem.split())
-                problem = problem.removeprefix(f"{result.path}: ")
-                print(printable(f"DAMAGED {field.name}/{result.path.relative_to(path)}: {problem}"))
+                # An error in metadata has line and column right after the path.
+                problem = problem.removeprefix(str(result.path)).removeprefix(": ")
+                colon = "" if problem.startswith(":") else ": "
+                name = f"{field.name}/{result.path.relative_to(path)}"
+                print(printable(f"DAMAGED {name}{colon}{problem}"))
             if bad:
                 print(printable(f"  whole in {field.name}: {', '.join(good) or 'nothing'}"))
-    print(f"{whole} files are whole, {damaged} are damaged")
+    print(f"{whole} files are whole, {damaged} {'is' if damaged == 1 else 'are'} damaged")
     return int(damaged > 0)
 
 

@@ -40,9 +40,10 @@ def report(
     runs = experiments.fields
     readers = [reader_of(run) for run in runs]
     scalars = list(track(map(read_scalars, runs, readers), "Reading", len(runs)))
-    for run, reader in zip(runs, readers, strict=True):
-        run.problems += reader.problems.values()
     table = table_of(experiments, title)
+    for run, reader in zip(runs, readers, strict=True):
+        if reader.problems:
+            table["problems"][run.name] = [*run.problems, *reader.problems.values()]
     table["version"] = 1
     count = sum(map(len, scalars))
     points = max(_MIN_POINTS, min(_MAX_POINTS, _CURVE_POINTS // max(1, count)))

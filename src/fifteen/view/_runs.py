@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from fifteen.experiments import Experiments, ExpressionError, ScalarSeries
 from fifteen.experiments._fields import Fields, Statistics
-from fifteen.experiments._missing import ABSENT
+from fifteen.experiments._missing import ABSENT, UNREADABLE
 from fifteen.experiments._names import ending_in, enumerate_names
 from fifteen.experiments._values import to_plain
 from fifteen.experiments.events.reading import Ends, EventReader, diverged_at
@@ -121,6 +121,7 @@ def draw_line(scalars: Sequence[Scalars], tag: str, options: Options) -> Curve |
 
 def _label(run: Fields, keys: Sequence[str]) -> str:
     values = run.metadata()
+    missing = UNREADABLE if run.unreadable else ABSENT
     return ", ".join(
-        f"{key.rpartition('.')[2]}={show_value(values.get(key, ABSENT))}" for key in keys
+        f"{key.rpartition('.')[2]}={show_value(values.get(key, missing))}" for key in keys
     )
