@@ -150,6 +150,28 @@ def test_an_error_in_one_is_raised_in_all_and_leaves_what_there_was(run, bucket)
     assert Directory(Experiment(bucket).data_dir).names() == ["checkpoint_3"]
 
 
+def test_a_second_program_is_refused_and_removes_nothing(run, bucket):
+    first = Experiment(bucket, verbose=False)
+    first.save_checkpoint({"w": np.zeros(3)}, 1)
+    # As if it were in the middle of a save.
+    inside = Directory(first.data_dir / "checkpoint_2")
+    with inside.replace("0123abcd.0.safetensors") as file:
+        file.write(b"x")
+    script = """
+    try:
+        experiment.save_checkpoint(state(2), 2)
+    except Exception as error:
+        print(type(error).__name__)
+    """
+    assert run(script) == ["ExperimentLockedError\n"] * 2
+    assert "0123abcd.0.safetensors" in inside.names()
+    assert first.checkpoint_steps() == [1]
+    first.close()
+    run("experiment.save_checkpoint(state(2), 2); experiment.close()")
+    assert Directory(first.data_dir).names() == ["checkpoint_2"]
+    assert len(inside.names()) == 3
+
+
 def test_damage_is_found(run, bucket):
     run("experiment.save_checkpoint(state(1), 3)")
     alone = Experiment(bucket, verbose=False)

@@ -23,6 +23,9 @@ _MARKS = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", DESCRIPTION, SH
 _OLD_MARK = "checkpoint"
 """Orbax's first mark, a file of msgpack; TensorFlow has a text file of this name."""
 
+_PART = re.compile(rf"[0-9a-f]{{8}}\.\d+{re.escape(SUFFIX)}")
+"""What a process puts into an object store; see `_shards`."""
+
 _ZARR = ".zarray"
 _HEAD = 64
 """Bytes that tell whose a file is."""
@@ -52,7 +55,8 @@ def is_checkpoint(directory: Directory, name: str) -> bool:
     kind = _kind(directory, name)
     if kind == "directory":
         items, others = _items(directory / name)
-        return _is_marked(directory / name) or (bool(items) and not others)
+        is_whole = _is_marked(directory / name) or (bool(items) and not others)
+        return is_whole or is_unfinished(directory / name)
     return kind == "file" and _is_flax(directory, name)
 
 
@@ -67,6 +71,12 @@ def may_be_checkpoint(directory: Directory, name: str) -> bool:
     if kind != "file":
         return True
     return _is_flax(directory, name) or bool(_MAYBE_FLAX.match(_head(directory, name)))
+
+
+def is_unfinished(directory: Directory) -> bool:
+    """Tell whether it is what a killed save of several processes has left in an object store."""
+    names = directory.names()
+    return bool(names) and all(map(_PART.fullmatch, names))
 
 
 def is_beside_flax(directory: Directory, name: str) -> bool:

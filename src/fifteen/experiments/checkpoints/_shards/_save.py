@@ -6,7 +6,6 @@ their own in their names, so a save that is killed harms no earlier one of the s
 """
 
 import itertools
-import re
 import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,11 +21,10 @@ from .._dtypes import info_of
 from .._keys import name_of
 from .._leaf import Leaf, encode_each, is_static
 from .._orbax._save import DistributedSave, busy_channels, in_thread
+from .._ownership import is_unfinished
 from .._reader import SHARDS, SUFFIX
 from .._safetensors._save import write
 from ._manifest import Manifest, Part, SpreadLeaf
-
-_FILE = re.compile(rf"[0-9a-f]{{8}}\.\d+{re.escape(SUFFIX)}")
 
 
 class ShardedSave(DistributedSave):
@@ -46,13 +44,6 @@ class ShardedSave(DistributedSave):
 
     def _make_directory(self) -> tuple[str, int]:
         """Return the token of the files' names, and the number of a group that is free."""
-        directory = self._destination.directory
-        directory.make()
-        for entry in directory.entries():
-            # What a save that was killed has left; names are listed without reading anything.
-            names = (directory / entry.name).names() if entry.name[-1:].isdigit() else []
-            if names and all(map(_FILE.fullmatch, names)):
-                directory.remove(entry.name)
         self._destination.check()
         channel = next(number for number in itertools.count() if number not in busy_channels)
         busy_channels.add(channel)
@@ -74,6 +65,11 @@ class ShardedSave(DistributedSave):
             file.write(self._manifest.to_json().encode())
         for name in {*inside.names()} - {SHARDS, *self._manifest.files}:
             inside.remove(name)
+        # Only now is it certain that no other program is at work here.
+        directory = self._destination.directory
+        for entry in directory.entries():
+            if entry.kind == "directory" and is_unfinished(directory / entry.name):
+                directory.remove(entry.name)
         self._destination.apply_retention()
 
     def _run(self, action: Callable[[], None]) -> None:
