@@ -679,6 +679,7 @@ function connect() {
   for (const [id, property] of [["x", "value"], ["logx", "checked"], ["logy", "checked"], ["over", "value"]]) {
     $(id).onchange = () => {
       if (id === "x") zoom = {};
+      if (id === "over") slots.clear();
       state[id] = property === "checked" ? ($(id).checked ? "1" : "") : $(id).value;
       choose(state.run); // A mean has one colour, and so have all of its runs.
     };
@@ -702,6 +703,7 @@ function connect() {
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   addEventListener("hashchange", () => {
+    slots.clear();
     readAddress();
     settle();
     controlsKey = "";
