@@ -3,6 +3,7 @@
 import collections
 import csv
 import dataclasses
+import inspect
 import io
 import json
 import os
@@ -1090,6 +1091,20 @@ def test_the_summary_of_each_command_is_that_of_its_help():
 
     for name, summary in _main._COMMANDS.items():
         assert _main._load(name).__doc__.splitlines()[0] == summary
+
+
+def test_the_help_on_an_argument_is_folded_by_the_terminal_alone(run, monkeypatch):
+    from fifteen.cli import _main
+
+    monkeypatch.setenv("COLUMNS", "400")
+    checked = 0
+    for name in _main._COMMANDS:
+        shown = run(name, "--help").stdout
+        (_, arguments) = inspect.unwrap(_main._load(name)).__doc__.split("Args:")
+        for line in re.findall(r"^ {8}(?!selection:)\w+: (.*)$", arguments, re.MULTILINE):
+            assert line in shown, name
+            checked += 1
+    assert checked > 40
 
 
 def test_help_imports_neither_numpy_nor_the_library():

@@ -6,8 +6,10 @@
 import contextlib
 import dataclasses
 import importlib
+import inspect
 import io
 import os
+import re
 import signal
 import sys
 import warnings
@@ -117,7 +119,11 @@ def _run(arguments: list[str]) -> int:
 
 def _load(name: str) -> Callable[..., int | None]:
     function = "list_experiments" if name == "list" else name
-    return getattr(importlib.import_module(f"._{name}", __package__), function)
+    command = getattr(importlib.import_module(f"._{name}", __package__), function)
+    documented = inspect.unwrap(command)
+    # tyro keeps the breaks in the lines about an argument.
+    documented.__doc__ = re.sub(r"\n {12}", " ", documented.__doc__ or "")
+    return command
 
 
 def _named(name: str) -> Callable[[], Any]:

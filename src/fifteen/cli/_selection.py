@@ -23,15 +23,15 @@ class Selection:
     roots: Annotated[
         Positional[Texts], arg(metavar="[DIR|ROOT|GLOB ...]", help_behavior_hint="")
     ] = ()
-    """Experiments, directories above them, or globs; by default the current directory."""
+    """experiments, directories above them, or globs; by default the current directory."""
     where: Annotated[OptionalText, arg(metavar="EXPRESSION", help_behavior_hint="")] = None
-    """Only those of which this is true, such as 'config.lr < 0.1 and min(train/loss) < 0.5'."""
+    """only those of which this is true, such as 'config.lr < 0.1 and min(train/loss) < 0.5'."""
     sort: Annotated[OptionalText, arg(metavar="NAME", help_behavior_hint="")] = None
-    """What to sort by: a field, a scalar or an expression. Those that lack it come last."""
+    """what to sort by: a field, a scalar or an expression; those that lack it come last."""
     reverse: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Sort in descending order."""
+    """sort in descending order."""
     limit: Annotated[OptionalInt, arg(metavar="N", help_behavior_hint="")] = None
-    """Only the first N."""
+    """only the first N."""
 
     def __str__(self) -> str:
         """Name the roots."""
