@@ -32,13 +32,13 @@ def doctor(
         Positional[str], arg(metavar="[DIR|ADDRESS]", help_behavior_hint="")
     ] = ".",
 ) -> int:
-    """Say what is installed, and whether a directory or an address takes experiments.
+    """Say what is installed, and whether experiments work in a directory or object store.
 
-    Attach what it prints to a report of a fault. The exit code is 1 if something is wrong.
+    Attach its output to a bug report. The exit code is 1 if something is wrong.
 
     Args:
-        directory: where experiments are to be, such as `runs` or `s3://bucket/runs`. It is left as
-            it was.
+        directory: where experiments will be, such as `runs` or `s3://bucket/runs`. It is left
+            unchanged.
     """
     problems = 0
     for heading, lines in (
@@ -50,7 +50,7 @@ def doctor(
         for name, found, is_good in lines:
             print(printable(f"  {name:18} {found}"), flush=True)
             problems += not is_good
-    print(f"what is wrong: {problems}" if problems else "all is well")
+    print(f"problems: {problems}" if problems else "all is well")
     return int(problems > 0)
 
 

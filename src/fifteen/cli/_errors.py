@@ -1,4 +1,4 @@
-"""What a command says on stderr."""
+"""Errors, warnings and notes of a command, on stderr."""
 
 import sys
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class CommandError(Exception):
-    """Something named on the command line is not there."""
+    """A mistake on the command line."""
 
 
 def tell(kind: str, message: object) -> None:

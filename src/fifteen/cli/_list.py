@@ -32,7 +32,7 @@ def list_experiments(
         columns: fields (`config.opt.lr`, `lr`), scalars (`loss`, `loss:min`) and expressions
             (`max(accuracy)`) to show instead of the most telling ones.
         all: show all fields that differ, and all scalars.
-        total: how many steps there are to be, if no field such as `steps` tells.
+        total: how many steps are planned, if no field such as `steps` says it.
         format: a table for people, or exact values for other programs.
     """
     if "name" in columns:

@@ -37,12 +37,12 @@ _COMMANDS = {
     "archive": "Pack an experiment into one compressed file, and compare it.",
     "unarchive": "Unpack what `archive` has written, once all of it is verified.",
     "move": "Move an experiment, also to another file system, and to or from an object store.",
-    "doctor": "Say what is installed, and whether a directory or an address takes experiments.",
+    "doctor": "Say what is installed, and whether experiments work in a directory or object store.",
 }
 """The commands, each in a module of its name, and the first line of its help."""
 
 _IDLE = ("boto3", "google.cloud.storage")
-"""What tensorboardX imports if it is installed, for 0.1 s and more, and no command needs."""
+"""What tensorboardX imports if it is installed: it takes 0.1 s and more, and is not needed."""
 
 _DESCRIPTION = "Look at experiments: directories with metadata, checkpoints and curves."
 
@@ -128,7 +128,7 @@ def _load(name: str) -> Callable[..., int | None]:
 
 def _named(name: str) -> Callable[[], Any]:
     """Return a command without options, which is never called."""
-    # A class: of a function, tyro would check the type, and import all of typeguard for that.
+    # A class, since tyro would import all of typeguard to check the types of a function.
     return dataclasses.make_dataclass(name, (), namespace={"__doc__": _COMMANDS[name]})
 
 

@@ -24,13 +24,13 @@ def prune(
 ) -> int:
     """Remove old checkpoints; without `--yes`, only say which.
 
-    Of each prefix the newest stay. What is no checkpoint is never touched, nor an experiment that
-    is running, nor anything if the newest checkpoint of a prefix is damaged.
+    The newest of each prefix stay, and all of a prefix whose newest checkpoint is damaged. Other
+    files and running experiments are never touched.
 
     Args:
         selection: which experiments.
         keep: how many of the newest checkpoints of each prefix to keep, at least 1.
-        keep_every: also keep older checkpoints that are at least so many steps apart.
+        keep_every: also keep older checkpoints that are at least this many steps apart.
         yes: remove them.
     """
     for option, value, least in (("--keep", keep, 1), ("--keep-every", keep_every or 0, 0)):

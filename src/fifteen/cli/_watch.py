@@ -54,8 +54,8 @@ def watch(
         selection: which experiments.
         columns: fields, scalars and expressions to show instead of the most telling scalars.
         all: also show what has ended.
-        total: how many steps there are to be, if no field such as `steps` tells.
-        interval: how often to look at them.
+        total: how many steps are planned, if no field such as `steps` says it.
+        interval: how long to wait between two updates.
     """
     from rich.console import Console
     from rich.live import Live
