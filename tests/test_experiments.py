@@ -21,6 +21,7 @@ from fifteen.experiments import (
     find_experiments,
 )
 from fifteen.experiments._missing import ABSENT, UNREADABLE
+from fifteen.experiments._telling import best_of
 
 
 @pytest.fixture
@@ -398,3 +399,20 @@ def test_names_that_are_no_text(tmp_path, capsys):
     assert repr(found) == r"<1 experiments: \udcff\n>"
     assert found.where(r"name == '\\udcff\n' and lr == 1") == found
     assert r"\udcff\n" in read_in_all_ways(tmp_path, capsys)
+
+
+@pytest.mark.parametrize(
+    ("names", "best"),
+    [
+        (
+            "loss train/loss valLoss test_err error_rate rmse val/MSE max(loss) loss:max x:min",
+            "min",
+        ),
+        ("Accuracy val_acc top5_acc valAcc acc/top1 mIoU auroc f1_macro reward_mean", "max"),
+        ("accuracy:min min(accuracy) mean(test/accuracy) max(x)", "max"),
+        ("lr confidence previous override applied accumulated grad_norm step", None),
+    ],
+)
+def test_what_is_good_about_a_scalar_is_told_by_its_name(names, best):
+    for name in names.split():
+        assert best_of(name) == best, name

@@ -10,20 +10,30 @@ if TYPE_CHECKING:
 MAX_SCALARS = 3
 """How many scalars are shown if none is asked for."""
 
+# What is short counts only at the end of a word: `fid` is no part of `confidence`.
 _SMALL_IS_GOOD = re.compile(
-    r"loss|err|mse|mae|nll|perplexity|ppl|fid|(^|[^a-z])min([^a-z]|$)", re.I
+    r"loss|error|perplexity|(err|mse|mae|nll|ppl|fid|(?<![a-z])min)(?![a-z])", re.IGNORECASE
 )
 _LARGE_IS_GOOD = re.compile(
-    r"acc|reward|return|score|f1|auc|bleu|psnr|ssim|iou|precision|recall|(^|[^a-z])max([^a-z]|$)",
+    r"accuracy|reward|return|score|precision|recall"
+    r"|(acc|f1|auc|auroc|bleu|psnr|ssim|iou|(?<![a-z])max)(?![a-z])",
     re.IGNORECASE,
 )
+_STATISTIC = re.compile(r"\w+\((.*)\)|(.*):\w+")
 
 
 def best_of(name: str) -> Literal["min", "max"] | None:
-    """Tell which numbers of a scalar are good, by what it is called."""
-    if _SMALL_IS_GOOD.search(name):
-        return "min"
-    return "max" if _LARGE_IS_GOOD.search(name) else None
+    """Tell which numbers of a scalar are good, by what it is called.
+
+    The smallest accuracy is still an accuracy.
+    """
+    statistic = _STATISTIC.fullmatch(name)
+    for text in filter(None, (statistic and (statistic[1] or statistic[2]), name)):
+        if _SMALL_IS_GOOD.search(text):
+            return "min"
+        if _LARGE_IS_GOOD.search(text):
+            return "max"
+    return None
 
 
 def telling_scalars(found: "Experiments") -> list[str]:
