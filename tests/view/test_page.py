@@ -356,7 +356,7 @@ def test_zooming_in_shows_every_point(live, open_page, sweep):
     page = open_page(live)
     eventually(page, lambda: "long" in names(page))
     page.goto(live + "#tag=train/loss&run=long")
-    page.wait_for_selector("#legend li")
+    eventually(page, lambda: (legend(page), page.locator(".plot").count()) == (["long"], 1))
     shown = """() => {
         const plot = [...plots.values()][0], [x] = plot.source.data.xs;
         const { start, end } = plot.figure.x_range;
