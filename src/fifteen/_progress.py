@@ -1,4 +1,4 @@
-"""Progress: a bar on the terminal of a command that takes long, and nothing anywhere else."""
+"""Progress: a bar on the terminal if a command takes long, and nothing anywhere else."""
 
 import contextlib
 import contextvars
@@ -10,8 +10,8 @@ from typing import Any, TypeAlias, TypeVar
 T = TypeVar("T")
 Advance: TypeAlias = Callable[[float], None]
 
-_SECONDS_BEFORE = 0.5
-"""What takes less has no bar, and does not wait for the import of rich."""
+_DELAY_SECONDS = 0.5
+"""Anything faster has no bar, and does not wait for the import of rich."""
 
 _is_shown = contextvars.ContextVar("_is_shown", default=False)
 
@@ -27,7 +27,7 @@ def shown_on_stderr() -> Generator[None]:
 
 
 def track(items: Iterable[T], what: str, total: int | None = None) -> Generator[T]:
-    """Yield items, and show how many are done of a total, by default of as many as there are."""
+    """Yield items, and show how many of a total are done; by default, the total is their number."""
     count = len(items) if isinstance(items, Sized) else 0
     with progress(what, count if total is None else total) as advance:
         for item in items:
@@ -37,14 +37,14 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Generator[
 
 @contextlib.contextmanager
 def progress(what: str, total: float) -> Generator[Advance]:
-    """Show how much is done; the block calls what it is given with what has been done since."""
+    """Show how much is done; the block calls what it is given with the amount done since then."""
     start = time.monotonic()
     done, bar = 0.0, None
 
     def advance(amount: float) -> None:
         nonlocal done, bar
         done += amount
-        if bar is None and _is_shown.get() and time.monotonic() - start > _SECONDS_BEFORE:
+        if bar is None and _is_shown.get() and time.monotonic() - start > _DELAY_SECONDS:
             bar = _start(what, total)
         if bar is not None:
             bar.update(bar.task_ids[0], completed=done)
@@ -60,7 +60,7 @@ def _start(what: str, total: float) -> Any:
     from rich.console import Console
     from rich.progress import Progress
 
-    # What goes to a file does not go through the terminal.
+    # Output to a file must not go through the terminal.
     bar = Progress(
         console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
     )

@@ -4,7 +4,7 @@ import unicodedata
 
 
 def printable(text: str) -> str:
-    """Escape what is not seen, and what could do anything to a terminal."""
+    """Escape characters that are invisible or that could control a terminal."""
     if text.isprintable():
         return text
     return "".join(
@@ -16,5 +16,5 @@ def printable(text: str) -> str:
 
 
 def encodable(text: str) -> str:
-    """Escape what UTF-8 cannot write: the bytes of a file's name that are no text."""
+    """Escape what UTF-8 cannot encode: bytes of a file's name that are not text."""
     return text.encode(errors="backslashreplace").decode()

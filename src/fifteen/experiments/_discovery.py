@@ -17,7 +17,7 @@ class Summary:
 
     Attributes:
         path: its directory.
-        metadata: the names that `read_metadata` takes, but for those of experiments below it.
+        metadata: the names that `read_metadata` takes, except those of experiments below it.
         checkpoints: the steps of the checkpoints under each prefix, ascending.
         last_step: the step of the scalars or histograms logged last; None if there are none.
         size: bytes on disk, in all files below the directory.

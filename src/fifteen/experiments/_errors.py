@@ -1,6 +1,6 @@
 """The errors that `fifteen.experiments` raises, and its warning.
 
-Each also derives from a built-in error, so old programs still catch what they did, such as
+Each also derives from a built-in error, so old programs catch them as before, such as
 `AssertionError` from `assert_new` and `assert_exists`.
 """
 

@@ -99,7 +99,7 @@ class Experiments(Sequence[Experiment]):
             Fields(one.data_dir, os.path.relpath(one.data_dir, root), one) for one in held
         ]
 
-    # As a sequence
+    # A sequence
 
     @overload
     def __getitem__(self, index: int) -> Experiment: ...
@@ -109,7 +109,7 @@ class Experiments(Sequence[Experiment]):
         if isinstance(index, slice):
             return experiments_of(self._fields[index])
         field = self._fields[operator.index(index)]
-        # To make thousands that nobody asks for takes a while.
+        # Made when asked for: making thousands takes a while.
         field.experiment = field.experiment or Experiment(field.path, verbose=False)
         return field.experiment
 
@@ -162,10 +162,10 @@ class Experiments(Sequence[Experiment]):
         load(self._fields)
         return self
 
-    # To choose
+    # Queries
 
     def where(self, expression: str) -> "Experiments":
-        """Return the experiments of which an expression is true.
+        """Return the experiments for which an expression is true.
 
         Args:
             expression: comparisons of values by their names, such as
@@ -256,7 +256,7 @@ class Experiments(Sequence[Experiment]):
             f"known: {enumerate_names(list(known))}"
         )
 
-    # As tables
+    # Tables
 
     def differing_fields(self) -> list[str]:
         """Return the names of the fields of metadata that are not the same in all experiments.

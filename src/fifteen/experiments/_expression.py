@@ -1,4 +1,4 @@
-"""Expression: what is asked of an experiment's values, as `where` and `--where` take it.
+"""Expression: a condition on an experiment's values, or a value, as `where` and `--where` take it.
 
 ```
 config.lr < 0.1 and min(train/loss) < 0.5
@@ -6,8 +6,8 @@ status == 'failed' or not exists(test/accuracy)
 0.1 <= dropout < 0.5 and optimizer in ('adam', 'adamw') and 'paper' in tags
 ```
 
-Python's parser reads it, after all names have been replaced: so `train/loss`, `lambda` and names in
-backquotes are names. Nothing is ever run as Python.
+Python's parser reads it, after each name has been replaced by underscores, so that `train/loss`,
+`lambda` and names in backquotes are names. Nothing is ever run as Python.
 
 A `/` right between two names is part of a name, and divides otherwise: `train/loss` is a scalar,
 `train / loss` a quotient, and so are `loss/2` and `2/loss`.
@@ -99,7 +99,7 @@ class Expression:
         """Tell whether the value counts as true; what is missing does not."""
         return _is_true(self.evaluate(lookup))
 
-    # Reading it
+    # Parsing
 
     def _parse(self) -> ast.expr:
         if len(self.text) > MAX_LENGTH:
@@ -153,7 +153,7 @@ class Expression:
                 name = self._name_of(function)
                 if name not in _FUNCTIONS:
                     known = ", ".join(_FUNCTIONS)
-                    raise self._error(f"there is no function {name!r}, but {known}", function)
+                    raise self._error(f"there is no function {name!r}; known: {known}", function)
                 is_named = all(isinstance(child, ast.Name) for child in children)
                 if name == "exists" and not (is_named and len(children) == 1):
                     raise self._error("exists takes one name", node)
@@ -183,7 +183,7 @@ class Expression:
         return self.text[start : start + len(node.id)].strip("`")
 
     def _column(self, offset: int) -> int:
-        """Return the place in the text of what the parser has found at a byte."""
+        """Return the column in the text of an offset in bytes, which the parser counts."""
         return self._indent + len(self._source.encode()[:offset].decode())
 
     def _error(self, problem: str, at: ast.expr | int) -> ExpressionError:
@@ -194,7 +194,7 @@ class Expression:
         )
         return ExpressionError(f"{problem}\n  {line}\n  {space}^")
 
-    # Asking it
+    # Evaluation
 
     def _evaluate(self, node: ast.expr, lookup: Lookup) -> Any:
         def value_of(child: ast.expr) -> Any:
@@ -267,7 +267,7 @@ def statistic_of(values: Any, function: str) -> Any:
 
 
 def _hide_name(token: re.Match[str]) -> str:
-    """Replace a name by one of its length that says nothing to Python."""
+    """Replace a name by one of the same length that means nothing to Python."""
     text = token[0]
     return text if token["name"] is None or text in _WORDS else "_" * len(text)
 
@@ -283,7 +283,7 @@ def _is_true(value: Any) -> bool:
 
 
 def _calculate(operation: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
-    """Calculate with two numbers; what has no result is missing."""
+    """Calculate with two numbers; the result is missing if there is none."""
     if not (isinstance(left, int | float) and isinstance(right, int | float)):
         return Missing.ABSENT
     try:

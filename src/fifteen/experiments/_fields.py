@@ -41,7 +41,7 @@ _WINDOWS = 1 << 19, 1 << 24
 _LATELY_SECONDS = 300
 
 TOTALS = ("steps", "num_steps", "total_steps", "max_steps")
-"""Fields of the metadata that say how many steps there are to be, whatever they are in."""
+"""Fields of any metadata that say how many steps are planned."""
 
 BUILT_IN = (
     *("name", "status", "step", "progress", "elapsed", "speed", "diverged_at", "checkpoints"),
@@ -52,7 +52,7 @@ BUILT_IN = (
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """What a curve comes to.
+    """The statistics of a curve.
 
     Attributes:
         len: how many points it has.
@@ -93,14 +93,14 @@ class Statistics:
 class Fields:
     """Read what an experiment holds when it is first asked for, and keep it.
 
-    Curves are read to the end of what there is, and only their statistics are kept.
+    Of curves, only the statistics and the ends are kept.
 
     Attributes:
         path: the experiment's directory.
         root: the directory below which it was found.
         name: what it is called among others.
         experiment: the experiment itself, once somebody has asked for it.
-        total: how many steps there are to be, if a field of the metadata does not tell.
+        total: how many steps are planned, if no field of the metadata says it.
         problems: a line for each thing that could not be read.
         unreadable: the names of the metadata that could not be read, of those asked for.
     """
@@ -190,7 +190,7 @@ class Fields:
 
     @property
     def speed(self) -> float | None:
-        """The steps per second lately."""
+        """The steps per second in the last minutes."""
         curve = max(self.tail.values(), key=len, default=None)
         if curve is None or len(curve) < 2:
             return None
@@ -203,7 +203,7 @@ class Fields:
 
     @property
     def total_steps(self) -> float | None:
-        """How many steps there are to be, if it is known."""
+        """How many steps are planned, if it is known."""
         fields = self.metadata()
         named = [value for key, value in fields.items() if key.rpartition(".")[2] in TOTALS]
         numbers = [value for value in named if type(value) in (int, float)]
@@ -212,7 +212,7 @@ class Fields:
 
     @property
     def progress(self) -> float | None:
-        """The part of all steps that is done, from 0 to 1, if it is known how many there are."""
+        """The fraction of the planned steps that is done, from 0 to 1, if it is known."""
         step = None if self.summary is None else self.summary.latest_step
         total = self.total_steps
         # The last of n steps is n - 1 or n.
@@ -220,7 +220,7 @@ class Fields:
 
     @property
     def remaining(self) -> float | None:
-        """The seconds that a running experiment still needs, at its speed lately."""
+        """The seconds that a running experiment still needs at that speed."""
         total, progress, speed = self.total_steps, self.progress, self.speed
         if self.status.state != "running" or total is None or progress is None or not speed:
             return None
@@ -231,7 +231,7 @@ class Fields:
         return name in self.metadata() or name in self.tail
 
     def names(self) -> list[str]:
-        """Return the names that `value` takes, but for the many of the provenance."""
+        """Return the names that `value` takes, except those in provenance and notes."""
         return [*self.metadata(), *self.scalars, *BUILT_IN]
 
     def value(self, name: str, wanted: str = "value") -> Any:
@@ -326,7 +326,7 @@ class Fields:
 def lookups_of(fields: Sequence[Fields]) -> list[Lookup]:
     """Return how to look up the values of each of several experiments.
 
-    A name that is whole in one of them is not the end of several names in another.
+    A name that one of them has in full is not ambiguous in another, where several names end in it.
     """
 
     def lookup(field: Fields, name: str, wanted: str) -> Any:

@@ -15,13 +15,13 @@ from ._fields import Fields
 from .storage import Directory
 
 _MIN_PARALLEL = 300
-"""To start processes takes as long as to read some 100 experiments."""
+"""Starting processes takes as long as reading some 100 experiments."""
 _CHUNK = 50
 _GIVEN = {"path", "root", "name", "experiment", "_directory"}
 """The attributes of `Fields` that hold nothing that was read."""
 
 _inherited: list[Fields] = []
-"""What this process was forked to read. To send that to it would take as long as to read it."""
+"""What this process was forked to read. Sending it would take as long as reading it."""
 
 
 def load(fields: Sequence[Fields]) -> None:

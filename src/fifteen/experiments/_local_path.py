@@ -20,7 +20,7 @@ def local_path(path: Any, name: str = "data_dir") -> pathlib.Path:
         name: what the user's parameter is called.
 
     Raises:
-        TypeError: it is no path.
+        TypeError: it is not a path.
         MissingExtraError: it is an address, and the library for object stores is not installed.
         UnsafePathError: it is an address of an unknown kind or with a credential in it, or begins
             with `~` and the name of no user.
@@ -30,7 +30,7 @@ def local_path(path: Any, name: str = "data_dir") -> pathlib.Path:
         raise TypeError(f"{name}: expected a path or a str that names one, found {path!r}")
     address = _ADDRESS.fullmatch(text)
     if address:
-        # Imported when used: what lies beside it takes a while.
+        # Imported when used: its package takes a while.
         from .provenance._redaction import redact
 
         scheme, rest = address[1].lower(), address[2].strip().lstrip("/")

@@ -7,7 +7,7 @@ from ._errors import ExpressionError
 
 
 def ending_in(name: str, names: Iterable[str], separator: str) -> str | None:
-    """Return the one of the names that is, or ends in, a name."""
+    """Return the only one of the names that is, or ends in, the given one."""
     matches = [key for key in names if key == name or key.endswith(separator + name)]
     if name in matches:
         return name
@@ -36,7 +36,7 @@ def matching(patterns: Sequence[str], names: Iterable[str], what: str) -> list[s
 
 
 def enumerate_names(names: Sequence[str]) -> str:
-    """Write what there is to choose from, cut if it is long."""
+    """List names in a message, at most 20 of them."""
     if not names:
         return "none at all"
     return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")

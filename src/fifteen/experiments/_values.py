@@ -10,7 +10,7 @@ from ._missing import Missing
 from ._walk import natural
 
 MAX_BITS = 14_000
-"""Of an int that Python writes out: it has 4,300 digits at most."""
+"""No larger int is written in decimal: Python stops at 4,300 digits."""
 
 
 def showable(value: Any) -> Any:
@@ -58,7 +58,7 @@ def _sort_key(value: Any) -> tuple[int, Any]:
 
 
 def _rank(value: Any) -> int:
-    """Return what goes last however one sorts: NaN, None, and then what is missing."""
+    """Return 0, or the place at the end of every order: NaN 1, None 2, what is missing 3."""
     is_nan = isinstance(value, float) and math.isnan(value)
     return 3 if isinstance(value, Missing) else 2 if value is None else int(is_nan)
 

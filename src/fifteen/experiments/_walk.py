@@ -12,8 +12,8 @@ from .storage import Directory, Entry
 _CHECKPOINT = re.compile(r".*\D\d+\.safetensors|checkpoint.*\d+", re.DOTALL)
 """`best_300.safetensors`, and `checkpoint_300` as flax wrote it.
 
-A number at the end of a name says little by itself. So files without our suffix count only if they
-have flax's default prefix.
+Many names end with a number, so files without our suffix count only if they have flax's default
+prefix.
 """
 
 _ORBAX_MARKS = {
@@ -144,7 +144,7 @@ class _Walk:
             pending.extend((*folder, is_run) for folder in folders)
 
     def _enter(self, directory: Directory, real: str) -> list[Entry]:
-        """Return a directory's entries; none if it is not to be entered."""
+        """Return a directory's entries; none if it must not be entered."""
         if real in self._visited:
             return []
         self._visited.add(real)
