@@ -1,7 +1,9 @@
 """What all tests share: signals, eight devices on the CPU, how far hypothesis goes, and no soak tests."""
 
 import os
+import pathlib
 import signal
+import sys
 
 # Before anything imports JAX, which reads them once. Processes that tests start inherit them.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -11,6 +13,10 @@ os.environ["XLA_FLAGS"] = (
 
 import hypothesis
 import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+import everywhere
 
 # A shell ignores them in what it starts with `&` or `nohup`, and processes that tests start
 # would inherit that.
@@ -39,3 +45,15 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "soak" in item.keywords:
             item.add_marker(skip)
+
+
+def pytest_generate_tests(metafunc):
+    if "tmp_path" in metafunc.fixturenames and everywhere.runs_at_an_address(metafunc.function):
+        metafunc.parametrize("tmp_path", ["local", "remote"], indirect=True)
+
+
+@pytest.fixture
+def tmp_path(request, tmp_path, monkeypatch):
+    """A fresh directory; of the tests that `everywhere` names, also an address."""
+    is_remote = getattr(request, "param", "local") == "remote"
+    return everywhere.address(monkeypatch) if is_remote else tmp_path

@@ -27,6 +27,9 @@ def archive(directory: pathlib.Path, output: pathlib.Path) -> None:
         UnsafePathError: the output is in the directory, or a file in it cannot be unpacked again.
         OSError: a file changed meanwhile, or cannot be read.
     """
+    # The path of an address only looks like one.
+    if not isinstance(directory, pathlib.Path):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UnsafePathError(f"{directory}: an address; move it to a disk, and archive it there")
     if os.path.lexists(output):
         raise ExperimentExistsError(f"{output}: exists already; choose another name")
     if output.resolve().is_relative_to(directory.resolve()):

@@ -53,6 +53,6 @@ class RemotePath(pathlib.PurePosixPath):
         """Return all bytes of an object."""
         return RemoteFile(self).read()
 
-    def read_text(self, encoding: str = "utf-8") -> Any:
+    def read_text(self, encoding: str | None = None, errors: str | None = None) -> Any:
         """Return an object's text."""
-        return self.read_bytes().decode(encoding)
+        return self.read_bytes().decode(encoding or "utf-8", errors or "strict")

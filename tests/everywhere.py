@@ -1,0 +1,98 @@
+"""Tests of the public interface run on a directory, and once more at an address.
+
+There, `tmp_path` is in obstore's memory store, which takes little time; tests/remote does what needs
+a server, a network or a second process. Tests that use what only a disk has do not run there:
+
+- other processes, which do not see this one's memory;
+- links, pipes, modes, times and sizes of files, the current directory, `os` and `shutil`;
+- libraries that open files themselves, such as TensorBoard, safetensors and Orbax;
+- errors of a disk, which are provoked by putting a file or a directory in the way.
+"""
+
+import inspect
+import pathlib
+import re
+import uuid
+
+from fifteen.experiments._local_path import local_path
+from fifteen.experiments.storage import Directory
+
+TESTS = pathlib.Path(__file__).parent
+MODULES = {
+    "checkpoints/test_matching.py",
+    "checkpoints/test_partial.py",
+    "checkpoints/test_paths.py",
+    "cli/test_upkeep.py",
+    "events/test_log.py",
+    "events/test_reading.py",
+    "events/test_reopening.py",
+    "events/test_timeline.py",
+    "metadata/test_notes.py",
+    "metadata/test_reading.py",
+    "metadata/test_round_trip.py",
+    "metadata/test_writing.py",
+    "test_discovery.py",
+    "test_experiment.py",
+    "test_experiments.py",
+}
+ONLY_ON_A_DISK = re.compile(
+    r"\b(os|shutil|glob|filecmp)\.|\bopen\(|run_script|run_python|subprocess|spawn|fork|multiprocessing"
+    r"|symlink_to|hardlink_to|mkfifo|chmod|touch\(|\.stat\(|\.rename\(|rmdir\(|\.resolve\(|chdir|cwd"
+    r"|EventAccumulator|tensorboardX|SummaryWriter|safetensors|orbax|monkeypatch|rmtree"
+)
+NAMED = {
+    # TensorBoard reads, or the directory is made by other means.
+    "test_a_compiled_function_logs_after_the_log_was_closed",
+    "test_alternating_tags_keep_their_order",
+    "test_hparams_that_are_numbers_of_numpy_and_jax_are_numbers",
+    # No line says that a directory was made, an empty one is none, and not all names are taken.
+    "test_a_file_in_the_way_is_named",
+    "test_hostile_names",
+    "test_prints_a_line_for_each_thing_done",
+    "test_summary_of_nothing",
+}
+
+
+def runs_at_an_address(function):
+    """Tell whether a test function runs there, too."""
+    module = str(pathlib.Path(inspect.getfile(function)).relative_to(TESTS))
+    is_slow = any(mark.name in ("slow", "soak") for mark in getattr(function, "pytestmark", ()))
+    if module not in MODULES or is_slow or function.__name__ in NAMED:
+        return False
+    return not ONLY_ON_A_DISK.search(inspect.getsource(function))
+
+
+def address(monkeypatch):
+    """Return a fresh address, to which tests can write as to a path."""
+    path = local_path(f"memory://{uuid.uuid4().hex}/tests")
+    for method in (write_bytes, write_text, mkdir, unlink, glob, rglob):
+        monkeypatch.setattr(type(path), method.__name__, method, raising=False)
+    return path
+
+
+def write_bytes(path, data):
+    with Directory(path.parent).replace(path.name) as file:
+        file.write(data)
+
+
+def write_text(path, text, encoding="utf-8"):
+    write_bytes(path, text.encode(encoding))
+
+
+def mkdir(path, mode=0o777, parents=False, exist_ok=False):
+    """Do nothing: an object store has no directories."""
+
+
+def unlink(path, missing_ok=False):
+    Directory(path.parent).remove(path.name)
+
+
+def glob(path, pattern):
+    return [found for found in path.iterdir() if found.match(pattern)]
+
+
+def rglob(path, pattern):
+    for found in path.iterdir():
+        if found.match(pattern):
+            yield found
+        yield from rglob(found, pattern)
