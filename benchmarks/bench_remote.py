@@ -22,6 +22,7 @@ from typing import Any
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests" / "remote"))
 
+import jax.numpy as jnp
 import numpy as np
 import obstore
 import obstore.store
@@ -68,6 +69,7 @@ def checkpoints(address: str, endpoint: str, megabytes: int, rounds: int) -> Non
     generator = np.random.default_rng(0)
     each = (megabytes << 20) // LEAVES // 4
     state: State = {f"w{n}": generator.random(each, np.float32) for n in range(LEAVES)}
+    on_device = {name: jnp.asarray(leaf) for name, leaf in state.items()}
     empty = {name: np.zeros_like(leaf) for name, leaf in state.items()}
     bucket = address.removeprefix("s3://")
     store = obstore.store.from_url(address)
@@ -126,7 +128,8 @@ def checkpoints(address: str, endpoint: str, megabytes: int, rounds: int) -> Non
     steps = iter(range(1, 1000))
     saves: dict[str, Callable[[], Any]] = {
         "obstore alone": obstore_save,
-        "ours": lambda: experiment.save_checkpoint(state, next(steps)),
+        "ours": lambda: experiment.save_checkpoint(on_device, next(steps)),
+        "ours, of NumPy arrays": lambda: experiment.save_checkpoint(state, next(steps)),
         "TensorStore (Orbax's engine)": tensorstore_save,
     }
     restores: dict[str, Callable[[], State]] = {
