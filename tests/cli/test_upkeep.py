@@ -254,6 +254,21 @@ def test_what_is_running_stays(run, tmp_path, running):
     assert listed.splitlines()[1].startswith("running  running")
 
 
+@pytest.mark.parametrize("command", ["prune", "rm"])
+def test_what_cannot_be_read_is_not_chosen_to_be_changed(run, tmp_path, command):
+    make(tmp_path / "a", seed=1)
+    make(tmp_path / "b", seed=2)
+    (tmp_path / "a" / "config.yaml").write_text("keep: [1,")
+    before = contents(tmp_path / "a")
+    result = run(command, ".", "--where", "not exists(keep)", "--yes", cwd=tmp_path, expect=1)
+    assert "stays as it is, since it was chosen by what cannot be read" in result.stderr
+    assert "a/config.yaml:2:1: not valid YAML" in result.stderr
+    assert contents(tmp_path / "a") == before
+    assert len(contents(tmp_path)) < 2 + 2 * len(before)
+    run(command, "a", "--yes", cwd=tmp_path)
+    assert contents(tmp_path / "a") != before
+
+
 # rm
 
 

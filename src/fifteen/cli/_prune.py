@@ -37,10 +37,10 @@ def prune(
         if value < least:
             raise CommandError(f"{option}: expected at least {least}, found {value}")
     retention = Retention(keep, keep_every_n_steps=keep_every)
+    fields, is_whole = selection.find_to_change()
     reach = selection.reach()
     rows: list[list[object]] = []
-    is_whole = True
-    for field in track(selection.find_some().fields, "Pruning"):
+    for field in track(fields, "Pruning"):
         path = field.path
         if not reach.holds(path):
             tell("note", f"{path}: is reached through a link, and stays as it is")

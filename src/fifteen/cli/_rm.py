@@ -25,12 +25,11 @@ def rm(
     """
     if not selection.roots:
         raise CommandError("name what to remove: a directory, a root or a glob")
-    found = selection.find_some()
-    chosen = {field.path for field in found.fields}
+    fields, is_whole = selection.find_to_change()
+    chosen = {field.path for field in fields}
     reach = selection.reach()
     rows: list[list[object]] = []
-    is_whole = True
-    for field in track(found.fields, "Removing"):
+    for field in track(fields, "Removing"):
         path = field.path
         if not Directory(path).is_present():
             continue  # It was below another one.

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from ._errors import CommandError
+from ._errors import CommandError, tell
 from ._types import OptionalInt, OptionalText, Texts
 
 if TYPE_CHECKING:
     from fifteen.experiments import Experiment, Experiments
+    from fifteen.experiments._fields import Fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +72,25 @@ class Selection:
         if not found:
             raise CommandError(self.advice())
         return found
+
+    def find_to_change(self) -> "tuple[list[Fields], bool]":
+        """Return the experiments that a command may change, and whether none was left out.
+
+        What `where` or `sort` could not read may be what would have spared an experiment.
+
+        Raises:
+            CommandError: as `find_some`.
+        """
+        fields = self.find_some().fields
+        for field in fields:
+            if field.unreadable:
+                tell(
+                    "error",
+                    f"{field.path}: stays as it is, since it was chosen by what cannot be "
+                    f"read: {field.problems[0]}",
+                )
+        certain = [field for field in fields if not field.unreadable]
+        return certain, len(certain) == len(fields)
 
     def reach(self) -> "Reach":
         """Return what is really below the roots.
