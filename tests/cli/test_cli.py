@@ -927,7 +927,7 @@ def test_list_filters_sorts_and_limits(run, root):
     result = run("list", "runs", "--where", "lr > 5", cwd=root)
     assert result == (
         "",
-        "fifteen: 'lr > 5' is true of no experiment below runs; ask for less\n",
+        "fifteen: 'lr > 5' is true of no experiment below runs; relax it\n",
     )
 
 

@@ -29,6 +29,10 @@ COMMANDS = {
     "compare": "compare ours/run_0 old/run_0 tensorboardx/run_1",
     "compare_over": "compare ours --over seed --tags train/*",
     "scalars": "scalars old/run_2 --format csv",
+    "plot": "plot . *loss --where steps==10",
+    "plot_over": "plot ours train/loss --over seed --log-y",
+    "export": "export . --output ../points.csv",
+    "report": "report damaged --output ../report.html",
     "prune": "prune . --keep 1",
     "rm": "rm yaml damaged",
     "verify": "verify .",
@@ -85,4 +89,4 @@ def test_output(run, root, name):
 
 
 def _code(name):
-    return int(name in ("list", "list_damaged", "list_status", "verify"))
+    return int(name in ("list", "list_damaged", "list_status", "export", "report", "verify"))

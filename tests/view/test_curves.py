@@ -128,6 +128,16 @@ def test_a_run_that_diverged_is_named_and_does_not_flatten_the_others():
     assert 2 < high < 2.2
 
 
+def test_limits_show_a_mean_that_goes_on_without_a_run_that_is_no_longer_finite():
+    ends = Curve(np.arange(3.0), np.array([4, 4, math.nan]), diverged_at=2.0)
+    curves = {"mean": mean_of([line([4, 3, 3]), ends]), "low": line([1, 0.9, 0.8])}
+    assert diverged(curves) == {"mean": "not finite from 2 on"}
+    low, high = limits(curves)
+    assert low < 0.8 < 4 < high
+    curves["mean"] = mean_of([line([4, 3, 3]), Curve(ends.x, np.array([4, 1e30, math.nan]))])
+    assert limits(curves)[1] < 5
+
+
 def test_limits_of_one_run_that_diverged_show_what_it_was_before():
     y = np.concatenate([np.linspace(1, 0.1, 95), np.geomspace(1, 1e30, 5), [math.nan]])
     low, high = limits({"run": Curve(np.arange(101.0), y, diverged_at=100.0)})

@@ -111,7 +111,7 @@ class Selection:
     def advice(self) -> str:
         """Say what to do if nothing is found."""
         if self.where is not None:
-            return f"{self.where!r} is true of no experiment below {self}; ask for less"
+            return f"{self.where!r} is true of no experiment below {self}; relax it"
         return f"no experiments below {self}; pass a directory that is one, or has some below it"
 
 

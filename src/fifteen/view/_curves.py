@@ -189,7 +189,12 @@ def diverged(curves: dict[str, Curve]) -> dict[str, str]:
 
 def limits(curves: dict[str, Curve], log: bool = False) -> tuple[float, float] | None:
     """Return the range of y that shows all curves that have not diverged; None if there is none."""
-    bad = diverged(curves)
+    # The mean goes on without a run that is no longer finite.
+    own = {
+        name: dataclasses.replace(curve, diverged_at=None) if curve.count > 1 else curve
+        for name, curve in curves.items()
+    }
+    bad = diverged(own if len(curves) > 1 else curves)
     good = [_values(curve) for name, curve in curves.items() if name not in bad]
     top = max((np.abs(values).max(initial=0) for values in good), default=math.inf)
     good += [_before(curves[name], top) for name in bad]
