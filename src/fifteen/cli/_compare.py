@@ -26,7 +26,7 @@ _KEYS = ("kind", "name")
 
 
 def compare(
-    selection: Chosen = Selection(),  # noqa: B008  # It is frozen.
+    selection: Chosen = Selection(),
     metadata: Names = (),
     tags: Names = (),
     over: Annotated[OptionalText, arg(metavar="FIELD", help_behavior_hint="")] = None,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def export(
     output: Annotated[pathlib.Path, arg(metavar="FILE", help_behavior_hint="")],
-    selection: Chosen = Selection(),  # noqa: B008  # It is frozen.
+    selection: Chosen = Selection(),
     tags: Names = (),
 ) -> int:
     """Write every logged point of many experiments to one table.

@@ -19,7 +19,7 @@ from ._types import OptionalFloat
 
 @gc_paused()
 def list_experiments(
-    selection: Chosen = Selection(),  # noqa: B008  # It is frozen.
+    selection: Chosen = Selection(),
     columns: Annotated[Names, arg(metavar="NAME ...")] = (),
     all: Flag = False,
     total: Annotated[OptionalFloat, arg(metavar="STEPS", help_behavior_hint="")] = None,

@@ -26,7 +26,7 @@ _HEIGHT = 20
 
 
 def plot(
-    selection: Chosen = Selection(),  # noqa: B008  # It is frozen.
+    selection: Chosen = Selection(),
     smooth: float = 0,
     log_x: Flag = False,
     log_y: Flag = False,

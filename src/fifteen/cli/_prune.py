@@ -17,7 +17,7 @@ from ._types import OptionalInt
 
 
 def prune(
-    selection: Chosen = Selection(),  # noqa: B008  # It is frozen.
+    selection: Chosen = Selection(),
     keep: int = 1,
     keep_every: Annotated[OptionalInt, arg(metavar="N", help_behavior_hint="")] = None,
     yes: Flag = False,

@@ -15,7 +15,7 @@ from ._view import title_of
 
 
 def report(
-    selection: Chosen = Selection(),  # noqa: B008  # It is frozen.
+    selection: Chosen = Selection(),
     output: Annotated[pathlib.Path, arg(metavar="FILE")] = pathlib.Path("report.html"),
 ) -> int:
     """Write the page that `view` shows as one file, which needs no server and no network.

@@ -11,7 +11,7 @@ from ._table import print_removal
 
 
 def rm(
-    selection: Chosen = Selection(),  # noqa: B008  # It is frozen.
+    selection: Chosen = Selection(),
     yes: Flag = False,
 ) -> int:
     """Remove experiments with all that is in them; without `--yes`, only say which.

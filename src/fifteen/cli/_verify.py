@@ -10,7 +10,7 @@ from ._arguments import Chosen
 from ._selection import Selection
 
 
-def verify(selection: Chosen = Selection()) -> int:  # noqa: B008  # It is frozen.
+def verify(selection: Chosen = Selection()) -> int:
     """Read every file of experiments to its end, and compare all checksums.
 
     Names each damaged file, and for its experiment what is whole. The exit code is 1 if any is.

@@ -15,7 +15,7 @@ from ._selection import Selection, find_all
 
 
 def view(
-    selection: Chosen = Selection(),  # noqa: B008  # It is frozen.
+    selection: Chosen = Selection(),
     port: Annotated[int, arg(metavar="PORT", help_behavior_hint="")] = 0,
     open: Flag = False,
 ) -> None:

@@ -40,7 +40,7 @@ _RECENT_SECONDS = 300
 
 
 def watch(
-    selection: Chosen = Selection(),  # noqa: B008  # It is frozen.
+    selection: Chosen = Selection(),
     columns: Annotated[Names, arg(metavar="NAME ...")] = (),
     all: Flag = False,
     total: Annotated[OptionalFloat, arg(metavar="STEPS", help_behavior_hint="")] = None,
