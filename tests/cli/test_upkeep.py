@@ -291,7 +291,8 @@ def test_rm_follows_no_link(run, tmp_path):
     run("rm", "runs/b", "--yes", cwd=tmp_path)
     assert contents(tmp_path / "runs") == ["link"]
     assert (outside / "config.yaml").is_file()
-    run("rm", "runs/link", "--yes", cwd=tmp_path)
+    output = run("rm", "runs/link", "--yes", cwd=tmp_path).stdout
+    assert output.endswith("Removed 0 B\n")
     assert contents(tmp_path / "runs") == []
     assert (outside / "config.yaml").is_file()
 

@@ -44,7 +44,8 @@ def rm(
         elif any(Directory(other).open_state() == "open" for other in [path, *others]):
             tell("note", f"{path}: is running, and stays as it is")
         else:
-            size = Directory(path).usage().size
+            # Of a link, only the link is removed.
+            size = 0 if Directory(path).is_link() else Directory(path).usage().size
             try:
                 if yes:
                     Experiment(path, verbose=False).clear()
