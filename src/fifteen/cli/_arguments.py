@@ -1,20 +1,30 @@
-"""The arguments that several commands share, as tyro is to show them."""
+"""The arguments that several commands share, as tyro is to show them.
+
+To check types other than these, tyro imports all of typeguard, which takes 50 ms.
+"""
 
 import pathlib
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Optional
 
-from tyro.conf import OmitArgPrefixes, Positional, arg
+from tyro.conf import Positional, arg
 
 from fifteen.experiments.storage import Directory as StoredDirectory
 
 from ._errors import CommandError
-from ._selection import Selection
-from ._types import Texts
+
+OptionalText = Optional[str]  # noqa: UP045
+OptionalInt = Optional[int]  # noqa: UP045
+OptionalFloat = Optional[float]  # noqa: UP045
+OptionalPath = Optional[pathlib.Path]  # noqa: UP045
+
+if TYPE_CHECKING:
+    Texts = tuple[str, ...]
+else:
+    Texts = tuple
 
 Directory = Annotated[Positional[str], arg(metavar="DIR", help_behavior_hint="")]
 Names = Annotated[Texts, arg(metavar="NAME ...", help_behavior_hint="")]
 Flag = Annotated[bool, arg(help_behavior_hint="")]
-Chosen = Annotated[Selection, OmitArgPrefixes, arg(name="")]
 
 
 def check_output(path: pathlib.Path, *suffixes: str) -> None:

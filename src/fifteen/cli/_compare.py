@@ -15,11 +15,10 @@ from fifteen.experiments._values import differ
 from fifteen.view._columns import Column, show_value
 from fifteen.view._runs import field_called, grouped
 
-from ._arguments import Chosen, Flag, Names
+from ._arguments import Flag, Names, OptionalText
 from ._errors import CommandError, tell_problems
-from ._selection import Selection
+from ._selection import Chosen, Selection
 from ._table import Format, print_table, show_apart
-from ._types import OptionalText
 
 _KEYS = ("kind", "name")
 """The columns before the experiments' values, for other programs."""

@@ -12,9 +12,9 @@ from fifteen._text import printable
 from fifteen.experiments._extras import import_extra
 from fifteen.experiments.storage import Directory
 
-from ._arguments import Chosen, Names, check_output
+from ._arguments import Names, check_output
 from ._errors import tell_problems
-from ._selection import Selection
+from ._selection import Chosen, Selection
 from ._table import to_json
 
 if TYPE_CHECKING:

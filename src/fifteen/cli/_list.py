@@ -10,11 +10,10 @@ from fifteen.experiments._gc import gc_paused
 from fifteen.experiments._telling import telling_scalars
 from fifteen.view._columns import most_telling, tabulate
 
-from ._arguments import Chosen, Flag, Names
+from ._arguments import Flag, Names, OptionalFloat
 from ._errors import CommandError, tell, tell_problems
-from ._selection import Selection
+from ._selection import Chosen, Selection
 from ._table import Format, print_table
-from ._types import OptionalFloat
 
 
 @gc_paused()

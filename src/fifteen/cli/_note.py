@@ -6,10 +6,9 @@ from tyro.conf import Positional, arg
 
 from fifteen._text import printable
 
-from ._arguments import Directory
+from ._arguments import Directory, OptionalText, Texts
 from ._errors import CommandError
 from ._selection import open_experiment
-from ._types import OptionalText, Texts
 
 
 def note(

@@ -11,10 +11,9 @@ from tyro.conf import arg
 from fifteen._progress import track
 from fifteen._text import printable
 
-from ._arguments import Chosen, Flag, check_output
+from ._arguments import Flag, OptionalPath, OptionalText, check_output
 from ._errors import CommandError, tell, tell_problems
-from ._selection import Selection
-from ._types import OptionalPath, OptionalText
+from ._selection import Chosen, Selection
 
 if TYPE_CHECKING:
     from fifteen.experiments import Experiments

@@ -9,11 +9,10 @@ from fifteen.experiments.checkpoints import Retention
 from fifteen.experiments.checkpoints._inventory import prunings
 from fifteen.experiments.storage import Directory
 
-from ._arguments import Chosen, Flag
+from ._arguments import Flag, OptionalInt
 from ._errors import CommandError, tell
-from ._selection import Selection
+from ._selection import Chosen, Selection
 from ._table import print_removal
-from ._types import OptionalInt
 
 
 def prune(

@@ -8,9 +8,9 @@ from tyro.conf import arg
 from fifteen._text import printable
 from fifteen.view._columns import show_bytes
 
-from ._arguments import Chosen, check_output
+from ._arguments import check_output
 from ._errors import tell_problems
-from ._selection import Selection
+from ._selection import Chosen, Selection
 from ._view import title_of
 
 

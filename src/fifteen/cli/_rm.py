@@ -4,9 +4,9 @@ from fifteen._progress import track
 from fifteen.experiments import Experiment, FifteenError, find_experiments
 from fifteen.experiments.storage import Directory
 
-from ._arguments import Chosen, Flag
+from ._arguments import Flag
 from ._errors import CommandError, tell
-from ._selection import Selection
+from ._selection import Chosen, Selection
 from ._table import print_removal
 
 

@@ -7,10 +7,10 @@ import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from ._arguments import OptionalInt, OptionalText, Texts
 from ._errors import CommandError, tell
-from ._types import OptionalInt, OptionalText, Texts
 
 if TYPE_CHECKING:
     from fifteen.experiments import Experiment, Experiments
@@ -113,6 +113,9 @@ class Selection:
         if self.where is not None:
             return f"{self.where!r} is true of no experiment below {self}; relax it"
         return f"no experiments below {self}; pass a directory that is one, or has some below it"
+
+
+Chosen = Annotated[Selection, OmitArgPrefixes, arg(name="")]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,11 +11,10 @@ from fifteen.experiments._fields import PROVENANCE, SHOWN_STATISTICS, Fields
 from fifteen.experiments._names import matching
 from fifteen.view._columns import Column, show_bytes, show_pace
 
-from ._arguments import Directory, Flag, Names
+from ._arguments import Directory, Flag, Names, OptionalInt
 from ._errors import tell
 from ._selection import open_experiment
 from ._table import print_table, show_time
-from ._types import OptionalInt
 
 if TYPE_CHECKING:
     from fifteen.experiments import LeafInfo

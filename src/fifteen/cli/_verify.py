@@ -6,8 +6,7 @@ from fifteen.experiments._fields import Fields
 from fifteen.experiments._verification import Verified
 from fifteen.experiments._verification import verify as verify_directory
 
-from ._arguments import Chosen
-from ._selection import Selection
+from ._selection import Chosen, Selection
 
 
 def verify(selection: Chosen = Selection()) -> int:

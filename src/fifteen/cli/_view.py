@@ -9,9 +9,9 @@ from tyro.conf import arg
 
 from fifteen._text import printable
 
-from ._arguments import Chosen, Flag
+from ._arguments import Flag
 from ._errors import CommandError
-from ._selection import Selection, find_all
+from ._selection import Chosen, Selection, find_all
 
 
 def view(

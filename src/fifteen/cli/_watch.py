@@ -23,11 +23,10 @@ from fifteen.experiments._telling import MAX_SCALARS, telling_scalars
 from fifteen.experiments.storage import Directory
 from fifteen.view._columns import Column, column_of, show_value, sparkline, values_of
 
-from ._arguments import Chosen, Flag, Names
+from ._arguments import Flag, Names, OptionalFloat
 from ._errors import CommandError, as_line, problems_of, tell_problems
-from ._selection import Selection, find_all
+from ._selection import Chosen, Selection, find_all
 from ._table import print_table, terminal_table
-from ._types import OptionalFloat
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
