@@ -931,6 +931,15 @@ def test_list_filters_sorts_and_limits(run, root):
     )
 
 
+def test_the_total_of_steps_may_be_told(run, root):
+    output = run("list", "runs/run_1", "--total", "182", cwd=root).stdout
+    assert columns(output, "step", "progress") == [["90", "50%"]]
+    for command in ("list", "watch"):
+        for total in ("0", "-1", "nan", "inf"):
+            error = run(command, "runs", "--total", total, cwd=root, expect=1).stderr
+            assert error == f"fifteen: error: --total: expected a number of steps, found {total}\n"
+
+
 def test_list_of_several_roots_and_globs(run, root):
     output = run("list", "runs/run_1*", "runs/run_2", "runs/run_1", cwd=root).stdout
     assert [name for (name,) in columns(output, "name")] == ["run_1", "run_10", "run_2"]

@@ -3,6 +3,7 @@
 To check types other than these, tyro imports all of typeguard, which takes 50 ms.
 """
 
+import math
 import pathlib
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -25,6 +26,12 @@ else:
 Directory = Annotated[Positional[str], arg(metavar="DIR", help_behavior_hint="")]
 Names = Annotated[Texts, arg(metavar="NAME ...", help_behavior_hint="")]
 Flag = Annotated[bool, arg(help_behavior_hint="")]
+
+
+def check_total(total: float | None) -> None:
+    """Raise unless a number of planned steps is one."""
+    if total is not None and not 0 < total < math.inf:
+        raise CommandError(f"--total: expected a number of steps, found {total:g}")
 
 
 def check_output(path: pathlib.Path, *suffixes: str) -> None:

@@ -10,7 +10,7 @@ from fifteen.experiments._gc import gc_paused
 from fifteen.experiments._telling import telling_scalars
 from fifteen.view._columns import most_telling, tabulate
 
-from ._arguments import Flag, Names, OptionalFloat
+from ._arguments import Flag, Names, OptionalFloat, check_total
 from ._errors import CommandError, tell, tell_problems
 from ._selection import Chosen, Selection
 from ._table import Format, print_table
@@ -34,6 +34,7 @@ def list_experiments(
         total: how many steps are planned, if no field such as `steps` says it.
         format: a table for people, or exact values for other programs.
     """
+    check_total(total)
     if "name" in columns:
         raise CommandError("'name' is a column already; write more of the name: config.name")
     found = selection.find().load()

@@ -23,7 +23,7 @@ from fifteen.experiments._telling import MAX_SCALARS, telling_scalars
 from fifteen.experiments.storage import Directory
 from fifteen.view._columns import Column, column_of, show_value, sparkline, values_of
 
-from ._arguments import Flag, Names, OptionalFloat
+from ._arguments import Flag, Names, OptionalFloat, check_total
 from ._errors import CommandError, as_line, problems_of, tell_problems
 from ._selection import Chosen, Selection, find_all
 from ._table import print_table, terminal_table
@@ -62,6 +62,7 @@ def watch(
 
     if not 0 < interval < math.inf:
         raise CommandError(f"--interval: expected a number of seconds, found {interval:g}")
+    check_total(total)
     watched = _Watched(selection, columns, all, total)
     # A mistake ends the command now, and is shown in place of the table later on.
     found = watched.look()
