@@ -165,11 +165,11 @@ class EventReader:
                 continue
             if not is_continued:
                 self._forget()
-                return self._update()
+                self._update()
+                return
             if report := found.report():
                 self._warn(name, report)
         self._add_new()
-        return None
 
     def _warn(self, name: str, problem: str) -> None:
         self.problems[name] = f"{self._directory}/{name}: {problem}"
