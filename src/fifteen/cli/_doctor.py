@@ -96,7 +96,7 @@ def _directory(name: str) -> Iterator[tuple[str, str, bool]]:
     if directory.must_be_made():
         yield "writing", "there is no such directory; name one that exists", False
         return
-    # Hidden: if this process is killed, it is no content.
+    # Hidden, so that it does not count as content if this process is killed.
     probe, content = f".doctor.{secrets.token_hex(4)}.fifteen-tmp", b"written"
     try:
         start = time.perf_counter()

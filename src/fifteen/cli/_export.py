@@ -76,7 +76,7 @@ def _texts(values: "pandas.Series", nan: str | None) -> list[str]:
 
 
 def _uniform(frame: "pandas.DataFrame") -> "pandas.DataFrame":
-    """Write what is no number as text, since a column of Parquet has values of one kind."""
+    """Write objects as text, since a column of Parquet has values of one kind."""
     odd = [name for name in frame if frame[name].dtype == object]
     return frame.assign(**{name: [_text(value) for value in frame[name]] for name in odd})
 

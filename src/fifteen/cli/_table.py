@@ -75,7 +75,7 @@ class ExactOutput:
 def print_table(columns: list[Column], rows: Iterable[list[Any]], format: Format = "table") -> None:
     """Print rows on stdout.
 
-    As a table they are fitted to the terminal. If stdout is no terminal, lines are as long as they
+    As a table they are fitted to the terminal. If stdout is not one, lines are as long as they
     need to be, and nothing depends on the environment. CSV and JSON hold the values themselves.
     """
     names = [column.name for column in columns]

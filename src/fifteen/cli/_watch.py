@@ -47,7 +47,7 @@ def watch(
 ) -> int:
     """Show the running experiments live: progress, speed, the last values of scalars.
 
-    Ctrl-C ends it. If stdout is no terminal, one table is printed.
+    Ctrl-C ends it. If stdout is not a terminal, one table is printed.
 
     Args:
         selection: which experiments.

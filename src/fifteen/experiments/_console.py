@@ -64,7 +64,7 @@ def _level_of_user() -> int:
 
 def tell(line: str) -> None:
     """Print a line for something that has been done, if it can be printed."""
-    # The work is done: a closed output, a full disk or a reader that has gone is no error.
+    # The work is done: a closed output, a full disk or a reader that has gone is not an error.
     if getattr(sys.stdout, "closed", False):
         return
     with suppressed_os_errors():

@@ -141,7 +141,7 @@ class Experiment:
             tags: join those that are there, sorted.
 
         Raises:
-            MetadataError: a note or tag is no text, or the file cannot be read. It stays as it is.
+            MetadataError: a note or tag is not text, or the file cannot be read. It stays as it is.
 
         Examples:
             >>> experiment.annotate(note="Baseline of figure 2", tags=["paper"])

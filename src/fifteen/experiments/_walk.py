@@ -158,7 +158,7 @@ class _Walk:
 
 
 def _kind(entry: Entry) -> str:
-    """Return which kind of an experiment's file this is; an empty text if it is none."""
+    """Return the kind of an experiment's file; an empty text for any other."""
     if entry.kind != "file" or entry.name.startswith("."):
         return ""
     if "tfevents" in entry.name:

@@ -21,7 +21,7 @@ _FAR = 10
 """A run has diverged if it reaches this many times what the median run reaches."""
 _MARGIN = 0.05
 _MAX_Y = 1e150
-"""The squares of larger numbers are no floats."""
+"""The squares of larger numbers overflow."""
 
 
 @dataclasses.dataclass(frozen=True)

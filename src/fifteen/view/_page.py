@@ -49,7 +49,7 @@ def packed(answers: dict[str, Any]) -> str:
 
 
 def as_json(answer: Any) -> bytes:
-    """Return an answer as JSON, which escapes the bytes of a file's name that are no text."""
+    """Return an answer as JSON, which escapes bytes of a file's name that are not text."""
     text = json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode(errors="backslashreplace")
 

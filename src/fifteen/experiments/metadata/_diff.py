@@ -32,7 +32,7 @@ def flatten(config: Any) -> dict[str, Any]:
             of its object, and code is its name.
 
     Returns:
-        The values in order of declaration. A value that is no config has the name "".
+        The values in order of declaration. A value that is not a config has the name "".
 
     Raises:
         FileNotFoundError: the path has no file.

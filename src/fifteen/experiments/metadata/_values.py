@@ -215,7 +215,7 @@ def make_enum(schemas: Schemas, declared: Declared) -> Schema | None:
 
 
 def _member_text(value: Any) -> str:
-    # A combination without a name has no bits, or bits that are no members.
+    # A combination without a name has no bits, or bits that are not members.
     return str(value.value) if value.name is None else value.name
 
 

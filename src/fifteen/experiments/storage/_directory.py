@@ -164,7 +164,7 @@ class Directory:
 
         Raises:
             FileNotFoundError: there is no such file.
-            OSError: it is no regular file, or cannot be read.
+            OSError: it is not a regular file, or cannot be read.
         """
         return ReadableFile(self.path / name)
 

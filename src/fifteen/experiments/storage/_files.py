@@ -23,7 +23,7 @@ class ReadableFile:
     Raises:
         FileNotFoundError: there is no such file.
         IsADirectoryError: it is a directory.
-        OSError: it is no regular file, or cannot be read.
+        OSError: it is not a regular file, or cannot be read.
     """
 
     parallel_bytes = 0

@@ -131,7 +131,7 @@ def remove(path: pathlib.Path) -> None:
     """Remove a file, a link, or a directory with all that is in it.
 
     A directory is first renamed to a hidden name, so that a kill leaves nothing half deleted under
-    its own. Links are removed, never followed. What is absent is no error.
+    its own. Links are removed, never followed. A name that is absent is not an error.
     """
     try:
         if not stat.S_ISDIR(path.lstat().st_mode):
@@ -221,7 +221,7 @@ def sync_all(directory: pathlib.Path) -> None:
 
 
 def problem_of_name(name: str, suffix: str) -> str:
-    """Say why a name with a suffix is none inside a directory; an empty text if it is one."""
+    """Say why a name must not be used in a directory; an empty text if it may be."""
     parts = name.split("/")
     if not name:
         return "it is empty"

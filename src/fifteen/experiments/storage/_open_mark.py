@@ -2,7 +2,7 @@
 
 Its writer holds the lock of the file until it closes the directory, and removes the file then. The
 kernel drops the lock of a process that dies, however it dies. So a file whose lock is free was left
-by a process that was killed. As any temporary it is no content of the directory.
+by a process that was killed. Like any temporary, it is not content of the directory.
 """
 
 import fcntl

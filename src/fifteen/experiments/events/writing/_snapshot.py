@@ -17,7 +17,7 @@ MANY_SCALARS = 64
 _BYTES_PER_SCALAR = 256
 _MAX_LAYOUTS = 4096
 _DISPATCH_ERRORS = (RuntimeError, TypeError, ValueError)
-"""What JAX raises for arrays that are deleted, on several devices, or no real scalars."""
+"""What JAX raises for arrays that are deleted, on several devices, or not real scalars."""
 
 
 class Scalars(NamedTuple):
@@ -218,7 +218,7 @@ def _pack_values(*values: jax.Array) -> jax.Array:
 def _pack(values: Sequence[jax.Array], step: jax.Array | None) -> jax.Array:
     for value in values:
         if value.shape != () or not is_real(value.dtype):
-            raise ValueError("no real scalar")  # The caller then says which.
+            raise ValueError("not a real scalar")  # The caller then says which.
     # As bits, so that a step fits in beside them, and `jax_debug_nans` does not see a NaN.
     words = [_bits(value.astype(jnp.float32)) for value in values]
     return jnp.stack(words if step is None else [*words, *_words_of_step(step)])

@@ -152,7 +152,7 @@ def _problem_of_tag(tag: Any) -> str:
 
 
 def problem_of_scalar(value: Any) -> str:
-    """Say why a value is no real scalar, or return an empty text."""
+    """Say why a value is not a real scalar, or return an empty text."""
     if isinstance(value, bool | float):
         return ""
     if isinstance(value, int):
