@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -289,3 +290,11 @@ class TestRefuseToClear:
         (tmp_path / "link").symlink_to("home")
         with pytest.raises(UnsafePathError, match="home directory"):
             _local.refuse_to_clear(tmp_path / "link")
+
+
+def test_threads_make_the_same_directory(tmp_path):
+    with ThreadPoolExecutor(8) as threads:
+        for number in range(200):
+            path = tmp_path / str(number) / "a" / "b"
+            list(threads.map(_local.make_directory, [path] * 8))
+            assert path.is_dir()

@@ -111,7 +111,8 @@ def make_directory(path: pathlib.Path) -> bool:
     missing: list[pathlib.Path] = []
     current = path
     while not current.is_dir():
-        if os.path.lexists(current):
+        # Another thread may have made it since.
+        if os.path.lexists(current) and not current.is_dir():
             what = "a broken link" if current.is_symlink() else "a file"
             raise NotADirectoryError(
                 f"{path}: cannot make this directory, because {current} is {what}; remove it or "
