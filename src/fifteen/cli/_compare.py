@@ -37,7 +37,7 @@ def compare(
     Args:
         selection: which experiments, at least two.
         metadata: which metadata to compare; all but `provenance` and `notes` by default.
-        tags: which scalars to compare, by their tags; `*` stands for anything. All by default.
+        tags: which scalars to compare, by their tags; `*` matches any text. All by default.
         over: compare groups of experiments that are alike but for this field, such as `seed`, by
             mean and standard deviation.
         all: show equal metadata too.

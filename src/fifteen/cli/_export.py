@@ -34,7 +34,7 @@ def export(
         output: a .parquet, .csv or .json (an object per line) to write; one that is there is
             replaced.
         selection: which experiments.
-        tags: which scalars, by their tags; `*` stands for anything. All by default.
+        tags: which scalars, by their tags; `*` matches any text. All by default.
     """
     check_output(output, ".parquet", ".csv", ".json")
     suffix = output.suffix.lower()

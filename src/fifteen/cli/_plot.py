@@ -35,7 +35,7 @@ def plot(
 ) -> int:
     """Draw the curves of experiments in the terminal, or to a file.
 
-    After the directories come tags of scalars, in which `*` stands for anything: `fifteen plot runs
+    After the directories come tags of scalars, in which `*` matches any text: `fifteen plot runs
     train/loss`. Without any, all are drawn.
 
     Args:

@@ -27,7 +27,7 @@ def scalars(
 
     Args:
         directory: the experiment's directory.
-        tags: which scalars to print, by their tags; `*` stands for anything. All by default.
+        tags: which scalars to print, by their tags; `*` matches any text. All by default.
         format: a table for people, or exact values with times in seconds since the epoch.
     """
     # A handle that is not verbose would keep back its warnings of damaged files.

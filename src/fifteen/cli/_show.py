@@ -35,7 +35,7 @@ def show(
     Args:
         directory: the experiment's directory.
         metadata: show these metadata alone, and whole; by default the first lines of all.
-        tags: show these scalars alone, by their tags; `*` stands for anything.
+        tags: show these scalars alone, by their tags; `*` matches any text.
         leaves: list the leaves of a checkpoint alone, with their dtypes and shapes.
         step: whose leaves to list; the latest checkpoint's by default.
         prefix: what the name of that checkpoint begins with.

@@ -309,7 +309,7 @@ class Experiments(Sequence[Experiment]):
         (seconds since the epoch) and `value`.
 
         Args:
-            tags: which scalars, by their tags; `*` stands for anything. All by default.
+            tags: which scalars, by their tags; `*` matches any text. All by default.
 
         Raises:
             MissingExtraError: pandas is not installed.

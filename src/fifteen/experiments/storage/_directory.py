@@ -229,7 +229,7 @@ class Directory:
 
         Raises:
             ExperimentExistsError: something is at the destination.
-            UnsafePathError: the destination is this directory or lies in it.
+            UnsafePathError: the destination is this directory or inside it.
         """
         destination.check_taking(self)
 

@@ -76,7 +76,7 @@ class EventReader:
     ) -> dict[str, ScalarSeries]:
         """Return a series for each tag that is there, sorted by tag.
 
-        In `tags`, `*` stands for anything. `warns` tells the user about tags that are not there.
+        In `tags`, `*` matches any text. `warns` tells the user about tags that are not there.
         """
         with self._lock:
             curves = self._curves_of("scalars", tags, warns)
