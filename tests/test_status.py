@@ -98,6 +98,8 @@ def test_running_before_anything_is_logged(tmp_path):
         ("def main(): return 3\nsys.exit(main())", "failed: SystemExit: 3", False),
         (f"{CATCH}\nwork()", "finished", False),
         (f"{CATCH}\nwork(); sys.exit()", "finished", False),
+        (f"{CATCH}\ndef main(): work(); experiment.close()\nmain()", "finished", False),
+        ("def main(): sys.exit(3)\nmain()", "failed: SystemExit: 3", False),
         (f"{CATCH}\nwork(); 1 / 0", "failed: ZeroDivisionError: division by zero", False),
         (
             "import threading\nthreading.Thread(target=sys.exit, args=[1]).start()",

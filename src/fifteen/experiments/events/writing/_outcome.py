@@ -20,9 +20,7 @@ def remember_exits() -> None:
     @functools.wraps(exit)
     def remember_and_exit(status: object = None) -> NoReturn:
         global _last_exit
-        frame = sys._getframe()  # pyright: ignore[reportPrivateUsage]  # `inspect` is slow.
-        while frame.f_back is not None:
-            frame = frame.f_back
+        frame = _outermost_frame()
         # Elsewhere it ends a thread alone.
         if threading.current_thread() is threading.main_thread():
             _last_exit = SystemExit(status), frame, frame.f_lasti
@@ -36,8 +34,16 @@ def _ended_by() -> SystemExit | None:
     if _last_exit is None:
         return None
     error, frame, instruction = _last_exit
-    # The script went on if somebody has caught it.
-    return error if frame.f_lasti == instruction else None
+    # The script went on if somebody has caught it, and goes on while that frame runs.
+    has_ended = frame.f_lasti == instruction and _outermost_frame() is not frame
+    return error if has_ended else None
+
+
+def _outermost_frame() -> FrameType:
+    frame = sys._getframe()  # pyright: ignore[reportPrivateUsage]  # `inspect` is slow.
+    while frame.f_back is not None:
+        frame = frame.f_back
+    return frame
 
 
 def outcome() -> tuple[bool, str]:
