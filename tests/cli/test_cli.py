@@ -953,6 +953,12 @@ def test_list_for_a_document(run, root):
     assert lines[2].startswith("| run_1 | finished | 90 | 0.1 | 3 | ")
 
 
+def test_names_are_no_markup_in_a_document(run, tmp_path):
+    Experiment(tmp_path / "runs" / "<b>a|*b*", verbose=False).write_metadata("config", {"lr": 1})
+    output = run("list", "runs", "--format", "md", cwd=tmp_path).stdout
+    assert "| \\<b>a\\|\\*b\\* |" in output
+
+
 def test_list_leaves_out_what_is_least_telling(root):
     for width, gone in ((90, {"age", "size"}), (60, {"age", "size", "checkpoints"})):
         output = run_on_terminal("list", "runs", "--columns", "size", cwd=root, columns=width)

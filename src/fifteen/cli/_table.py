@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -120,7 +121,8 @@ def _cells(columns: list[Column], rows: list[list[Any]]) -> list[list[str]]:
 
 
 def _print_markdown(columns: list[Column], cells: list[list[str]]) -> None:
-    escaped = [[text.replace("|", "\\|").rstrip() for text in row] for row in cells]
+    # A name such as `<b>` or `a*b*` is no markup.
+    escaped = [[re.sub(r"[\\|<*`]", r"\\\g<0>", text).rstrip() for text in row] for row in cells]
     rule = ["---:" if column.is_number else "---" for column in columns]
     for row in [escaped[0], rule, *escaped[1:]]:
         print(f"| {' | '.join(row)} |")
