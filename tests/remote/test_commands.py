@@ -94,6 +94,26 @@ def test_an_address_is_not_archived(roots, capsys, tmp_path):
     assert "an address; move it to a disk, and archive it there" in error
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "unarchive a.tar.zst --into s3://bucket/runs",
+        "unarchive s3://bucket/a.tar.zst",
+        "archive sweep/run_1 --output gs://bucket/a.tar.zst",
+        "export sweep --output s3://bucket/a.csv",
+        "report sweep --output s3://bucket/a.html",
+    ],
+)
+def test_no_file_is_written_to_an_address(roots, capsys, monkeypatch, tmp_path, command):
+    monkeypatch.chdir(tmp_path)
+    main(["archive", "sweep/run_0", "--output", "a.tar.zst"])
+    capsys.readouterr()
+    code, _, error = run(tmp_path, command, capsys)
+    assert code == 1
+    assert re.search("(s3|gs)://bucket/.*: expected a path on a disk, found an address", error)
+    assert {path.name for path in tmp_path.iterdir()} == {"sweep", "a.tar.zst"}
+
+
 def test_one_that_is_written_is_neither_pruned_nor_removed(bucket, capsys):
     with Experiment(bucket, verbose=False) as experiment:
         for step in range(1, 4):

@@ -97,6 +97,30 @@ def test_without_credentials_it_says_so_soon(bucket, monkeypatch):
     assert time.monotonic() - begin < 60
 
 
+@pytest.mark.parametrize(
+    ("scheme", "variables", "remedy"),
+    [
+        ("s3", {"AWS_ACCESS_KEY_ID": "half"}, "the credentials are not complete"),
+        ("gs", {"GOOGLE_APPLICATION_CREDENTIALS": "/absent"}, "the credentials are not complete"),
+        ("az", {}, "no account is named; set AZURE_STORAGE_ACCOUNT_NAME"),
+        ("s3", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "set AWS_ALLOW_HTTP=true"),
+    ],
+)
+def test_what_the_environment_lacks_is_said_at_once(monkeypatch, capsys, scheme, variables, remedy):
+    for name in [name for name in os.environ if name.startswith(("AWS_", "AZURE_", "GOOGLE_"))]:
+        monkeypatch.delenv(name)
+    if "AWS_ENDPOINT_URL" in variables:
+        variables = {**variables, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": SECRET}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    address = f"{scheme}://b-{uuid.uuid4().hex}/a"
+    with pytest.raises(OSError, match=f"{remedy}.*: '{address}/config.yaml'"):
+        Experiment(address, verbose=False).write_metadata("config", 1)
+    assert main(["list", address]) == 1
+    error = capsys.readouterr().err
+    assert re.fullmatch(f"fifteen: error: {address}: .*{remedy}.*\n", error)
+
+
 ADDRESSES = [
     f"s3://AKIAIOSFODNN7EXAMPLE:{SECRET}@bucket/run",
     f"s3://bucket/run?X-Amz-Signature={SECRET}",

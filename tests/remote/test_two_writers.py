@@ -128,6 +128,35 @@ def test_the_second_writer_is_refused_and_changes_nothing(bucket, what):
     assert NAME not in names(bucket)
 
 
+def test_a_forked_process_is_told_to_be_spawned(bucket):
+    script = f"""
+import multiprocessing, warnings
+from fifteen.experiments import Experiment, LogWriteError, TensorboardLogData
+warnings.simplefilter("ignore")
+experiment = Experiment({bucket!r}, verbose=False)
+def work():
+    for action in (lambda: experiment.write_metadata("a", 1), experiment.checkpoint_steps, log):
+        try:
+            action()
+        except (RuntimeError, LogWriteError) as error:
+            assert "start processes with multiprocessing.set_start_method('spawn')" in str(error)
+        else:
+            raise AssertionError
+def log():
+    experiment.log(TensorboardLogData(scalars={{"x": 1.0}}), 1)
+    experiment.flush()
+child = multiprocessing.get_context("fork").Process(target=work)
+child.start()
+child.join(60)
+assert child.exitcode == 0, child.exitcode
+log()
+assert experiment.read_scalars()["x"].step.tolist() == [1]
+"""
+    ended = subprocess.run([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_memory_stores_have_leases_too(request):
     address = f"memory://{request.node.name}/run"
     experiment = Experiment(address, verbose=False)

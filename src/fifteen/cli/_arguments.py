@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 from tyro.conf import Positional, arg
 
+from fifteen.experiments._local_path import is_address
 from fifteen.experiments.storage import Directory as StoredDirectory
 
 from ._errors import CommandError
@@ -34,8 +35,16 @@ def check_total(total: float | None) -> None:
         raise CommandError(f"--total: expected a number of steps, found {total:g}")
 
 
+def check_on_a_disk(path: pathlib.Path) -> None:
+    """Raise if a path is an address, of which `pathlib` would make a directory `s3:`."""
+    if is_address(path):
+        address = str(path).replace(":/", "://", 1)
+        raise CommandError(f"{address}: expected a path on a disk, found an address")
+
+
 def check_output(path: pathlib.Path, *suffixes: str) -> None:
     """Raise unless a file of one of some kinds can be written, before the work for it is done."""
+    check_on_a_disk(path)
     if not path.name.lower().endswith(suffixes):
         raise CommandError(f"--output: expected {', '.join(suffixes)}, found {path.name!r}")
     if StoredDirectory(path.parent).kind_of() != "directory":

@@ -8,6 +8,8 @@ from tyro.conf import Positional, arg
 from fifteen._text import printable
 from fifteen.experiments.storage import unarchive as unpack
 
+from ._arguments import check_on_a_disk
+
 
 def unarchive(
     file: Annotated[Positional[pathlib.Path], arg(metavar="FILE", help_behavior_hint="")],
@@ -19,5 +21,7 @@ def unarchive(
         file: the archive.
         into: the directory in which the experiment appears; the current one by default.
     """
+    check_on_a_disk(file)
+    check_on_a_disk(into)
     path = unpack(file.absolute(), into.absolute())
     print(printable(f"Unpacked {file} to {path}"))

@@ -10,6 +10,13 @@ from .storage import SCHEMES, remote_path
 
 _ADDRESS = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]+):/(.*)", re.DOTALL)
 """`gs://bucket/run`, of which `pathlib.Path` makes `gs:/bucket/run`."""
+_BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]*")
+"""The library would take `b#x` for `b`."""
+
+
+def is_address(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a path is an address, also if `pathlib` has read it."""
+    return _ADDRESS.fullmatch(os.fspath(path)) is not None
 
 
 def local_path(path: Any, name: str = "data_dir") -> pathlib.Path:
@@ -45,6 +52,8 @@ def local_path(path: Any, name: str = "data_dir") -> pathlib.Path:
             advice = "leave credentials out of the address, and put them into the environment"
         elif not rest:
             advice = "expected the name of a bucket in the address"
+        elif not _BUCKET.fullmatch(bucket := rest.split("/")[0]):
+            advice = f"no bucket is called {bucket!r}; check the address"
         else:
             return remote_path(scheme, rest)
         raise UnsafePathError(f"{shown}: {advice}")

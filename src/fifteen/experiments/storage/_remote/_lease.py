@@ -190,8 +190,8 @@ class _Work:
                 return self._hold(self._put())
             except (AlreadyExistsError, PreconditionError):
                 return self._compete(_look(self._path / _NAME))
-        except (BaseError, OSError):
-            # The network is gone, or the store takes no such put. What is written next says so.
+        except (BaseError, OSError, RuntimeError):
+            # The network is gone, the store takes no such put, or the process was forked. What is written next says so.
             self.is_decided = True
             return _SECONDS_BETWEEN_RENEWALS
 

@@ -41,6 +41,15 @@ _REMEDIES = {
     "PermanentRedirect|incorrectly configured region": (
         "the bucket is in another region; set that in the environment, such as AWS_REGION"
     ),
+    "Missing (SecretAccessKey|AccessKeyId)|service account file": (
+        "the credentials are not complete, or their file cannot be read; check the environment"
+    ),
+    "Account must be specified": (
+        "no account is named; set AZURE_STORAGE_ACCOUNT_NAME in the environment"
+    ),
+    "builder error": (
+        "the endpoint is no URL, or without TLS, for which to set AWS_ALLOW_HTTP=true"
+    ),
     # An answer to `HEAD` has no text.
     r"HEAD [\s\S]*400 Bad Request": (
         "the store refuses the credentials or the region; check whether they have expired"
@@ -69,7 +78,8 @@ def locate(path: pathlib.PurePath, is_patient: bool = True) -> tuple[Any, str]:
         )
     scheme, bucket, *rest = path.parts
     scheme = scheme.removesuffix(":")
-    return _store(scheme, bucket, is_patient or scheme == "memory"), "/".join(rest)
+    with errors_explained(path):
+        return _store(scheme, bucket, is_patient or scheme == "memory"), "/".join(rest)
 
 
 _pid = os.getpid()
