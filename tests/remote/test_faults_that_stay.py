@@ -231,6 +231,22 @@ def test_an_upload_that_fails_is_aborted(bucket, proxy, monkeypatch):
     experiment.close()
 
 
+def test_a_folder_that_a_clouds_console_made_is_no_file(bucket):
+    client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+    _, _, name, key = bucket.split("/", 3)
+    for folder in ("runs/", f"{key}/", "runs/b/"):
+        client.put_object(Bucket=name, Key=folder)
+    experiment = Experiment(bucket, verbose=False).assert_new()
+    experiment.write_metadata("config", 1)
+    assert [path.name for path in experiment.data_dir.iterdir()] == ["config.yaml"]
+    found = find_experiments(f"s3://{name}/runs")
+    assert [one.data_dir.name for one in found] == [experiment.data_dir.name]
+    moved = experiment.move(f"s3://{name}/runs/b")
+    assert moved.read_metadata("config") == 1
+    moved.clear().assert_new()
+    experiment.assert_new()
+
+
 @pytest.mark.parametrize("kind", ["memory", "s3"])
 def test_only_what_lies_under_an_address_is_cleared_and_moved(request, kind):
     root = f"memory://{uuid.uuid4().hex}/runs" if kind == "memory" else (

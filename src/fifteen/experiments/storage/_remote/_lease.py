@@ -191,7 +191,8 @@ class _Work:
             except (AlreadyExistsError, PreconditionError):
                 return self._compete(_look(self._path / _NAME))
         except (BaseError, OSError, RuntimeError):
-            # The network is gone, the store takes no such put, or the process was forked. What is written next says so.
+            # The network is gone, the store takes no such put, or the process was forked. What is
+            # written next says so.
             self.is_decided = True
             return _SECONDS_BETWEEN_RENEWALS
 

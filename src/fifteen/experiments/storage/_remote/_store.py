@@ -143,7 +143,7 @@ def children(path: pathlib.PurePath) -> tuple[list[str], list[str]]:
     store, key = locate(path)
     with errors_explained(path):
         found = obstore.list_with_delimiter(store, key)
-    names = ([*found["common_prefixes"]], [meta["path"] for meta in found["objects"]])
+    names = ([*found["common_prefixes"]], [*_without_folder(found["objects"], key)])
     folders, files = ([key.rpartition("/")[2] for key in keys] for keys in names)
     return folders, files
 
@@ -154,8 +154,16 @@ def objects(path: pathlib.PurePath) -> "dict[str, obstore.ObjectMeta]":
         return dict(_below(node, ""))
     store, key = locate(path)
     with errors_explained(path):
-        found = obstore.list(store, key).collect()
-    return {meta["path"].removeprefix(key).lstrip("/"): meta for meta in found}
+        found = _without_folder(obstore.list(store, key).collect(), key)
+    return {name.removeprefix(key).lstrip("/"): meta for name, meta in found.items()}
+
+
+def _without_folder(found: Iterable[Any], key: str) -> dict[str, Any]:
+    """Return objects by their keys, without what a cloud's console puts for a folder itself.
+
+    Its key ends with a slash, which the library leaves out.
+    """
+    return {meta["path"]: meta for meta in found if meta["path"] != key}
 
 
 def has_objects(path: pathlib.PurePath) -> bool:
@@ -164,7 +172,7 @@ def has_objects(path: pathlib.PurePath) -> bool:
         return bool(node)
     store, key = locate(path)
     with errors_explained(path):
-        return any(map(len, obstore.list(store, key, chunk_size=1)))
+        return any(_without_folder(page, key) for page in obstore.list(store, key, chunk_size=2))
 
 
 @contextlib.contextmanager
