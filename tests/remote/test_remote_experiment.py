@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from fifteen.experiments import (
+    CheckpointDamagedError,
     CheckpointNotFoundError,
     Experiment,
     ExperimentExistsError,
@@ -21,6 +22,7 @@ from fifteen.experiments import (
     TensorboardLogData,
     UnsafePathError,
 )
+from fifteen.experiments.storage import Directory
 
 
 @dataclasses.dataclass
@@ -85,6 +87,44 @@ def test_a_large_checkpoint_is_sent_and_read_in_parts(experiment):
         np.testing.assert_array_equal(restored[name], values)
     partial = experiment.restore_checkpoint({"small": np.zeros(5, int)}, partial=True)
     assert partial["small"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_one_leaf_of_a_large_checkpoint_takes_few_requests(bucket, proxy):
+    experiment = Experiment(bucket, verbose=False)
+    experiment.save_checkpoint({f"w{number}": np.arange(1 << 20) for number in range(9)}, 1)
+    before = len(proxy.requests)
+    assert len(experiment.checkpoint_leaves()) == 9
+    assert len(proxy.requests) - before <= 3
+    before = len(proxy.requests)
+    experiment.restore_checkpoint({"w4": np.zeros(1 << 20, int)}, partial=True)
+    assert len(proxy.requests) - before <= 4
+
+
+@pytest.mark.parametrize("damage", ["a flipped bit", "truncated", "empty"])
+def test_a_damaged_checkpoint_is_not_restored(experiment, damage):
+    for step in (1, 2):
+        experiment.save_checkpoint({"w": np.arange(100.0) + step}, step, keep=2)
+    directory = Directory(experiment.data_dir)
+    content = bytearray(directory.read("checkpoint_2.safetensors"))
+    content[-5] ^= 1
+    length = {"a flipped bit": len(content), "truncated": 50, "empty": 0}[damage]
+    with directory.replace("checkpoint_2.safetensors") as file:
+        file.write(content[:length])
+    with pytest.raises(CheckpointDamagedError, match=f"{experiment.data_dir}/checkpoint_2"):
+        experiment.restore_checkpoint(None)
+    assert experiment.restore_checkpoint(None, step=1)["w"][0] == 1
+
+
+def test_the_summary_writer_goes_where_the_curves_go(experiment):
+    experiment.summary_writer.add_text("text", "hello", 1)
+    experiment.summary_writer.add_image("image", np.zeros((3, 8, 8), np.uint8), 1)
+    experiment.summary_writer.add_scalar("loss", 0.5, 1)
+    experiment.close()
+    assert experiment.read_scalars()["loss"].value.tolist() == [0.5]
+    (name,) = Directory(experiment.data_dir).names()
+    content = Directory(experiment.data_dir).read(name)
+    assert b"hello" in content
+    assert b"\x89PNG" in content
 
 
 def test_curves_come_back_and_are_rewound(experiment):
