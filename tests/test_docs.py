@@ -155,10 +155,12 @@ def test_the_diffs_for_contributors_work(tmp_path):
     assert len(diffs) == 3
     for diff in diffs:
         apply(diff, tmp_path / "src" / "fifteen")
+    # The copy does not count for how much of the source the tests cover.
+    env = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
     done = subprocess.run(
         [sys.executable, "-c", WITH_ADDITIONS],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(tmp_path / "src")},
+        env=env | {"PYTHONPATH": str(tmp_path / "src")},
         capture_output=True,
         text=True,
         timeout=300,

@@ -118,7 +118,9 @@ def test_nobody_waits_for_files_that_process_0_does_not_write(run, tmp_path):
             "OSError: [Errno 28] No space left on device: could not save step 0;"
         )
         assert full.endswith("checkpoint_0'")
-        assert removed.startswith("FileNotFoundError: [Errno 2] No such file or directory: could ")
+        # Orbax finds that first, or we do.
+        assert removed.startswith("FileNotFoundError: [Errno 2] ")
+        assert ": could not save step 1;" in removed
         assert saved.endswith("checkpoint_3")
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_3"]
 
