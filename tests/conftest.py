@@ -55,5 +55,9 @@ def pytest_generate_tests(metafunc):
 @pytest.fixture
 def tmp_path(request, tmp_path, monkeypatch):
     """A fresh directory; of the tests that `everywhere` names, also an address."""
-    is_remote = getattr(request, "param", "local") == "remote"
-    return everywhere.address(monkeypatch) if is_remote else tmp_path
+    if getattr(request, "param", "local") == "local":
+        yield tmp_path
+        return
+    address = everywhere.address(monkeypatch)
+    yield address
+    everywhere.close_all(address)

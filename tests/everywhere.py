@@ -14,6 +14,7 @@ import pathlib
 import re
 import uuid
 
+from fifteen.experiments import _session
 from fifteen.experiments._local_path import local_path
 from fifteen.experiments.storage import Directory
 
@@ -68,6 +69,13 @@ def address(monkeypatch):
     for method in (write_bytes, write_text, mkdir, unlink, glob, rglob):
         monkeypatch.setattr(type(path), method.__name__, method, raising=False)
     return path
+
+
+def close_all(path):
+    """Close what a test has left open: each log and each lease at an address has a thread."""
+    for session in list(_session._open):
+        if path in session.directory.parents:
+            session.settle()
 
 
 def write_bytes(path, data):
