@@ -15,20 +15,26 @@ import time
 RUN = """
 import fcntl, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+import fifteen._progress
 from fifteen.cli import main
+if {at_once}:
+    fifteen._progress._DELAY_SECONDS = 0
 sys.exit(main())
 """
 
 
 class Terminal:
-    """Run a command on a terminal of some width; its stdout may go to a file instead."""
+    """Run a command on a terminal of some width; its stdout may go to a file instead.
 
-    def __init__(self, *arguments, cwd=None, columns=80, output=None):
+    With `at_once`, a bar does not wait until the command has taken long.
+    """
+
+    def __init__(self, *arguments, cwd=None, columns=80, output=None, at_once=False):
         self._terminal, end = pty.openpty()
         fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         self._settings = termios.tcgetattr(end)
         self.process = subprocess.Popen(
-            [sys.executable, "-c", RUN, *map(str, arguments)],
+            [sys.executable, "-c", RUN.format(at_once=at_once), *map(str, arguments)],
             cwd=cwd,
             stdin=end,
             stdout=output or end,

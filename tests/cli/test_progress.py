@@ -42,9 +42,9 @@ def large(tmp_path):
     return tmp_path / "large"
 
 
-def shown_bars(*arguments, cwd=None, code=0):
-    with Terminal(*arguments, cwd=cwd) as terminal:
-        assert terminal.end() == code, terminal.output
+def shown_bars(*arguments, cwd=None, at_once=True):
+    with Terminal(*arguments, cwd=cwd, at_once=at_once) as terminal:
+        assert terminal.end() == 0, terminal.output
         bars = re.findall(
             r"([A-Z]\w+) \x1b\[[\d;]*m━", re.sub(r"\x1b\[\S*[lK]", "", terminal.output)
         )
@@ -103,7 +103,7 @@ def test_a_pipe_and_a_short_command_have_none(many, tmp_path):
     assert done.returncode == 0
     assert done.stderr == ""
     assert "━" not in done.stdout
-    assert shown_bars("list", "0", "1", cwd=many) == set()
+    assert shown_bars("list", "0", "1", cwd=many, at_once=False) == set()
 
 
 @pytest.mark.slow
