@@ -31,6 +31,14 @@ if COUNT > 1:
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+
+mesh = Mesh(np.array(jax.devices()), ("x",))
+
+def spread(array, spec=P("x"), mesh=mesh):
+    sharding, dtype = NamedSharding(mesh, spec), jax.dtypes.canonicalize_dtype(array.dtype)
+    return jax.make_array_from_callback(
+        array.shape, sharding, lambda index: array[index], dtype=dtype
+    )
 """
 
 _SERVE = """
@@ -54,8 +62,8 @@ def start(
     """Start `count` processes that run a script after the preamble.
 
     Args:
-        script: finds `INDEX`, `COUNT`, `directory`, `jax`, `jnp`, `np`, `Mesh`, `NamedSharding`
-            and `P`.
+        script: finds `INDEX`, `COUNT`, `directory`, `jax`, `jnp`, `np`, `Mesh`, `NamedSharding`,
+            `P`, a `mesh` of all devices, and `spread`, which makes an array of shards.
         directory: what the script finds under that name.
         count: how many processes; one stands alone, without `jax.distributed`.
         devices: how many CPU devices each of them has.

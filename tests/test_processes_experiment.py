@@ -17,11 +17,6 @@ pytestmark = pytest.mark.slow
 
 COMMON = """
 from fifteen.experiments import Experiment, TensorboardLogData
-mesh = Mesh(np.array(jax.devices()), ("x",))
-
-def spread(array):
-    sharding = NamedSharding(mesh, P("x"))
-    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 def outcome(action):
     try:

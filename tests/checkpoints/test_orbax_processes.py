@@ -22,11 +22,6 @@ pytestmark = pytest.mark.slow
 COMMON = """
 import hashlib
 from fifteen.experiments.checkpoints import Checkpoints, Retention
-mesh = Mesh(np.array(jax.devices()), ("x",))
-
-def spread(array, spec):
-    sharding = NamedSharding(mesh, spec)
-    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 def state(seed=0, spec=P("x")):
     rows = np.random.default_rng(seed).normal(size=(16, 6)).astype(np.float32)

@@ -15,13 +15,6 @@ COMMON = """
 from fifteen.experiments import Experiment
 from fifteen.experiments.checkpoints._orbax import _save as _orbax_saving
 from fifteen.experiments.storage import _local
-mesh = Mesh(np.array(jax.devices()), ("x",))
-
-def spread(array, spec=P("x"), mesh=mesh):
-    sharding = NamedSharding(mesh, spec)
-    return jax.make_array_from_callback(
-        array.shape, sharding, lambda index: array[index], dtype=array.dtype
-    )
 
 def outcome(action):
     try:

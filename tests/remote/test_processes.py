@@ -16,12 +16,6 @@ pytestmark = pytest.mark.slow
 
 COMMON = """
 from fifteen.experiments import Experiment, TensorboardLogData
-mesh = Mesh(np.array(jax.devices()), ("x",))
-
-def spread(array, spec=P("x"), mesh=mesh):
-    sharding = NamedSharding(mesh, spec)
-    return jax.make_array_from_callback(
-        array.shape, sharding, lambda index: array[index], dtype=array.dtype)
 
 def state(value=0, spec=P("x")):
     rows = np.arange(48, dtype=np.float32).reshape(8, 6) + value
