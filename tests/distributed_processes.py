@@ -31,7 +31,10 @@ if COUNT > 1:
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+"""
 
+# Apart from the preamble, since it starts the devices.
+MESH = """
 mesh = Mesh(np.array(jax.devices()), ("x",))
 
 def spread(array, spec=P("x"), mesh=mesh):
@@ -62,8 +65,9 @@ def start(
     """Start `count` processes that run a script after the preamble.
 
     Args:
-        script: finds `INDEX`, `COUNT`, `directory`, `jax`, `jnp`, `np`, `Mesh`, `NamedSharding`,
-            `P`, a `mesh` of all devices, and `spread`, which makes an array of shards.
+        script: finds `INDEX`, `COUNT`, `directory`, `jax`, `jnp`, `np`, `Mesh`, `NamedSharding`
+            and `P`. If it begins with `MESH`, it also has a `mesh` of all devices, and `spread`,
+            which makes an array of shards.
         directory: what the script finds under that name.
         count: how many processes; one stands alone, without `jax.distributed`.
         devices: how many CPU devices each of them has.

@@ -12,6 +12,7 @@ from fifteen.experiments.storage import Directory
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import distributed_processes
+from distributed_processes import MESH
 
 pytestmark = pytest.mark.slow
 
@@ -29,9 +30,9 @@ def outcome(action):
 @pytest.fixture(scope="module")
 def pools():
     with (
-        distributed_processes.pool(1, 2, COMMON) as one,
-        distributed_processes.pool(2, 2, COMMON) as two,
-        distributed_processes.pool(4, 1, COMMON) as four,
+        distributed_processes.pool(1, 2, MESH + COMMON) as one,
+        distributed_processes.pool(2, 2, MESH + COMMON) as two,
+        distributed_processes.pool(4, 1, MESH + COMMON) as four,
     ):
         yield {1: one, 2: two, 4: four}
 

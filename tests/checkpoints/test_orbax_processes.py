@@ -16,6 +16,7 @@ from fifteen.experiments.checkpoints import Checkpoints, Retention
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 import distributed_processes
+from distributed_processes import MESH
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +63,7 @@ def restore(target, step=None, strict=True):
 """
 
 
-ALONE = COMMON + "checkpoints = Checkpoints(directory)\n" + SHARED
+ALONE = MESH + COMMON + "checkpoints = Checkpoints(directory)\n" + SHARED
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def pools():
     """Processes by their number, each kept for all tests."""
     with contextlib.ExitStack() as stack:
         yield {
-            count: stack.enter_context(distributed_processes.pool(count, devices, COMMON))
+            count: stack.enter_context(distributed_processes.pool(count, devices, MESH + COMMON))
             for count, devices in ((1, 4), (2, 2), (4, 1))
         }
 

@@ -8,6 +8,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 import distributed_processes
+from distributed_processes import MESH
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +27,7 @@ def outcome(action):
 
 @pytest.fixture(scope="module")
 def pools():
-    with distributed_processes.pool(2, 2, COMMON) as two:
+    with distributed_processes.pool(2, 2, MESH + COMMON) as two:
         yield two
 
 

@@ -8,6 +8,7 @@ import time
 import distributed_processes
 import numpy as np
 import pytest
+from distributed_processes import MESH
 
 from fifteen.experiments import CheckpointDamagedError, Experiment
 from fifteen.experiments.storage import Directory
@@ -55,7 +56,7 @@ def assert_same(found, expected):
 
 @pytest.fixture
 def run(bucket):
-    with distributed_processes.pool(2, 2, COMMON) as pool:
+    with distributed_processes.pool(2, 2, MESH + COMMON) as pool:
         begin = f"experiment = Experiment({bucket!r}, verbose=False)\n"
         yield lambda script: pool.run(begin + distributed_processes.textwrap.dedent(script), "/")
 
@@ -199,7 +200,7 @@ def test_a_kill_leaves_the_last_checkpoint_whole(bucket, keeps):
     alone = Experiment(bucket, verbose=False)
     last = 0
     for trial in range(5):
-        script = COMMON + SAVING.format(address=bucket, start=last + 1, keeps=keeps)
+        script = MESH + COMMON + SAVING.format(address=bucket, start=last + 1, keeps=keeps)
         processes = distributed_processes.start(script, "/", 2, 1)
         try:
             for process in processes:
@@ -224,7 +225,7 @@ def test_a_kill_leaves_the_last_checkpoint_whole(bucket, keeps):
         if keeps:
             assert alone.checkpoint_steps()[-1] == last
     # The next save removes what the killed ones have left.
-    script = COMMON + SAVING.format(address=bucket, start=last + 1, keeps=True)
+    script = MESH + COMMON + SAVING.format(address=bucket, start=last + 1, keeps=True)
     distributed_processes.run(script.replace("10_000", str(last + 2)), "/", 2, 1)
     directories = [path for path in alone.data_dir.iterdir() if "checkpoint" in path.name]
     assert all((path / "fifteen-shards.json").is_file() for path in directories)
