@@ -50,7 +50,7 @@ def test_the_corpus_is_large_and_old():
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["file"].removesuffix(".yaml") for case in CASES])
-def test_an_old_file_reads_as_it_always_did(case):
+def test_old_file_reads_as_before(case):
     path = CORPUS / "files" / case["file"]
     expected = eval(case["expected"], namespace())
     result = metadata.read(path.parent, path.stem, eval(case["type"], namespace()))

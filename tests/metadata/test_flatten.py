@@ -47,7 +47,7 @@ class Config:
     path: pathlib.Path = pathlib.Path("a")
 
 
-def test_a_config_is_flat():
+def test_config_is_flattened():
     assert metadata.flatten(Config()) == {
         "optimizer.rate": 1e-3,
         "optimizer.betas": (0.9, 0.999),
@@ -64,14 +64,14 @@ def test_a_config_is_flat():
     assert metadata.flatten(3) == {"": 3}
 
 
-def test_a_config_that_holds_itself_is_refused():
+def test_config_that_contains_itself_is_refused():
     value: dict[str, Any] = {}
     value["self"] = {"again": value}
     with pytest.raises(MetadataError, match=r"self\.again: the config contains itself"):
         metadata.flatten(value)
 
 
-def test_two_configs_differ_in_what_was_added_removed_and_changed():
+def test_diff_lists_additions_removals_and_changes():
     difference = metadata.diff(Config(), Config(optimizer=Sgd(0.1), table={"a": {1: 2, 3: 4}}))
     assert difference.added == {"table.a.3": 4}
     assert difference.removed == {"optimizer.betas": (0.9, 0.999), "table.RED": []}
@@ -83,14 +83,14 @@ def test_two_configs_differ_in_what_was_added_removed_and_changed():
     )
 
 
-def test_equal_configs_do_not_differ():
+def test_equal_configs_have_no_difference():
     assert not metadata.diff(Config(), Config())
     assert not metadata.diff({"a": float("nan")}, {"a": float("nan")})
     assert metadata.diff({"a": 1}, {"a": True}).changed == {"a": (1, True)}
     assert metadata.diff({"a": [1]}, {"a": [2]}).changed == {"a": ([1], [2])}
 
 
-def test_two_files_are_compared_without_their_types(tmp_path):
+def test_files_are_compared_without_their_types(tmp_path):
     first = metadata.write(tmp_path, "a", Config())
     second = metadata.write(tmp_path, "b", Config(optimizer=Sgd(), path=pathlib.Path("b")))
     difference = metadata.diff(first, second)
@@ -111,7 +111,7 @@ def test_old_files_are_compared_too(tmp_path):
     assert metadata.diff(old, new) == metadata.Difference({}, removed, {})
 
 
-def test_a_file_that_is_none_is_told(tmp_path):
+def test_missing_and_invalid_files_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError):
         metadata.diff(tmp_path / "none.yaml", {})
     (tmp_path / "bad.yaml").write_text("a: [")
@@ -119,24 +119,24 @@ def test_a_file_that_is_none_is_told(tmp_path):
         metadata.diff(tmp_path / "bad.yaml", {})
 
 
-def test_keys_that_end_alike_are_told_apart():
+def test_keys_with_a_common_ending_are_distinct():
     keys = [pathlib.PurePosixPath("a/x"), pathlib.PurePosixPath("b/x")]
     assert metadata.flatten({keys[0]: 1, keys[1]: 2}) == {"a/x": 1, "b/x": 2}
 
 
 @pytest.mark.parametrize("config", [{"a.b": 1, "a": {"b": 2}}, {1: 1, "1": 2}])
-def test_two_values_of_one_name_are_refused(config):
+def test_two_values_with_one_name_are_refused(config):
     with pytest.raises(MetadataError, match="two values of the config have this name"):
         metadata.flatten(config)
 
 
-def test_an_int_is_no_change_of_the_float_that_equals_it():
+def test_equal_int_and_float_are_no_difference():
     assert not metadata.diff({"x": 1}, {"x": 1.0})
     assert not metadata.diff({"x": 1.0}, {"x": 1})
     assert metadata.diff({"x": True}, {"x": 1})
 
 
-def test_arrays_are_compared_by_all_of_their_values(tmp_path):
+def test_arrays_are_compared_by_every_value(tmp_path):
     a, b = np.arange(1001.0), np.arange(1001.0)
     b[500] += 1e-9
     assert metadata.diff({"a": a}, {"a": b}).changed.keys() == {"a"}
@@ -173,7 +173,7 @@ print(path.read_text())
 """
 
 
-def test_a_set_is_written_alike_in_each_process(tmp_path):
+def test_set_is_written_in_the_same_order_in_each_process(tmp_path):
     texts = {
         subprocess.run(
             [sys.executable, "-c", SET_OF_TEXTS, str(tmp_path)],
@@ -198,7 +198,7 @@ def test_a_set_is_written_alike_in_each_process(tmp_path):
         ("!ours 1", "!theirs 1", ("!ours 1", "!theirs 1")),
     ],
 )  # fmt: skip
-def test_code_in_a_file_is_its_name(tmp_path, a, b, values):
+def test_code_in_a_file_is_compared_by_name(tmp_path, a, b, values):
     for name, text in (("a", a), ("b", b)):
         (tmp_path / f"{name}.yaml").write_text(f"act: {text}\nrest: 1\nlist: [{text}]\n")
     difference = metadata.diff(tmp_path / "a.yaml", tmp_path / "b.yaml")
@@ -207,7 +207,7 @@ def test_code_in_a_file_is_its_name(tmp_path, a, b, values):
     assert metadata.flatten(tmp_path / "a.yaml")["act"] == values[0]
 
 
-def test_the_function_of_a_partial_is_compared(tmp_path):
+def test_function_of_a_partial_is_compared(tmp_path):
     text = (
         "f: !!python/object/apply:functools.partial\n"
         "  args: [!!python/name:jax.nn.NAME '']\n"
@@ -220,7 +220,7 @@ def test_the_function_of_a_partial_is_compared(tmp_path):
     assert metadata.flatten(tmp_path / "relu.yaml")["f"] == "functools.partial"
 
 
-def test_a_class_counts_if_both_sides_say_it(tmp_path):
+def test_class_counts_only_if_both_sides_name_it(tmp_path):
     plain, tagged, other = (tmp_path / f"{n}.yaml" for n in ("plain", "tagged", "other"))
     plain.write_text("o: {rate: 1}\n")
     tagged.write_text("!dataclass:Config\no: !dataclass:Adam {rate: 1.0}\n")
@@ -232,7 +232,7 @@ def test_a_class_counts_if_both_sides_say_it(tmp_path):
     assert metadata.diff({}, tagged).added == {"o": "Adam", "o.rate": 1.0}
 
 
-def test_plain_data_is_flat_like_its_file(tmp_path):
+def test_plain_data_is_flattened_like_its_file(tmp_path):
     path = metadata.write(tmp_path, "x", Config(optimizer=Sgd()))
     plain = metadata.read(tmp_path, "x")
     assert metadata.flatten(plain) == metadata.flatten(path)
@@ -249,7 +249,7 @@ def test_plain_data_is_flat_like_its_file(tmp_path):
         ({"a.b": 2}, {"a": {"b": 2}}, {"'a'.'b'": 2}, {"'a.b'": 2}),
     ],
 )
-def test_different_keys_of_one_name_are_a_difference(tmp_path, a, b, added, removed):
+def test_different_keys_with_one_name_are_a_difference(tmp_path, a, b, added, removed):
     for name, config in (("a", a), ("b", b)):
         metadata.write(tmp_path, name, config)
     files = tmp_path / "a.yaml", tmp_path / "b.yaml"

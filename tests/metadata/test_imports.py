@@ -22,7 +22,7 @@ def imports_of(path: pathlib.Path) -> list[tuple[int, str]]:
     return found
 
 
-def test_imports_point_upwards_in_the_list():
+def test_modules_import_only_those_above_them():
     assert metadata.__file__
     room = pathlib.Path(metadata.__file__).parent
     assert sorted(path.stem for path in room.glob("*.py")) == sorted(ORDER)

@@ -44,7 +44,7 @@ def start_writer(directory: pathlib.Path, number: int) -> multiprocessing.Proces
 
 
 @pytest.mark.slow
-def test_after_a_kill_the_file_is_the_old_or_the_new_one(tmp_path):
+def test_kill_leaves_the_old_file_or_the_new_one(tmp_path):
     chance = random.Random(0)
     metadata.write(tmp_path, "config", Config(-1, 0, [0] * 3))
     survived = 0
@@ -67,7 +67,7 @@ def test_after_a_kill_the_file_is_the_old_or_the_new_one(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_writers_and_a_reader_for_ten_seconds(tmp_path):
+def test_two_writers_and_a_reader_do_not_interfere(tmp_path):
     metadata.write(tmp_path, "config", Config(-1, 0, [0] * 3))
     writers = [start_writer(tmp_path, number) for number in (1, 2)]
     try:

@@ -55,7 +55,7 @@ PY = "!!python/"
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("style", [False, None, True])
-def test_values_of_yaml_dump(value, kind, style):
+def test_values_from_yaml_dump_are_read(value, kind, style):
     text = yaml.dump(value, default_flow_style=style)
     expected = yaml.unsafe_load(text)
     result = load(text, kind)
@@ -79,7 +79,7 @@ def test_values_of_yaml_dump(value, kind, style):
         (f"{PY}object/apply:builtins.bytearray [abc, latin-1]", bytearray(b"abc")),
     ],
 )  # fmt: skip
-def test_other_tags_of_pyyaml(text, expected):
+def test_other_pyyaml_tags_are_read(text, expected):
     if "none" in text or "null" in text:
         text = text.replace(" ''", " ~")
     assert same(load(text), expected)
@@ -117,12 +117,12 @@ def test_damaged_and_unknown_tags_are_refused(text):
         ("!!timestamp '2026-99-99'", "expected a date or a time"),
     ],
 )
-def test_tags_that_pyyaml_does_not_write_are_refused(text, message):
+def test_tags_pyyaml_never_writes_are_refused(text, message):
     with pytest.raises(MetadataError, match=message):
         load(text)
 
 
-def test_a_wide_array_is_not_cut_in_silence():
+def test_wide_array_is_not_truncated():
     text = yaml.dump(np.arange(3.0))
     with pytest.raises(MetadataError, match="which JAX would cut to float32"):
         load(dump({"a": np.arange(3.0)}).decode().replace("!array", "!jax_array"))
@@ -145,7 +145,7 @@ for text in ("a: [1", "a: \\x07", "[" * 101 + "]" * 101, "&a [*a]", "1\\n---\\n2
 """
 
 
-def test_all_is_the_same_without_libyaml():
+def test_errors_are_the_same_without_libyaml():
     command = [sys.executable, "-c", WITHOUT_LIBYAML]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     messages = [
@@ -172,6 +172,6 @@ def test_all_is_the_same_without_libyaml():
         ("? [1]\n: 2", dict[Any, Any]), ("- [1]", set[Any]), ("x", collections.OrderedDict), ("0x", int), ("9" * 5000, int), ("3", type(len)),
     ],
 )  # fmt: skip
-def test_what_is_not_of_its_type_is_refused_with_its_place(text, kind):
+def test_wrong_type_is_refused_with_its_location(text, kind):
     with pytest.raises(MetadataError, match=r"^x:1:\d+: "):
         load(text, kind)

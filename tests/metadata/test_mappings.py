@@ -59,7 +59,7 @@ class Sgd:
         ({"a": Adam(), "b": Sgd()}, collections.OrderedDict[str, Adam | Sgd]),
     ],
 )
-def test_mappings_come_back_as_what_is_declared(value, kind):
+def test_mapping_is_read_as_its_declared_type(value, kind):
     if isinstance(value, dict) and type(value) is dict and "OrderedDict" in str(kind):
         value = collections.OrderedDict(value)
     result = there_and_back(value, kind)
@@ -79,7 +79,7 @@ def test_mappings_come_back_as_what_is_declared(value, kind):
         types.MappingProxyType({"a": 1}),
     ],
 )
-def test_mappings_are_dicts_if_nothing_else_is_declared(value):
+def test_undeclared_mapping_is_read_as_dict(value):
     for result in (there_and_back(value, Any), there_and_back({"x": value}, dict)["x"]):
         assert result == dict(value)
         assert type(result) is dict
@@ -88,13 +88,13 @@ def test_mappings_are_dicts_if_nothing_else_is_declared(value):
     assert there_and_back(holder(value), holder).x == dict(value)
 
 
-def test_the_items_of_a_mapping_are_of_their_declared_types():
+def test_mapping_items_have_their_declared_types():
     holder = dataclasses.make_dataclass("Holder", [("x", dict[str, Adam | Sgd])])
     value = holder(flax.core.FrozenDict({"a": Sgd(0.5)}))
     assert there_and_back(value, holder).x == {"a": Sgd(0.5)}
 
 
-def test_a_mapping_that_refuses_its_values_is_told():
+def test_error_of_a_mapping_class_is_reported():
     class Small(dict[str, int]):
         def __init__(self, values: Any = ()):
             super().__init__(values)
@@ -105,7 +105,7 @@ def test_a_mapping_that_refuses_its_values_is_told():
         load("{a: 1, b: 2}", Small)
 
 
-def test_members_of_an_int_enum_in_an_int_field():
+def test_int_enum_members_fit_an_int_field():
     holder = dataclasses.make_dataclass("Holder", [("x", int), ("y", list[int]), ("z", int | None)])
     result = there_and_back(holder(Level.HIGH, [Level.LOW], Level.LOW), holder)
     assert result == holder(2, [1], 1)
@@ -113,7 +113,7 @@ def test_members_of_an_int_enum_in_an_int_field():
         dump(holder(Color.RED, [], None))
 
 
-def test_config_dicts():
+def test_config_dicts_round_trip():
     import ml_collections
 
     kind = ml_collections.ConfigDict
@@ -129,7 +129,7 @@ def test_config_dicts():
     }  # fmt: skip
 
 
-def test_pydantic_models():
+def test_pydantic_models_round_trip():
     import pydantic
 
     class Inner(pydantic.BaseModel):
@@ -178,7 +178,7 @@ class Stepper:
         return self.n
 
 
-def test_a_field_declared_as_a_protocol_may_be_none():
+def test_protocol_field_may_be_none():
     fields: Any = [
         ("act", Optional[Act], None),  # noqa: UP045
         ("tx", optax.GradientTransformation | None, None),
@@ -226,13 +226,13 @@ OLD = "# tyro YAML.\n"
     ],
 )
 @pytest.mark.parametrize("header", ["", OLD])
-def test_old_values_where_other_types_are_declared(value, kind, expected, header):
+def test_old_values_are_read_as_their_declared_types(value, kind, expected, header):
     result = load(header + yaml.dump(value), kind)
     assert same(expected, result)
     assert type(result) is type(expected)
 
 
-def test_a_whole_float_in_an_int_field_of_an_old_file_is_taken_with_a_warning(tmp_path):
+def test_integral_float_in_an_int_field_of_an_old_file_warns(tmp_path):
     holder = dataclasses.make_dataclass("Holder", [("steps", int), ("inner", list[int])])
     path = tmp_path / "x.yaml"
     path.write_text(f"{OLD}steps: 100000.0\ninner: [2.0]\n")
@@ -248,14 +248,14 @@ def test_a_whole_float_in_an_int_field_of_an_old_file_is_taken_with_a_warning(tm
         metadata.read(tmp_path, "x", holder)
 
 
-def test_a_namespace_may_have_any_attribute():
+def test_namespace_may_have_any_attribute():
     for kind in (argparse.Namespace, types.SimpleNamespace):
         value = kind(a=1)
         vars(value)["self"] = 2
         assert there_and_back(value, kind) == value
 
 
-def test_the_path_of_a_warning_is_told(tmp_path):
+def test_warning_names_the_field(tmp_path):
     holder = dataclasses.make_dataclass("Holder", [("a", list[Adam]), ("b", Adam | None)])
     path = tmp_path / "x.yaml"
     path.write_text("a:\n- {rate: 1}\n- {rate: 1, rte: 2}\nb: {rate: 1, x: 1}\n")
@@ -265,14 +265,14 @@ def test_the_path_of_a_warning_is_told(tmp_path):
     assert [line.split(": ")[1] for line in lines] == ["a[1]", "b"]
 
 
-def test_all_that_is_wrong_with_a_mapping_is_told():
+def test_all_problems_of_a_mapping_are_reported():
     with pytest.raises(MetadataError) as caught:
         load("a: 1\na: 2\nb: x\nb: y\n<<: {c: 1}\n", dict[str, int])
     lines = str(caught.value).splitlines()
     assert [line.split(": ")[0] for line in lines] == ["x:2:1", "x:3:4", "x:4:1", "x:4:4", "x:5:1", "x:5:5"]  # fmt: skip
 
 
-def test_a_union_with_any():
+def test_union_with_any():
     for value in (1, 1.5, "a", None, [1], (1,), {"a": 1}, Adam()):
         for kind in (Adam | Any, float | Any, Any | int):
             if isinstance(value, Adam) and kind != Adam | Any:
@@ -280,7 +280,7 @@ def test_a_union_with_any():
             assert same(there_and_back({"x": value}, dict[str, kind])["x"], value)
 
 
-def test_a_small_file_does_not_become_a_large_array():
+def test_small_file_cannot_become_a_large_array():
     text = "[" + "a" * 100_000 + ", b" * 700 + "]"
     with pytest.raises(MetadataError, match="more than 1,048,576 bytes of text"):
         load(text, np.ndarray)
@@ -296,12 +296,12 @@ def test_a_small_file_does_not_become_a_large_array():
         ("o: !!python/object:cfg.Old {rate: 1}", Any, "write !dataclass:NAME in its place"),
     ],
 )  # fmt: skip
-def test_an_error_says_what_to_do(text, kind, message):
+def test_error_says_what_to_do(text, kind, message):
     with pytest.raises(MetadataError, match=message):
         load(text, kind)
 
 
-def test_a_file_is_plain_data_without_a_type(tmp_path):
+def test_file_read_without_a_type_is_plain_data(tmp_path):
     @dataclasses.dataclass
     class Config:
         optimizer: Adam | Sgd
@@ -320,7 +320,7 @@ def test_a_file_is_plain_data_without_a_type(tmp_path):
         metadata.read(tmp_path, "x", (int, float))
 
 
-def test_text_is_a_path_to_diff_and_flatten(tmp_path):
+def test_diff_and_flatten_take_a_str_as_a_path(tmp_path):
     a, b = (metadata.write(tmp_path, name, {"x": name}) for name in "ab")
     assert metadata.diff(str(a), str(b)).changed == {"x": ("a", "b")}
     assert metadata.flatten(str(a)) == {"x": "a"}
@@ -363,19 +363,19 @@ def test_plain_data_needs_no_jax(tmp_path):
         ("!!python/object/apply:types.SimpleNamespace [[ab]]", types.SimpleNamespace),
     ],
 )
-def test_nonsense_is_refused_with_its_place(text, kind):
+def test_nonsense_is_refused_with_its_location(text, kind):
     with pytest.raises(MetadataError, match=r"^x:1:\d+: "):
         load(text, kind)
 
 
-def test_a_callable_may_be_declared():
+def test_callable_may_be_declared():
     holder = dataclasses.make_dataclass("Holder", [("f", Callable[[int], int] | None, None)])
     assert there_and_back(holder(), holder) == holder()
     with pytest.raises(MetadataError, match="code is not written"):
         dump(holder(len))
 
 
-def test_the_key_of_a_class_may_be_a_key_like_any_other():
+def test_class_key_may_be_an_ordinary_key():
     value = {"!class": np.arange(2), "b": 1}
     assert metadata.flatten(value)["b"] == 1
     assert same(there_and_back({"!class": "A", "x": 1}, dict), {"!class": "A", "x": 1})

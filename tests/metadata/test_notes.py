@@ -18,7 +18,7 @@ def edit(experiment, text):
     (experiment.data_dir / "notes.yaml").write_text(text)
 
 
-def test_a_note_is_replaced_and_tags_are_added(experiment):
+def test_annotate_replaces_the_note_and_adds_tags(experiment):
     experiment.annotate(note="first", tags=["paper", "b"])
     experiment.annotate(tags=("a", "paper", " b "))
     assert experiment.read_metadata("notes") == {"note": "first", "tags": ["a", "b", "paper"]}
@@ -31,7 +31,7 @@ def test_a_note_is_replaced_and_tags_are_added(experiment):
     assert experiment.read_metadata("notes") == {"tags": ["a", "b", "paper"]}
 
 
-def test_nothing_to_say_is_no_error(experiment):
+def test_annotate_without_content_is_allowed(experiment):
     experiment.annotate()
     experiment.annotate(note="", tags=[])
     assert experiment.read_metadata("notes") == {}
@@ -47,7 +47,7 @@ def test_nothing_to_say_is_no_error(experiment):
         ("{}\n", None, ["new"]),
     ],
 )
-def test_what_people_write_by_hand_is_taken(experiment, text, note, tags):
+def test_handwritten_notes_are_accepted(experiment, text, note, tags):
     edit(experiment, text)
     experiment.annotate(tags=["new"])
     content = yaml.safe_load((experiment.data_dir / "notes.yaml").read_text())
@@ -56,7 +56,7 @@ def test_what_people_write_by_hand_is_taken(experiment, text, note, tags):
     assert experiment.read_metadata("notes", dict[str, str | list[str] | None]).get("note") == note
 
 
-def test_other_keys_stay_as_they_are(experiment):
+def test_other_keys_are_kept(experiment):
     edit(
         experiment,
         "rating: 1e-3\ntags: [old]\nwhy: |\n  one\n  two\nseen: {by: [Ada, Bob], on: 2026-01-31}\n"
@@ -84,7 +84,7 @@ def test_other_keys_stay_as_they_are(experiment):
         ("note: [\n", "not valid YAML"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_named_and_stays(experiment, text, message):
+def test_unreadable_file_is_named_and_kept(experiment, text, message):
     edit(experiment, text)
     with pytest.raises(MetadataError) as caught:
         experiment.annotate(note="n", tags=["t"])
@@ -93,7 +93,7 @@ def test_a_file_that_cannot_be_read_is_named_and_stays(experiment, text, message
     assert (experiment.data_dir / "notes.yaml").read_text() == text
 
 
-def test_all_that_is_no_text_is_listed(experiment):
+def test_all_values_other_than_text_are_listed(experiment):
     with pytest.raises(MetadataError) as caught:
         experiment.annotate(note=3, tags=["a", 1, " "])  # pyright: ignore
     assert str(caught.value).splitlines() == [
@@ -109,7 +109,7 @@ def test_all_that_is_no_text_is_listed(experiment):
 
 
 @given(note=st.text(min_size=1), tags=st.lists(st.text(), max_size=4))
-def test_any_text_comes_back(tmp_path_factory, note, tags):
+def test_any_text_round_trips(tmp_path_factory, note, tags):
     experiment = Experiment(tmp_path_factory.mktemp("run"), verbose=False)
     tags = sorted({tag.strip() for tag in tags if tag.strip()})
     experiment.annotate(note=note, tags=tags)

@@ -178,28 +178,28 @@ def check(data: st.DataObject, holder: bool) -> None:
 
 
 @hypothesis.given(st.data())
-def test_random_types_in_a_field(data):
+def test_random_types_round_trip_in_a_field(data):
     check(data, holder=True)
 
 
 @hypothesis.given(st.data())
-def test_random_types_alone(data):
+def test_random_types_round_trip_at_the_top(data):
     check(data, holder=False)
 
 
 @hypothesis.given(anything(3))
-def test_anything(value):
+def test_any_value_round_trips(value):
     assert same(value, there_and_back(value, Any))
 
 
 @hypothesis.given(TEXT, st.sampled_from([str, str | None, Any, str | int | float, dict[str, str]]))
-def test_any_text(value, kind):
+def test_any_text_round_trips(value, kind):
     value = {value: value} if kind == dict[str, str] else value
     assert there_and_back(value, kind) == value
 
 
 @hypothesis.given(st.text("\n ab:-#|'\t", max_size=30))
-def test_any_layout_of_lines(value):
+def test_any_line_layout_round_trips(value):
     value = {"a": [value, {"b": value}], "c": value}
     assert there_and_back(value, Any) == value
 
@@ -207,7 +207,7 @@ def test_any_layout_of_lines(value):
 @pytest.mark.slow
 @hypothesis.settings(max_examples=3_000)
 @hypothesis.given(st.data())
-def test_three_thousand_random_types(data):
+def test_three_thousand_random_types_round_trip(data):
     check(data, holder=data.draw(st.booleans()))
 
 
@@ -221,7 +221,7 @@ def test_random_bytes_are_read_or_refused(data, kind):
 
 
 @hypothesis.given(st.data())
-def test_a_changed_byte_is_read_or_refused(data):
+def test_changed_byte_is_read_or_refused(data):
     kind, values = data.draw(_types(2))
     text = bytearray(dump(data.draw(values)))
     text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.integers(0, 255))

@@ -68,7 +68,7 @@ def errors(tmp_path: pathlib.Path, text: str, kind: Any) -> str:
         ("# fifteen.experiments metadata\n1e-3\n...\n", Any, 0.001), ("\ufeff3", int, 3), ("3\r\n", int, 3),
     ],
 )  # fmt: skip
-def test_what_is_declared_decides(tmp_path, text, kind, expected):
+def test_declared_type_decides(tmp_path, text, kind, expected):
     result = read(tmp_path, text, kind)
     assert result == expected
     assert type(result) is type(expected)
@@ -110,14 +110,14 @@ def test_what_is_declared_decides(tmp_path, text, kind, expected):
         ("x", object | None, ""),
     ],
 )  # fmt: skip
-def test_an_error_says_where_and_what(tmp_path, text, kind, message):
+def test_error_says_where_and_what(tmp_path, text, kind, message):
     if not message:
         read(tmp_path, text, kind)
     else:
         assert errors(tmp_path, text, kind) == message
 
 
-def test_all_errors_are_told_at_once(tmp_path):
+def test_all_errors_are_reported_at_once(tmp_path):
     text = "lr: fast\nsteps: '3'\ncolor: BLUE\nbetas: [1]\n"
     assert errors(tmp_path, text, Config).splitlines() == [
         "config.yaml:1:5: lr: expected float, got str 'fast'",
@@ -127,14 +127,14 @@ def test_all_errors_are_told_at_once(tmp_path):
     ]
 
 
-def test_of_many_errors_ten_are_told_and_the_rest_counted(tmp_path):
+def test_ten_errors_are_listed_and_the_rest_counted(tmp_path):
     lines = errors(tmp_path, "- x\n" * 500, list[int]).splitlines()
     assert len(lines) == 11
     assert lines[9] == "config.yaml:10:3: [9]: expected int, got str 'x'"
     assert lines[10] == "and 490 more, 500 problems in all"
 
 
-def test_a_union_says_why_each_alternative_does_not_fit(tmp_path):
+def test_union_error_explains_each_alternative(tmp_path):
     @dataclasses.dataclass
     class Other:
         height: int
@@ -147,7 +147,7 @@ def test_a_union_says_why_each_alternative_does_not_fit(tmp_path):
     assert "config.yaml:1:1: as Other: Other has no field 'width'" in message
 
 
-def test_what_fits_two_classes_alike_is_not_guessed(tmp_path):
+def test_value_that_fits_two_classes_is_refused(tmp_path):
     @dataclasses.dataclass
     class Other:
         width: int
@@ -158,7 +158,7 @@ def test_what_fits_two_classes_alike_is_not_guessed(tmp_path):
     assert read(tmp_path, "!dataclass:Other {width: 3}", Layer | Other) == Other(3)
 
 
-def test_every_part_of_a_file_is_refused(tmp_path):
+def test_truncated_file_is_refused(tmp_path):
     value = Config(layers=[Layer(3)], path=pathlib.Path("a"))
     for written, kind in (
         (value, Config),
@@ -177,11 +177,11 @@ def test_every_part_of_a_file_is_refused(tmp_path):
                 metadata.read(tmp_path, "x", kind)
 
 
-def test_a_missing_field_takes_its_default(tmp_path):
+def test_missing_field_takes_its_default(tmp_path):
     assert read(tmp_path, "lr: 0.5\n", Config) == Config(0.5)
 
 
-def test_an_unknown_key_alone_is_a_warning(tmp_path):
+def test_unknown_key_is_a_warning(tmp_path):
     text = "width: 3\nbias: true\ncolour: red\n"
     with pytest.warns(
         ExperimentWarning, match="config.yaml:3:1: Layer has no field 'colour', which is ignored"
@@ -189,14 +189,14 @@ def test_an_unknown_key_alone_is_a_warning(tmp_path):
         assert read(tmp_path, text, Layer) == Layer(3)
 
 
-def test_an_unknown_key_beside_a_missing_field_is_an_error(tmp_path):
+def test_unknown_key_with_a_missing_field_is_an_error(tmp_path):
     assert errors(tmp_path, "width: 3\nbais: false\n", Layer) == (
         "config.yaml:2:1: Layer has no field 'bais', and 'bias' is missing; did you mean 'bias'? "
         '(if it was renamed, declare field(metadata={"aliases": (...)}); if it is gone, delete the line)'
     )
 
 
-def test_a_renamed_field_is_found_by_its_alias(tmp_path):
+def test_renamed_field_is_found_by_its_alias(tmp_path):
     @dataclasses.dataclass
     class Renamed:
         learning_rate: float = dataclasses.field(default=1.0, metadata={"aliases": ("lr", "rate")})
@@ -213,7 +213,7 @@ def test_a_renamed_field_is_found_by_its_alias(tmp_path):
     assert (tmp_path / "config.yaml").read_text().splitlines()[1] == "learning_rate: 0.25"
 
 
-def test_what_a_class_refuses_is_told_with_its_place(tmp_path):
+def test_error_of_a_class_is_reported_with_its_location(tmp_path):
     @dataclasses.dataclass
     class Positive:
         value: int
@@ -227,7 +227,7 @@ def test_what_a_class_refuses_is_told_with_its_place(tmp_path):
     )
 
 
-def test_a_missing_file_names_those_that_are_there(tmp_path):
+def test_missing_file_error_lists_existing_files(tmp_path):
     with pytest.raises(MetadataNotFoundError, match="no metadata 'config'; known: none"):
         metadata.read(tmp_path / "nowhere", "config", int)
     metadata.write(tmp_path, "eval/step_100", 3)
@@ -235,7 +235,7 @@ def test_a_missing_file_names_those_that_are_there(tmp_path):
         metadata.read(tmp_path, "config", int)
 
 
-def test_a_type_by_its_name_is_refused(tmp_path):
+def test_type_given_as_a_str_is_refused(tmp_path):
     assert errors(tmp_path, "3", "int") == ("'int' is the name of a type; pass the type itself")
 
 
@@ -260,26 +260,26 @@ AUTO = float | Literal["auto"]
     ],
 )
 @pytest.mark.parametrize("header", ["", "# fifteen.experiments metadata\n"])
-def test_a_number_in_a_union_is_read_as_it_is_alone(tmp_path, text, kind, expected, header):
+def test_number_in_a_union_is_read_as_if_alone(tmp_path, text, kind, expected, header):
     result = read(tmp_path, f"{header}{text}\n...\n", kind)
     assert result == expected
     assert type(result) is type(expected)
 
 
 @pytest.mark.parametrize("writer", ["dcargs", "tyro"])
-def test_a_str_that_pyyaml_left_without_quotes_stays_one(tmp_path, writer):
+def test_str_that_pyyaml_left_unquoted_stays_a_str(tmp_path, writer):
     assert read(tmp_path, f"# {writer} YAML.\n1e-3\n", float | str) == "1e-3"
     assert read(tmp_path, f"# {writer} YAML.\n1e-3\n", float | None) == 1e-3
 
 
-def test_an_error_of_a_union_names_all_of_it(tmp_path):
+def test_union_error_names_the_union(tmp_path):
     assert errors(tmp_path, "aut", AUTO) == (
         "config.yaml:1:1: expected float | Literal['auto'], got str 'aut'; did you mean 'auto'?"
     )
 
 
 @pytest.mark.parametrize("text", ["null", "~", ""])
-def test_null_is_no_path_and_no_date(tmp_path, text):
+def test_null_is_refused_as_path_or_date(tmp_path, text):
     for kind in (pathlib.Path, pathlib.PurePath, pathlib.PureWindowsPath, complex):
         message = errors(tmp_path, f"a: {text}", dict[str, kind])
         assert "got null" in message
@@ -301,7 +301,7 @@ class Interrupted:
             signal.raise_signal(signal.SIGUSR1)
 
 
-def test_what_a_signal_handler_raises_in_a_constructor_arrives(tmp_path):
+def test_signal_handler_exception_in_a_constructor_propagates(tmp_path):
     def stop(number, frame):
         raise Stop
 
@@ -316,7 +316,7 @@ def test_what_a_signal_handler_raises_in_a_constructor_arrives(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [int, float, float | None])
-def test_a_number_that_may_be_octal_is_refused(tmp_path, kind):
+def test_possibly_octal_number_is_refused(tmp_path, kind):
     (tmp_path / "x.yaml").write_text("010\n")
     with pytest.raises(MetadataError, match="leave out the leading zero"):
         metadata.read(tmp_path, "x", kind)

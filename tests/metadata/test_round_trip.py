@@ -279,7 +279,7 @@ CASES: list[tuple[Any, Any]] = [
 
 
 @pytest.mark.parametrize(("value", "kind"), CASES, ids=map(str, range(len(CASES))))
-def test_what_is_written_is_read(value, kind):
+def test_value_round_trips(value, kind):
     result = there_and_back(value, kind)
     assert same(value, result)
     assert type(result) is type(value) or isinstance(value, np.generic)
@@ -304,7 +304,7 @@ def test_what_is_written_is_read(value, kind):
         (Optimizer(1), Optimizer, Optimizer(1.0)),
     ],
 )
-def test_scalars_of_arrays_are_plain_numbers(tmp_path, value, kind, expected):
+def test_array_scalars_become_plain_numbers(tmp_path, value, kind, expected):
     path = metadata.write(tmp_path, "x", value)
     result = metadata.read(tmp_path, "x", kind)
     assert result == expected
@@ -312,7 +312,7 @@ def test_scalars_of_arrays_are_plain_numbers(tmp_path, value, kind, expected):
     assert "!" not in path.read_text().replace("!dataclass:Optimizer", "").replace("!complex", "")
 
 
-def test_values_that_are_not_of_their_declared_type_come_back(tmp_path):
+def test_values_of_undeclared_types_round_trip(tmp_path):
     # Python does not hold programs to their annotations, and neither may their files.
     for value in (
         None,
@@ -345,7 +345,7 @@ def make_local():
     return Shown
 
 
-def test_classes_of_a_function_that_annotations_name_by_strings_are_refused(tmp_path):
+def test_local_class_in_a_string_annotation_is_refused(tmp_path):
     Hidden = int  # noqa: F841  # what must not be found either
     with pytest.raises(MetadataError, match=r"'Hidden' is not defined.* top of the module"):
         metadata.write(tmp_path, "x", make_local()())
@@ -355,7 +355,7 @@ def make_flat(name="Flat"):
     return dataclasses.make_dataclass(name, [("width", int, 3)], bases=(Optimizer,), frozen=True)
 
 
-def test_a_class_defined_twice_as_in_a_notebook(tmp_path):
+def test_class_redefined_as_in_a_notebook(tmp_path):
     first, second = make_flat(), make_flat()
     metadata.write(tmp_path, "x", first())
     assert type(metadata.read(tmp_path, "x", second)) is second
@@ -364,13 +364,13 @@ def test_a_class_defined_twice_as_in_a_notebook(tmp_path):
     assert type(metadata.read(tmp_path, "x", list[Optimizer])[0]) is second
 
 
-def test_a_class_of_a_script_is_found_where_it_is_imported(tmp_path):
+def test_main_class_is_found_in_the_module_that_imports_it(tmp_path):
     path = metadata.write(tmp_path, "x", [Adam()])
     path.write_text(path.read_text().replace(":Adam", ":__main__.Adam"))
     assert metadata.read(tmp_path, "x", list[Optimizer]) == [Adam()]
 
 
-def test_an_annotation_that_cannot_be_resolved_is_named(tmp_path):
+def test_unresolvable_annotation_is_named(tmp_path):
     @dataclasses.dataclass
     class Broken:
         value: NoSuchThing  # noqa: F821
@@ -379,7 +379,7 @@ def test_an_annotation_that_cannot_be_resolved_is_named(tmp_path):
         metadata.write(tmp_path, "x", Broken(1))
 
 
-def test_a_file_of_declared_types_is_plain_yaml(tmp_path):
+def test_declared_types_are_written_as_plain_yaml(tmp_path):
     value = Pair(Optimizer(), Optimizer(0.5))
 
     @dataclasses.dataclass
@@ -408,7 +408,7 @@ def test_a_file_of_declared_types_is_plain_yaml(tmp_path):
     }
 
 
-def test_a_file_is_readable(tmp_path):
+def test_file_is_readable(tmp_path):
     path = metadata.write(tmp_path, "x", Everything())
     assert path.read_text().startswith(
         "# fifteen.experiments metadata !dataclass:Everything\n"
@@ -417,14 +417,14 @@ def test_a_file_is_readable(tmp_path):
     assert path.read_text().endswith("w: [1, 2, 3]\nx: 3\n...\n")
 
 
-def test_two_classes_of_one_name_in_one_object_are_refused(tmp_path):
+def test_two_classes_with_one_name_in_an_object_are_refused(tmp_path):
     other = dataclasses.make_dataclass("Optimizer", [("learning_rate", float)])
     other.__module__ = "somewhere.else_"
     with pytest.raises(MetadataError, match="b: another class is named Optimizer too"):
         metadata.write(tmp_path, "x", {"a": Optimizer(), "b": other(0.5)})
 
 
-def test_two_classes_of_one_name_in_a_union_are_told_apart(tmp_path):
+def test_two_classes_with_one_name_in_a_union_are_distinguished(tmp_path):
     other = dataclasses.make_dataclass("Optimizer", [("learning_rate", float)])
     other.__module__ = "somewhere.else_"
     holder = dataclasses.make_dataclass("Holder", [("one", Optimizer | other)])
@@ -436,7 +436,7 @@ def test_two_classes_of_one_name_in_a_union_are_told_apart(tmp_path):
         metadata.read(tmp_path, "y", Optimizer | other)
 
 
-def test_a_class_that_got_a_namesake_later_is_not_mistaken_for_it(tmp_path):
+def test_later_class_with_the_same_name_is_ambiguous(tmp_path):
     base = dataclasses.make_dataclass("Base", [("x", int)])
     base.__module__ = __name__
     holder = dataclasses.make_dataclass("Holder", [("one", base)])
@@ -459,7 +459,7 @@ def test_a_class_that_got_a_namesake_later_is_not_mistaken_for_it(tmp_path):
         (dict | dict[float, int], {Color.RED: 1}),
     ],
 )
-def test_what_no_member_of_a_union_declares_is_not_written(tmp_path, annotation, value):
+def test_value_outside_a_union_is_not_written(tmp_path, annotation, value):
     config = dataclasses.make_dataclass("Config", [("a", annotation)])
     with pytest.raises(MetadataError, match="not written"):
         metadata.write(tmp_path, "config", config(value))
@@ -467,7 +467,7 @@ def test_what_no_member_of_a_union_declares_is_not_written(tmp_path, annotation,
 
 
 @pytest.mark.parametrize("value", [(0.0,), ([],), (1, 2), ((),), [(1.5,)]])
-def test_any_takes_a_tuple_whose_items_another_member_does_not(tmp_path, value):
+def test_any_in_a_union_takes_tuples_of_other_items(tmp_path, value):
     kind = Color | tuple[int, ...] | Any
     metadata.write(tmp_path, "x", value)
     assert metadata.read(tmp_path, "x", kind) == value

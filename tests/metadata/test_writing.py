@@ -75,7 +75,7 @@ class Opaque:
         (np.array(["2026-01-01"], "M8[D]"), None),
     ],
 )  # fmt: skip
-def test_what_would_not_come_back_is_refused(tmp_path, value, message):
+def test_value_that_would_not_round_trip_is_refused(tmp_path, value, message):
     path = metadata.write(tmp_path, "x", Config(count=1))
     before = path.read_bytes()
     if message is None:
@@ -89,14 +89,14 @@ def test_what_would_not_come_back_is_refused(tmp_path, value, message):
     assert [p.name for p in tmp_path.iterdir()] == ["x.yaml"]
 
 
-def test_all_that_cannot_be_written_is_named_at_once(tmp_path):
+def test_all_unwritable_values_are_named_at_once(tmp_path):
     with pytest.raises(MetadataError) as caught:
         metadata.write(tmp_path, "x", Config(Inner(len), {"f": print, "g": 1}, Color.RED))
     lines = str(caught.value).splitlines()
     assert [line.split(": ")[1] for line in lines] == ["inner.value", "table.f", "count"]
 
 
-def test_an_object_that_its_class_would_change_is_refused(tmp_path):
+def test_object_that_changes_when_rebuilt_is_refused(tmp_path):
     @dataclasses.dataclass(init=False)
     class Stubborn:
         value: int = 0
@@ -117,7 +117,7 @@ def test_an_object_that_its_class_would_change_is_refused(tmp_path):
         metadata.write(tmp_path, "x", Stubborn())
 
 
-def test_a_value_that_holds_itself_is_refused(tmp_path):
+def test_value_that_contains_itself_is_refused(tmp_path):
     value: list[Any] = []
     value.append(value)
     with pytest.raises(MetadataError, match="it contains itself, or is nested too deep"):
@@ -129,7 +129,7 @@ def test_a_value_that_holds_itself_is_refused(tmp_path):
         metadata.write(tmp_path, "x", deep)
 
 
-def test_what_is_too_large_to_be_read_is_not_written(tmp_path):
+def test_value_too_large_to_be_read_is_not_written(tmp_path):
     with pytest.raises(MetadataError, match="more than 300,000 values; use save_checkpoint"):
         metadata.write(tmp_path, "x", list(range(300_001)))
     with pytest.raises(MetadataError, match="use save_checkpoint"):
@@ -140,7 +140,7 @@ def test_what_is_too_large_to_be_read_is_not_written(tmp_path):
 @pytest.mark.parametrize(
     "name", ["", "/etc/x", "../x", "a/../../x", "a//b", ".", "..", "x.yaml", "a\0b", "/"]
 )
-def test_a_name_that_is_none_is_refused(tmp_path, name):
+def test_invalid_name_is_refused(tmp_path, name):
     for act in (
         lambda: metadata.write(tmp_path, name, 1),
         lambda: metadata.read(tmp_path, name, int),
@@ -150,7 +150,7 @@ def test_a_name_that_is_none_is_refused(tmp_path, name):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_link_out_of_the_directory_is_refused(tmp_path):
+def test_link_out_of_the_directory_is_refused(tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
     inside = tmp_path / "inside"
@@ -166,7 +166,7 @@ def test_a_link_out_of_the_directory_is_refused(tmp_path):
     assert (outside / "x.yaml").read_text() == "1\n"
 
 
-def test_names_are_those_on_disk(tmp_path):
+def test_names_lists_the_files_on_disk(tmp_path):
     assert metadata.names(tmp_path / "none") == []
     for name in ("config", "eval/step_100", "eval/step_20", "a.b"):
         path = metadata.write(tmp_path, name, 1)
@@ -176,7 +176,7 @@ def test_names_are_those_on_disk(tmp_path):
     assert metadata.names(tmp_path) == ["a.b", "config", "eval/step_100", "eval/step_20"]
 
 
-def test_what_is_no_file_is_not_read(tmp_path):
+def test_pipe_or_directory_is_not_read(tmp_path):
     import os
 
     os.mkfifo(tmp_path / "x.yaml")
@@ -190,7 +190,7 @@ TEXTS = ["no", "on", "off", "yes", "y", "n", "true", "null", "~", "1e-3", "1E5",
 
 
 @pytest.mark.parametrize("version", ["1.1", "1.2"])
-def test_other_readers_take_strings_for_strings(version):
+def test_strings_stay_strings_in_other_readers(version):
     value = {
         "texts": TEXTS,
         "keys": dict.fromkeys(TEXTS, 1),
@@ -205,7 +205,7 @@ def test_other_readers_take_strings_for_strings(version):
         assert reader.load(text) == value
 
 
-def test_other_readers_take_numbers_for_numbers():
+def test_numbers_stay_numbers_in_other_readers():
     value = [
         1,
         -5,
@@ -226,18 +226,18 @@ def test_other_readers_take_numbers_for_numbers():
         assert [repr(x) for x in result] == [repr(x) for x in value]
 
 
-def test_the_directory_is_made(tmp_path: pathlib.Path):
+def test_directory_is_created(tmp_path: pathlib.Path):
     assert metadata.write(tmp_path / "a" / "b", "c/d", 1).read_text().endswith("\n1\n...\n")
 
 
 @pytest.mark.parametrize("value", [Inner(object()), [object()]])
-def test_a_plain_object_is_refused_by_name(tmp_path, value):
+def test_plain_object_is_refused_by_name(tmp_path, value):
     with pytest.raises(MetadataError, match=r"plain object\(\) is not written"):
         metadata.write(tmp_path, "c", value)
 
 
 @pytest.mark.parametrize("dtype", ["S2", "U2"])
-def test_arrays_of_short_texts_come_back(tmp_path, dtype):
+def test_arrays_of_short_texts_round_trip(tmp_path, dtype):
     array = np.array(["ab", "c"], dtype)
     metadata.write(tmp_path, "c", {"a": array})
     found = metadata.read(tmp_path, "c", dict)["a"]
