@@ -43,7 +43,7 @@ ONLY_ON_A_DISK = re.compile(
 )
 NAMED = {
     # TensorBoard reads, or the directory is made by other means.
-    "test_a_compiled_function_logs_after_the_log_was_closed",
+    "test_compiled_function_logs_after_close",
     "test_alternating_tags_keep_their_order",
     "test_hparams_that_are_numbers_of_numpy_and_jax_are_numbers",
     # No line says that a directory was made, an empty one is none, and not all names are taken.

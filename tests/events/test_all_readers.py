@@ -117,7 +117,7 @@ def same(found, expected):
 
 @pytest.mark.slow
 @LOADERS
-def test_tensorboard(runs, tensorboard, fast):
+def test_tensorboard_reads_a_log(runs, tensorboard, fast):
     server = tensorboard(runs, fast)
     expected = {
         write.__name__: EventReader(Directory(runs / write.__name__)).scalars() for write in RUNS
@@ -144,7 +144,7 @@ def test_tensorboard(runs, tensorboard, fast):
 
 @pytest.mark.filterwarnings("ignore:The inplace keyword")  # tbparse's own.
 @pytest.mark.parametrize("write", [write for write in RUNS if write is not torn])
-def test_tbparse(runs, write):
+def test_tbparse_reads_a_log(runs, write):
     directory = runs / write.__name__
     theirs = tbparse.SummaryReader(str(directory)).scalars
     for tag, curve in EventReader(Directory(directory)).scalars().items():

@@ -106,7 +106,7 @@ def log_run(directory, steps, rewind=None, scale=1.0):
 
 
 @pytest.mark.parametrize("fast", [False, True], ids=["python", "rust"])
-def test_a_resumed_run_shows_the_curve_of_one_that_was_not(tmp_path, tensorboard, browser, fast):
+def test_resumed_run_shows_the_curve_of_an_uninterrupted_run(tmp_path, tensorboard, browser, fast):
     log_run(tmp_path / "whole", range(31))
     log_run(tmp_path / "resumed", range(60), scale=100)
     log_run(tmp_path / "resumed", range(31), rewind=-1)
@@ -123,7 +123,7 @@ def test_a_resumed_run_shows_the_curve_of_one_that_was_not(tmp_path, tensorboard
 
 
 @pytest.mark.parametrize("fast", [False, True], ids=["python", "rust"])
-def test_hparams_show_one_row_for_each_experiment(tmp_path, tensorboard, browser, fast):
+def test_hparams_show_one_row_per_experiment(tmp_path, tensorboard, browser, fast):
     for run, rate in enumerate([0.1, 0.01, 0.001]):
         directory = tmp_path / f"run{run}"
         directory.mkdir()

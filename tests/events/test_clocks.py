@@ -13,7 +13,7 @@ from fifteen.experiments.storage import Directory
 
 @pytest.mark.parametrize("ahead", [0, 600, 7200])
 @pytest.mark.parametrize("took", [0.0, 3600.0])
-def test_a_run_that_is_resumed_by_a_host_whose_clock_is_behind(tmp_path, monkeypatch, ahead, took):
+def test_run_resumed_on_a_host_with_a_slow_clock(tmp_path, monkeypatch, ahead, took):
     begun = time.time()
     for steps, value, clock in [
         (range(100), 0.0, begun + ahead),

@@ -51,14 +51,14 @@ def steps(directory):
     ],
     ids=["end", "exit", "exception", "SIGINT", "SIGTERM", "SIGHUP", "own handler"],
 )
-def test_everything_is_written_at(tmp_path, run_script, ending, code):
+def test_everything_logged_is_written_at(tmp_path, run_script, ending, code):
     outcome = run_script(LOG_100 + ending)
     assert outcome.returncode == code, outcome.stderr
     assert steps(tmp_path) == list(range(100))
 
 
 @pytest.mark.slow
-def test_own_handlers_stay(run_script):
+def test_handlers_of_the_user_are_kept(run_script):
     outcome = run_script(
         "def own(number, frame): print('own handler')\n"
         "signal.signal(signal.SIGTERM, own)\n"
@@ -71,7 +71,7 @@ def test_own_handlers_stay(run_script):
     assert (outcome.returncode, outcome.stdout) == (0, "own handler\n"), outcome.stderr
 
 
-def test_a_log_made_in_another_thread(tmp_path, run_script):
+def test_log_created_in_another_thread(tmp_path, run_script):
     outcome = run_script(
         "import threading\n"
         "def run():\n    global log\n    log = EventLog(Directory(directory))\n"
@@ -87,7 +87,7 @@ def test_a_log_made_in_another_thread(tmp_path, run_script):
     ("value", "leave"), [("jnp.float32(step)", "os._exit(0)"), ("float(step)", "sys.exit(0)")]
 )
 @pytest.mark.slow
-def test_a_forked_child_leaves_the_parent_alone(tmp_path, run_script, value, leave):
+def test_forked_child_does_not_disturb_its_parent(tmp_path, run_script, value, leave):
     outcome = run_script(
         "import warnings; warnings.simplefilter('ignore')\n"
         + LOG_100.replace("jnp.float32(step)", value)
@@ -108,7 +108,7 @@ log.close()
 
 
 @pytest.mark.slow
-def test_a_forked_child_may_log_too(tmp_path, run_script):
+def test_forked_child_may_log_too(tmp_path, run_script):
     outcome = run_script(
         "import warnings; warnings.simplefilter('ignore')\n"
         + LOG_100
@@ -131,7 +131,7 @@ log.close()
 
 @pytest.mark.slow
 @pytest.mark.parametrize("logged_before", [True, False])
-def test_a_child_of_multiprocessing_writes_at_its_end(tmp_path, run_script, logged_before):
+def test_multiprocessing_child_writes_at_its_end(tmp_path, run_script, logged_before):
     outcome = run_script(
         "import multiprocessing, warnings; warnings.simplefilter('ignore')\n"
         "log = EventLog(Directory(directory))\n"
@@ -170,7 +170,7 @@ def test_flush_in_a_signal_handler_during_put(tmp_path, run_script):
     assert found in (list(range(handed_over + 1)), list(range(handed_over + 2)))
 
 
-def test_data_lost_at_exit_is_said(tmp_path, run_script):
+def test_data_lost_at_exit_is_reported(tmp_path, run_script):
     outcome = run_script(
         "log = EventLog(Directory(directory / 'absent'))\n"
         "log.log(scalars(x=1.0), 1, 1, 1)\n"
@@ -247,12 +247,12 @@ log.close()
 
 
 @pytest.mark.slow
-def test_killed_at_10_random_moments(tmp_path):
+def test_kill_at_10_random_moments(tmp_path):
     kill_at_random_moments(tmp_path, 10)
 
 
 @pytest.mark.soak
-def test_killed_at_100_random_moments(tmp_path):
+def test_kill_at_100_random_moments(tmp_path):
     kill_at_random_moments(tmp_path, 100)
 
 
@@ -273,7 +273,7 @@ log.close()
 
 
 @pytest.mark.slow
-def test_two_processes_on_one_directory(tmp_path):
+def test_two_processes_log_to_one_directory(tmp_path):
     processes = [
         subprocess.Popen([sys.executable, "-c", TWO, str(tmp_path), name]) for name in "ab"
     ]

@@ -62,7 +62,7 @@ def assert_right(counted, values):
         for dtype in DTYPES
     )
 )
-def test_any_array(values):
+def test_any_array_is_counted_correctly(values):
     assert_right(histogram(values), values)
 
 
@@ -97,7 +97,7 @@ def test_edges_follow_the_range():
     assert counted.counts.min() > 0
 
 
-def test_a_log_of_everything_odd(tmp_path):
+def test_log_of_odd_values(tmp_path):
     odd = {
         "scalar": jnp.float32(2),
         "empty": jnp.zeros((0, 3)),
@@ -129,7 +129,7 @@ def test_a_log_of_everything_odd(tmp_path):
     assert found == expected
 
 
-def test_a_forked_array_is_counted_as_it_was(tmp_path):
+def test_array_changed_after_logging_is_counted_as_logged(tmp_path):
     log = EventLog(Directory(tmp_path))
     values = np.zeros(100, np.float32)
     for step, _ in enumerate(itertools.repeat(None, 5)):

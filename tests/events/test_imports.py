@@ -51,12 +51,12 @@ def imports_of(name: str) -> list[tuple[str, ...]]:
     return found
 
 
-def test_each_module_is_in_the_order():
+def test_every_module_is_in_the_order():
     paths = (path.relative_to(ROOM).with_suffix("") for path in ROOM.rglob("*.py"))
     assert sorted(".".join(path.parts) for path in paths) == sorted(ORDER)
 
 
-def test_imports_point_upwards_in_the_list():
+def test_modules_import_only_those_above_them():
     outside = {"_errors", "_extras", "_console", "_log_data", "_shutdown", "distributed", "storage"}
     for place, name in enumerate(ORDER):
         for imported in imports_of(name):
@@ -78,7 +78,7 @@ def test_only_two_modules_use_files():
         assert not names & {"open", "pathlib", "shutil"}, name
 
 
-def test_reading_imports_no_jax_and_tensorboardx_only_when_something_is_read(tmp_path):
+def test_reading_needs_no_jax_and_imports_tensorboardx_lazily(tmp_path):
     code = f"""
 import pathlib, sys
 from fifteen.experiments.events.reading import EventReader, read_ends

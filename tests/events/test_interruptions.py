@@ -28,7 +28,7 @@ class Stop(Exception):
 
 @pytest.mark.parametrize("raised", [Stop, RuntimeError, ValueError])
 @pytest.mark.parametrize("kind", ["scalars", "device step", "histograms", "stacked"])
-def test_exceptions_of_a_signal_handler_arrive(tmp_path, kind, raised):
+def test_signal_handler_exceptions_propagate(tmp_path, kind, raised):
     raised_count, seen = 0, 0
 
     def handler(number, frame):
@@ -77,7 +77,7 @@ def test_exceptions_of_a_signal_handler_arrive(tmp_path, kind, raised):
 
 
 @ignore_scandir
-def test_exceptions_of_a_signal_handler_arrive_whatever_they_interrupt(tmp_path):
+def test_signal_handler_exceptions_propagate_from_anywhere(tmp_path):
     raised_count = seen = 0
     armed, logged = False, []
 
@@ -124,7 +124,7 @@ def test_exceptions_of_a_signal_handler_arrive_whatever_they_interrupt(tmp_path)
 
 @pytest.mark.slow
 @ignore_scandir
-def test_exceptions_arrive_whichever_call_they_interrupt(tmp_path):
+def test_exceptions_propagate_from_every_call(tmp_path):
     def act(directory):
         experiment = Experiment(directory, verbose=False)
         for step in range(3):

@@ -70,7 +70,7 @@ def test_dtypes(log, dtype, make):
 @pytest.mark.parametrize(
     "value", [True, 7, 0.1, float("nan"), float("inf"), -float("inf"), 1e300, 2**60 + 1, -0.0]
 )
-def test_python_values_as_float32(log, value):
+def test_python_values_become_float32(log, value):
     log.log(scalars(x=value), 1, 1, 1)
     with np.errstate(over="ignore"):
         np.testing.assert_equal(np.float64(read(log)[1]), np.float64(np.float32(value)))
@@ -110,7 +110,7 @@ def test_numpy_steps(log, step):
     assert "y" not in EventReader(log._directory).scalars()
 
 
-def test_survives_donation(log):
+def test_donated_values_are_logged(log):
     @functools.partial(jax.jit, donate_argnums=0)
     def train_step(state):
         return jax.tree.map(lambda leaf: leaf + 1, state)
@@ -129,7 +129,7 @@ def test_survives_donation(log):
     assert [edges[0] for edges in histograms.edges] == [float(step) for step in range(100)]
 
 
-def test_survives_deletion_and_mutation(log):
+def test_deleted_and_mutated_values_are_logged(log):
     on_device, on_host, weights = jnp.float32(1), np.array(2.0), np.zeros(100)
     steps = np.arange(3)
     data = {"x": on_device, "y": on_host}
@@ -154,7 +154,7 @@ def slow(matrix):
     return jax.lax.fori_loop(0, 100, lambda _, m: m @ m / jnp.linalg.norm(m), matrix)[0, 0]
 
 
-def test_does_not_wait_for_the_device(log):
+def test_log_does_not_wait_for_the_device(log):
     matrix = jnp.eye(400) + 0.01
 
     def log_pending(step):
@@ -170,7 +170,7 @@ def test_does_not_wait_for_the_device(log):
     assert set(read(log)) == {0, 1}
 
 
-def test_devices_and_host_mixed(log):
+def test_values_from_several_devices_and_the_host(log):
     devices = jax.devices()
     mesh = jax.make_mesh((8,), ("d",))
     for step in range(3):
@@ -214,7 +214,7 @@ def test_every_n(log):
     assert found["h"].step.tolist() == found["g"].step.tolist() == [0, 10]
 
 
-def test_histograms_at_steps_on_a_device_are_read_only_if_logged(tmp_path):
+def test_histograms_at_device_steps_are_fetched_only_if_logged(tmp_path):
     writer = BackgroundWriter(Directory(tmp_path))
     for step in (1, 10):
         unreadable = jnp.ones(3)
@@ -225,7 +225,7 @@ def test_histograms_at_steps_on_a_device_are_read_only_if_logged(tmp_path):
     assert report.startswith("histograms 'h' at step 10 are left out")
 
 
-def test_does_nothing_on_steps_that_log_nothing(tmp_path):
+def test_steps_between_intervals_cost_nothing(tmp_path):
     log = EventLog(Directory(tmp_path))
     deleted = jnp.float32(1)
     deleted.delete()
@@ -263,7 +263,7 @@ def test_stacked_steps_from_scan(log):
     log.log(TensorboardLogData({"none": jnp.zeros(0)}), [], 1, 1)
 
 
-def test_errors_name_everything_that_is_wrong(log):
+def test_errors_list_every_problem(log):
     deleted = jnp.float32(1)
     deleted.delete()
     bad = {
@@ -325,7 +325,7 @@ def test_errors_on_steps(log, step):
         log.log(scalars(x=1.0), step, 1, 1)
 
 
-def test_a_step_that_is_not_whole_is_shown(log):
+def test_fractional_step_is_shown_in_the_error(log):
     with pytest.raises(LogDataError, match=r"found 4096\.5; pass int\(step\)"):
         log.log(scalars(x=1.0), 4096.5)
 
@@ -335,7 +335,7 @@ def test_a_step_that_is_not_whole_is_shown(log):
     [40.0, np.float32(40), np.array(40), np.array(40.0), jnp.float32(40), jnp.bfloat16(40)],
     ids=repr,
 )
-def test_whole_floats_and_arrays_without_axes_are_steps(log, step):
+def test_integral_floats_and_scalar_arrays_are_steps(log, step):
     log.log(scalars(x=1.0), step)
     log.log(scalars(y=1.0), step, 3)
     assert read(log) == {40: 1.0}
@@ -343,12 +343,12 @@ def test_whole_floats_and_arrays_without_axes_are_steps(log, step):
 
 
 @pytest.mark.parametrize("make", [np.array, jnp.array, list])
-def test_vectors_of_whole_floats_are_steps(log, make):
+def test_vectors_of_integral_floats_are_steps(log, make):
     log.log(scalars(x=np.ones(3)), make([0.0, 1.0, 2.0]))
     assert read(log) == {0: 1.0, 1: 1.0, 2: 1.0}
 
 
-def test_an_infinite_interval_logs_step_0_only(log):
+def test_infinite_interval_logs_only_step_0(log):
     every = float("inf")
     for step in range(3):
         data = TensorboardLogData({"x": 1.0}, {"h": np.ones(2)})
@@ -363,7 +363,7 @@ def test_errors_on_every_n(log):
             log.log(scalars(x=1.0), 1, wrong, 1)
 
 
-def test_all_that_is_wrong_with_the_arguments_is_said(log):
+def test_all_problems_of_the_arguments_are_reported(log):
     with pytest.raises(LogDataError) as caught:
         log.log(TensorboardLogData([1.0], histograms=None), 1, 0, None)
     assert str(caught.value) == (
@@ -377,7 +377,7 @@ def test_all_that_is_wrong_with_the_arguments_is_said(log):
 
 
 @pytest.mark.parametrize("count", [3, 100])
-def test_what_cannot_be_read_loses_only_itself(tmp_path, count):
+def test_unreadable_value_loses_only_itself(tmp_path, count):
     vectors = [jnp.zeros(1, jnp.uint32) for _ in range(count)]
     # As after a computation that failed: the array exists and has no values.
     vectors[1].delete()
@@ -391,7 +391,7 @@ def test_what_cannot_be_read_loses_only_itself(tmp_path, count):
     assert re.match("scalars 'x' at step 1 are left out: .*deleted", report)
 
 
-def test_values_that_are_ready_and_values_that_are_not(log):
+def test_ready_and_pending_values_keep_their_steps(log):
     @jax.jit
     def work(x):
         return (
@@ -410,7 +410,7 @@ def test_values_that_are_ready_and_values_that_are_not(log):
     assert read(log) == read(log, "y") == {step: float(step) for step in range(12)}
 
 
-def test_many_steps_at_once_and_few(log):
+def test_few_and_many_steps_at_once(log):
     make = jax.jit(lambda x: [x, x * 2])
     for count in (1, 63, 64, 65, 200):
         data = [make(float(step)) for step in range(count)]
@@ -420,7 +420,7 @@ def test_many_steps_at_once_and_few(log):
         assert read(log, f"y{count}") == {step: 2.0 * step for step in range(count)}
 
 
-def test_under_a_transfer_guard(log):
+def test_log_works_under_a_transfer_guard(log):
     # The guard of all threads, as a script sets it to find its own slips.
     jax.config.update("jax_transfer_guard", "disallow")
     try:
@@ -431,14 +431,14 @@ def test_under_a_transfer_guard(log):
     assert read(log) == {1: 1.0}
 
 
-def test_nan_under_debug_nans(log):
+def test_nan_is_logged_under_debug_nans(log):
     nan = jax.device_put(np.float32("nan"))
     with jax.debug_nans(True):
         log.log(scalars(x=nan), 1, 1, 1)
     assert np.isnan(read(log)[1])
 
 
-def test_stays_small_for_the_garbage_collector(log):
+def test_log_creates_few_objects_for_the_garbage_collector(log):
     log.log(scalars(a=1.0, b=jnp.float32(1)), 0, 1, 1)
     log.flush()
     value = jnp.float32(1)
@@ -464,7 +464,7 @@ float32s = st.floats(width=32)
         st.tuples(st.integers(-(2**63), 2**63 - 1), st.dictionaries(tags, float32s)), max_size=20
     )
 )
-def test_random_logs_come_back(tmp_path_factory, steps):
+def test_random_logs_round_trip(tmp_path_factory, steps):
     directory = tmp_path_factory.mktemp("log")
     log = EventLog(Directory(directory))
     expected = {}
@@ -494,7 +494,7 @@ def test_only_the_first_process_writes(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_values_from_outside_a_traced_function(log):
+def test_traced_function_logs_values_from_outside(log):
     c, step, h, stacked = jnp.float32(3), jnp.int32(5), jnp.ones(3), jnp.ones(2)
     for number in range(2):
         log.log(scalars(c=c), number, 1, 1)
@@ -515,7 +515,7 @@ def test_values_from_outside_a_traced_function(log):
     assert EventReader(log._directory).histograms()["h"].step.tolist() == [102]
 
 
-def test_an_interrupt_as_the_thread_starts_loses_nothing(log, monkeypatch):
+def test_interrupt_during_thread_start_loses_nothing(log, monkeypatch):
     def interrupted(function, arguments):
         monkeypatch.undo()
         raise KeyboardInterrupt
@@ -527,7 +527,7 @@ def test_an_interrupt_as_the_thread_starts_loses_nothing(log, monkeypatch):
     assert read(log) == {1: 1.0, 2: 2.0}
 
 
-def test_of_what_is_wrong_in_part_nothing_is_logged(tmp_path):
+def test_partly_invalid_data_is_not_logged_at_all(tmp_path):
     log = EventLog(Directory(tmp_path))
     for step, good in ((1, 1.0), (np.arange(1), np.ones(1))):
         with pytest.raises(LogDataError, match=r"histograms\['bad'\]"):
@@ -550,7 +550,7 @@ def test_rewinding_to_the_last_step_hides_nothing(tmp_path):
     assert EventReader(Directory(tmp_path)).scalars()["x"].step.tolist() == [5]
 
 
-def test_a_step_on_a_device_that_does_not_fit_in_64_bits_with_a_sign(tmp_path):
+def test_device_step_beyond_int64_is_refused(tmp_path):
     log = EventLog(Directory(tmp_path))
     with jax.enable_x64(True):
         for step in (jnp.uint64(2**63), jnp.asarray([2**63], jnp.uint64)):
@@ -562,14 +562,14 @@ def test_a_step_on_a_device_that_does_not_fit_in_64_bits_with_a_sign(tmp_path):
 
 
 @pytest.mark.parametrize("every", [float("nan"), -float("inf"), 2.5, np.ones(2), jnp.ones(2)])
-def test_an_interval_that_is_no_whole_number(tmp_path, every):
+def test_fractional_interval_is_refused(tmp_path, every):
     log = EventLog(Directory(tmp_path))
     with pytest.raises(LogDataError, match="log_scalars_every_n: expected an integer"):
         log.log(TensorboardLogData({"x": 1.0}), 0, every, 1)
     log.close()
 
 
-def test_intervals_that_are_whole_numbers_of_any_kind(tmp_path):
+def test_integral_intervals_of_any_type_are_accepted(tmp_path):
     log = EventLog(Directory(tmp_path))
     log.log(TensorboardLogData({"x": np.ones(5)}), range(5), 2.0, 1)
     log.log(TensorboardLogData({"y": np.ones(5)}), range(5), 2**70, 1)

@@ -57,7 +57,7 @@ def test_reads_what_tensorboardx_wrote(tmp_path):
     assert (histogram.edges[0][0], histogram.edges[0][-1]) == (0.0, 2.0)
 
 
-def test_has_the_types_and_guards_that_its_docstring_states(tmp_path):
+def test_series_has_the_documented_types_and_is_read_only(tmp_path):
     write(tmp_path / "events.out.tfevents.1", *(scalars(step, loss=0.25) for step in range(30)))
     loss = EventReader(Directory(tmp_path)).scalars()["loss"]
     assert (loss.step.dtype, loss.wall_time.dtype, loss.value.dtype) == (np.int64, float, float)
@@ -70,7 +70,7 @@ def test_has_the_types_and_guards_that_its_docstring_states(tmp_path):
     assert repr(loss) == "ScalarSeries(30 points, steps 0 to 29, last value 0.25)"
 
 
-def test_nothing_is_there_yet(tmp_path):
+def test_directory_without_events_has_no_series(tmp_path):
     (tmp_path / "config.yaml").write_text("a: 1\n...\n")
     (tmp_path / "events.out.tfevents.1").touch()
     (tmp_path / "events.out.tfevents.2.profile-empty").touch()
@@ -79,7 +79,7 @@ def test_nothing_is_there_yet(tmp_path):
     assert EventReader(Directory(tmp_path / "absent")).histograms() == {}
 
 
-def test_returns_the_tags_asked_for_that_are_there(tmp_path):
+def test_requested_tags_that_exist_are_returned(tmp_path):
     write(tmp_path / "events.out.tfevents.1", scalars(1, a=1, b=2, c=3))
     assert list(EventReader(Directory(tmp_path)).scalars(tags=["c", "a", "z"])) == ["a", "c"]
     assert list(EventReader(Directory(tmp_path)).scalars(tags=iter(["b"]))) == ["b"]
@@ -88,7 +88,7 @@ def test_returns_the_tags_asked_for_that_are_there(tmp_path):
         EventReader(Directory(tmp_path)).scalars(tags="loss")
 
 
-def test_of_a_step_the_last_write_counts_in_the_order_of_the_files_names(tmp_path):
+def test_last_write_of_a_step_wins_in_file_name_order(tmp_path):
     write(tmp_path / "events.out.tfevents.1", scalars(2, 50.0, loss=4), scalars(3, 51.0, loss=5))
     write(tmp_path / "events.out.tfevents.2", scalars(1, 20.0, loss=1), scalars(2, 60.0, loss=2))
     write(
@@ -101,7 +101,7 @@ def test_of_a_step_the_last_write_counts_in_the_order_of_the_files_names(tmp_pat
     assert points(tmp_path) == [(1, 1.0), (2, 2.0), (3, 5.0), (7, 7.0), (9, 9.0)]
 
 
-def test_of_a_tag_twice_in_one_event_the_last_counts(tmp_path):
+def test_last_value_of_a_tag_in_one_event_wins(tmp_path):
     events = [scalars(step) for step in range(50)]
     for event in events:
         event.summary.value.add(tag="loss", simple_value=1)
@@ -110,7 +110,7 @@ def test_of_a_tag_twice_in_one_event_the_last_counts(tmp_path):
     assert points(tmp_path) == [(step, float(step)) for step in range(50)]
 
 
-def test_a_rewind_hides_what_was_written_before_at_its_step_or_later(tmp_path):
+def test_rewind_hides_earlier_writes_from_its_step_on(tmp_path):
     write(
         tmp_path / "events.out.tfevents.1",
         *(scalars(step, loss=0) for step in range(5)),
@@ -122,7 +122,7 @@ def test_a_rewind_hides_what_was_written_before_at_its_step_or_later(tmp_path):
     assert points(tmp_path) == [(0, 0.0), (1, 0.0), (2, 0.0), (3, 1.0), (4, 2.0)]
 
 
-def test_a_rewind_hides_what_is_in_earlier_files_whatever_the_clocks(tmp_path):
+def test_rewind_hides_earlier_files_regardless_of_clocks(tmp_path):
     earlier = [scalars(step, 300.0 + step, loss=0) for step in range(6)]
     write(tmp_path / "events.out.tfevents.1", *earlier)
     write(tmp_path / "events.out.tfevents.2", start(2, 200.0), scalars(2, 201.0, loss=1))
@@ -130,7 +130,7 @@ def test_a_rewind_hides_what_is_in_earlier_files_whatever_the_clocks(tmp_path):
     assert points(tmp_path) == [(0, 0.0), (1, 0.0), (2, 1.0), (9, 9.0)]
 
 
-def test_a_tag_that_a_rewind_hides_altogether_is_not_there(tmp_path):
+def test_fully_rewound_tag_is_absent(tmp_path):
     gone = Event(step=5, wall_time=100.0)
     gone.summary.value.add(tag="weights").histo.CopyFrom(histogram([1.0, 2.0], [0, 2]))
     write(tmp_path / "events.out.tfevents.1", scalars(5, 100.0, gone=1), gone, start(5, 106.0))
@@ -146,7 +146,7 @@ def histogram(limits, counts):
     return histo
 
 
-def test_histograms_with_unlimited_outer_buckets_end_at_the_extremes(tmp_path):
+def test_unbounded_outer_buckets_end_at_the_extremes(tmp_path):
     event = Event(step=1, wall_time=1.0)
     histo = event.summary.value.add(tag="weights").histo
     histo.min, histo.max, histo.num = -3.0, 8.0, 6.0
@@ -164,7 +164,7 @@ def test_histograms_with_unlimited_outer_buckets_end_at_the_extremes(tmp_path):
         weights.counts[0][0] = 1
 
 
-def test_histograms_follow_steps_and_rewinds_as_scalars_do(tmp_path):
+def test_histograms_follow_steps_and_rewinds_like_scalars(tmp_path):
     events = []
     for step in (0, 2, 1, 1, 3):
         event = Event(step=step, wall_time=100.0)
@@ -204,7 +204,7 @@ def test_to_pandas_without_pandas_names_the_extra(tmp_path, monkeypatch):
         loss.to_pandas()
 
 
-def test_extreme_numbers_come_back(tmp_path):
+def test_extreme_numbers_round_trip(tmp_path):
     steps = [-(2**63), -1, 0, 127, 128, 2**21, 2**35, 2**63 - 1]
     values = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, 3.4028235e38, 0.1]
     events = [scalars(s, 1.0, loss=v) for s, v in zip(steps, values, strict=True)]
@@ -214,7 +214,7 @@ def test_extreme_numbers_come_back(tmp_path):
     np.testing.assert_array_equal(loss.value, np.float32(values).astype(np.float64))
 
 
-def test_odd_tags_come_back(tmp_path):
+def test_odd_tags_round_trip(tmp_path):
     tags = ["", "ü/日本/🙂", "a" * 5000, "with space", "../up", "\0"]
     write(
         tmp_path / "events.out.tfevents.1",
@@ -225,12 +225,12 @@ def test_odd_tags_come_back(tmp_path):
     assert all(s.value.tolist() == s.step.tolist() == list(range(40)) for s in series.values())
 
 
-def test_points_are_never_sampled_away(tmp_path):
+def test_points_are_never_downsampled(tmp_path):
     write(tmp_path / "events.out.tfevents.1", *(scalars(step, loss=1) for step in range(30_000)))
     assert EventReader(Directory(tmp_path)).scalars()["loss"].step.tolist() == list(range(30_000))
 
 
-def test_a_random_set_of_tags_in_each_event(tmp_path):
+def test_random_sets_of_tags_are_read(tmp_path):
     generator = np.random.default_rng(0)
     events, expected = [], {}
     for step in range(2000):
@@ -245,20 +245,20 @@ def test_a_random_set_of_tags_in_each_event(tmp_path):
 
 
 @pytest.mark.filterwarnings("always")
-def test_a_file_that_cannot_be_opened_is_named(tmp_path, monkeypatch):
+def test_unreadable_file_is_named(tmp_path, monkeypatch):
     write(tmp_path / "events.out.tfevents.1", scalars(1, loss=1))
     (tmp_path / "events.out.tfevents.2").symlink_to("events.out.tfevents.2")
     with pytest.warns(ExperimentWarning, match=r"tfevents\.2: cannot be read, .*symbolic link"):
         assert points(tmp_path) == [(1, 1.0)]
 
 
-def test_a_pipe_is_no_event_file(tmp_path):
+def test_pipe_is_not_an_event_file(tmp_path):
     os.mkfifo(tmp_path / "events.out.tfevents.1")
     assert EventReader(Directory(tmp_path)).scalars() == {}
 
 
 @pytest.mark.filterwarnings("always")
-def test_a_tag_that_is_not_there_is_warned_of_with_those_that_are(tmp_path):
+def test_missing_tag_warning_lists_existing_tags(tmp_path):
     write(tmp_path / "events.out.tfevents.1", scalars(1, **{f"tag{n:02}": n for n in range(12)}))
     read = Experiment(tmp_path).read_scalars
     with pytest.warns(

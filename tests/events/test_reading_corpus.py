@@ -32,13 +32,13 @@ def rows(histogram):
     return make_ndarray(migrate_value(value).tensor)
 
 
-def test_the_corpus_is_there():
+def test_corpus_exists():
     assert len(CASES) > 50
     assert {case.split("-")[0] for case in CASES} >= {"tensorboardX", "torch", "tensorflow", "flax"}
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_scalars_of_other_writers(case):
+def test_scalars_from_other_writers(case):
     series = EventReader(Directory(RUNS / case)).scalars()
     theirs = {tag: points for tag, points in expected(case)["scalars"].items() if points}
     assert list(series) == sorted(theirs)
@@ -50,7 +50,7 @@ def test_scalars_of_other_writers(case):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_histograms_of_other_writers(case):
+def test_histograms_from_other_writers(case):
     series = EventReader(Directory(RUNS / case)).histograms()
     theirs = {tag: points for tag, points in expected(case)["histograms"].items() if points}
     assert list(series) == sorted(theirs)

@@ -50,7 +50,7 @@ def read_steps(directory, data, tag="loss"):
 
 
 @pytest.mark.parametrize("count", [3, 40])
-def test_a_torn_end_is_skipped_silently_wherever_it_is_torn(tmp_path, count):
+def test_truncated_end_is_skipped_silently(tmp_path, count):
     parts = records(count)
     whole = b"".join(parts)
     ends = np.cumsum([len(part) for part in parts])
@@ -61,7 +61,7 @@ def test_a_torn_end_is_skipped_silently_wherever_it_is_torn(tmp_path, count):
 
 
 @pytest.mark.parametrize("count", [5, 20])
-def test_one_wrong_byte_anywhere_costs_its_record_only_and_is_reported(tmp_path, count):
+def test_wrong_byte_costs_one_record_and_is_reported(tmp_path, count):
     parts = records(count)
     whole = b"".join(parts)
     starts = np.cumsum([0, *(len(part) for part in parts)])
@@ -78,7 +78,7 @@ def test_one_wrong_byte_anywhere_costs_its_record_only_and_is_reported(tmp_path,
 
 
 @pytest.mark.parametrize("tags", [1, 5, 40])
-def test_wrong_bytes_among_many_events_alike(tmp_path, tags):
+def test_wrong_bytes_among_similar_events(tmp_path, tags):
     values = {f"tag{number}": 1.0 for number in range(tags)}
     parts = [scalar(step, **values) for step in range(200)]
     for record in (0, 60, 130, 199):
@@ -89,7 +89,7 @@ def test_wrong_bytes_among_many_events_alike(tmp_path, tags):
     assert messages[0].count("the checksum does not match the data") == 4
 
 
-def test_the_warning_names_the_line_that_reads(tmp_path):
+def test_warning_points_at_the_line_that_reads(tmp_path):
     parts = records(9)
     parts[4] = parts[4][:-1] + b"\0"
     (tmp_path / NAME).write_bytes(b"".join(parts))
@@ -102,7 +102,7 @@ def test_the_warning_names_the_line_that_reads(tmp_path):
         assert len(Experiment(tmp_path, verbose=False).read_scalars()["loss"]) == 8
 
 
-def test_damage_is_reported_each_time_until_the_file_changes(tmp_path):
+def test_damage_is_reported_at_each_read(tmp_path):
     parts = records(9)
     parts[4] = parts[4][:-1] + b"\0"
     first = read_steps(tmp_path, b"".join(parts))
@@ -114,7 +114,7 @@ def test_damage_is_reported_each_time_until_the_file_changes(tmp_path):
     assert "the checksum does not match the data" in first[1][0]
 
 
-def test_many_damages_take_one_line(tmp_path):
+def test_damaged_records_are_summed_up_in_one_line(tmp_path):
     parts = records(40)
     parts[10:30] = [part[:-1] + bytes([part[-1] ^ 1]) for part in parts[10:30]]
     steps, messages = read_steps(tmp_path, b"".join(parts))
@@ -123,7 +123,7 @@ def test_many_damages_take_one_line(tmp_path):
     assert messages[0].endswith("; and 12 more, and read all the rest")
 
 
-def test_a_record_torn_in_the_middle_of_a_file_costs_itself_only(tmp_path):
+def test_truncated_record_in_the_middle_costs_only_itself(tmp_path):
     # A writer that met a full disk and went on when there was space again.
     parts = records(40)
     for kept in range(len(parts[20])):
@@ -133,7 +133,7 @@ def test_a_record_torn_in_the_middle_of_a_file_costs_itself_only(tmp_path):
         assert len(messages) == (kept > 0)
 
 
-def test_a_record_torn_before_the_last_one(tmp_path):
+def test_truncated_record_before_the_last(tmp_path):
     parts = records(5)
     for kept in range(1, len(parts[4])):
         steps, messages = read_steps(tmp_path, b"".join([*parts[:4], parts[4][:kept], parts[5]]))
@@ -142,19 +142,19 @@ def test_a_record_torn_before_the_last_one(tmp_path):
 
 
 @pytest.mark.parametrize("zeros", [1, 11, 12, 4096, 1 << 20])
-def test_zeros_at_the_end_as_a_crash_of_the_machine_leaves_them(tmp_path, zeros):
+def test_trailing_zeros_of_a_crash_are_skipped(tmp_path, zeros):
     steps, messages = read_steps(tmp_path, b"".join(records(20)) + bytes(zeros))
     assert steps == list(range(20))
     assert messages == []
 
 
-def test_zeros_at_the_end_and_something_behind_them(tmp_path):
+def test_garbage_after_trailing_zeros_is_reported(tmp_path):
     steps, messages = read_steps(tmp_path, b"".join(records(20)) + bytes(100) + b"\1" * 100)
     assert steps == list(range(20))
     assert len(messages) == 1
 
 
-def test_a_torn_record_larger_than_what_is_read_at_a_time(tmp_path, monkeypatch):
+def test_truncated_record_larger_than_a_chunk(tmp_path, monkeypatch):
     monkeypatch.setattr(_event_file, "_CHUNK_BYTES", 1000)
     large = frame(Event(step=1, graph_def=b"\7" * 10_000).SerializeToString())
     for kept in (11, 12, 500, 5000, 9999):
@@ -174,7 +174,7 @@ def test_overlapping_records_take_bounded_time(tmp_path):
     assert len(messages) == 1
 
 
-def test_zeros_in_the_middle(tmp_path):
+def test_zeros_in_the_middle_are_skipped(tmp_path):
     parts = records(40)
     data = b"".join(parts[:20]) + bytes(5000) + b"".join(parts[20:])
     steps, messages = read_steps(tmp_path, data)
@@ -182,7 +182,7 @@ def test_zeros_in_the_middle(tmp_path):
     assert "no intact record there" in messages[0]
 
 
-def test_no_event_file_at_all(tmp_path):
+def test_file_of_another_format_is_reported(tmp_path):
     steps, messages = read_steps(tmp_path, b"# Just a text, called tfevents by mistake\n" * 50)
     assert steps == []
     assert len(messages) == 1
@@ -194,7 +194,7 @@ def test_no_event_file_at_all(tmp_path):
     st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=6),
     st.integers(12, 3000),
 )
-def test_a_file_reads_the_same_in_chunks_of_any_size(tmp_path_factory, kinds, damages, chunk):
+def test_chunk_size_does_not_change_the_result(tmp_path_factory, kinds, damages, chunk):
     directory = tmp_path_factory.mktemp("chunks")
     parts = [scalar(step, **{"x" * kind: step, "loss": step}) for step, kind in enumerate(kinds)]
     data = bytearray(b"".join(parts))
@@ -209,7 +209,7 @@ def test_a_file_reads_the_same_in_chunks_of_any_size(tmp_path_factory, kinds, da
 
 
 @given(st.binary(max_size=200), st.integers(0, 20))
-def test_any_bytes_in_an_intact_record_do_no_harm(tmp_path_factory, data, at):
+def test_arbitrary_bytes_in_an_intact_record_do_no_harm(tmp_path_factory, data, at):
     directory = tmp_path_factory.mktemp("bytes")
     parts = records(20)
     parts.insert(at + 1, frame(data))
@@ -219,7 +219,7 @@ def test_any_bytes_in_an_intact_record_do_no_harm(tmp_path_factory, data, at):
 
 
 @given(st.data())
-def test_a_changed_byte_in_an_event_with_a_right_checksum_does_no_harm(tmp_path_factory, data):
+def test_changed_byte_with_a_valid_checksum_does_no_harm(tmp_path_factory, data):
     directory = tmp_path_factory.mktemp("changed")
     event = Event(step=3, wall_time=103.0)
     event.summary.value.add(tag="weights").histo.bucket.extend([1.0, 2.0])
@@ -278,7 +278,7 @@ def malformed():
 
 
 @pytest.mark.parametrize("data", [pytest.param(d, id=name) for name, d in malformed()])
-def test_an_intact_record_that_is_no_event_is_reported(tmp_path, data):
+def test_intact_record_without_an_event_is_reported(tmp_path, data):
     parts = records(3)
     steps, messages = read_steps(tmp_path, b"".join([*parts, frame(data), scalar(3)]))
     assert steps == [0, 1, 2, 3]
@@ -315,7 +315,7 @@ def read_in_a_process(directory):
 
 
 @pytest.mark.slow
-def test_a_record_that_claims_gigabytes_in_a_sparse_file_is_not_loaded(tmp_path):
+def test_huge_record_in_a_sparse_file_is_not_loaded(tmp_path):
     with open(tmp_path / NAME, "wb") as file:
         file.write(b"".join(records(20)))
         file.write(header(3 << 30))
@@ -327,7 +327,7 @@ def test_a_record_that_claims_gigabytes_in_a_sparse_file_is_not_loaded(tmp_path)
 
 
 @pytest.mark.slow
-def test_a_length_behind_the_end_of_a_sparse_file_is_not_loaded(tmp_path):
+def test_length_beyond_the_end_of_a_sparse_file_is_not_loaded(tmp_path):
     with open(tmp_path / NAME, "wb") as file:
         file.write(b"".join(records(20)))
         file.write(header(1 << 62))
@@ -356,7 +356,7 @@ def test_many_tags_and_a_million_empty_values_take_bounded_memory(tmp_path):
     assert mebibytes < 400
 
 
-def test_tensorboard_reads_no_more_of_a_damaged_file_than_we(tmp_path):
+def test_tensorboard_reads_no_more_of_a_damaged_file(tmp_path):
     parts = records(40)
     parts[20] = b"\x01" + parts[20][1:]
     steps, _ = read_steps(tmp_path, b"".join(parts))

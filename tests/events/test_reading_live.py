@@ -73,7 +73,7 @@ with Experiment(sys.argv[1], verbose=False) as experiment:
 """
 
 
-def test_each_read_of_a_running_experiment_is_a_beginning_of_its_curve(tmp_path, reader):
+def test_reads_of_a_running_experiment_return_prefixes(tmp_path, reader):
     writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)])
     seen = [0]
     try:
@@ -94,7 +94,7 @@ def test_each_read_of_a_running_experiment_is_a_beginning_of_its_curve(tmp_path,
     assert steps_of(reader) == list(range(5_000))
 
 
-def test_each_read_beside_a_writing_thread_of_tensorboardx(tmp_path, reader):
+def test_reads_during_tensorboardx_writes_return_prefixes(tmp_path, reader):
     writer = tensorboardX.SummaryWriter(str(tmp_path), flush_secs=0.001)
 
     def write():
@@ -111,7 +111,7 @@ def test_each_read_beside_a_writing_thread_of_tensorboardx(tmp_path, reader):
     assert steps_of(reader) == list(range(3000))
 
 
-def test_a_record_that_grows_byte_by_byte(tmp_path, reader):
+def test_record_that_grows_byte_by_byte(tmp_path, reader):
     path = tmp_path / NAME
     path.write_bytes(HEAD + log(range(20)))
     with open(path, "ab", buffering=0) as file:
@@ -121,7 +121,7 @@ def test_a_record_that_grows_byte_by_byte(tmp_path, reader):
     assert steps_of(reader) == list(range(21))
 
 
-def test_reads_only_what_is_new(tmp_path, reader, bytes_read):
+def test_only_new_bytes_are_read(tmp_path, reader, bytes_read):
     path = tmp_path / NAME
     path.write_bytes(HEAD + log(range(5000)))
     first = reader.scalars()["loss"]
@@ -139,7 +139,7 @@ def test_reads_only_what_is_new(tmp_path, reader, bytes_read):
     assert first.step.tolist() == first.value.tolist() == list(range(5000))
 
 
-def test_a_series_given_away_stays_as_it_is_when_a_rewind_follows(tmp_path, reader):
+def test_returned_series_is_unchanged_by_a_later_rewind(tmp_path, reader):
     path = tmp_path / NAME
     path.write_bytes(HEAD + log(range(50)))
     before = reader.scalars()["loss"]
@@ -151,7 +151,7 @@ def test_a_series_given_away_stays_as_it_is_when_a_rewind_follows(tmp_path, read
     assert after.value.tolist() == [*range(10), 7]
 
 
-def test_a_file_written_anew_is_read_anew(tmp_path, reader):
+def test_rewritten_file_is_read_again(tmp_path, reader):
     path = tmp_path / NAME
     path.write_bytes(HEAD + log(range(50)))
     assert steps_of(reader) == list(range(50))
@@ -180,7 +180,7 @@ def test_a_file_written_anew_is_read_anew(tmp_path, reader):
     assert steps_of(reader) == []
 
 
-def test_damage_at_the_end_is_looked_at_again(tmp_path, reader):
+def test_damage_at_the_end_is_checked_again(tmp_path, reader):
     path = tmp_path / NAME
     path.write_bytes(HEAD + log(range(20)) + bytes(99) + b"x")
     with pytest.warns(UserWarning, match="no intact record there"):
@@ -192,7 +192,7 @@ def test_damage_at_the_end_is_looked_at_again(tmp_path, reader):
     assert steps_of(reader) == list(range(24))
 
 
-def test_threads_read_at_once(tmp_path, reader):
+def test_threads_may_read_at_once(tmp_path, reader):
     path = tmp_path / NAME
     path.write_bytes(HEAD + log(range(2000)))
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -201,7 +201,7 @@ def test_threads_read_at_once(tmp_path, reader):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:os.fork:RuntimeWarning")
-def test_a_forked_child_reads_although_a_thread_was_reading(tmp_path):
+def test_forked_child_can_read_while_a_thread_reads(tmp_path):
     (tmp_path / NAME).write_bytes(HEAD + log(range(100)))
     experiment = Experiment(tmp_path, verbose=False)
     with experiment._session.reader._lock:
@@ -213,7 +213,7 @@ def test_a_forked_child_reads_although_a_thread_was_reading(tmp_path):
     assert os.waitstatus_to_exitcode(status) == 0
 
 
-def test_histograms_grow_too(tmp_path, reader):
+def test_growing_histograms_are_read(tmp_path, reader):
     with open(tmp_path / NAME, "wb", buffering=0) as file:
         file.write(HEAD)
         for step in range(12):
@@ -227,7 +227,7 @@ def test_histograms_grow_too(tmp_path, reader):
             assert [counts.sum() for counts in weights.counts] == list(range(1, step + 2))
 
 
-def test_a_file_cut_off_while_it_is_read(tmp_path, reader, monkeypatch):
+def test_file_truncated_during_reading(tmp_path, reader, monkeypatch):
     path = tmp_path / NAME
     path.write_bytes(HEAD + log(range(100)))
     monkeypatch.setattr(_event_file, "_CHUNK_BYTES", 1000)
@@ -244,14 +244,14 @@ def test_a_file_cut_off_while_it_is_read(tmp_path, reader, monkeypatch):
     assert steps == list(range(len(steps)))
 
 
-def test_a_large_file_is_read_in_chunks(tmp_path, reader, monkeypatch):
+def test_large_file_is_read_in_chunks(tmp_path, reader, monkeypatch):
     monkeypatch.setattr(_event_file, "_CHUNK_BYTES", 10_000)
     (tmp_path / NAME).write_bytes(HEAD + log(range(3000), other=1))
     assert steps_of(reader) == list(range(3000))
     assert reader.scalars()["loss"].value.tolist() == list(range(3000))
 
 
-def test_nothing_is_read_again_while_nothing_changes(tmp_path, reader, bytes_read):
+def test_unchanged_files_are_not_read_again(tmp_path, reader, bytes_read):
     (tmp_path / NAME).write_bytes(HEAD + log(range(50)))
     first = reader.scalars()
     bytes_read.clear()
@@ -259,7 +259,7 @@ def test_nothing_is_read_again_while_nothing_changes(tmp_path, reader, bytes_rea
     assert bytes_read == []
 
 
-def test_new_points_leave_the_arrays_of_the_old_ones_alone(tmp_path, reader):
+def test_new_points_do_not_change_old_arrays(tmp_path, reader):
     (tmp_path / NAME).write_bytes(HEAD + log(range(50)))
     seen = [reader.scalars()["loss"]]
     for end in range(60, 500, 10):
@@ -271,7 +271,7 @@ def test_new_points_leave_the_arrays_of_the_old_ones_alone(tmp_path, reader):
     assert np.shares_memory(seen[-1].step, seen[-2].step)
 
 
-def test_files_that_grow_side_by_side(tmp_path, reader):
+def test_files_may_grow_in_parallel(tmp_path, reader):
     paths = [tmp_path / f"events.out.tfevents.{number}" for number in (1, 2)]
     for path in paths:
         path.write_bytes(HEAD)
@@ -288,7 +288,7 @@ def test_files_that_grow_side_by_side(tmp_path, reader):
             assert dict(zip(found.step.tolist(), found.value.tolist(), strict=True)) == expected
 
 
-def test_a_rewind_that_comes_after_what_it_hides_was_read(tmp_path, reader):
+def test_rewind_hides_points_already_read(tmp_path, reader):
     (tmp_path / NAME).write_bytes(HEAD + log(range(50)))
     before = reader.scalars()["loss"]
     start = Event(step=20, wall_time=200.0, session_log=SessionLog(status=SessionLog.START))
@@ -303,7 +303,7 @@ def test_a_rewind_that_comes_after_what_it_hides_was_read(tmp_path, reader):
     assert before.step.tolist() == list(range(50))
 
 
-def test_what_an_interrupted_read_has_read_is_read_again(tmp_path, reader, monkeypatch):
+def test_interrupted_read_is_repeated(tmp_path, reader, monkeypatch):
     (tmp_path / NAME).write_bytes(HEAD + log(range(50)))
 
     def interrupt(*_):
@@ -317,7 +317,7 @@ def test_what_an_interrupted_read_has_read_is_read_again(tmp_path, reader, monke
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_reading_on_gives_what_reading_anew_gives(tmp_path, reader, seed):
+def test_incremental_and_full_reads_agree(tmp_path, reader, seed):
     generator = np.random.default_rng(seed)
     names = [f"events.out.tfevents.{number}" for number in range(3)]
     step = 0

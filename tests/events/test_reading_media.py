@@ -25,7 +25,7 @@ def pixels(image):
     return np.asarray(PIL.Image.open(io.BytesIO(image.data)))
 
 
-def test_what_the_summary_writer_of_an_experiment_wrote(tmp_path, reader):
+def test_media_of_the_summary_writer_are_read(tmp_path, reader):
     pictures = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 3), np.uint8)
     with Experiment(tmp_path, verbose=False) as experiment:
         for step, picture in enumerate(pictures):
@@ -43,7 +43,7 @@ def test_what_the_summary_writer_of_an_experiment_wrote(tmp_path, reader):
     assert list(reader.scalars()) == ["loss"]
 
 
-def test_only_the_last_ones_are_read_and_only_of_the_tags_asked_for(tmp_path, reader):
+def test_only_the_latest_of_the_requested_tags_are_read(tmp_path, reader):
     with tensorboardX.SummaryWriter(str(tmp_path)) as writer:
         for step in range(20):
             writer.add_text("a", str(step), step)
@@ -57,7 +57,7 @@ def test_only_the_last_ones_are_read_and_only_of_the_tags_asked_for(tmp_path, re
     assert list(found) == ["a/text_summary"]
 
 
-def test_rewinds_and_repeated_steps_count_as_for_scalars(tmp_path, reader):
+def test_rewinds_and_repeated_steps_work_as_for_scalars(tmp_path, reader):
     for first, rewind in ((0, None), (2, 1)):
         with Experiment(tmp_path, verbose=False) as experiment:
             if rewind is not None:
@@ -69,7 +69,7 @@ def test_rewinds_and_repeated_steps_count_as_for_scalars(tmp_path, reader):
     assert texts == ["again 0: 0", "again 0: 1", "again 2: 2"]
 
 
-def test_tensors_of_tensorflow_whose_plugin_is_named_only_once(tmp_path, reader):
+def test_tensorflow_tensors_may_name_their_plugin_once(tmp_path, reader):
     def event(step, plugin, strings):
         value = Summary.Value(
             tag=plugin[0],

@@ -70,7 +70,7 @@ def decode(proto):
 @pytest.mark.filterwarnings("ignore:Setting the dtype on a NumPy array:DeprecationWarning")
 @pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 3)])
 @pytest.mark.parametrize("dtype", DTYPES.values())
-def test_tensors_of_every_type_as_content_and_as_elements(dtype, shape):
+def test_tensors_of_every_type_and_encoding(dtype, shape):
     array = np.array(np.arange(1, 1 + np.prod(shape, dtype=int)), dtype).reshape(shape)
     kind = next(kind for kind, each in DTYPES.items() if each is dtype)
     content = TensorProto(dtype=kind, tensor_content=array.tobytes())
@@ -110,7 +110,7 @@ def test_negative_integers(number):
         assert found == number
 
 
-def test_the_last_element_stands_for_all_that_follow():
+def test_last_element_is_repeated():
     proto = make_tensor_proto(np.zeros((4, 3)))
     proto.tensor_content = b""
     proto.double_val.extend([1.0, 2.0])
@@ -118,7 +118,7 @@ def test_the_last_element_stands_for_all_that_follow():
     assert found.reshape(-1).tolist() == [1.0] + [2.0] * 11
 
 
-def test_a_tensor_of_strings_holds_no_numbers():
+def test_tensor_of_strings_has_no_numbers():
     assert decode(make_tensor_proto([b"text"])) is None
 
 
@@ -131,7 +131,7 @@ def tensor_event(step, tag, number, plugin=None):
     return event
 
 
-def test_only_the_first_tensor_of_a_tag_says_which_plugin_it_is_for(tmp_path):
+def test_first_tensor_of_a_tag_decides_the_plugin(tmp_path):
     events = [tensor_event(0, "loss", 0, "scalars"), tensor_event(0, "other", 0, "pr_curves")]
     events += [tensor_event(step, tag, step) for step in range(1, 50) for tag in ("loss", "other")]
     events += [tensor_event(50, "loss", 50, "pr_curves"), tensor_event(0, "unknown", 0)]
@@ -147,7 +147,7 @@ def test_only_the_first_tensor_of_a_tag_says_which_plugin_it_is_for(tmp_path):
     st.lists(st.integers(0, 3), min_size=1, max_size=150),
     st.data(),
 )
-def test_rows_read_as_one_by_one(tmp_path_factory, patterns, order, data):
+def test_rows_are_read_as_if_parsed_one_by_one(tmp_path_factory, patterns, order, data):
     directory = tmp_path_factory.mktemp("rows")
     generator = np.random.default_rng(data.draw(st.integers(0, 1000)))
     parts = []
@@ -174,7 +174,7 @@ def test_rows_read_as_one_by_one(tmp_path_factory, patterns, order, data):
         np.testing.assert_array_equal(in_rows[tag].value, series.value)
 
 
-def test_more_combinations_of_tags_than_are_kept_apart(tmp_path, monkeypatch):
+def test_more_combinations_of_tags_than_templates(tmp_path, monkeypatch):
     monkeypatch.setattr(_event_file, "_MAX_TEMPLATES", 3)
     generator = np.random.default_rng(0)
     parts, expected = [], {}
@@ -192,7 +192,7 @@ def test_more_combinations_of_tags_than_are_kept_apart(tmp_path, monkeypatch):
     assert found == expected
 
 
-def test_many_events_alike_that_are_no_scalars(tmp_path):
+def test_similar_events_without_scalars(tmp_path):
     parts = []
     for step in range(60):
         event = Event(step=step % 50, wall_time=100.0 + step)
@@ -209,7 +209,7 @@ def test_many_events_alike_that_are_no_scalars(tmp_path):
 
 @pytest.mark.parametrize("unnamed", [1, 7, 8, 100])
 @pytest.mark.parametrize("chunk_bytes", [1 << 10, 1 << 22])
-def test_the_event_that_names_a_plugin_may_be_one_of_many_of_its_length(
+def test_event_naming_a_plugin_may_be_in_a_row_of_equal_lengths(
     tmp_path, monkeypatch, unnamed, chunk_bytes
 ):
     monkeypatch.setattr(_event_file, "_CHUNK_BYTES", chunk_bytes)

@@ -100,7 +100,7 @@ def encode(kind, step, values, wall_time):
 
 
 @given(logs)
-def test_random_logs_read_as_in_the_event_accumulator(tmp_path_factory, log):
+def test_random_logs_match_the_event_accumulator(tmp_path_factory, log):
     directory = tmp_path_factory.mktemp("log")
     wall_time = 1_700_000_000.0
     for number, file in enumerate(log):
@@ -124,7 +124,7 @@ def test_random_logs_read_as_in_the_event_accumulator(tmp_path_factory, log):
 
 
 @given(st.lists(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50), min_size=1, max_size=5))
-def test_histograms_of_tensorboardx_read_as_in_the_event_accumulator(tmp_path_factory, arrays):
+def test_tensorboardx_histograms_match_the_event_accumulator(tmp_path_factory, arrays):
     directory = tmp_path_factory.mktemp("log")
     with tensorboardX.SummaryWriter(str(directory)) as writer:
         for step, array in enumerate(arrays):
@@ -142,7 +142,7 @@ def test_histograms_of_tensorboardx_read_as_in_the_event_accumulator(tmp_path_fa
 
 
 @pytest.mark.filterwarnings("ignore:The inplace keyword")  # tbparse's own.
-def test_a_log_of_tensorboardx_reads_as_in_tbparse(tmp_path):
+def test_tensorboardx_log_matches_tbparse(tmp_path):
     generator = np.random.default_rng(0)
     with tensorboardX.SummaryWriter(str(tmp_path)) as writer:
         for step in range(3000):

@@ -45,7 +45,7 @@ def event_files(directory):
 
 
 @pytest.mark.parametrize("end", ["close", "clear"])
-def test_a_compiled_function_logs_after_the_log_was_closed(experiment, end):
+def test_compiled_function_logs_after_close(experiment, end):
     function = logging_function(experiment)
     function(0)
     getattr(experiment, end)()
@@ -59,7 +59,7 @@ def test_a_compiled_function_logs_after_the_log_was_closed(experiment, end):
     assert not threads()
 
 
-def test_a_compiled_function_on_an_experiment_that_has_been_moved(experiment, tmp_path):
+def test_compiled_function_logs_after_move(experiment, tmp_path):
     function = logging_function(experiment)
     function(0)
     moved = experiment.move(tmp_path / "moved")
@@ -69,7 +69,7 @@ def test_a_compiled_function_on_an_experiment_that_has_been_moved(experiment, tm
     assert not experiment.data_dir.exists()
 
 
-def test_closing_inside_of_a_callback(experiment):
+def test_close_inside_a_callback(experiment):
     def close(step):
         if step == 3:
             experiment.close()
@@ -89,7 +89,7 @@ def test_closing_inside_of_a_callback(experiment):
 
 
 @pytest.mark.parametrize("end", ["close", "clear"])
-def test_logging_beside_a_thread_that_closes(experiment, end):
+def test_log_while_another_thread_closes(experiment, end):
     done = threading.Event()
     last = [0]
 
@@ -117,7 +117,7 @@ def test_logging_beside_a_thread_that_closes(experiment, end):
     assert not threads()
 
 
-def test_what_a_thread_has_flushed_it_reads_beside_one_that_closes(experiment):
+def test_flushed_values_are_read_while_another_thread_closes(experiment):
     done = threading.Event()
 
     def close():
@@ -136,7 +136,7 @@ def test_what_a_thread_has_flushed_it_reads_beside_one_that_closes(experiment):
         thread.join()
 
 
-def test_a_summary_writer_that_is_kept_over_a_close(experiment):
+def test_summary_writer_works_after_close(experiment):
     writer = experiment.summary_writer
     experiment.close()
     writer.add_scalar("x", 1.0, 1)
@@ -144,7 +144,7 @@ def test_a_summary_writer_that_is_kept_over_a_close(experiment):
     assert steps(experiment) == [1]
 
 
-def test_reading_while_nothing_can_be_written(experiment, monkeypatch):
+def test_reading_works_while_writing_fails(experiment, monkeypatch):
     experiment.log(scalars(x=1.0), 1)
     experiment.flush()
     from fifteen.experiments.storage import AppendedFile
@@ -161,7 +161,7 @@ def test_reading_while_nothing_can_be_written(experiment, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_forked_child_does_not_wait_for_the_parents_locks(run_script):
+def test_forked_child_does_not_wait_for_its_parents_locks(run_script):
     # Coverage has a lock of its own that a child would wait for.
     unwatched = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
     script = """

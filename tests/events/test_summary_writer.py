@@ -20,7 +20,7 @@ def accumulate(directory):
     return EventAccumulator(str(directory), size_guidance={"scalars": 0}).Reload()
 
 
-def test_is_a_real_writer_that_shares_the_file(log, tmp_path):
+def test_summary_writer_is_real_and_shares_the_file(log, tmp_path):
     writer = log.summary_writer
     assert isinstance(writer, tensorboardX.SummaryWriter)
     assert log.summary_writer is writer
@@ -41,7 +41,7 @@ def test_is_a_real_writer_that_shares_the_file(log, tmp_path):
     assert "text/text_summary" in found.Tags()["tensors"]
 
 
-def test_works_after_it_was_closed(log, tmp_path):
+def test_summary_writer_works_after_its_close(log, tmp_path):
     for step in range(3):
         log.summary_writer.add_scalar("x", step, step)
         log.summary_writer.close()
@@ -52,13 +52,13 @@ def test_works_after_it_was_closed(log, tmp_path):
     assert EventReader(Directory(tmp_path)).scalars()["x"].value.tolist() == [0, 1, 2, 3, 4]
 
 
-def test_as_a_context_manager(log, tmp_path):
+def test_summary_writer_is_a_context_manager(log, tmp_path):
     with log.summary_writer as writer:
         writer.add_scalar("x", 1.0, 1)
     assert EventReader(Directory(tmp_path)).scalars()["x"].value.tolist() == [1.0]
 
 
-def test_what_makes_runs_of_its_own_still_does(log, tmp_path):
+def test_add_scalars_and_add_hparams_create_sub_runs(log, tmp_path):
     log.summary_writer.add_scalars("losses", {"train": 1.0, "test": 2.0}, 1)
     log.summary_writer.add_hparams({"rate": 0.1}, {"accuracy": 0.9}, name="trial")
     log.summary_writer.close()
@@ -66,6 +66,6 @@ def test_what_makes_runs_of_its_own_still_does(log, tmp_path):
     assert accumulate(tmp_path / "trial").Tags()["scalars"] == ["accuracy"]
 
 
-def test_makes_no_file_until_something_is_added(log, tmp_path):
+def test_no_file_is_created_until_something_is_added(log, tmp_path):
     assert log.summary_writer is not None
     assert list(tmp_path.iterdir()) == []

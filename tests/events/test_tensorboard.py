@@ -27,7 +27,7 @@ def log_run(directory, steps, rewind=None):
 
 
 @LOADERS
-def test_curves_and_a_growing_file(tmp_path, tensorboard, fast):
+def test_curves_of_a_growing_file(tmp_path, tensorboard, fast):
     log = EventLog(Directory(tmp_path))
     expected = {step: np.float32(step**0.5) for step in range(50)}
     for step, value in expected.items():
@@ -45,7 +45,7 @@ def test_curves_and_a_growing_file(tmp_path, tensorboard, fast):
 
 @LOADERS
 @pytest.mark.slow
-def test_a_run_that_is_resumed_looks_like_one_that_was_not(tmp_path, tensorboard, fast):
+def test_resumed_run_looks_uninterrupted(tmp_path, tensorboard, fast):
     log_run(tmp_path / "whole", range(150))
     log_run(tmp_path / "resumed", range(100))
     log_run(tmp_path / "resumed", range(61, 150), rewind=60)
@@ -57,7 +57,7 @@ def test_a_run_that_is_resumed_looks_like_one_that_was_not(tmp_path, tensorboard
 
 
 @pytest.mark.slow
-def test_what_is_rewound_is_hidden_before_anything_else_is_logged(tmp_path, tensorboard):
+def test_rewound_points_are_hidden_before_the_next_log(tmp_path, tensorboard):
     log_run(tmp_path, range(100))
     log_run(tmp_path, [], rewind=60)
     server = tensorboard(tmp_path, fast=False)
@@ -67,7 +67,7 @@ def test_what_is_rewound_is_hidden_before_anything_else_is_logged(tmp_path, tens
 
 @LOADERS
 @pytest.mark.slow
-def test_summary_writer_shows_beside_log(tmp_path, tensorboard, fast):
+def test_summary_writer_and_log_are_both_shown(tmp_path, tensorboard, fast):
     log = EventLog(Directory(tmp_path))
     server = tensorboard(tmp_path, fast)
     writer = log.summary_writer
@@ -180,7 +180,7 @@ def test_hparams_of_three_experiments(tmp_path, tensorboard, fast):
 
 
 @pytest.mark.slow
-def test_how_scripts_ended_with_and_without_hparams(tmp_path, tensorboard):
+def test_end_of_a_script_is_shown_with_and_without_hparams(tmp_path, tensorboard):
     for run, end in {"good": (True,), "bad": (False, "ValueError: boom"), "plain": (True,)}.items():
         (tmp_path / run).mkdir()
         log = EventLog(Directory(tmp_path / run))

@@ -35,7 +35,7 @@ def log_run(directory, steps, *end):
     log.close()
 
 
-def test_a_directory_without_events(directory):
+def test_directory_without_events(directory):
     assert timeline(directory) == (None, None, None, None)
 
 
@@ -50,12 +50,12 @@ def test_times_step_and_end_of_a_run(directory):
     assert found.first_time <= found.end.time <= time.time()
 
 
-def test_a_failure_has_its_reason(directory):
+def test_failure_has_a_reason(directory):
     log_run(directory, range(3), False, "ValueError: böse\n<script>")
     assert timeline(directory).end[:2] == (False, "ValueError: böse\n<script>")
 
 
-def test_an_end_does_not_count_once_something_else_was_logged(directory):
+def test_later_event_cancels_the_end(directory):
     log_run(directory, range(3), False, "KeyboardInterrupt")
     first = timeline(directory)
     log_run(directory, range(3, 5))
@@ -70,7 +70,7 @@ def test_an_end_does_not_count_once_something_else_was_logged(directory):
     assert timeline(directory)[2:] == (2, None)
 
 
-def test_a_run_that_logged_nothing_but_its_end(directory):
+def test_run_that_logged_only_its_end(directory):
     log_run(directory, [], True)
     found = timeline(directory)
     assert found.end.is_success
@@ -90,7 +90,7 @@ def end_of_tensorboard(status, seconds):
     ("status", "expected"),
     [("STATUS_SUCCESS", True), ("STATUS_FAILURE", False), ("STATUS_RUNNING", None)],
 )
-def test_an_end_that_tensorboard_wrote(tmp_path, directory, status, expected):
+def test_end_written_by_tensorboard(tmp_path, directory, status, expected):
     end = end_of_tensorboard(status, 12.5)
     record = _tfrecord.frame(Event(wall_time=20, summary=end).SerializeToString())
     (tmp_path / "events.out.tfevents.1.host").write_bytes(record)
@@ -99,7 +99,7 @@ def test_an_end_that_tensorboard_wrote(tmp_path, directory, status, expected):
     assert (found.first_time, found.last_time) == (20, 20)
 
 
-def test_a_damaged_end_is_none(tmp_path, directory):
+def test_damaged_end_is_ignored(tmp_path, directory):
     end = end_of_tensorboard("STATUS_SUCCESS", 12.5)
     end.value[0].metadata.plugin_data.content = b"\xff\xff"
     record = _tfrecord.frame(Event(wall_time=20, summary=end).SerializeToString())
@@ -107,7 +107,7 @@ def test_a_damaged_end_is_none(tmp_path, directory):
     assert timeline(directory) == (20, 20, None, None)
 
 
-def test_runs_of_other_writers_have_times_and_no_end(tmp_path, directory):
+def test_runs_of_other_writers_have_times_but_no_end(tmp_path, directory):
     with tensorboardX.SummaryWriter(str(tmp_path)) as writer:
         writer.add_scalar("loss", 1.0, 7, walltime=40.0)
         writer.add_scalar("loss", 2.0, 8, walltime=50.0)
@@ -125,7 +125,7 @@ def test_runs_of_other_writers_have_times_and_no_end(tmp_path, directory):
         ([1, 2], None),
     ],
 )
-def test_the_step_from_which_on_a_curve_is_not_finite(directory, values, expected):
+def test_step_at_which_a_curve_diverges(directory, values, expected):
     log = EventLog(directory)
     log.log(TensorboardLogData(scalars={"a": np.array(values)}), np.arange(len(values)) * 10)
     log.log(TensorboardLogData(scalars={"b": 1.0}), 7)
@@ -133,7 +133,7 @@ def test_the_step_from_which_on_a_curve_is_not_finite(directory, values, expecte
     assert diverged_at(EventReader(directory).scalars()) == expected
 
 
-def test_of_several_curves_the_first_one_to_diverge_counts(directory):
+def test_first_curve_to_diverge_counts(directory):
     log = EventLog(directory)
     values = {"a": np.array([1, 1, math.nan, math.nan]), "b": np.array([1, math.inf, 1, math.inf])}
     log.log(TensorboardLogData(scalars=values), np.arange(4))

@@ -28,7 +28,7 @@ def scalars(**values):
     return TensorboardLogData(scalars=values)
 
 
-def test_jit_logs_at_every_call(log):
+def test_jitted_function_logs_at_every_call(log):
     @jax.jit
     def step(state, number):
         log.log(scalars(x=state, half=0.5), number, 1, 1)
@@ -41,7 +41,7 @@ def test_jit_logs_at_every_call(log):
     assert read(log, "half") == dict.fromkeys(range(5), 0.5)
 
 
-def test_a_known_step_and_every_n(log):
+def test_static_step_and_every_n(log):
     @jax.jit
     def step(state):
         log.log(scalars(x=state), 2**40, 1, 1)
@@ -70,7 +70,7 @@ def test_scan_with_histograms(log):
     assert [counts.sum() for counts in histograms.counts] == [1_000_000] * 4
 
 
-def test_cond_logs_only_the_branch_taken(log):
+def test_cond_logs_only_the_taken_branch(log):
     @jax.jit
     def step(number):
         def odd():
@@ -125,7 +125,7 @@ def test_vmap_is_refused(log):
         jax.vmap(jax.jit(mapped))(jnp.arange(3.0))
 
 
-def test_errors_inside_jit_come_at_once(log):
+def test_errors_inside_jit_are_raised_at_once(log):
     def step(x):
         log.log(scalars(x=x), 1, 1, 1)
         return x
@@ -138,7 +138,7 @@ def test_errors_inside_jit_come_at_once(log):
         jax.jit(lambda s: log.log(scalars(x=1.0), s, 1, 1))(1.5)
 
 
-def test_stacked_inside_jit(log):
+def test_stacked_steps_inside_jit(log):
     @jax.jit
     def run(steps):
         log.log(scalars(x=steps * 2.0), steps, 1, 1)
@@ -148,7 +148,7 @@ def test_stacked_inside_jit(log):
     assert read(log) == {step: step * 2.0 for step in range(5)}
 
 
-def test_values_do_not_change_afterwards(log):
+def test_values_do_not_change_after_logging(log):
     @jax.jit
     def step(state):
         log.log(TensorboardLogData({"x": state[0]}, {"h": state}), 1, 1, 1)

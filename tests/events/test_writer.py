@@ -38,7 +38,7 @@ def accumulated_steps(directory, tag="x"):
     return [event.step for event in accumulator.Scalars(tag)]
 
 
-def test_one_event_a_step_in_one_file(tmp_path):
+def test_one_event_per_step_in_one_file(tmp_path):
     log = EventLog(Directory(tmp_path))
     for step in range(10):
         log.log(scalars(a=1.0, b=2.0), step, 1, 1)
@@ -51,7 +51,7 @@ def test_one_event_a_step_in_one_file(tmp_path):
     assert [event.wall_time for event in a] == [event.wall_time for event in b]
 
 
-def test_written_within_a_second_without_a_flush(tmp_path):
+def test_events_are_written_within_a_second_without_flush(tmp_path):
     log = EventLog(Directory(tmp_path))
     log.log(scalars(x=1.0), 1, 1, 1)
     time.sleep(1)
@@ -90,7 +90,7 @@ def test_two_logs_in_one_second(tmp_path):
     ]
 
 
-def test_a_file_name_comes_after_all_others(tmp_path):
+def test_new_file_sorts_after_all_others(tmp_path):
     future = tmp_path / f"events.out.tfevents.{int(time.time()) + 1000}.elsewhere.1.v2"
     future.write_bytes(b"")
     (tmp_path / "events.out.tfevents.odd").write_bytes(b"")
@@ -102,7 +102,7 @@ def test_a_file_name_comes_after_all_others(tmp_path):
     assert own.name > future.name
 
 
-def test_a_deleted_file_is_made_again(tmp_path):
+def test_deleted_file_is_created_again(tmp_path):
     log = EventLog(Directory(tmp_path))
     log.log(scalars(x=1.0), 1, 1, 1)
     log.flush()
@@ -113,7 +113,7 @@ def test_a_deleted_file_is_made_again(tmp_path):
     assert steps(tmp_path) == [2]
 
 
-def test_many_threads(tmp_path):
+def test_many_threads_may_log(tmp_path):
     log = EventLog(Directory(tmp_path))
 
     def run(name):
@@ -145,7 +145,7 @@ def small_tmpfs(path):
         subprocess.run(["umount", "-l", str(path)], check=True)
 
 
-def test_a_full_disk_that_is_freed_later(tmp_path):
+def test_full_disk_loses_nothing_once_freed(tmp_path):
     with small_tmpfs(tmp_path) as directory:
         log = EventLog(Directory(directory))
         log.log(scalars(x=0.0), 0, 1, 1)
@@ -182,7 +182,7 @@ def close_at_last(log):
     raise AssertionError("it is never written")
 
 
-def test_a_disk_that_takes_part_of_what_is_written(tmp_path, monkeypatch):
+def test_partial_writes_are_completed(tmp_path, monkeypatch):
     write, writes = AppendedFile.write, itertools.count(1)
 
     def write_a_few_bytes(file, data):
@@ -200,7 +200,7 @@ def test_a_disk_that_takes_part_of_what_is_written(tmp_path, monkeypatch):
     assert accumulated_steps(tmp_path) == list(range(20))
 
 
-def test_a_missing_directory_is_an_error_and_no_directory(tmp_path):
+def test_missing_directory_is_an_error_and_is_not_created(tmp_path):
     log = EventLog(Directory(tmp_path / "absent"))
     log.log(scalars(x=1.0), 1, 1, 1)
     with (
@@ -214,7 +214,7 @@ def test_a_missing_directory_is_an_error_and_no_directory(tmp_path):
     assert steps(tmp_path / "absent") == [1]
 
 
-def test_quiet_says_nothing(tmp_path, recwarn):
+def test_quiet_experiment_prints_and_warns_nothing(tmp_path, recwarn):
     experiment = Experiment(tmp_path / "run", verbose=False)
     experiment.log(TensorboardLogData(histograms={"h": np.array([np.nan])}), 1)
     experiment.flush()
@@ -228,7 +228,7 @@ def test_quiet_says_nothing(tmp_path, recwarn):
     assert not recwarn.list
 
 
-def test_a_warning_points_at_the_users_line(tmp_path):
+def test_warning_points_at_the_users_line(tmp_path):
     log = EventLog(Directory(tmp_path))
     log.log(TensorboardLogData(histograms={"h": np.array([np.nan])}), 1, 1, 1)
     with pytest.warns(ExperimentWarning) as warned:
@@ -236,7 +236,7 @@ def test_a_warning_points_at_the_users_line(tmp_path):
     assert warned[0].filename == __file__
 
 
-def test_a_slow_disk_makes_log_wait(tmp_path, monkeypatch):
+def test_slow_disk_makes_log_wait(tmp_path, monkeypatch):
     write, slow = AppendedFile.write, threading.Event()
 
     def write_slowly(file, data):
@@ -336,13 +336,13 @@ os._exit(0)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stacked", [False, True])
-def test_memory_stays_bounded_where_each_call_logs_much_and_the_disk_is_slow(run_script, stacked):
+def test_memory_stays_bounded_with_large_calls_and_a_slow_disk(run_script, stacked):
     outcome = run_script(f"stacked = {stacked}\n" + WIDE)
     assert outcome.returncode == 0, outcome.stderr
     assert int(outcome.stdout) < 64
 
 
-def test_a_file_that_may_not_grow(tmp_path):
+def test_file_size_limit_is_reported(tmp_path):
     # A quota reports itself like this limit: as an error of the write.
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     log = EventLog(Directory(tmp_path))

@@ -40,9 +40,7 @@ class LargeBad(Bad):
 @pytest.mark.usefixtures("no_hang")
 @pytest.mark.parametrize("bad", [Bad, LargeBad])
 @pytest.mark.parametrize("raised", [MemoryError, KeyError, RuntimeError, SystemExit, TypeError])
-def test_whatever_encoding_raises_is_told_and_the_rest_is_written(
-    tmp_path, monkeypatch, bad, raised
-):
+def test_encoding_errors_are_reported_and_the_rest_is_written(tmp_path, monkeypatch, bad, raised):
     records = Encoder.records
 
     def raise_for_bad(self, entry, report):
@@ -68,7 +66,7 @@ def test_whatever_encoding_raises_is_told_and_the_rest_is_written(
 
 @pytest.mark.usefixtures("no_hang")
 @pytest.mark.parametrize("raised", [RuntimeError, MemoryError, KeyboardInterrupt])
-def test_whatever_writing_raises_is_raised_by_flush_and_tried_again(tmp_path, monkeypatch, raised):
+def test_write_errors_are_raised_by_flush_and_retried(tmp_path, monkeypatch, raised):
     log = EventLog(Directory(tmp_path))
 
     def fail(self, data):
@@ -86,7 +84,7 @@ def test_whatever_writing_raises_is_raised_by_flush_and_tried_again(tmp_path, mo
 
 
 @pytest.mark.usefixtures("no_hang")
-def test_a_thread_that_dies_is_started_again(tmp_path, monkeypatch):
+def test_dead_thread_is_restarted(tmp_path, monkeypatch):
     log = EventLog(Directory(tmp_path))
     is_dead = False
     write = BackgroundWriter._write
@@ -107,7 +105,7 @@ def test_a_thread_that_dies_is_started_again(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("no_hang")
-def test_closing_on_a_full_disk_raises_and_can_be_tried_again(tmp_path, monkeypatch):
+def test_close_on_a_full_disk_raises_and_can_be_retried(tmp_path, monkeypatch):
     log = EventLog(Directory(tmp_path))
     log.log(TensorboardLogData({"x": 1.0}), 1, 1, 1)
     log.flush()

@@ -64,7 +64,7 @@ def test_clean_repository(repository):
     )
 
 
-def test_diff_applies_and_holds_staged_and_unstaged_changes(repository, tmp_path):
+def test_diff_includes_staged_and_unstaged_changes_and_applies(repository, tmp_path):
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "-q", repository, clone)
     (repository / "train.py").write_text("rate = 2\n")
@@ -78,7 +78,7 @@ def test_diff_applies_and_holds_staged_and_unstaged_changes(repository, tmp_path
     assert (clone / "new.py").read_text() == "x = 1 \n\n"
 
 
-def test_diff_does_not_depend_on_configuration(repository, monkeypatch):
+def test_diff_ignores_the_git_configuration(repository, monkeypatch):
     (repository / "train.py").write_text("rate = 2\n")
     expected = read(repository).diff
     for key, value in {
@@ -96,7 +96,7 @@ def test_diff_does_not_depend_on_configuration(repository, monkeypatch):
     assert state.untracked == ["untracked.txt"]
 
 
-def test_from_a_folder_within(repository):
+def test_state_is_found_from_a_subfolder(repository):
     folder = repository / "deep" / "folder"
     folder.mkdir(parents=True)
     (repository / "train.py").write_text("rate = 2\n")
@@ -118,7 +118,7 @@ def test_untracked_ignored_and_renamed_files(repository):
     assert "rename to renamed.py" in (state.diff or "")
 
 
-def test_many_untracked_files_are_cut_visibly(repository):
+def test_long_list_of_untracked_files_is_truncated_with_a_mark(repository):
     for number in range(1200):
         (repository / f"{number}.txt").touch()
     untracked = read(repository).untracked
@@ -157,7 +157,7 @@ def test_submodule(repository, tmp_path):
     assert "Subproject commit" in (state.diff or "")
 
 
-def test_huge_diff_is_cut_visibly_at_a_line(repository):
+def test_huge_diff_is_truncated_at_a_line_with_a_mark(repository):
     line = "0123456789abcdef" * 4 + "\n"
     (repository / "train.py").write_text(line * 100_000)
     diff = read(repository).diff or ""
@@ -176,7 +176,7 @@ def test_binary_and_badly_encoded_files(repository):
     diff.encode()
 
 
-def test_remote_without_credentials(repository):
+def test_credentials_of_the_remote_are_removed(repository):
     git(repository, "remote", "add", "origin", "https://user:secret@example.org/project.git")
     assert read(repository).remote == "https://***@example.org/project.git"
 
@@ -185,7 +185,7 @@ def test_no_repository(tmp_path):
     assert read(tmp_path) == _git.Repository()
 
 
-def test_first_directory_that_lies_in_a_repository_counts(repository, tmp_path):
+def test_first_directory_in_a_repository_is_used(repository, tmp_path):
     state = _git.read_repository([str(tmp_path), str(repository)])
     assert state.branch == "trunk"
 
@@ -195,7 +195,7 @@ def test_no_git(repository, monkeypatch):
     assert read(repository) == _git.Repository()
 
 
-def test_git_that_hangs_does_not_hold_up_a_run(repository, tmp_path, monkeypatch):
+def test_hanging_git_does_not_block_a_run(repository, tmp_path, monkeypatch):
     fake = tmp_path / "bin" / "git"
     fake.parent.mkdir()
     # The child holds the pipe open, so that ending the script alone would not end the wait.
@@ -250,17 +250,17 @@ def test_credentials_are_hidden(command, expected):
         ["user@host:path", "https://example.org/a@b"],
     ],
 )
-def test_ordinary_arguments_stay(command):
+def test_ordinary_arguments_are_kept(command):
     assert redact_command(command) == command
 
 
-def test_redact_leaves_other_text():
+def test_redact_keeps_other_text():
     assert redact("see https://example.org, authorization: none") == (
         "see https://example.org, authorization: none"
     )
 
 
-def test_home(monkeypatch):
+def test_home_is_shortened(monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
     assert without_home("/home/someone") == "~"
     assert without_home("/home/someone/x") == "~/x"
@@ -317,7 +317,7 @@ def test_script_in_a_repository_run_from_elsewhere(repository, tmp_path):
     assert found["processes"] == 1
 
 
-def test_devices_where_they_are_initialised(tmp_path):
+def test_initialised_devices_are_listed(tmp_path):
     found, initialized = collect_in_script(
         tmp_path / "script.py", "--devices", cwd=tmp_path, XLA_FLAGS=""
     )
@@ -327,7 +327,7 @@ def test_devices_where_they_are_initialised(tmp_path):
     assert found["git_untracked"] == []
 
 
-def test_written_and_read_back(repository, tmp_path, monkeypatch):
+def test_provenance_round_trips(repository, tmp_path, monkeypatch):
     (repository / "train.py").write_bytes(b"a\r\n\x0c\tb \n\n   \n\xe9\n" + "\u2028é\n".encode())
     monkeypatch.chdir(repository)
     with Experiment(tmp_path / "run", verbose=False) as experiment:
@@ -378,7 +378,7 @@ def test_gpus(tmp_path, monkeypatch):
     assert provenance.collect().gpus == []
 
 
-def test_working_directory_that_is_gone(tmp_path, monkeypatch):
+def test_deleted_working_directory(tmp_path, monkeypatch):
     directory = tmp_path / "gone"
     directory.mkdir()
     monkeypatch.chdir(directory)
@@ -389,7 +389,7 @@ def test_working_directory_that_is_gone(tmp_path, monkeypatch):
         os.chdir("/")
 
 
-def test_holds_plain_data_only():
+def test_provenance_is_plain_data():
     def is_plain(value):
         if isinstance(value, list):
             return all(map(is_plain, value))

@@ -13,7 +13,7 @@ def directory(tmp_path):
     return Directory(tmp_path)
 
 
-def test_a_file_is_replaced_whole(directory):
+def test_file_is_replaced_atomically(directory):
     with directory.replace("a") as file:
         file.skip(2)
         file.write(b"cd", memoryview(b"ef"), b"")
@@ -52,7 +52,7 @@ def test_ranges(directory):
         assert file.read(0, 1) == b"\0"
 
 
-def test_an_appended_file_is_new_and_says_when_it_is_gone(directory):
+def test_appended_file_is_new_and_reports_its_deletion(directory):
     names = iter(["log", "log", "log2"])
     file = directory.append(lambda _: next(names), b"head", print)
     assert file.write(b"one") == 3
@@ -88,14 +88,14 @@ def test_kinds_and_entries(directory):
     assert Directory(directory.path / "absent").entries() == []
 
 
-def test_names_stay_inside(directory):
+def test_names_outside_the_directory_are_refused(directory):
     assert directory.checked_name("eval/step", ".yaml") == "eval/step.yaml"
     for name in ("", "/a", "../a", "a//b", "a.yaml"):
         with pytest.raises(UnsafePathError):
             directory.checked_name(name, ".yaml")
 
 
-def test_a_directory_takes_the_place_of_another(directory):
+def test_replace_directory_replaces_the_old_one(directory):
     (directory / "old").make()
     with (directory / "old").replace("a") as file:
         file.write(b"old")
@@ -111,7 +111,7 @@ def test_a_directory_takes_the_place_of_another(directory):
     assert (directory / "old").read("a") == b"new"
 
 
-def test_usage_counts_files_and_no_links(directory):
+def test_usage_counts_files_but_not_links(directory):
     (directory / "folder").make()
     for name, size in (("folder/a", 100), ("b", 20)):
         (directory.path / name).write_bytes(b"x" * size)

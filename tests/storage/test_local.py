@@ -29,7 +29,7 @@ class TestAtomicFile:
             assert path.read_bytes() == content
         assert tree(tmp_path) == ["a"]
 
-    def test_an_exception_leaves_the_old_file(self, tmp_path):
+    def test_exception_leaves_the_old_file(self, tmp_path):
         path = tmp_path / "a"
         path.write_bytes(b"old")
 
@@ -43,7 +43,7 @@ class TestAtomicFile:
         assert path.read_bytes() == b"old"
         assert tree(tmp_path) == ["a"]
 
-    def test_nothing_is_visible_before_the_end(self, tmp_path):
+    def test_file_is_invisible_until_complete(self, tmp_path):
         with _local.atomic_file(tmp_path / "a") as file:
             file.write(b"x")
             assert _local.list_names(tmp_path) == []
@@ -64,7 +64,7 @@ class TestAtomicFile:
                 file.write(b"x")
             assert (tmp_path / name).read_bytes() == b"x"
 
-    def test_is_synced_before_it_takes_its_name(self, tmp_path, monkeypatch):
+    def test_file_is_synced_before_it_is_renamed(self, tmp_path, monkeypatch):
         calls = []
         real_fsync, real_replace = os.fsync, os.replace
         monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("fsync"), real_fsync(fd)))
@@ -100,7 +100,7 @@ def end(writer):
     writer.stdout.close()
 
 
-def test_leftovers_go_once_their_writer_is_dead(tmp_path):
+def test_leftovers_are_removed_once_their_writer_is_dead(tmp_path):
     writer = start_writer(tmp_path)
     try:
         assert _local.remove_leftovers(tmp_path) == []
@@ -112,7 +112,7 @@ def test_leftovers_go_once_their_writer_is_dead(tmp_path):
     assert tree(tmp_path) == []
 
 
-def test_a_child_of_the_writer_does_not_keep_its_leftovers(tmp_path):
+def test_child_of_the_writer_does_not_keep_its_leftovers(tmp_path):
     reading, writing = os.pipe()
     try:
         # The child ends with this test, which has the other end of what it reads from.
@@ -130,7 +130,7 @@ def test_a_child_of_the_writer_does_not_keep_its_leftovers(tmp_path):
         os.close(writing)
 
 
-def test_directories_are_held_too(tmp_path):
+def test_directories_are_locked_too(tmp_path):
     temporary = _local.temporary_beside(tmp_path / "d")
     with _local.locked_directory(temporary):
         (temporary / "inside").write_text("x")
@@ -170,11 +170,11 @@ def test_two_cleaners_and_a_writer(tmp_path):
 
 
 class TestMakeDirectory:
-    def test_says_whether_it_made_it(self, tmp_path):
+    def test_returns_whether_it_was_created(self, tmp_path):
         assert _local.make_directory(tmp_path / "a" / "b")
         assert not _local.make_directory(tmp_path / "a" / "b")
 
-    def test_a_file_in_the_way(self, tmp_path):
+    def test_file_in_the_way(self, tmp_path):
         (tmp_path / "a").write_text("x")
         with pytest.raises((FileExistsError, NotADirectoryError), match="a"):
             _local.make_directory(tmp_path / "a" / "b")
@@ -200,7 +200,7 @@ class TestRemove:
         _local.remove(tmp_path / "direct")
         assert tree(tmp_path) == ["outside", "outside/precious"]
 
-    def test_a_kill_in_the_middle_leaves_nothing_under_the_name(self, tmp_path):
+    def test_kill_during_removal_leaves_nothing_under_the_name(self, tmp_path):
         script = """
             import os, pathlib, shutil, signal, sys
             from fifteen.experiments.storage import _local
@@ -245,7 +245,7 @@ class TestInside:
         with pytest.raises(UnsafePathError, match=problem):
             _local.inside(tmp_path, name, ".yaml")
 
-    def test_refuses_a_link_that_leads_out(self, tmp_path):
+    def test_refuses_a_link_to_the_outside(self, tmp_path):
         root = tmp_path / "root"
         root.mkdir()
         (root / "out").symlink_to(tmp_path)
@@ -254,19 +254,19 @@ class TestInside:
             with pytest.raises(UnsafePathError, match="symbolic link leads out"):
                 _local.inside(root, name, ".yaml")
 
-    def test_accepts_a_link_that_stays(self, tmp_path):
+    def test_accepts_a_link_to_the_inside(self, tmp_path):
         (tmp_path / "real").mkdir()
         (tmp_path / "link").symlink_to("real")
         assert _local.inside(tmp_path, "link/a") == tmp_path / "link/a"
 
-    def test_root_may_itself_be_a_link(self, tmp_path):
+    def test_root_may_be_a_link(self, tmp_path):
         (tmp_path / "real").mkdir()
         (tmp_path / "link").symlink_to("real")
         assert _local.inside(tmp_path / "link", "a") == tmp_path / "link" / "a"
 
 
 class TestRefuseToClear:
-    def test_refuses_the_root_home_and_where_we_are(self, tmp_path, monkeypatch):
+    def test_refuses_root_home_and_working_directory(self, tmp_path, monkeypatch):
         (tmp_path / "a" / "b").mkdir(parents=True)
         monkeypatch.chdir(tmp_path / "a" / "b")
         monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -292,7 +292,7 @@ class TestRefuseToClear:
             _local.refuse_to_clear(tmp_path / "link")
 
 
-def test_threads_make_the_same_directory(tmp_path):
+def test_threads_create_the_same_directory(tmp_path):
     with ThreadPoolExecutor(8) as threads:
         for number in range(200):
             path = tmp_path / str(number) / "a" / "b"

@@ -77,7 +77,7 @@ def test_moves_across_into_an_empty_directory(source, elsewhere):
 
 
 @pytest.mark.parametrize("occupied", ["file", "full", "link", "broken"])
-def test_refuses_what_is_occupied_before_anything_is_touched(source, tmp_path, occupied):
+def test_refuses_an_occupied_destination_and_changes_nothing(source, tmp_path, occupied):
     destination = tmp_path / "parent" / "destination"
     destination.parent.mkdir()
     if occupied == "file":
@@ -107,7 +107,7 @@ def test_refuses_a_destination_inside_the_source_through_a_link(source, tmp_path
         _move.move(source, tmp_path / "alias" / "new")
 
 
-def test_a_link_to_an_experiment_still_leads_there(source, tmp_path):
+def test_link_to_an_experiment_still_works(source, tmp_path):
     (tmp_path / "latest").symlink_to("source")
     _move.move(tmp_path / "latest", tmp_path / "deep" / "er" / "latest")
     assert (tmp_path / "deep" / "er" / "latest" / "a").exists()
@@ -115,7 +115,7 @@ def test_a_link_to_an_experiment_still_leads_there(source, tmp_path):
     assert source.exists()
 
 
-def test_a_source_that_changes_meanwhile_is_not_moved(source, elsewhere, monkeypatch):
+def test_source_that_changes_during_the_move_stays(source, elsewhere, monkeypatch):
     real = shutil.copystat
 
     def copy_and_change(origin, target, **options):
@@ -132,7 +132,7 @@ def test_a_source_that_changes_meanwhile_is_not_moved(source, elsewhere, monkeyp
 
 
 @pytest.mark.parametrize("moment", ["copying", "before the rename", "after it", "deleting"])
-def test_a_kill_never_loses_the_source(source, elsewhere, moment):
+def test_kill_never_loses_the_source(source, elsewhere, moment):
     before = contents(source)
     script = """
         import os, pathlib, shutil, signal, sys

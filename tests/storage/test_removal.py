@@ -12,7 +12,7 @@ LARGE = 2 << 20
 
 
 @pytest.mark.parametrize("size", [0, 10, LARGE])
-def test_a_file_is_gone_at_once(tmp_path, size):
+def test_file_disappears_at_once(tmp_path, size):
     path = tmp_path / "file"
     path.write_bytes(bytes(size))
     _removal.remove_in_background(path)
@@ -21,7 +21,7 @@ def test_a_file_is_gone_at_once(tmp_path, size):
     _removal.remove_in_background(path)
 
 
-def test_directories_and_links_go_too(tmp_path):
+def test_directories_and_links_are_removed_too(tmp_path):
     (tmp_path / "directory").mkdir()
     (tmp_path / "target").write_bytes(bytes(LARGE))
     (tmp_path / "link").symlink_to("target")
@@ -30,7 +30,7 @@ def test_directories_and_links_go_too(tmp_path):
     assert os.listdir(tmp_path) == ["target"]
 
 
-def test_no_descriptor_and_no_thread_is_left(tmp_path):
+def test_no_descriptors_or_threads_remain(tmp_path):
     before = len(os.listdir("/proc/self/fd")), _thread._count()
     for number in range(20):
         path = tmp_path / str(number)
@@ -44,7 +44,7 @@ def test_no_descriptor_and_no_thread_is_left(tmp_path):
         time.sleep(0.001)
 
 
-def test_what_another_has_open_stays_readable(tmp_path):
+def test_file_that_is_open_elsewhere_stays_readable(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"x" * LARGE)
     with open(path, "rb") as file:
@@ -53,7 +53,7 @@ def test_what_another_has_open_stays_readable(tmp_path):
         assert file.read() == b"x" * LARGE
 
 
-def test_where_no_thread_can_be_started_it_is_done_at_once(tmp_path, monkeypatch):
+def test_removal_runs_at_once_if_no_thread_can_start(tmp_path, monkeypatch):
     def start(*_):
         raise RuntimeError("can't start new thread")
 
@@ -67,7 +67,7 @@ def test_where_no_thread_can_be_started_it_is_done_at_once(tmp_path, monkeypatch
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning", "ignore:os.fork:RuntimeWarning")
-def test_a_forked_child_waits_for_nothing_of_its_parent(tmp_path):
+def test_forked_child_does_not_wait_for_its_parent(tmp_path):
     under_way = _thread.allocate_lock()
     with under_way:
         _removal._freeing.append(under_way)

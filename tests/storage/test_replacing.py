@@ -17,14 +17,14 @@ def make(path: pathlib.Path, text: str) -> pathlib.Path:
     return path
 
 
-def test_nothing_was_there(tmp_path):
+def test_replaces_nothing(tmp_path):
     _local.replace_directory(make(tmp_path / "new", "new"), tmp_path / "it")
     assert _local.list_names(tmp_path) == ["it"]
     assert (tmp_path / "it" / "content").read_text() == "new"
 
 
 @pytest.mark.parametrize("old", ["directory", "file", "link"])
-def test_replaces(tmp_path, old):
+def test_replaces_a_directory_file_or_link(tmp_path, old):
     path = tmp_path / "it"
     if old == "directory":
         make(path, "old")
@@ -42,7 +42,7 @@ def test_replaces(tmp_path, old):
         assert (tmp_path / "elsewhere" / "content").read_text() == "kept"
 
 
-def test_killed_before_the_old_one_went(tmp_path):
+def test_kill_before_the_old_one_is_moved_away(tmp_path):
     make(tmp_path / "it", "old")
     make(tmp_path / ".it.fifteen-new", "new")
     assert _local.list_names(tmp_path) == ["it"]
@@ -51,7 +51,7 @@ def test_killed_before_the_old_one_went(tmp_path):
     assert os.listdir(tmp_path) == ["it"]
 
 
-def test_killed_after_the_old_one_went(tmp_path):
+def test_kill_after_the_old_one_is_moved_away(tmp_path):
     make(tmp_path / ".it.fifteen-new", "new")
     assert _local.list_names(tmp_path) == ["it"]
     assert (tmp_path / "it" / "content").read_text() == "new"
@@ -61,7 +61,7 @@ def test_killed_after_the_old_one_went(tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_at_any_system_call(tmp_path):
+def test_kill_at_any_system_call(tmp_path):
     """Kill the process at each rename and removal that it makes, by an audit hook."""
     script = """
 import os, pathlib, signal, sys
