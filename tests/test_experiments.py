@@ -21,7 +21,7 @@ from fifteen.experiments import (
     find_experiments,
 )
 from fifteen.experiments._missing import ABSENT, UNREADABLE
-from fifteen.experiments._telling import best_of
+from fifteen.view._columns import best_of
 
 
 @pytest.fixture

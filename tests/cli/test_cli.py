@@ -959,7 +959,7 @@ def test_names_are_no_markup_in_a_document(run, tmp_path):
     assert "| \\<b>a\\|\\*b\\* |" in output
 
 
-def test_list_leaves_out_what_is_least_telling(root):
+def test_list_leaves_out_what_is_least_informative(root):
     for width, gone in ((90, {"age", "size"}), (60, {"age", "size", "checkpoints"})):
         output = run_on_terminal("list", "runs", "--columns", "size", cwd=root, columns=width)
         assert "size" in output
@@ -970,7 +970,7 @@ def test_list_leaves_out_what_is_least_telling(root):
 
 
 @pytest.mark.slow
-def test_list_keeps_the_status_and_the_most_telling_values(tmp_path):
+def test_list_keeps_the_status_and_the_most_informative_values(tmp_path):
     for number in range(3):
         with Experiment(tmp_path / f"run_{number}", verbose=False) as experiment:
             config = {"learning_rate": 1 / (number + 3), "seed": number, "weight_decay": number}

@@ -43,18 +43,20 @@ def test_media_of_the_summary_writer_are_read(tmp_path, reader):
     assert list(reader.scalars()) == ["loss"]
 
 
-def test_only_the_latest_of_the_requested_tags_are_read(tmp_path, reader):
+def test_only_the_latest_of_each_tag_are_read(tmp_path, reader):
     with tensorboardX.SummaryWriter(str(tmp_path)) as writer:
-        for step in range(20):
+        for step in range(120):
             writer.add_text("a", str(step), step)
+        for step in range(12):
             writer.add_text("b", str(step), step)
-    found = reader.texts(["a/*"], last=3)
+            writer.add_image("c", np.full((3, 1, 1), step, np.uint8), step)
+    found = reader.texts()
+    assert list(found) == ["a/text_summary", "b/text_summary"]
     assert [(text.step, text.text) for text in found["a/text_summary"]] == [
-        (17, "17"),
-        (18, "18"),
-        (19, "19"),
+        (step, str(step)) for step in range(20, 120)
     ]
-    assert list(found) == ["a/text_summary"]
+    assert [text.step for text in found["b/text_summary"]] == list(range(12))
+    assert [image.step for image in reader.images()["c"]] == list(range(2, 12))
 
 
 def test_rewinds_and_repeated_steps_work_as_for_scalars(tmp_path, reader):
@@ -88,9 +90,10 @@ def test_tensorflow_tensors_may_name_their_plugin_once(tmp_path, reader):
     ]
     data = b"".join(map(_tfrecord.frame, events))
     (tmp_path / "events.out.tfevents.1.host").write_bytes(data)
-    images = reader.images(last=1)["i"]
-    assert [(image.step, image.data) for image in images] == [(19, b"first 19"), (19, b"second")]
-    assert [text.text for text in reader.texts(last=1)["t"]] == [
-        "\N{REPLACEMENT CHARACTER}",
-        "text",
+    images = reader.images()["i"]
+    assert [(image.step, image.data) for image in images[-2:]] == [
+        (19, b"first 19"),
+        (19, b"second"),
     ]
+    texts = [text.text for text in reader.texts()["t"]]
+    assert texts == ["\N{REPLACEMENT CHARACTER}", "text"] * 20

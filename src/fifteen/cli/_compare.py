@@ -16,7 +16,7 @@ from fifteen.view._columns import Column, show_value
 from fifteen.view._runs import field_called, grouped
 
 from ._arguments import Flag, Names, OptionalText
-from ._errors import CommandError, tell_problems
+from ._errors import CommandError, print_problems
 from ._selection import Chosen, Selection
 from ._table import Format, print_table, show_apart
 
@@ -63,7 +63,7 @@ def compare(
         kinds = [["metadata", *row] for row in _exact(found)]
         kinds += [["scalar", *row] for row in _exact(scalars)]
         print_table([*map(Column, _KEYS), *labels], kinds, format)
-    tell_problems(fields)
+    print_problems(fields)
     return int(any(field.unreadable for field in fields))
 
 

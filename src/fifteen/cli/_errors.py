@@ -14,7 +14,7 @@ class CommandError(Exception):
     """A mistake on the command line."""
 
 
-def tell(kind: str, message: object) -> None:
+def print_message(kind: str, message: object) -> None:
     """Print an error or a warning, as `as_line` writes it."""
     print(as_line(kind, message), file=sys.stderr)
 
@@ -38,9 +38,9 @@ def problems_of(fields: "Iterable[Fields]") -> list[str]:
     return list(dict.fromkeys(problem for field in fields for problem in field.problems))
 
 
-def tell_problems(fields: "Iterable[Fields]") -> bool:
+def print_problems(fields: "Iterable[Fields]") -> bool:
     """Print what could not be read of experiments; return whether there was anything."""
     problems = problems_of(fields)
     for problem in problems:
-        tell("error", problem)
+        print_message("error", problem)
     return bool(problems)

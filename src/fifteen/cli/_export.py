@@ -13,7 +13,7 @@ from fifteen.experiments._extras import import_extra
 from fifteen.experiments.storage import Directory
 
 from ._arguments import Names, check_output
-from ._errors import tell_problems
+from ._errors import print_problems
 from ._selection import Chosen, Selection
 from ._table import to_json
 
@@ -51,7 +51,7 @@ def export(
     with Directory(output.absolute().parent).replace(output.name) as file:
         file.write(buffer.getbuffer())
     print(printable(f"Wrote {len(frame):,} points to {output}"))
-    return int(tell_problems(found.fields))
+    return int(print_problems(found.fields))
 
 
 def _as_json(frame: "pandas.DataFrame") -> Iterator[bytes]:

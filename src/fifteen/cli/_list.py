@@ -7,11 +7,10 @@ from tyro.conf import arg
 
 from fifteen._text import printable
 from fifteen.experiments._gc import gc_paused
-from fifteen.experiments._telling import telling_scalars
-from fifteen.view._columns import most_telling, tabulate
+from fifteen.view._columns import informative_scalars, most_informative, tabulate
 
 from ._arguments import Flag, Names, OptionalFloat, check_total
-from ._errors import CommandError, tell, tell_problems
+from ._errors import CommandError, print_message, print_problems
 from ._selection import Chosen, Selection
 from ._table import Format, print_table
 
@@ -29,7 +28,7 @@ def list_experiments(
     Args:
         selection: which experiments.
         columns: fields (`config.opt.lr`, `lr`), scalars (`loss`, `loss:min`) and expressions
-            (`max(accuracy)`) to show instead of the most telling ones.
+            (`max(accuracy)`) to show instead of the most informative ones.
         all: show all fields that differ, and all scalars.
         total: how many steps are planned, if no field such as `steps` says it.
         format: a table for people, or exact values for other programs.
@@ -45,9 +44,9 @@ def list_experiments(
         return 0
     asked = [name for name in (*columns, selection.sort) if name and name != "name"]
     if all:
-        asked += [*found.differing_fields(), *telling_scalars(found)]
-    telling, left = ({}, 0) if columns or all else most_telling(found)
+        asked += [*found.differing_fields(), *informative_scalars(found)]
+    informative, left = ({}, 0) if columns or all else most_informative(found)
     if left:
-        tell("note", f"{left} more fields differ; --all shows them, and --columns chooses")
-    print_table(*tabulate(found, asked, telling, format in ("table", "md")), format)
-    return int(tell_problems(found.fields))
+        print_message("note", f"{left} more fields differ; --all shows them, and --columns chooses")
+    print_table(*tabulate(found, asked, informative, format in ("table", "md")), format)
+    return int(print_problems(found.fields))

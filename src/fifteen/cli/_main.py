@@ -18,7 +18,7 @@ from typing import Any
 
 from fifteen._progress import shown_on_stderr
 
-from ._errors import CommandError, tell
+from ._errors import CommandError, print_message
 
 _COMMANDS = {
     "list": "List experiments: status, the fields that differ, values of scalars.",
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             # A name that the terminal's encoding does not have must not end the command.
             stream.reconfigure(errors="backslashreplace")
-    with _tell_warnings(), shown_on_stderr():
+    with _print_warnings(), shown_on_stderr():
         try:
             if arguments is None:
                 arguments = sys.argv[1:]
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except Exception as error:
             if not _is_expected(error):
                 raise
-            tell("error", error)
+            print_message("error", error)
             return 1
     return code
 
@@ -133,7 +133,7 @@ def _named(name: str) -> Callable[[], Any]:
 
 
 @contextlib.contextmanager
-def _tell_warnings() -> Generator[None]:
+def _print_warnings() -> Generator[None]:
     """Show each warning once, in one line on stderr, as errors are shown."""
     told: set[str] = set()
 
@@ -141,7 +141,7 @@ def _tell_warnings() -> Generator[None]:
         # By its module, so that nothing is imported for it. A file may be read more than once.
         if category.__module__.startswith("fifteen.") and str(message) not in told:
             told.add(str(message))
-            tell("warning", message)
+            print_message("warning", message)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always")

@@ -12,7 +12,7 @@ from fifteen._progress import track
 from fifteen._text import printable
 
 from ._arguments import Flag, OptionalPath, OptionalText, check_output
-from ._errors import CommandError, tell, tell_problems
+from ._errors import CommandError, print_message, print_problems
 from ._selection import Chosen, Selection
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def plot(
         _print(_panels(runs, patterns, options), options)
     if output is not None:
         print(printable(f"Wrote {output}"))
-    return int(tell_problems(runs.fields))
+    return int(print_problems(runs.fields))
 
 
 def _split(selection: Selection) -> tuple[Selection, list[str]]:
@@ -120,4 +120,4 @@ def _print(panels: "dict[str, dict[str, Curve]]", options: "Options") -> None:
         print(draw(shown, printable(tag), options, (size.width, max(height, 8)), colors))
     if len(panels) > _MAX_PLOTS:
         left = enumerate_names([printable(tag) for tag in list(panels)[_MAX_PLOTS:]])
-        tell("note", f"not drawn: {left}; name the tags to draw")
+        print_message("note", f"not drawn: {left}; name the tags to draw")

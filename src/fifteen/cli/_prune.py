@@ -10,7 +10,7 @@ from fifteen.experiments.checkpoints._inventory import prunings
 from fifteen.experiments.storage import Directory
 
 from ._arguments import Flag, OptionalInt
-from ._errors import CommandError, tell
+from ._errors import CommandError, print_message
 from ._selection import Chosen, Selection
 from ._table import print_removal
 
@@ -42,16 +42,16 @@ def prune(
     for field in track(fields, "Pruning"):
         path = field.path
         if not reach.holds(path):
-            tell("note", f"{path}: is reached through a link, and stays as it is")
+            print_message("note", f"{path}: is reached through a link, and stays as it is")
             continue
         for pruning in prunings(path, retention):
             if pruning.problem:
                 is_whole = False
-                tell("error", f"{path}: {pruning.problem}")
+                print_message("error", f"{path}: {pruning.problem}")
                 continue
             # Asked as late as possible: it may have begun meanwhile.
             if Directory(path).open_state() == "open":
-                tell("note", f"{path}: is running, and stays as it is")
+                print_message("note", f"{path}: is running, and stays as it is")
                 break
             steps = " ".join(map(str, pruning.doomed))
             rows.append([field.name, pruning.history.prefix, steps, pruning.size])

@@ -9,7 +9,7 @@ from fifteen._text import printable
 from fifteen.view._columns import show_bytes
 
 from ._arguments import check_output
-from ._errors import tell_problems
+from ._errors import print_problems
 from ._selection import Chosen, Selection
 from ._view import title_of
 
@@ -31,4 +31,4 @@ def report(
     text = render(found, title_of(selection)).encode()
     output.write_bytes(text)
     print(printable(f"Wrote {output}: {len(found)} experiments, {show_bytes(len(text))}"))
-    return int(tell_problems(found.fields))
+    return int(print_problems(found.fields))

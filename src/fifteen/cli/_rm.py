@@ -5,7 +5,7 @@ from fifteen.experiments import Experiment, FifteenError, find_experiments
 from fifteen.experiments.storage import Directory
 
 from ._arguments import Flag
-from ._errors import CommandError, tell
+from ._errors import CommandError, print_message
 from ._selection import Chosen, Selection
 from ._table import print_removal
 
@@ -34,15 +34,15 @@ def rm(
         if not Directory(path).is_present():
             continue  # It was below another one.
         if not reach.holds_name(path):
-            tell("note", f"{path}: is reached through a link, and stays as it is")
+            print_message("note", f"{path}: is reached through a link, and stays as it is")
             continue
         others = [other.data_dir for other in find_experiments(path)]
         left = [other for other in others if other not in chosen]
         if left:
             is_whole = False
-            tell("error", f"{path}: stays, since {left[0]} below it is not to be removed")
+            print_message("error", f"{path}: stays, since {left[0]} below it is not to be removed")
         elif any(Directory(other).open_state() == "open" for other in [path, *others]):
-            tell("note", f"{path}: is running, and stays as it is")
+            print_message("note", f"{path}: is running, and stays as it is")
         else:
             # Of a link, only the link is removed.
             size = 0 if Directory(path).is_link() else Directory(path).usage().size
@@ -51,7 +51,7 @@ def rm(
                     Experiment(path, verbose=False).clear()
             except (FifteenError, OSError) as error:
                 is_whole = False
-                tell("error", error)
+                print_message("error", error)
                 continue
             rows.append([field.name, size])
     print_removal(("name",), rows, yes)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from ._arguments import OptionalInt, OptionalText, Texts
-from ._errors import CommandError, tell
+from ._errors import CommandError, print_message
 
 if TYPE_CHECKING:
     from fifteen.experiments import Experiment, Experiments
@@ -84,7 +84,7 @@ class Selection:
         fields = self.find_some().fields
         for field in fields:
             if field.unreadable:
-                tell(
+                print_message(
                     "error",
                     f"{field.path}: stays as it is, since it was chosen by what cannot be "
                     f"read: {field.problems[0]}",

@@ -12,7 +12,7 @@ from fifteen.experiments._names import matching
 from fifteen.view._columns import Column, show_bytes, show_pace
 
 from ._arguments import Directory, Flag, Names, OptionalInt
-from ._errors import tell
+from ._errors import print_message
 from ._selection import open_experiment
 from ._table import print_table, show_time
 
@@ -79,7 +79,7 @@ def _show_metadata(path: pathlib.Path, name: str, limited: bool) -> bool:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         print("[unreadable]")
-        tell("error", error)
+        print_message("error", error)
         return False
     lines = text.removesuffix("\n").removesuffix("\n...").split("\n")
     shown = lines

@@ -14,7 +14,7 @@ from fifteen.experiments._missing import ABSENT, Missing
 from fifteen.experiments._values import to_plain
 from fifteen.view._columns import Column, iso_time, show_bytes, show_rows, show_value
 
-from ._errors import tell
+from ._errors import print_message
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -108,7 +108,7 @@ def print_removal(names: Sequence[str], rows: list[list[Any]], is_done: bool) ->
     size = show_bytes(sum(row[-1] for row in rows))
     print(f"{'Removed' if is_done else 'Would remove'} {size}")
     if rows and not is_done:
-        tell("note", "nothing was removed; pass --yes to remove this")
+        print_message("note", "nothing was removed; pass --yes to remove this")
 
 
 def terminal_table(columns: list[Column], rows: list[list[Any]], width: int) -> "RenderableType":

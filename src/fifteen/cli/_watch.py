@@ -19,12 +19,19 @@ from fifteen.experiments._fields import Fields
 from fifteen.experiments._missing import ABSENT
 from fifteen.experiments._names import ending_in
 from fifteen.experiments._status import show_duration
-from fifteen.experiments._telling import MAX_SCALARS, telling_scalars
 from fifteen.experiments.storage import Directory
-from fifteen.view._columns import Column, column_of, show_value, sparkline, values_of
+from fifteen.view._columns import (
+    MAX_SCALARS,
+    Column,
+    column_of,
+    informative_scalars,
+    show_value,
+    sparkline,
+    values_of,
+)
 
 from ._arguments import Flag, Names, OptionalFloat, check_total
-from ._errors import CommandError, as_line, problems_of, tell_problems
+from ._errors import CommandError, as_line, print_problems, problems_of
 from ._selection import Chosen, Selection, find_all
 from ._table import print_table, terminal_table
 
@@ -51,7 +58,7 @@ def watch(
 
     Args:
         selection: which experiments.
-        columns: fields, scalars and expressions to show instead of the most telling scalars.
+        columns: fields, scalars and expressions to show instead of the most informative scalars.
         all: also show what has ended.
         total: how many steps are planned, if no field such as `steps` says it.
         interval: how long to wait between two updates.
@@ -125,7 +132,7 @@ class _Watched:
             print_table(*self._tabulate(found))
         else:
             print(f"fifteen: {printable(self._advice())}", file=sys.stderr)
-        return int(tell_problems(found.fields))
+        return int(print_problems(found.fields))
 
     def render(self, found: Experiments, width: int) -> "RenderableType":
         """Return them as a terminal shows them."""
@@ -147,13 +154,15 @@ class _Watched:
 
     def _tabulate(self, found: Experiments) -> tuple[list[Column], list[list[Any]]]:
         asked = [name for name in (*self.columns, self.selection.sort) if name and name != "eta"]
-        telling = [] if self.columns else telling_scalars(found)[:MAX_SCALARS]
-        names = ("name", "status", "progress", "step", *asked, *telling, "speed", "elapsed")
+        informative = [] if self.columns else informative_scalars(found)[:MAX_SCALARS]
+        names = ("name", "status", "progress", "step", *asked, *informative, "speed", "elapsed")
         values = {name: values_of(found, name) for name in names}
         left = [field.remaining for field in found.fields]
         values["eta"] = [ABSENT if seconds is None else seconds for seconds in left]
         # What is left out of a terminal that is too narrow, the last one first.
-        dispensable = [name for name in (*telling, "step", "speed", "elapsed") if name not in asked]
+        dispensable = [
+            name for name in (*informative, "step", "speed", "elapsed") if name not in asked
+        ]
         columns: list[Column] = []
         shown: list[list[Any]] = []
         for name, own in values.items():

@@ -11,10 +11,10 @@ from fifteen.experiments import Experiments, ExpressionError, FifteenError, _con
 from fifteen.experiments._experiments import experiments_of
 from fifteen.experiments._fields import BUILT_IN, SHOWN_STATISTICS, Fields
 from fifteen.experiments._missing import Missing
-from fifteen.experiments._telling import best_of
 from fifteen.experiments._values import to_plain
 from fifteen.experiments.events.reading import EventReader
 from fifteen.experiments.storage import Directory
+from fifteen.view._columns import best_of
 
 from ._encoding import SMOOTHING, Answer, Sampling, details_of, encode_curves
 from ._runs import grouping, groups, read_scalars, reader_of
@@ -191,11 +191,11 @@ def table_of(runs: Experiments, title: str) -> Answer:
     tags = sorted({tag for run in runs.fields for tag in run.scalars})
     differing = runs.differing_fields()
     shown = set(differing[:_MAX_SHOWN_FIELDS]) | _SHOWN_BUILT_IN
-    telling = sorted(tags, key=lambda tag: (not best_of(tag), tag))[:_MAX_SHOWN_TAGS]
+    informative = sorted(tags, key=lambda tag: (not best_of(tag), tag))[:_MAX_SHOWN_TAGS]
     columns = [{"name": name, "kind": "built-in", "shown": name in shown} for name in _BUILT_IN]
     columns += [{"name": name, "kind": "field", "shown": name in shown} for name in fields]
     columns += [
-        {"name": f"{tag}:{what}", "kind": "scalar", "shown": what == "last" and tag in telling}
+        {"name": f"{tag}:{what}", "kind": "scalar", "shown": what == "last" and tag in informative}
         for tag in tags
         for what in SHOWN_STATISTICS
     ]
@@ -212,7 +212,7 @@ def table_of(runs: Experiments, title: str) -> Answer:
         "rows": rows,
         "order": [run.name for run in runs.fields],
         "tags": tags,
-        "telling": telling,
+        "informative": informative,
         "problems": {run.name: run.problems for run in runs.fields if run.problems},
         "smoothing": SMOOTHING,
         "groups": {

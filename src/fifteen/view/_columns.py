@@ -3,6 +3,8 @@
 import dataclasses
 import datetime
 import math
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +14,6 @@ import numpy.typing as npt
 from fifteen._text import printable
 from fifteen.experiments._missing import ABSENT, Missing
 from fifteen.experiments._status import show_duration
-from fifteen.experiments._telling import MAX_SCALARS, best_of, telling_scalars
 from fifteen.experiments._values import to_plain
 
 if TYPE_CHECKING:
@@ -20,6 +21,19 @@ if TYPE_CHECKING:
     from fifteen.experiments._fields import Fields
 
 _MAX_FIELDS = 5
+MAX_SCALARS = 3
+"""How many scalars are shown if none is asked for."""
+
+# What is short counts only at the end of a word: `fid` is no part of `confidence`.
+_SMALL_IS_GOOD = re.compile(
+    r"loss|error|perplexity|(err|mse|mae|nll|ppl|fid|(?<![a-z])min)(?![a-z])", re.IGNORECASE
+)
+_LARGE_IS_GOOD = re.compile(
+    r"accuracy|reward|return|score|precision|recall"
+    r"|(acc|f1|auc|auroc|bleu|psnr|ssim|iou|(?<![a-z])max)(?![a-z])",
+    re.IGNORECASE,
+)
+_STATISTIC = re.compile(r"\w+\((.*)\)|(.*):\w+")
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -120,7 +134,7 @@ class Column:
     dispensable: float = 0
 
 
-# What is least telling is left out first of a terminal that is too narrow.
+# What is least informative is left out first of a terminal that is too narrow.
 _COLUMNS = {
     column.name: column
     for column in (
@@ -142,7 +156,7 @@ _FIRST, _LAST = ("name", "status", "step", "progress"), ("checkpoints", "size")
 def tabulate(
     found: "Experiments",
     asked: Sequence[str],
-    telling: Mapping[str, float],
+    informative: Mapping[str, float],
     is_for_people: bool = True,
 ) -> tuple[list[Column], list[list[Any]]]:
     """Return the columns of a table of experiments, and a row of values for each of them.
@@ -150,10 +164,10 @@ def tabulate(
     Args:
         found: the experiments.
         asked: names of values that somebody has asked for.
-        telling: names that `most_telling` returns.
+        informative: names that `most_informative` returns.
         is_for_people: whether to leave out a column in which nothing is.
     """
-    names = [*_FIRST, *asked, *telling, *_LAST, "age" if is_for_people else "changed"]
+    names = [*_FIRST, *asked, *informative, *_LAST, "age" if is_for_people else "changed"]
     values = {name: values_of(found, name) for name in names}
     is_idle = all(value is ABSENT for value in values["progress"])
     if is_for_people and is_idle and "progress" not in asked:
@@ -161,18 +175,45 @@ def tabulate(
     columns = [
         dataclasses.replace(column_of(name, own), dispensable=0)
         if name in asked
-        else column_of(name, own, telling.get(name, 0))
+        else column_of(name, own, informative.get(name, 0))
         for name, own in values.items()
     ]
     return columns, [list(row) for row in zip(*values.values(), strict=True)]
 
 
-def most_telling(found: "Experiments") -> tuple[dict[str, float], int]:
-    """Return the most telling fields and scalars, and how many fields that differ are left out.
+def best_of(name: str) -> Literal["min", "max"] | None:
+    """Tell which numbers of a scalar are good, by what it is called.
+
+    The smallest accuracy is still an accuracy.
+    """
+    statistic = _STATISTIC.fullmatch(name)
+    for text in filter(None, (statistic and (statistic[1] or statistic[2]), name)):
+        if _SMALL_IS_GOOD.search(text):
+            return "min"
+        if _LARGE_IS_GOOD.search(text):
+            return "max"
+    return None
+
+
+def informative_scalars(found: "Experiments") -> list[str]:
+    """Return the tags of all scalars, the most informative ones first."""
+    tags = Counter(tag for field in found.fields for tag in field.tail)
+    for tag in list(tags):
+        # The name `loss` also finds `train/loss`, so one column is enough for both.
+        longer = [other for other in tags if other.endswith(f"/{tag}")]
+        for other in longer if len(longer) == 1 else [tag] * bool(longer):
+            tags[tag] += tags[other]
+            del tags[other]
+    # What is known to be good or bad comes first, then what most experiments have.
+    return sorted(tags, key=lambda tag: (not best_of(tag), -tags[tag], tag))
+
+
+def most_informative(found: "Experiments") -> tuple[dict[str, float], int]:
+    """Return the most informative fields and scalars, and how many differing fields are left out.
 
     Each is as dispensable as the number beside it says: the first ones of either kind the least.
     """
-    fields, tags = found.differing_fields(), telling_scalars(found)
+    fields, tags = found.differing_fields(), informative_scalars(found)
     kinds = fields[:_MAX_FIELDS], tags[:MAX_SCALARS]
     ranks = {name: 2 + rank / 10 for names in kinds for rank, name in enumerate(names)}
     return ranks, max(0, len(fields) - _MAX_FIELDS)

@@ -11,10 +11,18 @@ from fifteen.experiments._extras import import_extra
 from fifteen.experiments._fields import NOTES, PROVENANCE, Fields
 from fifteen.experiments._missing import UNREADABLE, Missing
 from fifteen.experiments._names import enumerate_names
-from fifteen.experiments._telling import best_of
 from fifteen.experiments._values import in_order
+from fifteen.view._columns import best_of
 
-from ._columns import Column, most_telling, show_bytes, show_pace, show_rows, show_value, tabulate
+from ._columns import (
+    Column,
+    most_informative,
+    show_bytes,
+    show_pace,
+    show_rows,
+    show_value,
+    tabulate,
+)
 from ._figure import framed
 from ._page import asset
 
@@ -74,7 +82,7 @@ def _text(text: str) -> str:
 
 
 def _rows(experiments: "Experiments") -> str:
-    columns, rows = tabulate(experiments, (), most_telling(experiments)[0])
+    columns, rows = tabulate(experiments, (), most_informative(experiments)[0])
     values, texts = zip(*rows, strict=True), zip(*show_rows(columns, rows), strict=True)
     cells = map(_column, columns, values, texts)
     head, *lines = ["<tr>" + "".join(line) + "</tr>" for line in zip(*cells, strict=True)]

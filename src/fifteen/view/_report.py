@@ -89,7 +89,7 @@ def _state(table: Answer, options: Options, patterns: Sequence[str]) -> Answer:
         matching([options.x], table["tags"], "scalar")
     return {
         "run": table["order"],
-        "tag": [tag for tag in tags if tag != options.x] or table["telling"],
+        "tag": [tag for tag in tags if tag != options.x] or table["informative"],
         "x": options.x,
         "smooth": level,
         "logx": "1" if options.log_x else "",

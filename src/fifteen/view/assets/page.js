@@ -44,7 +44,7 @@ function readAddress() {
 // What an address names may no longer be there.
 function settle() {
   state.column ??= table.columns.filter((column) => column.shown).map((column) => column.name);
-  state.tag ??= table.telling.slice(0, 2);
+  state.tag ??= table.informative.slice(0, 2);
   state.smooth = Math.max(0, Math.min(table.smoothing.length - 1, Math.round(state.smooth) || 0));
   if (!axes().includes(state.x)) state.x = axes()[0];
   if (!Object.hasOwn(table.groups, state.over)) state.over = "";
@@ -98,7 +98,7 @@ const doubles = (text) => new Float64Array(bytesOf(text).buffer);
 
 // The table
 
-let table = { columns: [], rows: {}, order: [], tags: [], telling: [], smoothing: [0], groups: {}, problems: {}, version: 0 };
+let table = { columns: [], rows: {}, order: [], tags: [], informative: [], smoothing: [0], groups: {}, problems: {}, version: 0 };
 let positions = new Map(); // Of columns and of runs, by their names.
 let places = new Map();
 let visible = []; // The runs that pass the filter, in order.

@@ -90,24 +90,22 @@ class EventReader:
             curves = self._curves_of("histograms", tags, warns)
             return {tag: _series(curve, _histogram_series) for tag, curve in curves}
 
-    def texts(self, tags: Iterable[str] | None = None, last: int = 100) -> dict[str, list[Text]]:
+    def texts(self) -> dict[str, list[Text]]:
         """Return the texts of the last steps of each tag."""
-        return self._last("texts", tags, last, texts_of, Text)
+        return self._last("texts", 100, texts_of, Text)
 
-    def images(self, tags: Iterable[str] | None = None, last: int = 10) -> dict[str, list[Image]]:
+    def images(self) -> dict[str, list[Image]]:
         """Return the images of the last steps of each tag."""
-        return self._last("images", tags, last, images_of, Image)
+        return self._last("images", 10, images_of, Image)
 
-    def _last(
-        self, kind: str, tags: Iterable[str] | None, last: int, values_of: Any, make: Any
-    ) -> dict[str, list[Any]]:
+    def _last(self, kind: str, count: int, values_of: Any, make: Any) -> dict[str, list[Any]]:
         """Make something of the values of the last events, which are read from the files again."""
         with self._lock:
-            curves = self._curves_of(kind, tags)
+            curves = self._curves_of(kind)
             names = list(self._files)
             found: dict[str, list[Any]] = {tag: [] for tag, _ in curves}
             for tag, curve in curves:
-                rows = (column[-last:].tolist() for column in curve.points)
+                rows = (column[-count:].tolist() for column in curve.points)
                 for position, step, wall_time, size in zip(*rows, strict=True):
                     number, offset = divmod(position, _FILE_STEP)
                     start = offset + HEADER.size
@@ -119,7 +117,7 @@ class EventReader:
             return found
 
     def _curves_of(
-        self, kind: str, tags: Iterable[str] | None, warns: bool = False
+        self, kind: str, tags: Iterable[str] | None = None, warns: bool = False
     ) -> list[tuple[str, Curve]]:
         """Read what is new; return tags and curves that match, sorted by tag."""
         if isinstance(tags, str):
