@@ -22,6 +22,7 @@ from fifteen.experiments import (
 )
 from fifteen.experiments.storage import Directory
 from fifteen.experiments.storage._remote import _move
+from fifteen.experiments.storage._remote._directory import RemoteDirectory
 
 
 def place(request, kind):
@@ -65,7 +66,7 @@ def fill(experiment):
 
 def contents(path):
     directory = Directory(path)
-    return {name: directory.read(name) for name in _move._files(directory)}
+    return {name: directory.read(name) for name in directory.files()}
 
 
 def test_all_of_it_is_moved_in_all_directions(root, other_root):
@@ -113,7 +114,8 @@ def test_within_a_bucket_the_store_copies_and_compares(bucket, proxy):
 @pytest.mark.parametrize("name", ["eval/0.yaml", "new"])
 def test_what_changes_meanwhile_is_not_moved(both, name, monkeypatch):
     source, destination = both
-    real = _move._copy
+    owner = type(Directory(destination))
+    real = owner.copy
 
     def copy(*arguments):
         real(*arguments)
@@ -121,7 +123,7 @@ def test_what_changes_meanwhile_is_not_moved(both, name, monkeypatch):
             with Directory(source).replace(name) as file:
                 file.write(b"changed")
 
-    monkeypatch.setattr(_move, "_copy", copy)
+    monkeypatch.setattr(owner, "copy", copy)
     monkeypatch.setattr(_move, "_FILES_AT_ONCE", 1)
     with pytest.raises(OSError, match=f"{name}: changed while .* nothing was moved"):
         Experiment(source, verbose=False).move(destination)
@@ -133,11 +135,10 @@ KILLED = """
     import itertools, os, signal, sys, threading
     from fifteen.experiments import Experiment
     from fifteen.experiments.storage import Directory, _local
-    from fifteen.experiments.storage._remote import _directory, _move, _store
+    from fifteen.experiments.storage._remote import _directory, _move
 
     module, name, after = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    owner = {"move": _move, "directory": _directory.RemoteDirectory, "disk": Directory,
-             "store": _store}[module]
+    owner = {"move": _move, "directory": _directory.RemoteDirectory, "disk": Directory}[module]
     real, calls = getattr(owner, name), itertools.count()
 
     def die(*arguments, **options):
@@ -153,14 +154,15 @@ KILLED = """
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "moment",
-    ["move _copy 0", "move _copy 4", "move _is_equal 0", "move _is_equal 5", "both remove_whole 0"],
+    ["there copy 0", "there copy 4", "move _is_equal 0", "move _is_equal 5", "here remove_whole 0"],
 )
 def test_a_kill_leaves_the_source_or_the_destination_whole(both, moment):
     source, destination = both
     before = contents(source)
     owner, name, number = moment.split()
-    if owner == "both":
-        owner = "directory" if str(source).startswith("s3") else "disk"
+    if owner != "move":
+        path = source if owner == "here" else destination
+        owner = "directory" if str(path).startswith("s3") else "disk"
     command = [sys.executable, "-c", textwrap.dedent(KILLED), owner, name, number]
     process = subprocess.run([*command, str(source), str(destination)], capture_output=True)
     assert process.returncode == -signal.SIGKILL, process.stderr
@@ -197,24 +199,25 @@ def test_faults_at_random_change_nothing(bucket, proxy, tmp_path, direction):
     Experiment(source.data_dir, verbose=False).assert_new()
 
 
-@pytest.mark.parametrize("moment", ["_copy", "_is_equal"])
+@pytest.mark.parametrize("moment", ["copy", "_is_equal"])
 def test_if_the_network_goes_the_source_stays(bucket, proxy, tmp_path, monkeypatch, moment):
     impatient = functools.partial(obstore.store.from_url, retry_config={"max_retries": 1})
     monkeypatch.setattr("obstore.store.from_url", impatient)
     source = Experiment(tmp_path / "a", verbose=False)
     fill(source)
     before = contents(source.data_dir)
-    real = getattr(_move, moment)
+    owner = _move if moment == "_is_equal" else RemoteDirectory
+    real = getattr(owner, moment)
 
     def turn_off(*arguments):
         if arguments[2] == "eval/3.yaml":
             proxy.turn_off()
         return real(*arguments)
 
-    monkeypatch.setattr(_move, moment, turn_off)
+    monkeypatch.setattr(owner, moment, turn_off)
     with pytest.raises(OSError, match=rf"{bucket}/b/"):
         source.move(f"{bucket}/b")
-    monkeypatch.setattr(_move, moment, real)
+    monkeypatch.setattr(owner, moment, real)
     assert contents(source.data_dir) == before
     proxy.turn_on()
     with pytest.raises(ExperimentExistsError, match="an unfinished copy of"):

@@ -12,7 +12,11 @@ import textwrap
 import pytest
 
 from fifteen.experiments import ExperimentExistsError, UnsafePathError
-from fifteen.experiments.storage import _local, _move
+from fifteen.experiments.storage import Directory, _local
+
+
+def move(source, destination):
+    assert Directory(source).move(Directory(destination))
 
 
 @pytest.fixture
@@ -49,21 +53,21 @@ def contents(path):
 
 def test_moves_within_a_file_system(source, tmp_path):
     before = contents(source)
-    _move.move(source, tmp_path / "new" / "parents" / "destination")
+    move(source, tmp_path / "new" / "parents" / "destination")
     assert contents(tmp_path / "new" / "parents" / "destination") == before
     assert not source.exists()
 
 
 def test_moves_into_an_empty_directory(source, tmp_path):
     (tmp_path / "empty").mkdir()
-    _move.move(source, tmp_path / "empty")
+    move(source, tmp_path / "empty")
     assert (tmp_path / "empty" / "a").exists()
 
 
 def test_moves_across_file_systems(source, elsewhere):
     before = contents(source)
     modified = (source / "a").stat().st_mtime_ns
-    _move.move(source, elsewhere / "destination")
+    move(source, elsewhere / "destination")
     assert contents(elsewhere / "destination") == before
     assert (elsewhere / "destination" / "a").stat().st_mtime_ns == modified
     assert not source.exists()
@@ -72,7 +76,7 @@ def test_moves_across_file_systems(source, elsewhere):
 
 def test_moves_across_into_an_empty_directory(source, elsewhere):
     (elsewhere / "empty").mkdir()
-    _move.move(source, elsewhere / "empty")
+    move(source, elsewhere / "empty")
     assert (elsewhere / "empty" / "a").exists()
 
 
@@ -89,7 +93,7 @@ def test_refuses_an_occupied_destination_and_changes_nothing(source, tmp_path, o
         destination.symlink_to(tmp_path if occupied == "link" else "nowhere")
     before = contents(tmp_path)
     with pytest.raises(ExperimentExistsError, match="choose another destination"):
-        _move.move(source, destination)
+        move(source, destination)
     assert contents(tmp_path) == before
 
 
@@ -97,19 +101,19 @@ def test_refuses_an_occupied_destination_and_changes_nothing(source, tmp_path, o
 def test_refuses_a_destination_inside_the_source(source, inside):
     before = contents(source)
     with pytest.raises(UnsafePathError, match="into itself"):
-        _move.move(source, source / inside)
+        move(source, source / inside)
     assert contents(source) == before
 
 
 def test_refuses_a_destination_inside_the_source_through_a_link(source, tmp_path):
     (tmp_path / "alias").symlink_to(source)
     with pytest.raises(UnsafePathError, match="into itself"):
-        _move.move(source, tmp_path / "alias" / "new")
+        move(source, tmp_path / "alias" / "new")
 
 
 def test_link_to_an_experiment_still_works(source, tmp_path):
     (tmp_path / "latest").symlink_to("source")
-    _move.move(tmp_path / "latest", tmp_path / "deep" / "er" / "latest")
+    move(tmp_path / "latest", tmp_path / "deep" / "er" / "latest")
     assert (tmp_path / "deep" / "er" / "latest" / "a").exists()
     assert not (tmp_path / "latest").is_symlink()
     assert source.exists()
@@ -126,7 +130,7 @@ def test_source_that_changes_during_the_move_stays(source, elsewhere, monkeypatc
 
     monkeypatch.setattr(shutil, "copystat", copy_and_change)
     with pytest.raises(OSError, match=r"sub/b: changed while .* nothing was moved"):
-        _move.move(source, elsewhere / "destination")
+        move(source, elsewhere / "destination")
     assert (source / "sub" / "b").exists()
     assert os.listdir(elsewhere) == []
 
@@ -136,7 +140,7 @@ def test_kill_never_loses_the_source(source, elsewhere, moment):
     before = contents(source)
     script = """
         import os, pathlib, shutil, signal, sys
-        from fifteen.experiments.storage import _local, _move
+        from fifteen.experiments.storage import Directory, _local
         moment, source, destination = sys.argv[1], *map(pathlib.Path, sys.argv[2:])
 
         def die(*arguments, **options):
@@ -151,7 +155,7 @@ def test_kill_never_loses_the_source(source, elsewhere, moment):
             _local.remove = die
         else:
             shutil.rmtree = die
-        _move.move(source, destination)
+        Directory(source).move(Directory(destination))
     """
     destination = elsewhere / "destination"
     process = subprocess.run(
@@ -163,7 +167,7 @@ def test_kill_never_loses_the_source(source, elsewhere, moment):
     assert all(contents(path) == before for path in whole)
     if moment in ("copying", "before the rename"):
         # What the dead one left is no obstacle, and gone after the next attempt.
-        _move.move(source, destination)
+        move(source, destination)
         assert contents(destination) == before
         assert os.listdir(elsewhere) == ["destination"]
 

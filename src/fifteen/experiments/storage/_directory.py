@@ -231,25 +231,49 @@ class Directory:
             ExperimentExistsError: something is at the destination.
             UnsafePathError: the destination is this directory or inside it.
         """
-        destination.check_taking(self)
-
-    def check_taking(self, source: "Directory") -> None:
-        """Raise if another directory cannot be moved here; see `check_movable`."""
-        _move.refuse_to_move(source.path, self.path)
+        _move.check(self, destination)
 
     def move(self, destination: "Directory") -> bool:
         """Move the directory, also to another file system; return whether it was there.
 
         Raises as `check_movable`, and `OSError` if it cannot be moved; it is whole then.
         """
-        was_there = os.path.lexists(self.path)
+        self.check_movable(destination)
+        was_there = self.is_link() or self.kind_of() is not None
         if was_there:
             destination.take(self)
         return was_there
 
     def take(self, source: "Directory") -> None:
-        """Move another directory here; see `move`."""
+        """Move another directory of a file system here."""
         _move.move(source.path, self.path)
+
+    def files(self) -> list[str]:
+        """Return the names of all files below it, sorted, without temporaries.
+
+        Raises:
+            UnsafePathError: there is a link.
+        """
+        return _move.files(self.path)
+
+    @contextlib.contextmanager
+    def arriving(self, source: "Directory") -> Generator["Directory"]:
+        """Yield a directory to copy to, which takes this one's place when the block ends.
+
+        If the block raises, what was copied is removed.
+        """
+        del source
+        with _move.arriving(self.path) as path:
+            yield Directory(path)
+
+    def copy(self, source: "Directory", name: str) -> None:
+        """Copy a file of an object store here."""
+        target = self / name
+        folder = Directory(target.path.parent)
+        folder.make()
+        with source.open(name) as file, folder.replace(target.path.name) as new:
+            for piece in file.pieces():
+                new.write(piece)
 
     def remove_in_background(self, name: str) -> None:
         """Remove a name at once, and free a large file's blocks in the background."""

@@ -5,8 +5,11 @@ import os
 import pathlib
 import stat
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Self
+
+PIECE_BYTES = 8 << 20
+"""As much as `pieces` reads at a time."""
 
 
 class ReadableFile:
@@ -60,6 +63,11 @@ class ReadableFile:
             parts.append(part)
             start += len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield all of its bytes, some MiB at a time."""
+        for start in range(0, self.size, PIECE_BYTES):
+            yield self.read(start, min(start + PIECE_BYTES, self.size))
 
     def read_into(self, buffer: Any, start: int) -> int:
         """Fill a buffer with the bytes from `start` on; return how many there were."""

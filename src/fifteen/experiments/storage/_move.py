@@ -1,5 +1,6 @@
 """Moving a directory, within a file system or across two."""
 
+import contextlib
 import errno
 import filecmp
 import functools
@@ -7,25 +8,41 @@ import os
 import pathlib
 import shutil
 import stat
+from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 from fifteen._progress import Advance, progress
 
 from .._errors import ExperimentExistsError, UnsafePathError
 from . import _local
 
+if TYPE_CHECKING:
+    from ._directory import Directory
+
+UNFINISHED = ".move.fifteen-tmp"
+"""An object in a directory whose files have not all arrived; it names where they come from."""
+
 _CHUNK_BYTES = 1 << 20
 
 
-def refuse_to_move(source: pathlib.Path, destination: pathlib.Path) -> None:
+def check(source: "Directory", destination: "Directory") -> None:
     """Raise if `Directory.check_movable` does."""
-    if destination.resolve().is_relative_to(source.resolve()):
+    if source.is_link() and not destination.has_renames:
+        raise UnsafePathError(f"{source}: a link; move the directory that it leads to")
+    if destination.real_path().is_relative_to(source.real_path()):
         raise UnsafePathError(
             f"{destination}: cannot move {source} into itself; choose a destination outside of it"
         )
-    if destination.is_symlink() or (destination.exists() and not _is_empty(destination)):
+    if destination.kind_of(UNFINISHED):
+        raise ExperimentExistsError(
+            f"{destination}: an unfinished copy of {destination.read(UNFINISHED).decode()}; if no "
+            "process is moving it there now, clear() the copy and move again"
+        )
+    kind = destination.kind_of()
+    if destination.is_link() or kind not in (None, "directory") or destination.names():
         problem = f"exists already and is not an empty directory, so {source} was not moved there; "
-        if destination.is_dir():
-            problem += f"did you mean {destination / source.name}? If not, "
+        if kind == "directory":
+            problem += f"did you mean {destination.path / source.path.name}? If not, "
         raise ExperimentExistsError(f"{destination}: {problem}choose another destination")
 
 
@@ -36,11 +53,11 @@ def move(source: pathlib.Path, destination: pathlib.Path) -> None:
     compared with the source byte for byte and synced before it takes the destination's name. Only
     then is the source removed, so a kill at any moment leaves at least one of them whole.
     """
-    refuse_to_move(source, destination)
     _local.make_directory(destination.parent)
     if source.is_symlink():
         _move_link(source, destination)
         return
+    _local.remove_leftovers(destination)
     try:
         os.rename(source, destination)
     except OSError as error:
@@ -61,27 +78,57 @@ def _move_link(source: pathlib.Path, destination: pathlib.Path) -> None:
 
 
 def _copy_across(source: pathlib.Path, destination: pathlib.Path) -> None:
-    _local.remove_leftovers(destination.parent)
-    temporary = _local.temporary_beside(destination)
     # Each byte is copied and then compared.
     total = 2 * _local.size_of(source)
+    with arriving(destination) as temporary, progress("Copying", total) as advance:
+        copy = functools.partial(_copy_file, advance)
+        shutil.copytree(source, temporary, symlinks=True, dirs_exist_ok=True, copy_function=copy)
+        differing = _first_difference(source, temporary, advance)
+        if differing is not None:
+            raise changed_meanwhile(source / differing, source, destination)
+
+
+@contextlib.contextmanager
+def arriving(path: pathlib.Path) -> Generator[pathlib.Path]:
+    """Yield a hidden directory, which takes the path when the block ends, and is gone if it raises.
+
+    What is at the path must be an empty directory.
+    """
+    _local.make_directory(path.parent)
+    _local.remove_leftovers(path.parent)
+    temporary = _local.temporary_beside(path)
     try:
-        with _local.locked_directory(temporary), progress("Copying", total) as advance:
-            copy = functools.partial(_copy_file, advance)
-            shutil.copytree(
-                source, temporary, symlinks=True, dirs_exist_ok=True, copy_function=copy
-            )
-            differing = _first_difference(source, temporary, advance)
-            if differing is not None:
-                raise OSError(
-                    f"{source / differing}: changed while {source} was copied to {destination}; "
-                    "nothing was moved. Stop what writes there and move again"
-                )
+        with _local.locked_directory(temporary):
+            yield temporary
             _local.sync_all(temporary)
-            os.rename(temporary, destination)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+            os.rename(temporary, path)
+    finally:
+        _local.remove(temporary)
+    _local.sync_directory(path.parent)
+
+
+def changed_meanwhile(file: object, source: object, destination: object) -> OSError:
+    """Return the error of a file that was written while its directory was copied."""
+    return OSError(
+        f"{file}: changed while {source} was copied to {destination}; nothing was moved. Stop what "
+        "writes there and move again"
+    )
+
+
+def files(directory: pathlib.Path) -> list[str]:
+    """Return the names of all files below a directory, as `Directory.files` does."""
+    found: list[str] = []
+    for folder, folders, names in os.walk(directory):
+        folders[:] = filter(_local.is_visible, folders)
+        names = list(filter(_local.is_visible, names))
+        for name in (*folders, *names):
+            if os.path.islink(path := f"{folder}/{name}"):
+                raise UnsafePathError(
+                    f"{path}: a link, which no object store can hold; remove it, or put what it "
+                    "leads to in its place"
+                )
+        found += [os.path.relpath(f"{folder}/{name}", directory) for name in names]
+    return sorted(found)
 
 
 def _copy_file(advance: Advance, source: str, destination: str) -> None:
@@ -118,7 +165,3 @@ def _kind(path: pathlib.Path) -> int | None:
         return stat.S_IFMT(path.lstat().st_mode)
     except FileNotFoundError:
         return None
-
-
-def _is_empty(path: pathlib.Path) -> bool:
-    return path.is_dir() and not os.listdir(path)

@@ -15,6 +15,7 @@ from ..._errors import UnsafePathError
 from .. import _local
 from .._directory import Directory, Entry, Kind, Usage
 from .._files import AppendedFile
+from .._move import UNFINISHED
 from .._open_mark import OpenState
 from . import _lease, _move, _store
 from ._appended import AppendedObjects
@@ -125,13 +126,8 @@ class RemoteDirectory(Directory):
         _store.delete(self.path, found)
         return bool(found)
 
-    def check_movable(self, destination: Directory) -> None:
-        _move.check(self, destination)
-
-    def check_taking(self, source: Directory) -> None:
-        _move.check(source, self)
-
     def move(self, destination: Directory) -> bool:
+        self.check_movable(destination)
         was_there = self.is_present()
         if was_there:
             _move.move(self, destination)
@@ -139,6 +135,26 @@ class RemoteDirectory(Directory):
 
     def take(self, source: Directory) -> None:
         _move.move(source, self)
+
+    def files(self) -> list[str]:
+        names = _store.objects(self.path)
+        return sorted(name for name in names if _local.is_visible(name.rpartition("/")[2]))
+
+    @contextlib.contextmanager
+    def arriving(self, source: Directory) -> Generator[Directory]:
+        with self.replace(UNFINISHED) as file:
+            file.write(str(source).encode())
+        try:
+            yield self
+        except BaseException:
+            # If that fails as well, the copy still says that it is unfinished.
+            with contextlib.suppress(OSError):
+                self.remove_whole()
+            raise
+        self.remove(UNFINISHED)
+
+    def copy(self, source: Directory, name: str) -> None:
+        _move.copy(source, self.path / name, name)
 
     def remove_leftovers(self) -> None:
         """Do nothing: obstore aborts an upload that fails, and cannot list those of the dead."""
