@@ -30,7 +30,7 @@ jax.distributed.initialize(address, num_processes=1, process_id=0)
 """
 
 
-def test_jax_can_join_other_processes_after_a_checkpoint_was_restored_onto_the_host(tmp_path):
+def test_restore_to_numpy_initialises_no_backend(tmp_path):
     tree = {"w": np.arange(3.0), "n": 1, "text": "x", "f": np.float32(1)}
     Experiment(tmp_path).save_checkpoint(tree, 1)
     with ocp.PyTreeCheckpointer() as checkpointer:

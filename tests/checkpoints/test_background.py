@@ -43,7 +43,7 @@ def donating():
 
 
 @pytest.mark.parametrize("is_sharded", [False, True])
-def test_donated_buffers_are_saved_as_they_were(handle, slow_disk, is_sharded):
+def test_donated_buffers_are_saved_unchanged(handle, slow_disk, is_sharded):
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("a",))
     spec = jax.sharding.PartitionSpec("a") if is_sharded else jax.sharding.PartitionSpec()
     state = {str(n): jnp.arange(8000.0) + n for n in range(10)}
@@ -60,7 +60,7 @@ def test_donated_buffers_are_saved_as_they_were(handle, slow_disk, is_sharded):
         np.testing.assert_array_equal(restored[name], value)
 
 
-def test_donated_random_keys_are_saved_as_they_were(handle, slow_disk):
+def test_donated_random_keys_are_saved_unchanged(handle, slow_disk):
     keys = jax.random.split(jax.random.key(0), 1000)
     expected = np.array(jax.random.key_data(keys))
     handle.save(keys, 1, blocking=False)
@@ -72,7 +72,7 @@ def test_donated_random_keys_are_saved_as_they_were(handle, slow_disk):
     np.testing.assert_array_equal(jax.random.key_data(handle.restore(None)), expected)
 
 
-def test_numpy_arrays_are_saved_as_they_were(handle, slow_disk):
+def test_mutated_numpy_arrays_are_saved_unchanged(handle, slow_disk):
     array = np.arange(1000)
     handle.save({"x": array, "turned": array.reshape(10, 100).T}, 1, blocking=False)
     array[:] = -1
@@ -82,7 +82,7 @@ def test_numpy_arrays_are_saved_as_they_were(handle, slow_disk):
     np.testing.assert_array_equal(restored["turned"], np.arange(1000).reshape(10, 100).T)
 
 
-def test_arrays_that_are_deleted_meanwhile(handle, slow_disk):
+def test_arrays_deleted_during_the_save(handle, slow_disk):
     value = jnp.arange(1000)
     handle.save({"x": value}, 1, blocking=False)
     value.delete()
@@ -90,7 +90,7 @@ def test_arrays_that_are_deleted_meanwhile(handle, slow_disk):
     np.testing.assert_array_equal(handle.restore(None)["x"], np.arange(1000))
 
 
-def test_results_that_are_still_being_computed(handle):
+def test_pending_results_are_saved(handle):
     @jax.jit
     def slow(x):
         return jax.lax.fori_loop(0, 20, lambda _, x: jnp.tanh(x @ x), x)
@@ -100,7 +100,7 @@ def test_results_that_are_still_being_computed(handle):
     np.testing.assert_array_equal(handle.restore(None)["x"], value)
 
 
-def test_it_returns_before_the_file_is_there_and_everything_else_waits(handle, slow_disk):
+def test_save_returns_early_and_other_calls_wait(handle, slow_disk):
     path = handle.save({"w": 1}, 1, blocking=False)
     assert not path.exists()
     threading.Timer(0.1, slow_disk.set).start()
@@ -120,14 +120,14 @@ def test_it_returns_before_the_file_is_there_and_everything_else_waits(handle, s
         lambda handle: handle.save({"w": 2}, 2, keep=2, blocking=False),
     ],
 )
-def test_every_call_sees_it_through(handle, slow_disk, action):
+def test_every_call_finishes_the_save(handle, slow_disk, action):
     path = handle.save({"w": 1}, 1, keep=2, blocking=False)
     threading.Timer(0.05, slow_disk.set).start()
     action(handle)
     assert path.exists()
 
 
-def test_a_second_save_waits_for_the_first(handle, slow_disk):
+def test_second_save_waits_for_the_first(handle, slow_disk):
     handle.save({"w": 1}, 1, keep=5, blocking=False)
     threading.Timer(0.05, slow_disk.set).start()
     handle.save({"w": 2}, 2, keep=5, blocking=False)
@@ -135,7 +135,7 @@ def test_a_second_save_waits_for_the_first(handle, slow_disk):
     assert handle.steps() == [1, 2, 3]
 
 
-def test_its_error_is_raised_at_the_next_call_once(handle, broken_disk, monkeypatch):
+def test_error_is_raised_once_by_the_next_call(handle, broken_disk, monkeypatch):
     handle.save({"w": 1}, 1, blocking=False)
     with pytest.raises(OSError, match="No space left on device: could not save step 1"):
         handle.steps()
@@ -148,7 +148,7 @@ def test_its_error_is_raised_at_the_next_call_once(handle, broken_disk, monkeypa
     assert handle.steps() == [2]
 
 
-def test_what_can_be_said_at_once_is(handle):
+def test_immediate_errors_are_raised_at_once(handle):
     handle.save({"w": 1}, 5)
     for target, step in (({"w": object()}, 6), ({"w": 1}, 5), ({"w": 1}, -1)):
         with pytest.raises(CheckpointError):
@@ -156,7 +156,7 @@ def test_what_can_be_said_at_once_is(handle):
     assert handle.steps() == [5]
 
 
-def test_threads_do_not_disturb_one_another(handle):
+def test_threads_do_not_disturb_each_other(handle):
     def save(prefix):
         for step in range(5):
             handle.save({"w": np.full(100, step)}, step, prefix, blocking=step % 2 == 0)
@@ -203,14 +203,14 @@ def exit_in(handle, how):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("how", "code"), [("normal", 0), ("raising", 1), ("exiting", 3)])
-def test_the_interpreter_sees_it_through(handle, how, code):
+def test_exit_finishes_the_save(handle, how, code):
     assert exit_in(handle, how).returncode == code
     np.testing.assert_array_equal(handle.restore(None)["w"], np.arange(6 << 20))
     assert handle.steps() == [1]
 
 
 @pytest.mark.slow
-def test_an_error_is_told_even_at_exit(handle):
+def test_error_is_reported_at_exit(handle):
     result = exit_in(handle, "broken")
     assert "No space left on device: could not save step 1" in result.stderr
     assert result.returncode == 120
@@ -239,7 +239,7 @@ time.sleep(60)
 @pytest.mark.slow
 @pytest.mark.parametrize("logs", ["logs", "no logs"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_sees_it_through(handle, logs, number):
+def test_signal_finishes_the_save(handle, logs, number):
     command = [sys.executable, "-c", SIGNALLED, str(handle.directory), logs, f"{number:d}"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == -number
@@ -281,7 +281,7 @@ if __name__ == "__main__":
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["whole", "broken"])
 @pytest.mark.parametrize("how", ["os", "fork", "spawn", "forkserver"])
-def test_a_child_sees_it_through_and_tells_its_error(handle, tmp_path, how, end):
+def test_child_finishes_the_save_and_reports_its_error(handle, tmp_path, how, end):
     script = tmp_path / "script.py"
     script.write_text(CHILD)
     command = [sys.executable, "-W", "ignore", str(script), str(handle.directory), how, end]
@@ -307,7 +307,7 @@ atexit.register(save)
 
 
 @pytest.mark.slow
-def test_what_is_saved_at_exit_is_seen_through(handle):
+def test_save_started_at_exit_is_finished(handle):
     command = [sys.executable, "-c", SAVING_AT_EXIT, str(handle.directory)]
     assert subprocess.run(command, check=True, capture_output=True).stderr == b""
     np.testing.assert_array_equal(handle.restore(None)["w"], np.arange(6 << 20))
@@ -327,13 +327,13 @@ sys.exit(os.waitpid(child, 0)[1])
 """
 
 
-def test_a_forked_child_does_not_wait_for_its_parents_save(handle):
+def test_forked_child_does_not_wait_for_its_parents_save(handle):
     command = [sys.executable, "-W", "ignore", "-c", FORKING, str(handle.directory)]
     assert subprocess.run(command, timeout=60).returncode == 0
     assert handle.steps() == [1]
 
 
-def test_who_is_interrupted_while_waiting_waits_again(handle):
+def test_interrupted_wait_can_be_repeated(handle):
     def interrupt(*_):
         raise KeyboardInterrupt
 
@@ -351,7 +351,7 @@ def test_who_is_interrupted_while_waiting_waits_again(handle):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
-def test_who_is_interrupted_once_the_thread_has_started(handle, monkeypatch, number):
+def test_interrupt_after_thread_start(handle, monkeypatch, number):
     def interrupt(*_):
         raise KeyboardInterrupt
 
@@ -373,7 +373,7 @@ def test_who_is_interrupted_once_the_thread_has_started(handle, monkeypatch, num
     assert handle.steps() in ([1, 2], [2])
 
 
-def test_a_save_whose_thread_was_never_started_leaves_nothing_to_wait_for(handle, monkeypatch):
+def test_save_without_a_thread_leaves_nothing_pending(handle, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
@@ -387,7 +387,7 @@ def test_a_save_whose_thread_was_never_started_leaves_nothing_to_wait_for(handle
 
 
 @pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), RuntimeError("stop")])
-def test_where_no_thread_can_be_started_the_save_is_done_at_once(handle, monkeypatch, error):
+def test_save_runs_at_once_if_no_thread_can_start(handle, monkeypatch, error):
     def failing(*_):
         raise error
 

@@ -61,7 +61,7 @@ def refused(handle, saved, target, **options):
         (1e300j, np.complex64(0), "target has dtype complex64, checkpoint_1 has the complex 1e+30"),
     ],
 )
-def test_a_python_number_is_not_cut_to_the_targets_dtype(handle, saved, target, text):
+def test_python_number_is_not_truncated_to_the_target_dtype(handle, saved, target, text):
     line = refused(handle, saved, target)
     assert line.startswith(text)
     assert re.search(
@@ -87,7 +87,7 @@ def test_a_python_number_is_not_cut_to_the_targets_dtype(handle, saved, target, 
         (float("-inf"), np.float16(0)),
     ],
 )
-def test_a_python_number_that_fits_is_restored(handle, saved, target):
+def test_python_number_that_fits_is_restored(handle, saved, target):
     handle.save({"x": saved})
     restored = handle.restore({"x": target}, strict=True)["x"]
     assert restored.item() == saved
@@ -105,9 +105,7 @@ LOST = [
 
 @pytest.mark.parametrize(("saved", "dtype", "value", "held"), LOST)
 @pytest.mark.parametrize("strict", [True, False])
-def test_64_bits_are_not_cut_in_silence_where_jax_has_none(
-    handle, saved, dtype, value, held, strict
-):
+def test_64_bits_are_not_truncated_without_x64(handle, saved, dtype, value, held, strict):
     for target in (Struct((2,), saved.dtype), jnp.zeros(2, held)):
         handle.save({"x": saved}, overwrite=True)
         with pytest.raises(CheckpointMismatchError) as caught:
@@ -123,7 +121,7 @@ def test_64_bits_are_not_cut_in_silence_where_jax_has_none(
             ), text
 
 
-def test_all_that_does_not_fit_is_listed_at_once_and_no_warning_is_given(handle):
+def test_all_values_that_do_not_fit_are_listed_without_a_warning(handle):
     handle.save({"a": np.array([2**40]), "b": 300, "c": np.float64(1), "d": np.full(9, 1e99)})
     target = {"a": jnp.zeros(1, int), "b": np.int8(), "c": jnp.float32(0), "d": jnp.zeros(9)}
     with warnings.catch_warnings():
@@ -143,7 +141,7 @@ def test_all_that_does_not_fit_is_listed_at_once_and_no_warning_is_given(handle)
         (np.array([0.1, complex(np.nan, 1)]), "complex64"),
     ],
 )
-def test_64_bits_that_fit_come_with_a_warning_that_says_what_was_taken(handle, saved, held):
+def test_64_bits_that_fit_are_restored_with_a_warning(handle, saved, held):
     handle.save({"x": saved})
     end = (
         f"took the checkpoint's as {held}, because jax_enable_x64 is off; "
@@ -164,14 +162,14 @@ def test_64_bits_that_fit_come_with_a_warning_that_says_what_was_taken(handle, s
 
 
 @pytest.mark.parametrize("saved", [np.array([1, 2**40]), np.array([1e300]), np.array([1e300j])])
-def test_64_bits_are_kept_where_jax_has_them(handle, assert_same, saved):
+def test_64_bits_are_kept_with_x64(handle, assert_same, saved):
     handle.save({"x": saved})
     with jax.enable_x64(True):
         restored = handle.restore({"x": Struct(saved.shape, saved.dtype)}, strict=True)["x"]
         assert_same({"x": restored}, {"x": jnp.asarray(saved)})
 
 
-def test_a_large_unsigned_number_into_a_weakly_typed_target(handle):
+def test_large_unsigned_number_into_a_weakly_typed_target(handle):
     with jax.enable_x64(True):
         handle.save({"x": np.uint64(2**63)})
         with pytest.warns(ExperimentWarning, match="target has dtype int64, checkpoint_1 has uint"):
@@ -191,24 +189,24 @@ OTHER_KINDS = [
 
 @pytest.mark.parametrize("saved", OTHER_KINDS, ids=str)
 @pytest.mark.parametrize("target", [np.zeros(2), jnp.zeros(2), Struct((2,), np.int32)])
-def test_texts_and_dates_are_no_numbers(handle, saved, target):
+def test_texts_and_dates_do_not_become_numbers(handle, saved, target):
     line = refused(handle, saved, target)
     assert line.startswith(f"target has dtype {target.dtype}, checkpoint_1 has ")
     assert line.endswith("; change the target's leaf")
 
 
 @pytest.mark.parametrize("target", OTHER_KINDS, ids=str)
-def test_numbers_are_no_texts_and_dates(handle, target):
+def test_numbers_do_not_become_texts_or_dates(handle, target):
     line = refused(handle, np.zeros(2), target, strict=True)
     assert line.endswith("checkpoint_1 has float64; change the target's leaf")
 
 
 @pytest.mark.parametrize("saved", [np.datetime64("2020-01-01"), np.timedelta64(1, "s")])
-def test_a_date_is_no_python_number(handle, saved):
+def test_date_does_not_become_a_python_number(handle, saved):
     assert refused(handle, saved, 1).endswith("; change the target's leaf")
 
 
-def test_texts_of_other_lengths_and_dates_of_other_units_are_the_checkpoints(handle):
+def test_text_lengths_and_date_units_are_those_of_the_checkpoint(handle):
     saved = {"x": np.array(["abc"]), "y": np.array([1], "m8[D]")}
     handle.save(saved)
     with pytest.warns(ExperimentWarning, match="x: target has dtype <U5, checkpoint_1 has <U3"):
@@ -240,7 +238,7 @@ without_float6 = pytest.mark.skipif(
     ],
 )
 @pytest.mark.parametrize("target", [jnp.zeros(2), Struct((2,), np.float32)])
-def test_what_no_device_can_hold(handle, dtype, target):
+def test_dtype_unknown_to_jax_is_refused(handle, dtype, target):
     line = refused(handle, np.ones(2, dtype), target)
     assert line == (
         f"target has dtype float32, checkpoint_1 has {np.dtype(dtype).name}, "
@@ -249,7 +247,7 @@ def test_what_no_device_can_hold(handle, dtype, target):
 
 
 @without_float6
-def test_a_python_number_where_no_device_can_hold_its_target(handle):
+def test_python_number_into_a_dtype_unknown_to_jax_is_refused(handle):
     line = refused(handle, 1.5, Struct((), ml_dtypes.float6_e2m3fn))
     assert line == (
         "target has dtype float6_e2m3fn, checkpoint_1 has the float 1.5, and JAX has no arrays of "
@@ -257,7 +255,7 @@ def test_a_python_number_where_no_device_can_hold_its_target(handle):
     )
 
 
-def test_float0_stays_numpys_as_jax_has_it(handle):
+def test_float0_is_restored_as_numpy(handle):
     handle.save({"x": np.zeros(3, jax.dtypes.float0)})
     restored = handle.restore({"x": Struct((3,), jax.dtypes.float0)}, strict=True)["x"]
     assert type(restored) is np.ndarray
@@ -265,7 +263,7 @@ def test_float0_stays_numpys_as_jax_has_it(handle):
 
 
 @pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="a longdouble is a double here")
-def test_a_longdouble_is_no_python_float(handle):
+def test_longdouble_does_not_become_a_python_float(handle):
     handle.save({"x": np.longdouble(1) / 3})
     with pytest.warns(ExperimentWarning, match="target has dtype float, checkpoint_1 has float128"):
         assert handle.restore({"x": 0.0})["x"] == np.longdouble(1) / 3
@@ -273,7 +271,7 @@ def test_a_longdouble_is_no_python_float(handle):
 
 @pytest.mark.parametrize("value", [complex(np.inf, 1e300), complex(1e300, np.nan)])
 @pytest.mark.parametrize("saved", [complex, np.asarray])
-def test_one_part_of_a_complex_number_that_does_not_fit(handle, saved, value):
+def test_complex_number_with_one_part_out_of_range_is_refused(handle, saved, value):
     handle.save({"x": saved(value)})
     with pytest.raises(CheckpointMismatchError, match=r"x: .*complex64 cannot hold"):
         handle.restore({"x": jnp.zeros((), jnp.complex64)})

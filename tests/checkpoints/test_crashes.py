@@ -118,11 +118,11 @@ def crash(handle, run_and_kill, kind, times):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_killed_at_random_moments(handle, run_and_kill, kind):
+def test_kill_at_random_moments_loses_no_checkpoint(handle, run_and_kill, kind):
     crash(handle, run_and_kill, kind, 20)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", KINDS)
-def test_killed_at_many_random_moments(handle, run_and_kill, kind):
+def test_kill_at_many_random_moments_loses_no_checkpoint(handle, run_and_kill, kind):
     crash(handle, run_and_kill, kind, 200)

@@ -36,7 +36,7 @@ def new_state(optimizer):
     return params, optimizer.init(params), jnp.asarray(0), jax.random.key(0)
 
 
-def test_a_compiled_train_step_is_not_compiled_again(handle, assert_same):
+def test_compiled_train_step_is_not_recompiled(handle, assert_same):
     optimizer = optax.adam(1e-3)
     step, batch = make_step(optimizer), jnp.ones((2, 8))
     state = new_state(optimizer)
@@ -56,7 +56,7 @@ def test_a_compiled_train_step_is_not_compiled_again(handle, assert_same):
     assert step._cache_size() == size
 
 
-def test_a_sharded_train_step_is_not_compiled_again(handle, assert_same, mesh):
+def test_sharded_train_step_is_not_recompiled(handle, assert_same, mesh):
     optimizer = optax.adam(1e-3)
     step, batch = make_step(optimizer), jnp.ones((2, 8))
     batch = jax.device_put(batch, NamedSharding(mesh, PartitionSpec()))
@@ -96,7 +96,7 @@ def test_weak_types_are_kept(handle, assert_same, value):
     assert_same(handle.restore(tree), tree)
 
 
-def test_shardings_and_committedness_are_kept(handle, assert_same, mesh):
+def test_sharding_and_commitment_are_kept(handle, assert_same, mesh):
     value = jnp.arange(64.0).reshape(8, 8)
     tree = {
         "uncommitted": value,
@@ -117,7 +117,7 @@ def test_shardings_and_committedness_are_kept(handle, assert_same, mesh):
     assert_same(handle.restore(tree), tree)
 
 
-def test_the_sharding_is_the_targets_and_not_the_checkpoints(handle, mesh):
+def test_sharding_is_that_of_the_target(handle, mesh):
     value = jnp.arange(64.0).reshape(8, 8)
     rows = NamedSharding(mesh, PartitionSpec("data"))
     columns = NamedSharding(mesh, PartitionSpec(None, "model"))
@@ -127,7 +127,7 @@ def test_the_sharding_is_the_targets_and_not_the_checkpoints(handle, mesh):
     np.testing.assert_array_equal(restored, value)
 
 
-def test_shapes_alone_are_enough(handle, assert_same, mesh):
+def test_shape_dtype_structs_suffice_as_target(handle, assert_same, mesh):
     rows = NamedSharding(mesh, PartitionSpec("data"))
     state = {
         "w": jax.device_put(jnp.arange(8.0), rows),
@@ -146,7 +146,7 @@ def test_shapes_alone_are_enough(handle, assert_same, mesh):
     assert_same(handle.restore(target, strict=True), state)
 
 
-def test_shapes_of_a_function_that_is_never_run(handle, assert_same):
+def test_eval_shape_of_an_initializer_suffices_as_target(handle, assert_same):
     def initialise(key):
         return {"w": jax.random.normal(key, (4, 3)), "count": jnp.asarray(0), "key": key}
 
@@ -156,7 +156,7 @@ def test_shapes_of_a_function_that_is_never_run(handle, assert_same):
     assert_same(restored, state)
 
 
-def test_a_shape_that_does_not_divide_goes_to_the_default_device(handle, mesh):
+def test_indivisible_shape_goes_to_the_default_device(handle, mesh):
     handle.save({"x": jnp.ones(7)})
     target = jax.device_put(jnp.ones(8), NamedSharding(mesh, PartitionSpec("data")))
     with pytest.warns(match="x: target has shape"):
@@ -166,14 +166,14 @@ def test_a_shape_that_does_not_divide_goes_to_the_default_device(handle, mesh):
 
 @pytest.mark.parametrize("target", [np.zeros(3, np.float32), jnp.zeros(3)])
 @pytest.mark.parametrize("saved", [np.arange(3, dtype=np.float32), jnp.arange(3.0)])
-def test_the_target_says_whether_an_array_is_numpys(handle, saved, target):
+def test_target_decides_between_numpy_and_jax(handle, saved, target):
     handle.save([saved])
     (restored,) = handle.restore([target], strict=True)
     assert isinstance(restored, jax.Array) == isinstance(target, jax.Array)
     np.testing.assert_array_equal(restored, [0, 1, 2])
 
 
-def test_restored_numpy_arrays_are_the_callers_own(handle):
+def test_restored_numpy_arrays_are_writable(handle):
     tree = [np.arange(3), np.arange(5), np.zeros(1 << 21)]
     handle.save(tree)
     for leaf in handle.restore(tree):
@@ -192,7 +192,7 @@ def test_restored_arrays_can_be_donated(handle):
     assert restored.is_deleted()
 
 
-def test_a_device_that_is_the_default_meanwhile(handle):
+def test_default_device_during_restore_is_ignored(handle):
     tree = [jnp.arange(4)]
     handle.save(tree)
     with jax.default_device(jax.devices()[3]):
@@ -201,7 +201,7 @@ def test_a_device_that_is_the_default_meanwhile(handle):
     assert restored.sharding == tree[0].sharding
 
 
-def test_a_state_made_on_a_device_that_is_not_the_default(handle, assert_same):
+def test_state_on_another_than_the_default_device(handle, assert_same):
     with jax.default_device(jax.devices()[3]):
         state = {
             "array": jnp.arange(4),
@@ -242,7 +242,7 @@ SPECS = [
 
 @pytest.mark.parametrize(("shape", "spec"), SPECS)
 @pytest.mark.parametrize("kind", ["float", "weak", "key"])
-def test_nothing_is_compiled_again_over_a_mesh(handle, assert_same, any_mesh, kind, shape, spec):
+def test_nothing_is_recompiled_over_a_mesh(handle, assert_same, any_mesh, kind, shape, spec):
     leaf = {
         "float": lambda: jnp.ones(shape),
         "weak": lambda: jnp.broadcast_to(jnp.asarray(2.5), shape),
@@ -255,7 +255,7 @@ def test_nothing_is_compiled_again_over_a_mesh(handle, assert_same, any_mesh, ki
     assert not is_compiled_again(leaf, restored["x"])
 
 
-def test_a_deleted_target_still_says_where_keys_go(handle, any_mesh):
+def test_deleted_target_still_places_keys(handle, any_mesh):
     keys = jax.random.split(jax.random.key(0), 8)
     target = jax.device_put(keys, NamedSharding(any_mesh, PartitionSpec("data")))
     handle.save(target)
@@ -293,7 +293,7 @@ def test_shapes_of_a_state_over_an_explicit_mesh(handle, assert_same):
         jax.jit(lambda: handle.restore(target))()
 
 
-def test_a_traced_target_is_refused(handle):
+def test_traced_target_is_refused(handle):
     handle.save({"x": jnp.ones(3), "y": jnp.ones(3)})
     with pytest.raises(CheckpointMismatchError, match=r"(?s)x: .*is a tracer.*y: .*is a tracer"):
         jax.jit(lambda state: handle.restore(state))({"x": jnp.ones(3), "y": jnp.ones(3)})
@@ -301,7 +301,7 @@ def test_a_traced_target_is_refused(handle):
 
 @pytest.mark.parametrize("spec", [PartitionSpec("data"), PartitionSpec(None)])
 @pytest.mark.parametrize("saved", [lambda: jnp.asarray(3.0), lambda: jax.random.key(3)])
-def test_fewer_axes_than_the_target_has(handle, mesh, spec, saved):
+def test_checkpoint_with_fewer_axes_than_the_target(handle, mesh, spec, saved):
     value = saved()
     handle.save({"x": value})
     target = jnp.broadcast_to(value, (8,)) if value.dtype == jnp.float32 else jnp.stack([value] * 8)
@@ -311,7 +311,7 @@ def test_fewer_axes_than_the_target_has(handle, mesh, spec, saved):
     assert restored.shape == ()
 
 
-def test_inside_of_jit_what_is_not_traced_is_saved_and_restored(handle, assert_same, mesh):
+def test_concrete_values_can_be_saved_and_restored_inside_jit(handle, assert_same, mesh):
     state = {
         "key": jax.random.key(0),
         "weak": jnp.asarray(2.0),
@@ -332,7 +332,7 @@ def test_inside_of_jit_what_is_not_traced_is_saved_and_restored(handle, assert_s
 
 
 @pytest.mark.parametrize("option", ["debug_nans", "debug_infs", "transfer_guard"])
-def test_what_a_user_wants_to_be_told_of_his_own_computations(handle, assert_same, mesh, option):
+def test_debug_flags_do_not_affect_restore(handle, assert_same, mesh, option):
     over = NamedSharding(mesh, PartitionSpec())
     state = {
         "weak": jnp.asarray(float("nan")),
@@ -353,7 +353,7 @@ def test_what_a_user_wants_to_be_told_of_his_own_computations(handle, assert_sam
     assert_same(loose["key"], state["key"])
 
 
-def test_a_shape_that_does_not_divide_among_its_devices_is_named(handle, mesh):
+def test_indivisible_shape_is_named(handle, mesh):
     handle.save({"w": jnp.ones((3, 2)), "keys": jax.random.split(jax.random.key(0), 3)})
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     target = {
@@ -366,7 +366,7 @@ def test_a_shape_that_does_not_divide_among_its_devices_is_named(handle, mesh):
     assert "keys: target's leaf has shape (3,), which does not divide among" in str(caught.value)
 
 
-def test_many_weakly_typed_leaves_need_one_compilation_per_shape(handle, assert_same, caplog):
+def test_weakly_typed_leaves_compile_once_per_shape(handle, assert_same, caplog):
     def make():
         return {
             "vectors": [jnp.full(7, number + 0.5) for number in range(200)],
@@ -399,7 +399,7 @@ def test_weakly_typed_leaves_over_a_mesh(handle, assert_same, axis_type):
     assert_same(handle.restore(tree), tree)
 
 
-def test_the_bits_of_a_weakly_typed_nan(handle, assert_same):
+def test_bits_of_a_weakly_typed_nan_are_kept(handle, assert_same):
     bits = np.array(0x7F800001, np.uint32)
     number = jax.jit(lambda x: jnp.broadcast_to(0.0, ()).at[...].set(x))(bits.view(np.float32))
     assert number.weak_type

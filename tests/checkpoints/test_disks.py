@@ -49,7 +49,7 @@ assert checkpoints.steps("checkpoint_") == [2]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["blocking", "background"])
-def test_a_full_disk(handle, how):
+def test_full_disk(handle, how):
     result = run(FULL, handle.directory, how)
     assert result.returncode == 0, result.stderr
 
@@ -80,7 +80,7 @@ assert checkpoints.restore({"w": 0}, None, "checkpoint_", False, False)[0] == {"
 
 
 @pytest.mark.slow
-def test_a_directory_that_cannot_be_written(handle, tmp_path):
+def test_read_only_directory(handle, tmp_path):
     for parent in (tmp_path, *tmp_path.parents[:3]):
         if parent.stat().st_uid == os.geteuid():
             parent.chmod(0o755)
@@ -89,7 +89,7 @@ def test_a_directory_that_cannot_be_written(handle, tmp_path):
     assert result.returncode == 0, result.stderr
 
 
-def test_a_directory_that_has_vanished_is_made_again(handle):
+def test_deleted_directory_is_created_again(handle):
     handle.save({"w": 1}, 1)
     shutil.rmtree(handle.directory)
     assert handle.steps() == []
@@ -97,14 +97,14 @@ def test_a_directory_that_has_vanished_is_made_again(handle):
     assert handle.steps() == [2]
 
 
-def test_a_file_where_the_directory_should_be(handle):
+def test_file_in_place_of_the_directory(handle):
     handle.directory.write_text("not a directory")
     with pytest.raises(OSError, match=f"{handle.directory}.* is a file"):
         handle.save({"w": 1}, 1)
     assert handle.directory.read_text() == "not a directory"
 
 
-def test_a_directory_that_vanishes_while_it_is_written(handle, monkeypatch):
+def test_directory_deleted_during_the_save(handle, monkeypatch):
     from fifteen.experiments.checkpoints._safetensors import _save
 
     write = _save.write
@@ -160,7 +160,7 @@ for number in range(6):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["numpy", "turned", "jax", "sharded"])
-def test_memory_that_a_save_and_a_restore_take(handle, kind):
+def test_memory_of_save_and_restore_is_bounded(handle, kind):
     result = run(MEMORY, handle.directory, kind)
     assert result.returncode == 0, result.stderr
     saving, restoring = map(int, result.stdout.split())
@@ -181,7 +181,7 @@ def test_links_to_a_checkpoint_are_followed(handle, tmp_path):
     assert handle.names() == ["checkpoint_2.safetensors"]
 
 
-def test_an_old_checkpoint_that_cannot_be_removed(handle, monkeypatch):
+def test_old_checkpoint_that_cannot_be_removed(handle, monkeypatch):
     from fifteen.experiments.storage import _local
 
     def refusing(path):

@@ -34,14 +34,14 @@ def cases_of(writer):
     return [path for path in CASES if path.parts[0] == writer]
 
 
-def test_the_corpus_is_there():
+def test_corpus_exists():
     assert len(CASES) > 350
     assert len(WRITERS) > 30
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("writer", WRITERS)
-def test_without_a_target(writer):
+def test_restore_without_a_target(writer):
     for case in cases_of(writer):
         directory = CORPUS / "cases" / case
         restored, path = Checkpoints(directory).restore(None, None, "checkpoint_", False, False)
@@ -54,7 +54,7 @@ def test_without_a_target(writer):
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_into_a_target(writer):
+def test_restore_into_a_target(writer):
     for case in cases_of(writer):
         tree = case.parts[1]
         if tree in GONE:
@@ -81,7 +81,7 @@ def test_into_a_target(writer):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("writer", WRITERS)
-def test_leaves_are_listed_as_they_are_read(writer):
+def test_leaves_match_what_is_restored(writer):
     for case in cases_of(writer):
         checkpoints = Checkpoints(CORPUS / "cases" / case)
         listed = checkpoints.leaves(3, "checkpoint_")

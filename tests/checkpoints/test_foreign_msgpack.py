@@ -37,7 +37,7 @@ def assert_same(one, other):
     )
 
 
-def test_a_train_state_comes_back(tmp_path):
+def test_train_state_round_trips(tmp_path):
     params = {"dense": {"kernel": jnp.arange(6.0).reshape(2, 3), "bias": jnp.ones(3, jnp.bfloat16)}}
     state = train_state.TrainState.create(apply_fn=len, params=params, tx=optax.adam(1e-3))
     state = state.apply_gradients(grads=jax.tree.map(jnp.ones_like, params))
@@ -77,7 +77,7 @@ def test_a_train_state_comes_back(tmp_path):
     ],
     ids=repr,
 )
-def test_every_leaf_is_what_it_was(tmp_path, value):
+def test_every_kind_of_leaf_round_trips(tmp_path, value):
     save(tmp_path, {"a": value})
     found = restore(tmp_path, {"a": value})["a"]
     assert type(found) is type(value)
@@ -104,12 +104,12 @@ def test_lists_tuples_and_none(tmp_path):
     assert nested["l"]["1"]["1"] is None
 
 
-def test_a_single_array(tmp_path):
+def test_single_array(tmp_path):
     save(tmp_path, np.arange(3))
     np.testing.assert_array_equal(restore(tmp_path, np.zeros(3, int)), np.arange(3))
 
 
-def test_arrays_in_chunks(tmp_path, monkeypatch):
+def test_chunked_arrays(tmp_path, monkeypatch):
     monkeypatch.setattr(flax.serialization, "MAX_CHUNK_SIZE", 100)
     target = {"a": np.arange(500.0).reshape(5, 100), "b": {"c": jnp.arange(1000)}}
     save(tmp_path, target)
@@ -118,7 +118,7 @@ def test_arrays_in_chunks(tmp_path, monkeypatch):
     assert Checkpoints(tmp_path).leaves(3, "checkpoint_")["a"].shape == (5, 100)
 
 
-def test_namedtuples_as_the_first_versions_wrote_them(tmp_path):
+def test_namedtuples_of_the_first_versions(tmp_path):
     count = np.asarray(3, np.int32)
     adam = optax.ScaleByAdamState(count=count, mu={"w": np.ones(2)}, nu={"w": np.zeros(2)})
     old = {
@@ -144,14 +144,14 @@ def test_namedtuples_as_the_first_versions_wrote_them(tmp_path):
     ],
     ids=repr,
 )
-def test_what_is_called_like_the_parts_of_a_namedtuple_is_none(tmp_path, fields, values):
+def test_dict_with_the_keys_of_a_namedtuple_stays_a_dict(tmp_path, fields, values):
     target = {"name": "heat", "fields": fields, "values": values}
     save(tmp_path, target)
     assert_same(restore(tmp_path, target), target)
 
 
 @pytest.mark.parametrize("length", [0, 1, 5, 40, -1])
-def test_a_file_cut_short_is_damaged(tmp_path, length):
+def test_truncated_file_is_damaged(tmp_path, length):
     save(tmp_path, {"a": np.arange(100), "b": 3})
     path = tmp_path / "checkpoint_3"
     path.write_bytes(path.read_bytes()[:length])
@@ -171,13 +171,13 @@ def test_a_file_cut_short_is_damaged(tmp_path, length):
         struct.pack("B", 0xDF) + b"\xff" * 4,
     ],
 )
-def test_what_flax_did_not_write_is_damaged(tmp_path, content):
+def test_msgpack_of_other_origin_is_damaged(tmp_path, content):
     (tmp_path / "checkpoint_3").write_bytes(content)
     with pytest.raises(CheckpointDamagedError, match="checkpoint_3: "):
         restore(tmp_path, None, 3)
 
 
-def test_only_the_leaves_that_are_wanted_are_read(tmp_path, monkeypatch):
+def test_only_requested_leaves_are_read(tmp_path, monkeypatch):
     save(tmp_path, {"a": np.ones(1 << 20), "b": np.arange(3), "c": np.ones(1 << 20), "d": 7})
     total = 0
     read, read_into = ReadableFile.read, ReadableFile.read_into
@@ -217,7 +217,7 @@ def test_every_form_of_msgpack_is_read(tmp_path_factory, tree):
     assert repr(found) == repr({"a": tree})
 
 
-def test_arrays_of_several_processes_lie_beside_the_file(tmp_path):
+def test_arrays_of_several_processes_are_next_to_the_file(tmp_path):
     import tensorstore
 
     spread = np.arange(24, dtype=np.float32).reshape(4, 6)

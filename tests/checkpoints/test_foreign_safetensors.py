@@ -29,7 +29,7 @@ def entry(dtype, shape, start, end):
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
-def test_names_with_slashes_nest(handle, path, assert_same, metadata):
+def test_names_with_slashes_are_nested(handle, path, assert_same, metadata):
     tensors = {
         "params/dense/kernel": np.arange(6, dtype=np.float32).reshape(2, 3),
         "params/dense/bias": np.ones(3, np.float16),
@@ -66,7 +66,7 @@ def test_names_with_slashes_nest(handle, path, assert_same, metadata):
     }
 
 
-def test_names_with_dots_stay_as_they_are(handle, path, assert_same):
+def test_names_with_dots_are_kept(handle, path, assert_same):
     tensors = {"layers.0.weight": np.ones((2, 3), np.float32), "layers.0.bias": np.zeros(2)}
     safetensors.numpy.save_file(tensors, path)
     assert_same(handle.restore(None), tensors)
@@ -78,14 +78,14 @@ def test_names_with_dots_stay_as_they_are(handle, path, assert_same):
 @pytest.mark.parametrize(
     "names", [("a", "a/b"), ("a/b/c", "a"), ("a~", "a~0"), ("~", "a")], ids=str
 )
-def test_names_that_do_not_nest_stay_whole(handle, path, assert_same, names):
+def test_conflicting_names_stay_flat(handle, path, assert_same, names):
     tensors = {name: np.full(2, number) for number, name in enumerate(names)}
     safetensors.numpy.save_file(tensors, path)
     assert_same(handle.restore(None), tensors)
     assert len(handle.leaves()) == 2
 
 
-def test_what_another_library_has_rewritten_has_its_names(handle, path, assert_same):
+def test_file_rewritten_by_another_library_keeps_its_names(handle, path, assert_same):
     tree = {"a/b": np.ones(2), "c": {"d~": np.zeros(3)}, "__metadata__": np.ones(1)}
     ours = handle.save(tree, 9)
     safetensors.numpy.save_file(safetensors.numpy.load_file(ours), path)
@@ -100,7 +100,7 @@ def test_what_another_library_has_rewritten_has_its_names(handle, path, assert_s
         ("BF16", "bfloat16"), ("C64", "complex64"), ("U16", "uint16"),
     ],
 )  # fmt: skip
-def test_dtypes_of_the_format(handle, path, stored, name):
+def test_every_dtype_of_the_format_is_read(handle, path, stored, name):
     dtype = np.dtype(getattr(ml_dtypes, name, None) or name)
     value = np.array([1, 2, 4], np.float32).astype(dtype)
     raw(path, {"x": entry(stored, [3], 0, value.nbytes)}, value.tobytes())
@@ -111,14 +111,14 @@ def test_dtypes_of_the_format(handle, path, stored, name):
     assert restored.tobytes() == value.tobytes()
 
 
-def test_a_dtype_that_numpy_does_not_have_is_no_damage(handle, path):
+def test_dtype_unknown_to_numpy_is_not_damage(handle, path):
     raw(path, {"x": entry("F4", [4], 0, 2)}, b"\0\0")
     with pytest.raises(CheckpointError, match="x: another library has saved it as 'F4'") as caught:
         handle.restore(None)
     assert not isinstance(caught.value, CheckpointDamagedError)
 
 
-def test_tensors_that_are_not_aligned(handle, path, assert_same):
+def test_unaligned_tensors_are_read(handle, path, assert_same):
     data = b"\1" + np.arange(3.0).tobytes()
     raw(path, {"a": entry("U8", [1], 0, 1), "b": entry("F64", [3], 1, 25)}, data)
     restored = handle.restore(None)
@@ -152,7 +152,7 @@ def test_tensors_that_are_not_aligned(handle, path, assert_same):
     ],
     ids=str,
 )
-def test_a_header_that_makes_no_sense_is_damage(handle, path, header):
+def test_invalid_header_is_damage(handle, path, header):
     raw(path, header, b"\0" * 6)
     for call in (lambda: handle.restore(None), handle.leaves):
         with pytest.raises(CheckpointDamagedError, match=path.name):
@@ -160,13 +160,13 @@ def test_a_header_that_makes_no_sense_is_damage(handle, path, header):
 
 
 @pytest.mark.parametrize("header", [b'{"a":' * 100_000, None], ids=["json", "names"])
-def test_a_header_that_is_too_deep_is_refused(handle, path, header):
+def test_deeply_nested_header_is_refused(handle, path, header):
     raw(path, header or {"/".join("a" * 20_000): entry("U8", [1], 0, 1)}, b"\0")
     with pytest.raises(CheckpointError, match=path.name):
         handle.restore(None)
 
 
-def test_one_of_our_files_never_passes_for_one_of_others(handle):
+def test_our_damaged_file_is_not_read_as_a_foreign_one(handle):
     path = handle.save({"w": np.arange(3)}, 1)
     whole = path.read_bytes()
     length = int.from_bytes(whole[:8], "little")

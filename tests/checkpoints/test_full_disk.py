@@ -48,9 +48,7 @@ def state(number, length):
 @pytest.mark.slow
 @pytest.mark.parametrize("blocking", [True, False], ids=["blocking", "background"])
 @pytest.mark.parametrize("length", [1000, 160_000], ids=["at once", "header last"])
-def test_a_disk_that_is_filled_to_every_remaining_size(
-    new_handle, small_disk, assert_same, length, blocking
-):
+def test_full_disk_harms_no_checkpoint(new_handle, small_disk, assert_same, length, blocking):
     handle = new_handle(small_disk / "run")
     before = state(1, length)
     size = handle.save(before, 1).stat().st_size

@@ -26,7 +26,7 @@ shapes = st.lists(st.integers(0, 5), max_size=4).map(tuple)
 
 
 @hypothesis.given(shapes, st.permutations(range(4)), st.sampled_from(["<i4", ">i4", "<c16"]))
-def test_arrays_in_any_order_of_memory(shape, axes, dtype):
+def test_arrays_of_any_memory_layout(shape, axes, dtype):
     array = np.arange(math.prod(shape)).reshape(shape).astype(dtype)
     turned = array.transpose([axis for axis in axes if axis < len(shape)])
     expected = turned.astype(turned.dtype.newbyteorder("<")).tobytes()
@@ -37,7 +37,7 @@ def test_arrays_in_any_order_of_memory(shape, axes, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["g", "G"])
-def test_numbers_that_show_their_memory_in_one_spelling_alone(dtype):
+def test_extended_precision_of_any_byte_order(dtype):
     array = np.arange(6).reshape(2, 3).astype(dtype)
     # To NumPy both spellings are the same dtype, so what holds for one is cached for the other.
     for value in (array, array.T, array.astype(f"<{dtype}"), array.astype(f">{dtype}")):
@@ -66,7 +66,7 @@ DTYPES = ["float32", "int32", "uint8", "complex64", "float16", "bfloat16", "floa
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_an_array_can_be_donated_once_its_bytes_are_let_go_of(dtype):
+def test_array_can_be_donated_after_its_bytes_are_released(dtype):
     double = jax.jit(lambda value: value + value, donate_argnums=0)
     value = jnp.zeros(1 << 16, dtype)
     pointer = value.unsafe_buffer_pointer()
@@ -78,7 +78,7 @@ def test_an_array_can_be_donated_once_its_bytes_are_let_go_of(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_donated_array_keeps_its_bytes(dtype):
+def test_donated_array_keeps_its_bytes(dtype):
     double = jax.jit(lambda value: value + value, donate_argnums=0)
     value = jnp.arange(1 << 16).astype(dtype)
     expected = np.array(value).tobytes()
@@ -87,12 +87,12 @@ def test_a_donated_array_keeps_its_bytes(dtype):
     assert b"".join(pieces.blocks()) == expected
 
 
-def test_bytes_cannot_be_changed():
+def test_bytes_are_read_only():
     for value in (np.zeros(3), np.zeros(3, "bfloat16"), np.zeros((3, 3), ">f8"), jnp.zeros(3)):
         assert all(block.readonly for block in _host_copy.snapshot(value, copy=False).blocks())
 
 
-def test_numpy_arrays_are_copied_only_to_own_them():
+def test_numpy_arrays_are_copied_only_on_request():
     array = np.arange(10)
     owned, looked_at = _host_copy.snapshot(array, copy=True), _host_copy.snapshot(array, copy=False)
     array[:] = 0
@@ -119,5 +119,5 @@ class Device:
         (Device(), False),
     ],
 )
-def test_room_on_a_device_is_what_training_has_never_used(device, has_room):
+def test_free_device_memory_excludes_the_peak_of_training(device, has_room):
     assert _host_copy._has_room(device, 100) is has_room

@@ -92,7 +92,7 @@ def call_and_wait(call, hits, seconds):
 @pytest.mark.parametrize(
     ("save", "times"), [(save_ours, 120), (save_orbax, 40), (save_msgpack, 100)]
 )
-def test_what_a_handler_raises_arrives(handle, assert_same, save, times, way):
+def test_handler_exceptions_propagate_from_restore(handle, assert_same, save, times, way):
     save(handle)
     expected = handle.restore(None)
     target = expected if save is save_msgpack else tree()
@@ -130,7 +130,7 @@ class Interrupted:
 Interrupted.is_hit = False
 
 
-def test_what_is_raised_while_fields_are_named_arrives(handle, assert_same):
+def test_exception_while_naming_fields_propagates(handle, assert_same):
     state = Interrupted(jnp.ones(2), jnp.zeros(2))
     Interrupted.is_hit = True
     with pytest.raises(Stop):

@@ -118,7 +118,7 @@ WAYS = [
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @pytest.mark.slow
 @pytest.mark.parametrize("error", [Stop, StopAsRuntimeError])
-def test_each_that_a_signal_handler_raises_arrives(tmp_path, error):
+def test_handler_exceptions_propagate_from_save(tmp_path, error):
     start = time.monotonic()
     count = interrupt_saves(tmp_path / "run", error, WAYS, 100)
     print(f"{error.__name__}: {count} arrived in {time.monotonic() - start:.1f} s")

@@ -67,7 +67,7 @@ FUNCTIONS = {
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_what_belongs_to_the_program_comes_from_the_target(handle, name):
+def test_static_parts_come_from_the_target(handle, name):
     function = FUNCTIONS[name]
     handle.save({"f": function, "w": 1})
     assert list(handle.leaves()) == ["w"]
@@ -88,7 +88,7 @@ OBJECTS = {
 
 
 @pytest.mark.parametrize("name", OBJECTS)
-def test_an_object_is_refused_by_name(handle, name):
+def test_object_is_refused_by_name(handle, name):
     value, text = OBJECTS[name]
     with pytest.raises(CheckpointError, match=f"deep/thing: expected an array.*{text}"):
         handle.save({"deep": {"thing": value}, "w": 1})
@@ -97,14 +97,14 @@ def test_an_object_is_refused_by_name(handle, name):
 
 @pytest.mark.parametrize("name", OBJECTS)
 @pytest.mark.parametrize("partial", [False, True])
-def test_an_object_in_a_target_does_not_keep_its_fresh_value(handle, name, partial):
+def test_object_in_a_target_is_refused(handle, name, partial):
     value, text = OBJECTS[name]
     handle.save({"w": 1})
     with pytest.raises(CheckpointMismatchError, match=f"thing: expected an array.*{text}"):
         handle.restore({"thing": value, "w": 0}, partial=partial)
 
 
-def test_a_number_that_can_be_called_is_a_number(handle):
+def test_callable_number_is_a_number(handle):
     class Rate(float):
         def __call__(self):
             return self
@@ -113,7 +113,7 @@ def test_a_number_that_can_be_called_is_a_number(handle):
     assert handle.restore({"rate": Rate(0.1)}) == {"rate": 0.5}
 
 
-def test_a_dataclass_that_is_no_pytree_is_to_be_registered(handle):
+def test_unregistered_dataclass_error_names_register_dataclass(handle):
     @dataclasses.dataclass
     class State:
         w: np.ndarray
@@ -124,14 +124,14 @@ def test_a_dataclass_that_is_no_pytree_is_to_be_registered(handle):
         handle.save({"state": State(np.ones(2))})
 
 
-def test_a_linen_module_is_to_be_initialized(handle):
+def test_linen_module_error_names_init(handle):
     import flax.linen as nn
 
     with pytest.raises(CheckpointError, match=r"model: .*found Dense; .*model.init\("):
         handle.save({"model": nn.Dense(3)})
 
 
-def test_an_nnx_module_that_is_no_pytree_is_to_be_taken_apart(handle):
+def test_nnx_module_error_names_nnx_state(handle):
     from flax import nnx
 
     class Model(nnx.Module, pytree=False):
@@ -149,7 +149,7 @@ def test_an_nnx_module_that_is_no_pytree_is_to_be_taken_apart(handle):
         handle.restore(model, strict=True)
 
 
-def test_an_activation_of_equinox_stays(handle, assert_same):
+def test_equinox_activation_comes_from_the_target(handle, assert_same):
     import equinox as eqx
 
     model = eqx.nn.MLP(2, 2, 4, 1, activation=jax.nn.relu, key=jax.random.key(0))

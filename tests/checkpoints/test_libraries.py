@@ -74,7 +74,7 @@ jax.tree_util.register_pytree_node(
 )
 
 
-def test_containers_of_python(round_trip, handle):
+def test_python_containers(round_trip, handle):
     round_trip(
         {
             "dict": {"": 1, ".": 2, "/": 3, "a/b": 4, "a.b": 5, "ключ": 6, " ": 7, "~1": 8},
@@ -98,7 +98,7 @@ def test_containers_of_python(round_trip, handle):
 
 
 @pytest.mark.parametrize("tree", [jnp.arange(3), np.float32(2), 5, "text", jax.random.key(1)])
-def test_a_bare_leaf(round_trip, tree):
+def test_bare_leaf(round_trip, tree):
     round_trip(tree)
 
 
@@ -217,7 +217,7 @@ def test_jax_dataclasses(round_trip):
     assert round_trip(State({"w": jnp.ones(3)}, 4, "mine")).name == "mine"
 
 
-def test_jax_dataclasses_are_known_by_their_fields(handle, tmp_path):
+def test_jax_dataclasses_are_named_by_their_fields(handle, tmp_path):
     jax_dataclasses = pytest.importorskip("jax_dataclasses")
 
     @jax_dataclasses.pytree_dataclass
@@ -266,7 +266,7 @@ def test_penzai(round_trip):
     round_trip({"named": named, "params": [variable.freeze() for variable in variables]})
 
 
-def test_without_a_target_there_are_dicts_and_lists(handle):
+def test_restore_without_a_target_gives_dicts_and_lists(handle):
     from flax.core import freeze
 
     handle.save(

@@ -27,7 +27,7 @@ def warned(handle, target, **options):
     return restored, str(caught[0].message)
 
 
-def test_all_that_is_missing_or_unexpected_is_listed_at_once(handle):
+def test_all_missing_and_unexpected_leaves_are_listed(handle):
     handle.save({"params": {"w": ones(3, 4), "b": ones(4)}, "count": 3})
     target = {"params": {"weights": ones(7), "b": ones(4)}, "lr": 0.1, "note": "x"}
     assert failing(handle, target).splitlines() == [
@@ -53,7 +53,7 @@ def test_likely_renames_are_suggested(handle):
     assert "did you mean its encoder/bias?" in text
 
 
-def test_structures_that_differ_are_an_error_whatever_is_passed(handle):
+def test_different_structures_are_always_an_error(handle):
     handle.save({"a": [ones(1), ones(2)]})
     for strict in (False, True):
         assert "a: missing" in failing(handle, {"a": ones(1)}, strict=strict)
@@ -61,7 +61,7 @@ def test_structures_that_differ_are_an_error_whatever_is_passed(handle):
         assert "a/2: missing" in failing(handle, {"a": [ones(1), ones(2), ones(3)]}, strict=strict)
 
 
-def test_shapes_and_dtypes_are_the_checkpoints_with_one_warning(handle):
+def test_different_shapes_and_dtypes_are_restored_with_one_warning(handle):
     saved = {"w": ones(3, 4), "b": ones(4, dtype=np.float16), "same": ones(2)}
     handle.save(saved, 300)
     restored, text = warned(handle, {"w": ones(5, 7), "b": ones(4), "same": ones(2)})
@@ -77,7 +77,7 @@ def test_shapes_and_dtypes_are_the_checkpoints_with_one_warning(handle):
     ]
 
 
-def test_strict_makes_them_an_error(handle):
+def test_strict_refuses_different_shapes_and_dtypes(handle):
     handle.save({"w": ones(3, 4), "b": ones(4, dtype=np.float16)}, 300)
     text = failing(handle, {"w": ones(5, 7), "b": ones(4)}, strict=True)
     assert (
@@ -87,7 +87,7 @@ def test_strict_makes_them_an_error(handle):
     assert "  b: target has dtype float32, checkpoint_300 has float16; pass strict=False" in text
 
 
-def test_a_warning_is_told_where_restoring_was_called(tmp_path):
+def test_warning_points_at_the_call(tmp_path):
     from fifteen.experiments import Experiment
 
     experiment = Experiment(tmp_path, verbose=True)
@@ -97,14 +97,14 @@ def test_a_warning_is_told_where_restoring_was_called(tmp_path):
     assert caught[0].filename == __file__
 
 
-def test_long_lists_are_cut_with_a_count(handle):
+def test_long_lists_are_truncated_with_a_count(handle):
     handle.save({f"a{number:04}": number for number in range(1000)})
     lines = failing(handle, {f"b{number:04}": ones(2) for number in range(1000)}).splitlines()
     assert len(lines) == 21
     assert lines[-1] == "  and 1981 more of 2000"
 
 
-def test_text_is_no_number_whatever_is_passed(handle):
+def test_text_never_becomes_a_number(handle):
     handle.save({"a": "text", "b": 1, "k": jax.random.key(0), "ok": 1})
     text = failing(handle, {"a": 1, "b": "text", "k": ones(2, dtype=np.uint32), "ok": 1})
     assert "a: target has dtype int, checkpoint_1 has str; change the target's leaf" in text
@@ -113,7 +113,7 @@ def test_text_is_no_number_whatever_is_passed(handle):
     assert "ok:" not in text
 
 
-def test_keys_of_the_old_kind_and_typed_ones_are_told_apart(handle):
+def test_legacy_and_typed_keys_are_distinguished(handle):
     handle.save({"old": jax.random.PRNGKey(0), "typed": jax.random.key(0)})
     text = failing(handle, {"old": jax.random.key(0), "typed": jax.random.PRNGKey(0)})
     assert "old: target has key<fry>[], checkpoint_1 has uint32[2]; " in text
@@ -123,7 +123,7 @@ def test_keys_of_the_old_kind_and_typed_ones_are_told_apart(handle):
     assert "pass strict" not in text
 
 
-def test_another_kind_of_random_key_is_a_difference_of_dtype(handle):
+def test_other_key_implementation_is_a_dtype_difference(handle):
     handle.save(jax.random.key(0, impl="rbg"))
     _, text = warned(handle, jax.random.key(0))
     assert "~: target has dtype key<fry>, checkpoint_1 has key<rbg>" in text
@@ -145,7 +145,7 @@ def test_another_kind_of_random_key_is_a_difference_of_dtype(handle):
         (np.asarray(3), jnp.asarray(0, jnp.int32)),
     ],
 )
-def test_python_numbers_and_arrays_without_axes_stand_for_one_another(handle, saved, target):
+def test_python_numbers_and_scalar_arrays_are_interchangeable(handle, saved, target):
     handle.save({"x": saved})
     if isinstance(saved, np.ndarray):
         restored, _ = warned(handle, {"x": target})
@@ -158,7 +158,7 @@ def test_python_numbers_and_arrays_without_axes_stand_for_one_another(handle, sa
         assert isinstance(restored["x"], jax.Array)
 
 
-def test_an_int_is_no_float(handle):
+def test_int_does_not_match_float(handle):
     handle.save({"x": 3})
     restored, text = warned(handle, {"x": 0.5})
     assert restored == {"x": 3}
@@ -179,7 +179,7 @@ def test_pytrees_without_leaves(handle, assert_same, tree):
     assert_same(handle.restore(tree), tree)
 
 
-def test_no_warning_where_all_fits(handle):
+def test_matching_leaves_cause_no_warning(handle):
     tree = {"w": jnp.ones(3), "n": 1, "v": ones(2)}
     handle.save(tree)
     with warnings.catch_warnings():
@@ -187,7 +187,7 @@ def test_no_warning_where_all_fits(handle):
         handle.restore(tree, strict=True)
 
 
-def test_the_target_is_not_touched(handle):
+def test_target_is_not_changed(handle):
     target = {"w": np.zeros(3), "v": [1, {"x": np.zeros(2)}]}
     handle.save({"w": np.ones(3), "v": [2, {"x": np.ones(2)}]})
     restored = handle.restore(target)
@@ -199,7 +199,7 @@ def test_the_target_is_not_touched(handle):
     assert handle.restore(target)["w"][0] == 1
 
 
-def test_names_that_would_change_a_terminal(handle):
+def test_control_characters_in_names_are_escaped(handle):
     handle.save({"a\nb": 1, "c\x1b[2J": ones(2)})
     lines = failing(handle, {"a\nb": 1, "c\x1b[2J": ones(3)}, strict=True).splitlines()
     assert len(lines) == 2
@@ -208,7 +208,7 @@ def test_names_that_would_change_a_terminal(handle):
     assert r"c\x1b[2J: unexpected" in text
 
 
-def test_long_names_are_cut(handle):
+def test_long_names_are_truncated(handle):
     handle.save({f"a{number:04}" * 300: 1 for number in range(200)})
     text = failing(handle, {f"b{number:04}" * 300: 1 for number in range(200)})
     assert len(text) < 10_000

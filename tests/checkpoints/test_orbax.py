@@ -42,7 +42,7 @@ def saved(handle):
     return handle
 
 
-def test_it_is_restored_exactly(saved, assert_same):
+def test_orbax_checkpoint_is_restored_exactly(saved, assert_same):
     blank = jax.tree.map(lambda leaf: leaf, tree()) | {
         "params": {"w": jnp.zeros((3, 4)), "b": jnp.zeros(4, jnp.bfloat16)}
     }
@@ -51,7 +51,7 @@ def test_it_is_restored_exactly(saved, assert_same):
     assert saved.restore(None)["list"][1].tolist() == [0, 1, 2]
 
 
-def test_dtypes_are_those_that_are_stored(saved):
+def test_restored_dtypes_are_the_stored_ones(saved):
     target = tree() | {"params": {"w": jnp.zeros((3, 4), jnp.bfloat16), "b": jnp.zeros((2, 2))}}
     with pytest.raises(CheckpointMismatchError, match="params/w: target has dtype bfloat16"):
         saved.restore(target, strict=True)
@@ -61,7 +61,7 @@ def test_dtypes_are_those_that_are_stored(saved):
     assert found["params"]["b"].shape == (4,)
 
 
-def test_restoring_compiles_nothing_again(saved):
+def test_restore_recompiles_nothing(saved):
     mesh = Mesh(np.array(jax.devices()[:4]), ("x",))
     sharded = jax.device_put(jnp.zeros((3, 4)), NamedSharding(mesh, P(None, "x")))
     target = {"params": {"w": sharded, "b": jnp.zeros(4, jnp.bfloat16)}}
@@ -79,7 +79,7 @@ def test_restoring_compiles_nothing_again(saved):
     assert not found["params"]["b"].committed
 
 
-def test_only_what_is_wanted_is_read(saved):
+def test_only_requested_leaves_are_read(saved):
     shutil.rmtree(saved.directory / "checkpoint_3")
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=False)) as checkpointer:
         checkpointer.save(saved.directory / "checkpoint_3", {"a": np.ones(3), "b": np.ones(3)})
@@ -92,7 +92,7 @@ def test_only_what_is_wanted_is_read(saved):
 
 
 @pytest.mark.parametrize("name", ["manifest.ocdbt", "_METADATA", "_strings.json"])
-def test_a_file_that_is_missing_or_cut_short_is_told(saved, name):
+def test_missing_or_truncated_file_is_reported(saved, name):
     path = saved.directory / "checkpoint_3" / name
     content = path.read_bytes()
     for damage in (content[: len(content) // 2], b"", None):
@@ -106,7 +106,7 @@ def test_a_file_that_is_missing_or_cut_short_is_told(saved, name):
     saved.restore(None)
 
 
-def test_keys_of_an_implementation_without_a_name_in_jax(saved):
+def test_keys_of_an_unregistered_implementation_are_refused(saved):
     found = list(saved.directory.glob("checkpoint_3/array_metadatas/*"))
     for path in found:
         path.write_text(path.read_text().replace("threefry2x32", "mine"))
@@ -115,7 +115,7 @@ def test_keys_of_an_implementation_without_a_name_in_jax(saved):
         saved.restore(None)
 
 
-def test_arrays_that_are_missing_are_told(saved):
+def test_missing_arrays_are_reported(saved):
     for path in saved.directory.glob("checkpoint_3/**/d/*"):
         path.unlink()
     with pytest.raises(CheckpointDamagedError, match="there is no other one that opens"):
@@ -123,7 +123,7 @@ def test_arrays_that_are_missing_are_told(saved):
 
 
 @pytest.mark.parametrize("zarr3", [False, True])
-def test_a_chunk_that_is_missing_is_no_zeros(handle, zarr3):
+def test_missing_chunk_is_not_read_as_zeros(handle, zarr3):
     handler = ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_zarr3=zarr3)
     with ocp.Checkpointer(handler) as checkpointer:
         checkpointer.save(handle.directory / "checkpoint_3", {"w": np.ones(3), "z": np.zeros(3)})
@@ -141,7 +141,7 @@ def test_a_chunk_that_is_missing_is_no_zeros(handle, zarr3):
 
 
 @pytest.mark.parametrize("ocdbt", [False, True])
-def test_leaves_of_which_orbax_kept_one_are_told(handle, ocdbt):
+def test_leaves_overwritten_by_orbax_are_reported(handle, ocdbt):
     x, y, z = np.zeros(3), np.ones(3), np.full(3, 2)
     tree = {"a.b": x, "a": {"b": y}, "z": z, "t.u": "text", "t": {"u": "other"}, "s.v": "text",
             "s": {"v": z}, "e.f": {}, "e": {"f": z}}  # fmt: skip
@@ -160,7 +160,7 @@ def test_leaves_of_which_orbax_kept_one_are_told(handle, ocdbt):
         np.testing.assert_array_equal(leaf, z)
 
 
-def test_texts_under_keys_that_are_paths_in_json(handle):
+def test_texts_under_keys_with_slashes(handle):
     tree = {"a/b": "one", "a": {"x/": "two"}, "c~0d": "three", "e": ["four"], "w": np.arange(3)}
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         checkpointer.save(handle.directory / "checkpoint_3", tree)
@@ -173,14 +173,14 @@ def test_texts_under_keys_that_are_paths_in_json(handle):
         handle.restore(None)
 
 
-def test_a_directory_of_somebody_else_is_told(handle):
+def test_directory_of_other_origin_is_reported(handle):
     (handle.directory / "checkpoint_3" / "images").mkdir(parents=True)
     assert handle.steps() == []
     with pytest.raises(CheckpointDamagedError, match="Orbax did not write"):
         handle.restore(None, 3)
 
 
-def test_a_directory_of_several_items_tells_how_to_restore_one(handle):
+def test_directory_of_several_items_error_says_how_to_restore_one(handle):
     for item in ("one", "two"):
         with ocp.PyTreeCheckpointer() as checkpointer:
             checkpointer.save(handle.directory / "checkpoint_4" / item, {"a": np.ones(3)})
@@ -202,7 +202,7 @@ def test_a_directory_of_several_items_tells_how_to_restore_one(handle):
         [],
     ],
 )
-def test_a_description_that_is_none_is_told(saved, description):
+def test_invalid_description_is_reported(saved, description):
     path = saved.directory / "checkpoint_3" / "_METADATA"
     path.write_text(json.dumps(description))
     with pytest.raises(CheckpointDamagedError, match="checkpoint_3: "):
@@ -219,7 +219,7 @@ def test_a_description_that_is_none_is_told(saved, description):
     ],
     ids=["below a leaf", "above a leaf", "in a list", "deep"],
 )
-def test_a_tree_that_makes_no_sense_is_told(saved, parts, problem):
+def test_invalid_tree_is_reported(saved, parts, problem):
     path = saved.directory / "checkpoint_3" / "_METADATA"
     described = json.loads(path.read_text())
     key_type = 1 if parts[0] == "list" else 2
@@ -235,13 +235,13 @@ def test_a_tree_that_makes_no_sense_is_told(saved, parts, problem):
         saved.restore(None)
 
 
-def test_without_tensorstore_the_extra_is_named(saved, monkeypatch):
+def test_missing_tensorstore_error_names_the_extra(saved, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorstore", None)
     with pytest.raises(MissingExtraError, match=r"fifteen\[orbax\]"):
         saved.restore(None)
 
 
-def test_a_directory_gives_way_to_a_file_of_the_same_step(saved):
+def test_directory_is_replaced_by_a_file_of_the_same_step(saved):
     saved.save({"a": 1}, step=3, overwrite=True)
     assert saved.names() == ["checkpoint_3.safetensors"]
 
@@ -249,7 +249,7 @@ def test_a_directory_gives_way_to_a_file_of_the_same_step(saved):
 @pytest.mark.parametrize(
     "content", ["", "{}", '{"version": 2}', "[1]", '{"version": 1, "leaves": [["a"]]}']
 )
-def test_a_damaged_description_of_ours_is_told(saved, content):
+def test_damaged_description_of_ours_is_reported(saved, content):
     (saved.directory / "checkpoint_3" / "fifteen.json").write_text(content)
     with pytest.raises(CheckpointDamagedError, match=r"fifteen\.json is no description of ours"):
         saved.restore(None)
@@ -294,13 +294,13 @@ def describe(handle, *leaves, structure="0"):
         (["w", "text", "str", [], None], r"w: .*_strings\.json"),
     ],
 )
-def test_a_leaf_that_is_not_as_our_description_says_is_told(saved, leaf, text):
+def test_leaf_contradicting_our_description_is_reported(saved, leaf, text):
     describe(saved, leaf)
     with pytest.raises(CheckpointDamagedError, match=f"checkpoint_3: {text}"):
         saved.restore(None)
 
 
-def test_a_text_that_is_missing_is_told(saved):
+def test_missing_text_is_reported(saved):
     describe(saved, ["name", "name", "str", [], None])
     assert saved.restore({"name": ""}) == {"name": "run"}
     texts = saved.directory / "checkpoint_3" / "_strings.json"
@@ -311,7 +311,7 @@ def test_a_text_that_is_missing_is_told(saved):
 
 
 @pytest.mark.parametrize("structure", ["1", '{"a":"{\\"x\\":0}"}', '"["', "1.5", "[" * 100_000])
-def test_a_structure_that_makes_no_sense_is_told(saved, structure):
+def test_invalid_structure_is_reported(saved, structure):
     describe(saved, ["w", "params.w", "float32", [3, 4], None], structure=structure)
     with pytest.raises(CheckpointDamagedError, match="checkpoint_3: "):
         saved.restore(None)

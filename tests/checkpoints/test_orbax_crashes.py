@@ -160,11 +160,11 @@ def trials(tmp_path, kind, count):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "count"), [("new", 7), ("overwrite", 7), ("background", 6)])
-def test_killed(tmp_path, kind, count):
+def test_kill_loses_no_checkpoint(tmp_path, kind, count):
     trials(tmp_path, kind, count)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", ["new", "overwrite", "background"])
-def test_killed_often(tmp_path, kind):
+def test_many_kills_lose_no_checkpoint(tmp_path, kind):
     trials(tmp_path, kind, 70)

@@ -127,7 +127,7 @@ def test_round_trip(run, tmp_path, count):
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
-def test_saved_by_two_restored_by_any_number_with_another_sharding(run, tmp_path, count):
+def test_restore_with_any_number_of_processes_and_another_sharding(run, tmp_path, count):
     run("save(state(), 3)", 2)
     script = """
     target = state(seed=1, spec=P(None, "x") if 6 % len(jax.devices()) == 0 else P(None, None))
@@ -137,7 +137,7 @@ def test_saved_by_two_restored_by_any_number_with_another_sharding(run, tmp_path
     run(script, count)
 
 
-def test_a_file_of_one_process_goes_onto_the_devices_of_several(run, tmp_path):
+def test_file_of_one_process_is_restored_onto_many(run, tmp_path):
     script = """
     tree = {
         "w": spread(np.array([np.nan, 1.0, np.inf, -0.0], np.float32), P("x")),
@@ -165,7 +165,7 @@ def test_a_file_of_one_process_goes_onto_the_devices_of_several(run, tmp_path):
 
 
 @pytest.mark.parametrize("by", [1, 4])
-def test_a_target_on_the_devices_of_some_of_the_processes(run, tmp_path, by):
+def test_target_on_the_devices_of_some_processes(run, tmp_path, by):
     tree = """
     def tree_over(mesh, by=np.arange):
         rows, everywhere = NamedSharding(mesh, P("x")), NamedSharding(mesh, P())
@@ -195,7 +195,7 @@ def test_a_target_on_the_devices_of_some_of_the_processes(run, tmp_path, by):
 
 
 @pytest.mark.filterwarnings("ignore")  # Of Orbax, which are none of our business.
-def test_a_shape_that_does_not_divide_is_held_whole_by_each_device(run, tmp_path):
+def test_indivisible_shape_is_replicated(run, tmp_path):
     import flax.serialization
     import orbax.checkpoint as ocp
     from orbax.checkpoint.experimental import v1
@@ -239,7 +239,7 @@ def test_a_shape_that_does_not_divide_is_held_whole_by_each_device(run, tmp_path
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_saved_by_one_restored_and_saved_by_many_restored_by_one(run, tmp_path, count):
+def test_round_trip_from_one_process_to_many_and_back(run, tmp_path, count):
     run("save(state(), 3)", 1)
     assert (tmp_path / "checkpoint_3.safetensors").exists()
     script = """
@@ -306,7 +306,7 @@ def test_every_kind_of_leaf(run, tmp_path):
     run(script)
 
 
-def test_names_that_orbax_confuses(run, tmp_path):
+def test_names_confused_by_orbax_are_kept(run, tmp_path):
     script = """
     one, two = np.arange(4.0), np.arange(4.0) + 10
     tree = {
@@ -326,7 +326,7 @@ def test_names_that_orbax_confuses(run, tmp_path):
     np.testing.assert_array_equal(restored["dots"]["a"]["b"], np.arange(4.0) + 10)
 
 
-def test_a_single_leaf_and_nothing_for_orbax(run, tmp_path):
+def test_single_leaf_and_tree_without_arrays(run, tmp_path):
     script = """
     whole = spread(np.arange(8.0), P("x"))
     save(whole, 1)
@@ -343,7 +343,7 @@ def test_a_single_leaf_and_nothing_for_orbax(run, tmp_path):
     run(script)
 
 
-def test_restoring_compiles_nothing_again(run, tmp_path):
+def test_restore_recompiles_nothing(run, tmp_path):
     script = """
     @jax.jit
     def train(tree):
@@ -367,7 +367,7 @@ def test_restoring_compiles_nothing_again(run, tmp_path):
     run(script)
 
 
-def test_weak_types_and_keys_over_processes_are_not_compiled_again(run, tmp_path):
+def test_weak_types_and_keys_over_processes_are_not_recompiled(run, tmp_path):
     script = """
     sharding = NamedSharding(mesh, P("x"))
     weak = jax.jit(lambda: jnp.broadcast_to(jnp.asarray(2.5), (8,)), out_shardings=sharding)()
@@ -395,7 +395,7 @@ def test_weak_types_and_keys_over_processes_are_not_compiled_again(run, tmp_path
     run(script)
 
 
-def test_a_leaf_that_cannot_be_made_out_is_named(run, tmp_path):
+def test_undecodable_leaf_is_named(run, tmp_path):
     script = """
     whole = spread(np.arange(8.0), P("x"))
     save({"w": whole, "key": jax.random.key(0), "n": 3, "b": b"bytes"}, 1)
@@ -418,7 +418,7 @@ def test_a_leaf_that_cannot_be_made_out_is_named(run, tmp_path):
     assert restored["b"] == b"bytes"
 
 
-def test_prefixes_that_end_with_digits(run, tmp_path):
+def test_prefixes_ending_in_digits(run, tmp_path):
     script = """
     for number, prefix in enumerate(["net", "net1"]):
         for step in (0, 3, 10):
@@ -436,7 +436,7 @@ def test_prefixes_that_end_with_digits(run, tmp_path):
     assert alone.steps("net1") == [0, 3, 10, 11]
 
 
-def test_the_fields_of_a_dataclass_without_key_paths(run, tmp_path):
+def test_fields_of_a_dataclass_without_key_paths(run, tmp_path):
     pytest.importorskip("jax_dataclasses")
     script = """
     import jax_dataclasses
@@ -461,7 +461,7 @@ def test_the_fields_of_a_dataclass_without_key_paths(run, tmp_path):
     assert list(described["tree_metadata"]) == ["('model', '0')", "('model', '1')"]
 
 
-def test_a_flipped_bit_in_the_description_is_found(run, tmp_path):
+def test_flipped_bit_in_the_description_is_detected(run, tmp_path):
     run("""save({"w": spread(np.arange(8.0), P("x")), "n": 2**70, "b": b"bytes"}, 1)""")
     path = tmp_path / "checkpoint_1" / "fifteen.json"
     content = path.read_bytes()
@@ -473,7 +473,7 @@ def test_a_flipped_bit_in_the_description_is_found(run, tmp_path):
             Checkpoints(tmp_path).restore(None, None, "checkpoint_", False, False)
 
 
-def test_a_damaged_description_of_the_latest_tells_what_is_whole(run, tmp_path):
+def test_damaged_latest_description_names_an_intact_step(run, tmp_path):
     script = """
     from fifteen.experiments import CheckpointDamagedError
     target = {"w": spread(np.arange(8.0), P("x"))}
@@ -496,7 +496,7 @@ def test_a_damaged_description_of_the_latest_tells_what_is_whole(run, tmp_path):
         assert "one that opens" not in asked
 
 
-def test_retention_and_refusal_act_once_and_agree(run, tmp_path):
+def test_retention_and_refusals_agree_in_all_processes(run, tmp_path):
     script = """
     from fifteen.experiments import CheckpointExistsError, CheckpointNotFoundError
     def outcome(action):
@@ -527,7 +527,7 @@ def test_retention_and_refusal_act_once_and_agree(run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_4"]
 
 
-def test_an_error_in_one_process_is_raised_in_all(run, tmp_path):
+def test_error_in_one_process_is_raised_in_all(run, tmp_path):
     script = """
     def outcome(action):
         try:
@@ -573,7 +573,7 @@ def test_an_error_in_one_process_is_raised_in_all(run, tmp_path):
 
 
 @pytest.mark.parametrize("by", [1, 2])
-def test_numbers_of_64_bits_are_not_cut_in_silence(run, tmp_path, by):
+def test_64_bit_numbers_are_not_truncated(run, tmp_path, by):
     save = """
     with jax.enable_x64(True):
         save({{"x": {x}, "y": {y}}}, 1)
@@ -601,7 +601,7 @@ def test_numbers_of_64_bits_are_not_cut_in_silence(run, tmp_path, by):
         assert "int64 with 1099511627776, which int32 cannot hold; set jax_enable_x64" in output
 
 
-def test_without_orbax_the_extra_is_named(run, tmp_path):
+def test_missing_orbax_error_names_the_extra(run, tmp_path):
     script = """
     import sys
     from fifteen.experiments import MissingExtraError
@@ -622,7 +622,7 @@ def test_without_orbax_the_extra_is_named(run, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_values_are_safe_once_a_background_save_returns(run, tmp_path):
+def test_values_may_change_after_a_background_save_returns(run, tmp_path):
     script = """
     import functools
     @functools.partial(jax.jit, donate_argnums=0)
@@ -644,7 +644,7 @@ def test_values_are_safe_once_a_background_save_returns(run, tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["", "raise SystemExit(0)"])
-def test_ending_without_close_neither_hangs_nor_loses(tmp_path, ending):
+def test_exit_without_close_neither_hangs_nor_loses_data(tmp_path, ending):
     script = f"""
     tree = {{"w": spread(np.ones((2048, 2048), np.float32), P("x")), "n": np.arange(10)}}
     save(tree, 1)
@@ -658,7 +658,7 @@ def test_ending_without_close_neither_hangs_nor_loses(tmp_path, ending):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint_1", "checkpoint_2"]
 
 
-def test_nothing_of_orbax_reaches_the_user(tmp_path):
+def test_orbax_prints_nothing(tmp_path):
     script = ALONE + textwrap.dedent("""
     import logging
     logging.basicConfig(level=logging.INFO)
@@ -676,7 +676,7 @@ def test_nothing_of_orbax_reaches_the_user(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")  # Of theirs, which are none of our business.
-def test_flax_and_orbax_open_it(run, tmp_path):
+def test_flax_and_orbax_restore_it(run, tmp_path):
     script = """
     import optax
     params = {"dense": {"kernel": spread(np.arange(32.0, dtype=np.float32).reshape(8, 4), P("x")),

@@ -42,7 +42,7 @@ def run(pools, tmp_path):
     return run_in
 
 
-def test_processes_that_save_different_things_are_told_which(run, tmp_path):
+def test_different_targets_of_processes_are_named(run, tmp_path):
     script = """
     def save(tree, step=7):
         print(outcome(lambda: experiment.save_checkpoint(tree, step)))
@@ -90,7 +90,7 @@ def test_processes_that_save_different_things_are_told_which(run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_7"]
 
 
-def test_nobody_waits_for_files_that_process_0_does_not_write(run, tmp_path):
+def test_no_process_waits_for_files_process_0_does_not_write(run, tmp_path):
     script = """
     started = _orbax_saving._start
     def fail(handler, path, tree):
@@ -119,7 +119,7 @@ def test_nobody_waits_for_files_that_process_0_does_not_write(run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_3"]
 
 
-def test_an_error_of_the_file_system_is_one_in_all(run, tmp_path):
+def test_file_system_error_is_raised_in_all_processes(run, tmp_path):
     script = """
     import resource
     tree = {"w": spread(np.ones((512, 512), np.float32))}
@@ -138,7 +138,7 @@ def test_an_error_of_the_file_system_is_one_in_all(run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_1"]
 
 
-def test_what_a_subclass_is_and_what_no_file_can_hold_comes_back(run, tmp_path):
+def test_subclasses_and_special_values_round_trip(run, tmp_path):
     script = r"""
     import enum
     class Mode(str, enum.Enum):
@@ -169,7 +169,7 @@ def test_what_a_subclass_is_and_what_no_file_can_hold_comes_back(run, tmp_path):
         )
 
 
-def test_leaves_that_cannot_be_saved_are_named(run, tmp_path):
+def test_unsupported_leaves_are_named(run, tmp_path):
     script = """
     def save(tree):
         print(outcome(lambda: experiment.save_checkpoint(tree, 1)))
@@ -211,7 +211,7 @@ def test_leaves_that_cannot_be_saved_are_named(run, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_path_that_orbax_cannot_be_told_of_is_refused(run, tmp_path):
+def test_path_unsupported_by_orbax_is_refused(run, tmp_path):
     script = r"""
     tree = {"w": spread(np.arange(8, dtype=np.int32))}
     experiment.save_checkpoint(tree, 1, prefix="\u00e9_")
@@ -230,7 +230,7 @@ def test_a_path_that_orbax_cannot_be_told_of_is_refused(run, tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_an_interrupt_ends_the_save_in_all(run, tmp_path):
+def test_interrupt_ends_the_save_in_all_processes(run, tmp_path):
     script = """
     import os, signal, threading, time
     tree = {"w": spread(np.arange(8, dtype=np.float32))}
@@ -265,7 +265,7 @@ def test_an_interrupt_ends_the_save_in_all(run, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint_1", "first_1"]
 
 
-def test_an_error_is_told_also_while_another_one_is_handled(run, tmp_path):
+def test_error_is_raised_while_another_is_handled(run, tmp_path):
     script = """
     tree = {"w": spread(np.arange(8, dtype=np.float32))}
     try:
@@ -280,7 +280,7 @@ def test_an_error_is_told_also_while_another_one_is_handled(run, tmp_path):
         assert output.splitlines() == ["CheckpointError: cannot save the target:", saved]
 
 
-def test_an_error_of_the_background_that_one_process_has_been_told_of(run, tmp_path):
+def test_background_error_already_raised_in_one_process(run, tmp_path):
     script = """
     tree = {"w": spread(np.arange(8, dtype=np.float32))}
     kept = _local.sync_all
@@ -307,7 +307,7 @@ def test_an_error_of_the_background_that_one_process_has_been_told_of(run, tmp_p
 
 
 @pytest.mark.parametrize("blocking", [True, False])
-def test_an_interrupt_after_a_round_is_told_in_the_next(run, tmp_path, blocking):
+def test_interrupt_after_a_collective_is_raised_in_the_next(run, tmp_path, blocking):
     script = """
     import os, signal, threading, time
     tree = {"w": spread(np.arange(8, dtype=np.float32))}
@@ -341,7 +341,7 @@ def test_an_interrupt_after_a_round_is_told_in_the_next(run, tmp_path, blocking)
     assert second.splitlines() == ["KeyboardInterrupt: ", "None", "KeyboardInterrupt: ", saved]
 
 
-def test_sub_folders_that_differ_are_told(run):
+def test_different_subfolders_are_reported(run):
     script = """
     print(outcome(lambda: experiment.save_checkpoint({"n": 1}, 0, prefix=f"d{INDEX}/c_")))
     """
@@ -350,7 +350,7 @@ def test_sub_folders_that_differ_are_told(run):
 
 
 @pytest.mark.parametrize("blocking", [True, False])
-def test_a_temporary_that_cannot_be_removed_is_a_leftover(run, tmp_path, blocking):
+def test_temporary_that_cannot_be_removed_is_a_leftover(run, tmp_path, blocking):
     script = f"""
     kept = _local.remove
     def refuse(path):

@@ -62,7 +62,7 @@ STRANGE_FILES = {
 
 @pytest.mark.parametrize("content", STRANGE_FILES.values(), ids=STRANGE_FILES)
 @pytest.mark.parametrize("name", ["checkpoint_10.safetensors", "2024", "checkpoint_2"])
-def test_a_file_of_somebody_else_stays(handle, name, content):
+def test_foreign_file_is_kept(handle, name, content):
     handle.directory.mkdir()
     path = handle.directory / name
     path.write_bytes(content)
@@ -85,7 +85,7 @@ FOLDERS = {
 
 @pytest.mark.parametrize("names", FOLDERS.values(), ids=FOLDERS)
 @pytest.mark.parametrize("prefix", ["", "run_"])
-def test_a_folder_of_somebody_else_stays(handle, names, prefix):
+def test_foreign_folder_is_kept(handle, names, prefix):
     for name in names:
         path = handle.directory / f"{prefix}{name}"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def test_a_folder_of_somebody_else_stays(handle, names, prefix):
 
 
 @pytest.mark.parametrize("name", ["2024", "run_2/checkpoint/a.txt", "2024/best_3/fifteen.json"])
-def test_what_is_none_is_not_listed(handle, name):
+def test_foreign_files_are_not_listed_as_checkpoints(handle, name):
     path = handle.directory / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("Notes of the year.")
@@ -105,7 +105,7 @@ def test_what_is_none_is_not_listed(handle, name):
     assert handle.restore(None, prefix="") == {"w": 1}
 
 
-def test_retention_counts_only_what_is_known(handle):
+def test_retention_counts_only_known_checkpoints(handle):
     handle.directory.mkdir()
     strange = handle.directory / "checkpoint_10.safetensors"
     strange.write_bytes(TABLE)
@@ -115,7 +115,7 @@ def test_retention_counts_only_what_is_known(handle):
     assert strange.read_bytes() == TABLE
 
 
-def test_what_would_be_replaced_and_is_none_is_refused(handle):
+def test_save_refuses_to_replace_a_foreign_file(handle):
     handle.save({"w": 1}, 1)
     (handle.directory / "checkpoint_10.safetensors").write_bytes(TABLE)
     for step in (2, 10):
@@ -131,7 +131,7 @@ def test_what_would_be_replaced_and_is_none_is_refused(handle):
     assert handle.steps() == [2]
 
 
-def test_a_folder_by_the_name_of_our_file_is_refused(handle):
+def test_folder_with_the_name_of_a_checkpoint_file_is_refused(handle):
     (handle.directory / "checkpoint_3.safetensors").mkdir(parents=True)
     with pytest.raises(CheckpointError):
         handle.save({"w": 2}, 3, overwrite=True)
@@ -145,7 +145,7 @@ def test_a_folder_by_the_name_of_our_file_is_refused(handle):
      {"a name that is longer than 31 bytes, which has a length": 1}],
     ids=repr,
 )  # fmt: skip
-def test_files_of_flax_are_known(tmp_path, state):
+def test_flax_files_are_recognised(tmp_path, state):
     path = tmp_path / "checkpoint_1"
     path.write_bytes(serialization.msgpack_serialize(state))
     assert is_checkpoint(path)
@@ -153,7 +153,7 @@ def test_files_of_flax_are_known(tmp_path, state):
 
 
 @pytest.mark.parametrize("keys", [1, 3, 5_000])
-def test_files_of_ours_are_known_also_when_they_are_damaged(handle, keys):
+def test_our_damaged_files_are_recognised(handle, keys):
     path = handle.save({str(n): np.ones(3) for n in range(keys)})
     assert is_checkpoint(path)
     data = path.read_bytes()
@@ -177,7 +177,7 @@ v1.save_pytree(directory / "run_5", {"w": np.ones(3)})
 
 
 @pytest.mark.slow
-def test_directories_of_orbax_are_known(handle):
+def test_orbax_directories_are_recognised(handle):
     subprocess.run(
         [sys.executable, "-c", ORBAX, str(handle.directory)], check=True, capture_output=True
     )
@@ -187,7 +187,7 @@ def test_directories_of_orbax_are_known(handle):
     assert handle.names() == ["run_6.safetensors"]
 
 
-def test_a_pipe_is_not_waited_for(handle):
+def test_pipe_does_not_block(handle):
     handle.directory.mkdir()
     os.mkfifo(handle.directory / "checkpoint_1")
     os.mkfifo(handle.directory / "checkpoint_2.safetensors")
@@ -195,7 +195,7 @@ def test_a_pipe_is_not_waited_for(handle):
     assert len(handle.names()) == 3
 
 
-def test_the_corpus_is_known():
+def test_corpus_is_recognised():
     cases = pathlib.Path(__file__).with_name("corpus") / "cases"
     found = [path for path in cases.rglob("checkpoint_*") if path.name.split("_")[-1].isdecimal()]
     assert len(found) > 10

@@ -25,7 +25,7 @@ def warned(handle, target, **options):
     return restored, str(caught[0].message)
 
 
-def test_partial_takes_what_both_have_and_says_what_it_left(handle):
+def test_partial_restores_common_leaves_and_lists_the_rest(handle):
     handle.save({"w": ones(2), "old": ones(3), "n": 7})
     target = {"w": np.zeros(2, np.float32), "new": np.zeros(1), "n": 0}
     restored, text = warned(handle, target)
@@ -36,13 +36,13 @@ def test_partial_takes_what_both_have_and_says_what_it_left(handle):
     assert "old: unexpected in checkpoint_1, as float32[3]" in text
 
 
-def test_partial_without_a_difference_says_nothing(handle):
+def test_partial_without_a_difference_does_not_warn(handle):
     handle.save({"w": 1})
     assert handle.restore({"w": 0}, partial=True) == {"w": 1}
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_nothing_in_common_is_an_error(handle, strict):
+def test_partial_without_a_common_leaf_is_an_error(handle, strict):
     handle.save({"model": {"w": ones(2)}})
     text = failing(handle, {"params": {"w": ones(2)}}, strict=strict)
     assert "checkpoint_1.safetensors has no leaf in common with the target:" in text
@@ -51,17 +51,17 @@ def test_nothing_in_common_is_an_error(handle, strict):
 
 
 @pytest.mark.parametrize(("saved", "target"), [({}, {"w": 1}), ({"w": 1}, {})])
-def test_nothing_at_all_has_nothing_in_common(handle, saved, target):
+def test_partial_with_an_empty_side_is_an_error(handle, saved, target):
     handle.save(saved)
     assert "no leaf in common" in failing(handle, target)
 
 
-def test_no_leaves_on_either_side_are_no_difference(handle):
+def test_partial_of_two_empty_trees_is_allowed(handle):
     handle.save({})
     assert handle.restore({}, partial=True) == {}
 
 
-def test_with_strict_a_leaf_that_differs_stays_as_in_the_target(handle):
+def test_strict_partial_keeps_the_targets_differing_leaves(handle):
     handle.save({"body": ones(4), "head": ones(4, 10), "half": ones(2), "name": "a"}, 7)
     target = {
         "body": jnp.zeros(4),
@@ -82,14 +82,14 @@ def test_with_strict_a_leaf_that_differs_stays_as_in_the_target(handle):
     ]
 
 
-def test_with_strict_it_is_an_error_if_all_leaves_differ(handle):
+def test_strict_partial_fails_if_all_leaves_differ(handle):
     handle.save({"w": ones(2)})
     text = failing(handle, {"w": ones(3)}, strict=True)
     assert "no leaf in common" in text
     assert "w: target has shape (3,), checkpoint_1 has (2,); pass strict=False to take" in text
 
 
-def test_an_item_that_got_what_was_another_items_is_named(handle):
+def test_shifted_list_item_is_named(handle):
     params = {"w": jnp.ones(3)}
     adam, schedule = optax.scale_by_adam(), optax.scale_by_schedule(lambda count: 0.1)
     state = optax.chain(adam, schedule).init(params)
@@ -105,7 +105,7 @@ def test_an_item_that_got_what_was_another_items_is_named(handle):
     )
 
 
-def test_a_list_of_another_length_is_named(handle):
+def test_list_of_another_length_is_named(handle):
     handle.save({"net": {"layers": [{"w": ones(2)}, {"w": ones(2)}]}, "n": 1})
     target = {"net": {"layers": [{"w": ones(2)} for _ in range(3)]}, "n": 1}
     _, text = warned(handle, target)
@@ -115,7 +115,7 @@ def test_a_list_of_another_length_is_named(handle):
     )
 
 
-def test_items_are_not_mentioned_if_none_was_restored(handle):
+def test_items_are_not_mentioned_if_none_is_restored(handle):
     handle.save({"a": 1, "list": [ones(2), ones(2)]})
     _, text = warned(handle, {"a": 0, "list": {"0": {"x": 1}}})
     assert "items are found" not in text

@@ -14,7 +14,7 @@ from fifteen.experiments.checkpoints._paths import as_step
 from fifteen.experiments.checkpoints._retention import Retention
 
 
-def test_keep_leaves_the_newest(handle):
+def test_keep_retains_the_newest(handle):
     for step in (3, 10, 100, 2000):
         handle.save({"step": step}, step, keep=3)
     assert handle.steps() == [10, 100, 2000]
@@ -23,14 +23,14 @@ def test_keep_leaves_the_newest(handle):
     assert handle.names() == [f"checkpoint_{step}.safetensors" for step in (10, 100, 2000)]
 
 
-def test_one_is_kept_by_default(handle):
+def test_default_keeps_one(handle):
     for step in range(3):
         path = handle.save({"step": step}, step)
     assert handle.steps() == [2]
     assert path == handle.directory / "checkpoint_2.safetensors"
 
 
-def test_prefixes_are_strangers_to_one_another(handle):
+def test_prefixes_are_independent(handle):
     for prefix in ("checkpoint_", "checkpoint_best_", "checkpoint", "", "best/", "a*[b]."):
         for step in (1, 12):
             handle.save({"step": step, "of": prefix}, step, prefix=prefix)
@@ -39,7 +39,7 @@ def test_prefixes_are_strangers_to_one_another(handle):
         assert handle.restore({"step": 0, "of": ""}, prefix=prefix) == {"step": 12, "of": prefix}
 
 
-def test_saving_at_or_below_the_latest_step_is_an_error_and_changes_nothing(handle):
+def test_save_at_or_below_the_latest_step_is_refused(handle):
     handle.save({"w": 1}, 5)
     for step in (5, 4):
         with pytest.raises(CheckpointExistsError) as caught:
@@ -50,7 +50,7 @@ def test_saving_at_or_below_the_latest_step_is_an_error_and_changes_nothing(hand
     handle.save({"w": 2}, 1, prefix="other_")
 
 
-def test_overwriting_drops_the_later_steps(handle):
+def test_overwrite_removes_later_steps(handle):
     for step in (1, 2, 3, 4):
         handle.save({"w": step}, step, keep=10)
     handle.save({"w": 20}, 2, keep=10, overwrite=True)
@@ -58,7 +58,7 @@ def test_overwriting_drops_the_later_steps(handle):
     assert handle.restore({"w": 0}) == {"w": 20}
 
 
-def test_every_n_steps_are_kept_beyond_the_newest(handle):
+def test_keep_every_n_steps_retains_older_steps(handle):
     for step in range(0, 100, 7):
         handle.save({"w": step}, step, keep=2, keep_every_n_steps=20)
     assert handle.steps() == [0, 21, 42, 63, 84, 91, 98]
@@ -69,7 +69,7 @@ def test_every_n_steps_are_kept_beyond_the_newest(handle):
     st.integers(1, 5),
     st.none() | st.integers(1, 30),
 )
-def test_retention_follows_its_rule(steps, keep, apart):
+def test_retention_matches_its_definition(steps, keep, apart):
     dropped = Retention(keep, keep_every_n_steps=apart).steps_to_delete(steps)
     kept = [step for step in steps if step not in dropped]
     assert dropped == [step for step in steps if step in dropped]
@@ -87,7 +87,7 @@ def test_retention_follows_its_rule(steps, keep, apart):
     "step",
     [7, 7.0, np.float32(7), jnp.float32(7), np.int32(7), np.uint64(7), jnp.asarray(7), np.array(7)],
 )
-def test_steps_are_whole_numbers_of_any_kind(handle, step):
+def test_steps_are_integral_numbers_of_any_type(handle, step):
     assert handle.save({"w": 1}, step).name == "checkpoint_7.safetensors"
     assert handle.restore({"w": 0}, step=step) == {"w": 1}
     assert handle.steps() == [7]
@@ -114,7 +114,7 @@ def test_other_steps_are_refused(handle, step, message):
     assert not handle.directory.exists()
 
 
-def test_a_step_that_has_been_donated_is_refused(handle):
+def test_donated_step_is_refused(handle):
     step = jnp.asarray(3)
     step.delete()
     with pytest.raises(CheckpointError, match="step: expected a whole number, found no value"):
@@ -129,7 +129,7 @@ def test_keep_is_at_least_one(handle, keep):
         handle.save({"w": 1}, 1, keep_every_n_steps=-1)
 
 
-def test_infinity_keeps_all_and_every_0_steps_means_none_of_the_older_ones(handle):
+def test_infinite_keep_retains_all_and_every_0_steps_nothing(handle):
     for step in range(4):
         handle.save({"w": step}, step, keep=float("inf"))
     assert handle.steps() == [0, 1, 2, 3]
@@ -137,7 +137,7 @@ def test_infinity_keeps_all_and_every_0_steps_means_none_of_the_older_ones(handl
     assert handle.steps() == [3, 4]
 
 
-def test_files_of_fractional_steps_that_flax_wrote(handle):
+def test_flax_files_with_fractional_steps(handle):
     handle.directory.mkdir()
     for step in (3.0, 4.5):
         content = serialization.msgpack_serialize({"w": np.full(2, step)})
@@ -158,7 +158,7 @@ def test_retention_takes_numpy_integers(handle):
     assert handle.steps() == [1]
 
 
-def test_no_checkpoint_is_an_error_that_lists_those_present(handle):
+def test_missing_checkpoint_error_lists_existing_ones(handle):
     with pytest.raises(CheckpointNotFoundError, match="no checkpoint under the prefix 'check"):
         handle.restore({"w": 1})
     with pytest.raises(FileNotFoundError, match="because there is no such directory"):
@@ -174,7 +174,7 @@ def test_no_checkpoint_is_an_error_that_lists_those_present(handle):
         handle.restore(None, prefix="best_")
 
 
-def test_the_path_of_a_checkpoint_is_no_directory(handle, new_handle):
+def test_checkpoint_path_as_experiment_directory_is_explained(handle, new_handle):
     handle.save({"w": 1})
     (name,) = handle.names()
     with pytest.raises(CheckpointNotFoundError, match=r"checkpoint_1.safetensors: a file; open"):
@@ -182,14 +182,14 @@ def test_the_path_of_a_checkpoint_is_no_directory(handle, new_handle):
 
 
 @pytest.mark.parametrize("prefix", ["../out_", "/abs_", "a/../../b_", "a\0b", 3, None, "./x_"])
-def test_a_prefix_stays_inside(handle, prefix):
+def test_prefix_outside_the_directory_is_refused(handle, prefix):
     for action in (lambda: handle.save({"w": 1}, 1, prefix=prefix), lambda: handle.steps(prefix)):
         with pytest.raises(CheckpointError, match="prefix"):
             action()
     assert not handle.directory.exists()
 
 
-def test_what_only_looks_like_a_checkpoint_is_none(handle):
+def test_similar_names_are_not_checkpoints(handle):
     handle.save({"w": 1}, 5)
     for name in (
         "checkpoint_7.safetensors.bak", "checkpoint_007.safetensors", "checkpoint_-1.safetensors",
@@ -201,7 +201,7 @@ def test_what_only_looks_like_a_checkpoint_is_none(handle):
     assert handle.steps() == [5]
 
 
-def test_checkpoints_of_every_format_are_steps_and_are_retired(handle):
+def test_checkpoints_of_every_format_are_listed_and_removed(handle):
     handle.directory.mkdir()
     flax = serialization.msgpack_serialize({"w": np.ones(2)})
     (handle.directory / "checkpoint_1").write_bytes(flax)
@@ -222,7 +222,7 @@ def test_checkpoints_of_every_format_are_steps_and_are_retired(handle):
     assert handle.names() == ["checkpoint_9.safetensors"]
 
 
-def test_a_relative_name_and_a_link_in_the_way(handle, tmp_path):
+def test_prefix_through_a_link_is_refused(handle, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     handle.directory.mkdir()
     (handle.directory / "link").symlink_to(tmp_path / "elsewhere")
@@ -231,7 +231,7 @@ def test_a_relative_name_and_a_link_in_the_way(handle, tmp_path):
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_prefixes_that_end_with_digits(handle):
+def test_prefixes_ending_in_digits(handle):
     prefixes = ["net", "net1", "net11", "net1@", "net@", "-1", 'é"1', "2", "sub/7", "٣"]
     for number, prefix in enumerate(prefixes):
         for step in (0, 3, 25):
@@ -247,7 +247,7 @@ def test_prefixes_that_end_with_digits(handle):
         assert handle.steps(prefix) == [0, 3, 25]
 
 
-def test_what_others_wrote_under_a_prefix_that_ends_with_a_digit(handle):
+def test_foreign_files_under_a_prefix_ending_in_a_digit(handle):
     handle.directory.mkdir()
     for step in (0, 5):
         content = serialization.msgpack_serialize({"w": np.full(2, step)})
@@ -282,7 +282,7 @@ def test_retention_in_numpys_integers(handle, kind):
     assert handle.steps() == [0, 2, 3, 4]
 
 
-def test_a_folder_that_is_no_checkpoint_is_never_removed(handle):
+def test_folder_without_a_checkpoint_is_never_removed(handle):
     thesis = handle.directory / "checkpoint_1" / "thesis.tex"
     thesis.parent.mkdir(parents=True)
     thesis.write_text("Abstract")
@@ -293,7 +293,7 @@ def test_a_folder_that_is_no_checkpoint_is_never_removed(handle):
     assert handle.steps("checkpoint_1/best_") == [1]
 
 
-def test_what_is_saved_in_the_middle_of_a_save_stays(handle, monkeypatch):
+def test_save_during_a_save_is_kept(handle, monkeypatch):
     from fifteen.experiments.checkpoints._safetensors import _save
 
     write = _save.write
@@ -309,7 +309,7 @@ def test_what_is_saved_in_the_middle_of_a_save_stays(handle, monkeypatch):
     assert handle.restore({"x": 0}) == {"x": 11}
 
 
-def test_a_description_that_no_file_may_have_is_refused_before_anything_is_lost(handle):
+def test_oversized_description_is_refused_before_anything_is_lost(handle):
     handle.save({"text": b""}, 1)
     with pytest.raises(CheckpointError, match=r"^text: the description of all leaves would be"):
         handle.save({"n": 1, "text": b"\0" * 76_000_000}, 2)
@@ -318,11 +318,11 @@ def test_a_description_that_no_file_may_have_is_refused_before_anything_is_lost(
 
 
 @pytest.mark.parametrize("step", [10**5000, -(10**5000), 10**101], ids=["huge", "low", "large"])
-def test_steps_beyond_all_bounds_are_refused(handle, step):
+def test_huge_steps_are_refused(handle, step):
     with pytest.raises(CheckpointError, match=r"step: expected at (most|least)"):
         handle.save(jnp.ones(2), step)
 
 
-def test_a_prefix_that_no_file_can_have_is_refused(handle):
+def test_invalid_prefix_is_refused(handle):
     with pytest.raises(CheckpointError, match=r"prefix .*: no name of a file can hold that"):
         handle.save(jnp.ones(2), 1, prefix="run\ud800_")

@@ -49,7 +49,7 @@ def test_safetensors_reads_it_as_torch(handle, tree):
 
 
 @pytest.mark.parametrize("blocks", [1, 5])
-def test_an_array_that_is_changed_while_it_is_written(handle, tmp_path, monkeypatch, blocks):
+def test_array_changed_during_writing_can_be_restored(handle, tmp_path, monkeypatch, blocks):
     monkeypatch.setattr(_host_copy, "BLOCK_BYTES", 4096)
     monkeypatch.setattr(_save, "BLOCK_BYTES", 4096)
     array = np.zeros((blocks, 512))
@@ -95,7 +95,7 @@ def test_every_tensor_is_aligned_for_its_dtype(handle, tree):
             assert entry["data_offsets"][0] % sizes.get(entry["dtype"], 1) == 0
 
 
-def test_the_header_lists_every_leaf_and_none_is_read(handle, tree):
+def test_header_lists_every_leaf_without_reading_any(handle, tree):
     path = handle.save(tree)
     header = 8 + int.from_bytes(path.read_bytes()[:8], "little")
     size = path.stat().st_size
@@ -119,7 +119,7 @@ def file(handle):
     return path, path.read_bytes()
 
 
-def test_a_file_cut_anywhere_is_damaged(handle, file):
+def test_truncated_file_is_damaged(handle, file):
     path, whole = file
     for size in range(len(whole)):
         path.write_bytes(whole[:size])
@@ -128,7 +128,7 @@ def test_a_file_cut_anywhere_is_damaged(handle, file):
 
 
 @pytest.mark.parametrize("offsets", [range(1), pytest.param(range(1, 8), marks=pytest.mark.slow)])
-def test_a_bit_flipped_anywhere_is_found(handle, file, offsets):
+def test_flipped_bit_is_detected(handle, file, offsets):
     path, whole = file
     for at in range(len(whole)):
         for offset in offsets:
@@ -139,14 +139,14 @@ def test_a_bit_flipped_anywhere_is_found(handle, file, offsets):
                 handle.restore(None)
 
 
-def test_bytes_too_many_are_found(handle, file):
+def test_trailing_bytes_are_detected(handle, file):
     path, whole = file
     path.write_bytes(whole + b"\0")
     with pytest.raises(CheckpointDamagedError, match=rf"expected {len(whole)} bytes, found"):
         handle.restore(None)
 
 
-def test_the_damaged_leaf_is_named(handle, file):
+def test_damaged_leaf_is_named(handle, file):
     path, whole = file
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(CheckpointDamagedError, match="w: its bytes are not those that were"):
@@ -157,7 +157,7 @@ def test_the_damaged_leaf_is_named(handle, file):
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 8, b"\xff" * 8, b"\0" * 100, b"PK\x03\x04" * 50])
-def test_what_is_no_checkpoint_at_all(handle, content):
+def test_file_of_another_format_is_damaged(handle, content):
     handle.directory.mkdir()
     (handle.directory / "checkpoint_5.safetensors").write_bytes(content)
     with pytest.raises(CheckpointDamagedError, match=r"checkpoint_5\.safetensors"):
@@ -228,7 +228,7 @@ def nested(depth):
         lambda header, described: described.update(structure="x"),
     ],
 )  # fmt: skip
-def test_a_description_that_makes_no_sense_is_damage(handle, file, change):
+def test_invalid_description_is_damage(handle, file, change):
     path, _ = file
     sealed(path, change)
     with pytest.raises(CheckpointDamagedError, match=path.name):
@@ -237,7 +237,7 @@ def test_a_description_that_makes_no_sense_is_damage(handle, file, change):
 
 @pytest.mark.parametrize("target", [None, np.zeros(2, np.float32), jnp.zeros(2)])
 @pytest.mark.parametrize("dtype", ["float3_new", "i4,,"])
-def test_a_dtype_of_the_future_is_no_damage(handle, file, target, dtype):
+def test_unknown_dtype_is_not_damage(handle, file, target, dtype):
     path, _ = file
     sealed(
         path,
@@ -252,7 +252,7 @@ def test_a_dtype_of_the_future_is_no_damage(handle, file, target, dtype):
         handle.restore(target)
 
 
-def test_the_latest_being_damaged_another_one_that_opens_is_named(handle):
+def test_damaged_latest_error_names_a_readable_step(handle):
     for step in (1, 2, 3):
         path = handle.save({"w": np.arange(step)}, step, keep=9)
         if step > 1:
@@ -279,7 +279,7 @@ def test_the_latest_being_damaged_another_one_that_opens_is_named(handle):
     ],
 )
 @pytest.mark.parametrize("name", ["checkpoint_2.safetensors", "checkpoint_2"])
-def test_what_is_no_file_by_the_name_of_a_checkpoint(handle, name, make, problem):
+def test_pipe_directory_or_link_with_a_checkpoint_name(handle, name, make, problem):
     handle.save({"w": 1}, 1)
     make(handle.directory / name)
     with pytest.raises(CheckpointDamagedError) as caught:
@@ -293,14 +293,14 @@ def test_what_is_no_file_by_the_name_of_a_checkpoint(handle, name, make, problem
     assert handle.names() == [name, "checkpoint_3.safetensors"]
 
 
-def test_none_being_whole_is_said(handle):
+def test_error_says_if_no_checkpoint_is_readable(handle):
     path = handle.save({"w": 1})
     path.write_bytes(b"")
     with pytest.raises(CheckpointDamagedError, match="there is no other one that opens"):
         handle.restore({"w": 1})
 
 
-def test_a_file_that_is_replaced_while_it_is_read(handle):
+def test_file_replaced_during_reading(handle):
     path = handle.save({"w": np.zeros(1000)}, 1)
     stored = _reader.SafetensorsCheckpoint(path)
     other = handle.save({"w": np.ones(2000)}, 2)
@@ -326,7 +326,7 @@ def test_many_leaves_and_blocks(handle, assert_same, monkeypatch):
 
 
 @pytest.mark.slow
-def test_an_array_over_four_gib(handle):
+def test_array_over_four_gib(handle):
     size = (4 << 30) + 3
     array = np.zeros(size, np.uint8)
     array[-3:] = 1, 2, 3
@@ -338,7 +338,7 @@ def test_an_array_over_four_gib(handle):
     assert restored["array"][-4:].tolist() == [0, 1, 2, 3]
 
 
-def test_texts_without_letters_take_no_memory_however_many():
+def test_zero_length_texts_take_no_memory():
     empty = np.zeros((0, 0), np.uint8).reshape(10**15, 0)
     assert _decoding.decode(empty, {"dtype": "|S0"}).nbytes == 0
 
@@ -359,7 +359,7 @@ def restore():
 """
 
 
-def test_restoring_while_the_interpreter_exits(tmp_path):
+def test_restore_at_interpreter_exit(tmp_path):
     command = [sys.executable, "-c", RESTORING_AT_EXIT, str(tmp_path / "run")]
     run = subprocess.run(command, timeout=60, capture_output=True, text=True)
     assert run.stdout.strip() == "same", run.stderr

@@ -24,7 +24,7 @@ parts = st.text(alphabet=st.one_of(st.sampled_from("/~.ab01 "), st.characters())
 
 
 @hypothesis.given(st.lists(parts, max_size=5).map(tuple))
-def test_a_name_is_taken_apart_to_its_key(key):
+def test_name_is_parsed_back_to_its_key(key):
     assert key_of(name_of(key)) == key
 
 
@@ -33,13 +33,13 @@ def test_different_keys_have_different_names(one, other):
     assert (name_of(one) == name_of(other)) == (one == other)
 
 
-def test_names_read_as_paths():
+def test_names_look_like_paths():
     keys = _tree.flatten({"layers": [{"w": 1}, {"w": 2}], "a/b": 3, "": 4}).keys
     assert [name_of(key) for key in keys] == ["", "a~1b", "layers/0/w", "layers/1/w"]
     assert [name_of(key) for key in _tree.flatten(5).keys] == ["~"]
 
 
-def test_keys_that_read_the_same_are_refused():
+def test_keys_with_equal_names_are_refused():
     @jax.tree_util.register_pytree_with_keys_class
     class Twins:
         def tree_flatten_with_keys(self):
@@ -55,14 +55,14 @@ def test_keys_that_read_the_same_are_refused():
 
 
 @pytest.mark.parametrize("other", [{}, [], None, {"w": 2}, 3])
-def test_nodes_that_read_the_same_are_refused(handle, other):
+def test_nodes_with_equal_names_are_refused(handle, other):
     twins = collections.OrderedDict([("1", {"v": 1}), (1, other)])
     with pytest.raises(CheckpointError, match="leaves with the same name: a/0/1; rename one"):
         handle.save({"a": [twins]})
     assert handle.steps() == []
 
 
-def test_the_structure_is_dicts_and_lists_with_the_numbers_of_the_leaves():
+def test_structure_is_dicts_and_lists_of_leaf_numbers():
     tree = {"a": [1, (2, None)], "b": {}, "c": [], "f": jnp.tanh, "d": 3}
     flat = _tree.flatten(tree, is_static=callable)
     assert flat.leaves == [1, 2, 3]
@@ -82,7 +82,7 @@ def test_the_structure_is_dicts_and_lists_with_the_numbers_of_the_leaves():
     }
 
 
-def test_a_node_that_checks_its_children_is_flattened_as_it_is():
+def test_node_that_validates_its_children_is_flattened():
     class Strict:
         def __init__(self, value):
             if not isinstance(value, jax.Array):
@@ -118,7 +118,7 @@ jax.tree_util.register_pytree_with_keys(
 )  # fmt: skip
 
 
-def test_a_node_that_changes_its_children_does_not_shift_the_others(handle):
+def test_node_that_changes_its_children_does_not_shift_others(handle):
     handle.save({"a": Normalizing(jnp.ones(2), jnp.zeros(2)), "b": jnp.full(2, 3)})
     restored = handle.restore(None)
     assert {name: value.tolist() for name, value in restored["a"].items()} == {
@@ -128,7 +128,7 @@ def test_a_node_that_changes_its_children_does_not_shift_the_others(handle):
     assert restored["b"].tolist() == [3, 3]
 
 
-def test_a_mapping_that_calls_its_child_otherwise(handle):
+def test_mapping_with_another_child_name(handle):
     class Wrapper(Mapping):
         def __init__(self, content):
             self.content = content
@@ -151,13 +151,13 @@ def test_a_mapping_that_calls_its_child_otherwise(handle):
     assert handle.restore(None) == {"content": {1: 5}}
 
 
-def test_numpys_integers_as_keys(handle):
+def test_numpy_integers_as_keys(handle):
     for step, key in enumerate([np.int64(1), 1, np.int64(1)]):
         handle.save({key: 5}, step)
         assert handle.restore(None) == {1: 5}
 
 
-def test_what_is_static_is_let_go_of(handle):
+def test_static_data_is_released(handle):
     class Static:
         pass
 
@@ -183,7 +183,7 @@ def test_what_is_static_is_let_go_of(handle):
     assert [one() for one in known] == [None] * 5
 
 
-def test_what_is_too_deep_to_be_read_from_here_is_no_damage(handle):
+def test_recursion_limit_is_not_reported_as_damage(handle):
     tree = 1.0
     for _ in range(450):
         tree = {"a": tree}
@@ -217,7 +217,7 @@ def test_equal_keys_keep_their_own_names(handle, one, other):
         assert handle.restore(None, step) == {expected: tree[key]}
 
 
-def test_a_dict_whose_keys_cannot_be_sorted_is_named(handle):
+def test_dict_with_unsortable_keys_is_named(handle):
     handle.save({"layers": 1})
     tree = {"layers": [1, {"a": 1, 3: 2}]}
     for call in (lambda: handle.save(tree, 2), lambda: handle.restore(tree)):
@@ -226,7 +226,7 @@ def test_a_dict_whose_keys_cannot_be_sorted_is_named(handle):
 
 
 @pytest.mark.parametrize("depth", [300, 450, 600, 850])
-def test_what_is_deep_is_restored_or_refused_clearly(handle, depth):
+def test_deep_trees_are_restored_or_refused_clearly(handle, depth):
     tree = 1.0
     for level in range(depth):
         tree = [tree] if level % 2 else {"a": tree}
@@ -244,7 +244,7 @@ def test_what_is_deep_is_restored_or_refused_clearly(handle, depth):
 
 
 @pytest.mark.parametrize("depth", [1200, 3000])
-def test_a_target_that_is_nested_too_deeply_is_refused(handle, depth):
+def test_deeply_nested_target_is_refused(handle, depth):
     tree = 1.0
     for _ in range(depth):
         tree = [tree]

@@ -45,7 +45,7 @@ trees = st.recursive(
 
 
 @hypothesis.given(trees, st.booleans())
-def test_any_pytree(new_handle, assert_same, tree, blocking):
+def test_any_pytree_round_trips(new_handle, assert_same, tree, blocking):
     with tempfile.TemporaryDirectory() as directory:
         handle = new_handle(pathlib.Path(directory))
         handle.save(tree, blocking=blocking)
@@ -58,7 +58,7 @@ def test_any_pytree(new_handle, assert_same, tree, blocking):
 
 
 @hypothesis.given(trees, trees.filter(lambda tree: tree is not None))
-def test_another_target_is_restored_or_refused(new_handle, tree, target):
+def test_any_other_target_is_restored_or_refused(new_handle, tree, target):
     with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentWarning)
         handle = new_handle(pathlib.Path(directory))
