@@ -964,9 +964,13 @@ def test_list_leaves_out_what_is_least_informative(root):
         output = run_on_terminal("list", "runs", "--columns", "size", cwd=root, columns=width)
         assert "size" in output
         output = run_on_terminal("list", "runs", cwd=root, columns=width)
-        head = re.sub(r"\x1b\[[0-9;]*m", "", output).split("\n")[0].split()
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", output)
+        head = plain.split("\n")[0].split()
         assert not gone & set(head)
         assert "name" in head
+        told = re.search(r"Not shown: (.*?)\s+\(too\s+narrow", plain, re.DOTALL)[1]
+        assert gone <= set(re.split(r",\s+", told))
+    assert "Not shown" not in run_on_terminal("list", "runs", cwd=root, columns=200)
 
 
 @pytest.mark.slow

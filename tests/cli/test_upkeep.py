@@ -1,5 +1,6 @@
 """The commands that write: note, export, verify, prune, rm, archive and unarchive."""
 
+import csv
 import filecmp
 import io
 import json
@@ -177,6 +178,20 @@ def test_verify(run, tmp_path):
     assert lines[0].startswith("DAMAGED b/config.yaml:2:1: not valid YAML")
 
 
+def test_verify_for_programs(run, tmp_path):
+    make(tmp_path / "a", steps=[1])
+    (tmp_path / "a" / "config.yaml").write_text("lr: [1,")
+    rows = json.loads(run("verify", "--format", "json", cwd=tmp_path, expect=1).stdout)
+    assert [row["name"] for row in rows] == ["a"] * 4
+    problems = {row["file"]: row.get("problem") for row in rows}
+    assert problems.pop("config.yaml").startswith(f"{tmp_path}/a/config.yaml:2:1: not valid YAML")
+    assert set(problems.values()) == {None}
+    table = run("verify", "--format", "csv", cwd=tmp_path, expect=1).stdout
+    assert [row["file"] for row in csv.DictReader(io.StringIO(table))] == [
+        row["file"] for row in rows
+    ]
+
+
 # prune
 
 
@@ -208,6 +223,23 @@ def test_prune_some_and_keep_every(run, tmp_path):
     assert "--keep: expected at least 1, found 0" in error
     error = run("prune", "--keep-every", "-1", cwd=tmp_path, expect=1).stderr
     assert "--keep-every: expected at least 0, found -1" in error
+
+
+def test_what_is_removed_for_programs(run, tmp_path):
+    make(tmp_path / "a")
+    size = sum((tmp_path / f"a/checkpoint_{step}.safetensors").stat().st_size for step in (1, 2))
+    result = run("prune", "--keep", "2", "--format", "json", cwd=tmp_path)
+    assert "pass --yes" in result.stderr
+    row = {"name": "a", "prefix": "checkpoint_", "steps": [1, 2], "size": size}
+    assert json.loads(result.stdout) == [row]
+    table = run("prune", "--keep", "2", "--format", "md", "--yes", cwd=tmp_path).stdout
+    assert table.splitlines()[0] == "| name | prefix | steps | size |"
+    assert table.splitlines()[2].startswith("| a | checkpoint_ | 1 2 | ")
+    assert json.loads(run("prune", "--keep", "2", "--format", "json", cwd=tmp_path).stdout) == []
+    usage = find_experiments(tmp_path).values("size")
+    table = run("rm", ".", "--yes", "--format", "csv", cwd=tmp_path).stdout
+    assert table == f"name,size\na,{usage[0]}\n"
+    assert os.listdir(tmp_path) == []
 
 
 def test_prune_touches_nothing_else(run, tmp_path):

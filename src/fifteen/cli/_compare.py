@@ -18,7 +18,7 @@ from fifteen.view._runs import field_called, grouped
 from ._arguments import Flag, Names, OptionalText
 from ._errors import CommandError, print_problems
 from ._selection import Chosen, Selection
-from ._table import Format, print_table, show_apart
+from ._table import Format, print_table, show_apart, text_column
 
 _KEYS = ("kind", "name")
 """The columns before the experiments' values, for other programs."""
@@ -78,7 +78,7 @@ def _print_for_people(
                 print()
             texts = [[str(v) if isinstance(v, _Mean) else v for v in row] for row in rows]
             shown = [[key, *show_apart(values)] for key, *values in texts]
-            print_table([Column(heading, is_number=False), *labels], shown, format)
+            print_table([text_column(heading), *labels], shown, format)
 
 
 def _exact(rows: list[list[Any]]) -> list[list[Any]]:

@@ -12,7 +12,7 @@ from fifteen.experiments.storage import Directory
 from ._arguments import Flag, OptionalInt
 from ._errors import CommandError, print_message
 from ._selection import Chosen, Selection
-from ._table import print_removal
+from ._table import STEPS, Format, print_removal, text_column
 
 
 def prune(
@@ -20,6 +20,7 @@ def prune(
     keep: int = 1,
     keep_every: Annotated[OptionalInt, arg(metavar="N", help_behavior_hint="")] = None,
     yes: Flag = False,
+    format: Format = "table",
 ) -> int:
     """Remove old checkpoints; without `--yes`, only say which.
 
@@ -31,6 +32,7 @@ def prune(
         keep: how many of the newest checkpoints of each prefix to keep, at least 1.
         keep_every: also keep older checkpoints that are at least this many steps apart.
         yes: remove them.
+        format: a table for people, or exact values for other programs.
     """
     for option, value, least in (("--keep", keep, 1), ("--keep-every", keep_every or 0, 0)):
         if value < least:
@@ -53,10 +55,10 @@ def prune(
             if Directory(path).open_state() == "open":
                 print_message("note", f"{path}: is running, and stays as it is")
                 break
-            steps = " ".join(map(str, pruning.doomed))
-            rows.append([field.name, pruning.history.prefix, steps, pruning.size])
+            rows.append([field.name, pruning.history.prefix, list(pruning.doomed), pruning.size])
             if yes:
                 pruning.remove()
     Directory.wait_for_removals()
-    print_removal(("name", "prefix", "steps"), rows, yes)
+    columns = text_column("name"), text_column("prefix"), STEPS
+    print_removal(columns, rows, yes, format)
     return int(not is_whole)

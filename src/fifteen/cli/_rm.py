@@ -7,12 +7,13 @@ from fifteen.experiments.storage import Directory
 from ._arguments import Flag
 from ._errors import CommandError, print_message
 from ._selection import Chosen, Selection
-from ._table import print_removal
+from ._table import Format, print_removal, text_column
 
 
 def rm(
     selection: Chosen = Selection(),
     yes: Flag = False,
+    format: Format = "table",
 ) -> int:
     """Remove experiments with all that is in them; without `--yes`, only say which.
 
@@ -22,6 +23,7 @@ def rm(
     Args:
         selection: which experiments; at least one directory, root or glob.
         yes: remove them.
+        format: a table for people, or exact values for other programs.
     """
     if not selection.roots:
         raise CommandError("name what to remove: a directory, a root or a glob")
@@ -54,5 +56,5 @@ def rm(
                 print_message("error", error)
                 continue
             rows.append([field.name, size])
-    print_removal(("name",), rows, yes)
+    print_removal([text_column("name")], rows, yes, format)
     return int(not is_whole)

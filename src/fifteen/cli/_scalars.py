@@ -12,7 +12,7 @@ from fifteen.view._columns import Column
 
 from ._arguments import Directory, Names
 from ._selection import open_experiment
-from ._table import ExactOutput, Format, print_table, show_time, to_json
+from ._table import ExactOutput, Format, print_table, show_time, text_column, to_json
 
 if TYPE_CHECKING:
     from fifteen.experiments import ScalarSeries
@@ -47,7 +47,7 @@ def scalars(
         print(f"fifteen: no scalars in {printable(str(directory))}", file=sys.stderr)
     else:
         columns = [
-            Column("tag", is_number=False),
+            text_column("tag"),
             Column("step"),
             Column("time", show_time),
             Column("value"),

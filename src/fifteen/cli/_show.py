@@ -14,7 +14,7 @@ from fifteen.view._columns import Column, show_bytes, show_pace
 from ._arguments import Directory, Flag, Names, OptionalInt
 from ._errors import print_message
 from ._selection import open_experiment
-from ._table import print_table, show_time
+from ._table import STEPS, print_table, show_time, text_column
 
 if TYPE_CHECKING:
     from fifteen.experiments import LeafInfo
@@ -107,30 +107,25 @@ def _without_long_fields(lines: list[str]) -> list[str]:
 
 def _show_checkpoints(checkpoints: dict[str, list[int]]) -> None:
     _title("checkpoints")
-    columns = [_text("prefix"), Column("latest"), _text("steps")]
-    rows = [[prefix, steps[-1], " ".join(map(str, steps))] for prefix, steps in checkpoints.items()]
-    print_table(columns, rows)
+    columns = [text_column("prefix"), Column("latest"), STEPS]
+    print_table(columns, [[prefix, steps[-1], steps] for prefix, steps in checkpoints.items()])
 
 
 def _show_leaves(leaves: "dict[str, LeafInfo]", checkpoint: str) -> None:
     _title(f"leaves of {checkpoint}")
-    columns = [_text("leaf"), _text("dtype"), _text("shape")]
+    columns = [text_column("leaf"), text_column("dtype"), text_column("shape")]
     print_table(columns, [[name, leaf.dtype, leaf.shape] for name, leaf in leaves.items()])
 
 
 def _show_scalars(fields: Fields, tags: list[str]) -> None:
     _title("scalars")
-    columns = [_text("scalar"), *map(Column, ("points", "step", *SHOWN_STATISTICS))]
+    columns = [text_column("scalar"), *map(Column, ("points", "step", *SHOWN_STATISTICS))]
     rows: list[list[Any]] = []
     for tag in tags:
         curve = fields.scalars[tag]
         statistics = [getattr(curve, wanted) for wanted in SHOWN_STATISTICS]
         rows.append([tag, curve.len, curve.step, *statistics])
     print_table(columns, rows)
-
-
-def _text(name: str) -> Column:
-    return Column(name, is_number=False)
 
 
 def _title(text: str) -> None:

@@ -30,6 +30,15 @@ _ENOUGH_TEXT = 16
 _GAP = "  "
 
 
+def text_column(name: str) -> Column:
+    """Return a column of texts."""
+    return Column(name, is_number=False)
+
+
+STEPS = Column("steps", lambda steps: " ".join(map(str, steps)), is_number=False)
+"""A column of lists of steps."""
+
+
 def show_apart(values: Sequence[Any]) -> list[str]:
     """Write values as `show_value` does, but such that those that differ look different."""
     shown = list(map(show_value, values))
@@ -100,13 +109,15 @@ def print_table(columns: list[Column], rows: Iterable[list[Any]], format: Format
             (_print_on_terminal if sys.stdout.isatty() else _print_plain)(columns, cells)
 
 
-def print_removal(names: Sequence[str], rows: list[list[Any]], is_done: bool) -> None:
+def print_removal(
+    columns: Sequence[Column], rows: list[list[Any]], is_done: bool, format: Format
+) -> None:
     """Print what was removed, or would be; the last value of each row is its size in bytes."""
-    if rows:
-        columns = [Column(name, is_number=False) for name in names]
-        print_table([*columns, Column("size", show_bytes)], rows)
-    size = show_bytes(sum(row[-1] for row in rows))
-    print(f"{'Removed' if is_done else 'Would remove'} {size}")
+    if rows or format != "table":
+        print_table([*columns, Column("size", show_bytes)], rows, format)
+    if format == "table":
+        size = show_bytes(sum(row[-1] for row in rows))
+        print(f"{'Removed' if is_done else 'Would remove'} {size}")
     if rows and not is_done:
         print_message("note", "nothing was removed; pass --yes to remove this")
 
@@ -179,13 +190,18 @@ def _print_on_terminal(columns: list[Column], cells: list[list[str]]) -> None:
 
 
 def _fold(columns: list[Column], cells: list[list[str]], width: int) -> "RenderableType":
-    """Return a table; columns that do not fit beside the others continue in another one."""
+    """Return a table; columns that do not fit beside the others continue in another one.
+
+    Those that are left out are named below.
+    """
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     parts: list[Table | Text] = []
+    shown: set[int] = set()
     for widths in _parts(columns, cells, width):
+        shown.update(widths)
         table = Table(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), header_style="bold")
         for index, own in widths.items():
             justify = "right" if columns[index].is_number else "left"
@@ -194,6 +210,10 @@ def _fold(columns: list[Column], cells: list[list[str]], width: int) -> "Rendera
         for row in cells[1:]:
             table.add_row(*(Text(row[index]) for index in widths))
         parts += [Text(), table] if parts else [table]
+    left = [name for index, name in enumerate(cells[0]) if index not in shown]
+    if left:
+        text = f"Not shown: {', '.join(left)} (too narrow; see --columns)"
+        parts.append(Text(text, style="dim"))
     return Group(*parts)
 
 

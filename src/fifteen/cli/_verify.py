@@ -3,43 +3,56 @@
 from fifteen._progress import progress
 from fifteen._text import printable
 from fifteen.experiments._fields import Fields
+from fifteen.experiments._missing import ABSENT
 from fifteen.experiments._verification import Verified
 from fifteen.experiments._verification import verify as verify_directory
 
 from ._selection import Chosen, Selection
+from ._table import Format, print_table, text_column
 
 
-def verify(selection: Chosen = Selection()) -> int:
+def verify(selection: Chosen = Selection(), format: Format = "table") -> int:
     """Read every file of experiments to its end, and compare all checksums.
 
     Names each damaged file, and for its experiment what is whole. The exit code is 1 if any is.
 
     Args:
         selection: which experiments.
+        format: sentences for people, or a row for each file with its problem, if it has one.
     """
-    damaged, whole = 0, 0
+    rows: list[list[object]] = []
     fields = selection.find_some().fields
     with progress("Verifying", sum(map(_count, fields))) as advance:
         for field in fields:
-            path = field.path
             results: list[Verified] = []
-            for result in verify_directory(path):
+            for result in verify_directory(field.path):
                 results.append(result)
+                file = str(result.path.relative_to(field.path))
+                rows.append([field.name, file, result.problem or ABSENT])
                 advance(1)
-            bad = [result for result in results if result.problem]
-            good = [str(result.path.relative_to(path)) for result in results if not result.problem]
-            damaged, whole = damaged + len(bad), whole + len(good)
-            for result in bad:
-                problem = " ".join(result.problem.split())
-                # An error in metadata has line and column right after the path.
-                problem = problem.removeprefix(str(result.path)).removeprefix(": ")
-                colon = "" if problem.startswith(":") else ": "
-                name = f"{field.name}/{result.path.relative_to(path)}"
-                print(printable(f"DAMAGED {name}{colon}{problem}"))
-            if bad:
-                print(printable(f"  whole in {field.name}: {', '.join(good) or 'nothing'}"))
-    print(f"{whole} files are whole, {damaged} {'is' if damaged == 1 else 'are'} damaged")
+            if format == "table":
+                _print_damage(field, results)
+    damaged = sum(problem is not ABSENT for *_, problem in rows)
+    if format == "table":
+        are = "is" if damaged == 1 else "are"
+        print(f"{len(rows) - damaged} files are whole, {damaged} {are} damaged")
+    else:
+        print_table(list(map(text_column, ("name", "file", "problem"))), rows, format)
     return int(damaged > 0)
+
+
+def _print_damage(field: Fields, results: list[Verified]) -> None:
+    """Print what is damaged in an experiment, and what is whole beside it."""
+    whole = [str(one.path.relative_to(field.path)) for one in results if not one.problem]
+    for result in results:
+        if result.problem:
+            # An error in metadata has line and column right after the path.
+            problem = " ".join(result.problem.split()).removeprefix(str(result.path))
+            colon = "" if problem.startswith(":") else ": "
+            file = result.path.relative_to(field.path)
+            print(printable(f"DAMAGED {field.name}/{file}{colon}{problem}"))
+    if len(whole) < len(results):
+        print(printable(f"  whole in {field.name}: {', '.join(whole) or 'nothing'}"))
 
 
 def _count(field: Fields) -> int:
