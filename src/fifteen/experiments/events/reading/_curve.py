@@ -13,7 +13,7 @@ Starts = list[tuple[int, int]]
 class Points(NamedTuple):
     """Points of one tag, each array `(n,)`."""
 
-    position: Integers  # Of the event in its file, or in all files of a directory.
+    position: Integers  # Of the event in all files of a directory.
     step: Integers
     wall_time: npt.NDArray[np.float64]  # Seconds since the epoch.
     # A float64 for a scalar, `Buckets` for a histogram, the bytes of the event for all else.
@@ -35,17 +35,19 @@ class Curve:
     @property
     def points(self) -> Points:
         """The points, in arrays that stay as they are when points are added."""
+        if self.count == len(self._columns.step):
+            return self._columns
         return Points._make(column[: self.count] for column in self._columns)
 
     def add(self, parts: list[Points]) -> None:
         """Add points, which may have been written before or after those already there."""
-        old = self.points
+        old, count = self.points, self.count
         steps = [old.step[-1:], *(part.step for part in parts)]
-        if not _is_ascending(np.concatenate(steps)):
-            parts, old = [_in_order(_join([old, *parts] if self.count else parts))], _take(old, [])
-        count = len(old.step)
+        if not (count and _is_ascending(np.concatenate(steps))):
+            self._replace(_in_order(_join([old, *parts] if count else parts)))
+            return
         end = count + sum(len(part.step) for part in parts)
-        if not count or end > len(self._columns.step):
+        if end > len(self._columns.step):
             columns = [np.empty(end + end // 2, column.dtype) for column in parts[0]]
             for column, values in zip(columns, old, strict=True):
                 column[:count] = values
@@ -59,14 +61,18 @@ class Curve:
     @property
     def last_written(self) -> tuple[int, int]:
         """The position and the step of the point that was written last; there must be one."""
-        number = self.points.position.argmax()
-        return int(self.points.position[number]), int(self.points.step[number])
+        points = self.points
+        number = int(points.position.argmax())
+        return points.position.item(number), points.step.item(number)
 
     def hide(self, starts: Starts) -> None:
         """Remove what session starts hide."""
         left = visible(self.points, starts)
         if len(left.step) < self.count:
-            self._columns, self.count, self.series = left, len(left.step), None
+            self._replace(left)
+
+    def _replace(self, points: Points) -> None:
+        self._columns, self.count, self.series = points, len(points.step), None
 
 
 def visible(points: Points, starts: Starts) -> Points:
@@ -103,4 +109,4 @@ def _take(points: Points, which: Any) -> Points:
 
 
 def _is_ascending(numbers: Integers) -> bool:
-    return bool((numbers[1:] > numbers[:-1]).all())
+    return len(numbers) < 2 or bool((numbers[1:] > numbers[:-1]).all())

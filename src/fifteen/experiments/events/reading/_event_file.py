@@ -12,10 +12,10 @@ from google.protobuf.message import DecodeError
 from ...storage import Directory, ReadableFile
 from .._protos import SESSION_START
 from .._tfrecord import OVERHEAD
-from ._curve import Points, Starts
+from ._curve import Integers, Points, Starts
 from ._records import Damage, Gap, Scan, scan
 from ._templates import template_of
-from ._values import Plugins, has_unknown_plugin, parse, values_of
+from ._values import UNKNOWN, Plugins, parse, values_of
 
 _CHUNK_BYTES = 4 << 20
 _MAX_RECORD_BYTES = 1 << 28
@@ -50,10 +50,14 @@ def event_files(directory: Directory) -> list[str]:
 
 
 class EventFile:
-    """One event file, as far as it has been read; of one larger than a window, only its end."""
+    """One event file, as far as it has been read; of one larger than a window, only its end.
 
-    def __init__(self, window: int | None = None) -> None:
+    The position of an event is its offset in the file, plus `base`.
+    """
+
+    def __init__(self, window: int | None = None, base: int = 0) -> None:
         self._window = window
+        self._base = base
         self.plugins: Plugins = {}
         self.end = 0  # How far the file has been read.
         self.first_time: float | None = None  # Of the first events, in seconds since the epoch.
@@ -78,7 +82,7 @@ class EventFile:
         return True
 
     def take_new(self) -> tuple[NewPoints, Starts]:
-        """Return the points and session starts found since the last call, by their offsets."""
+        """Return the points and session starts found since the last call."""
         points, starts = self._points, self._starts
         self._points, self._starts = defaultdict(list), []
         return points, starts
@@ -95,10 +99,11 @@ class EventFile:
         if self._window is not None and at == 0 and size > self._window:
             # Some writers name the plugin of a tag only once.
             head = scan(file.read(0, _HEAD_BYTES), 0, size)
-            self._keep_ends(head)
-            for payload in head.payloads:
+            events = _Events(head.payloads)
+            self._keep_ends(head, events)
+            for event in map(events.__getitem__, range(len(head.payloads))):
                 with contextlib.suppress(*MALFORMED):
-                    has_unknown_plugin(parse(payload), self.plugins)
+                    dict(values_of(event, self.plugins) if event is not None else ())
             at = size - self._window
             gap = Gap(at, "", is_torn=False)  # The window begins within a record.
         while at < size:
@@ -109,8 +114,9 @@ class EventFile:
             found = scan(buffer, at, size, gap)
             for damage in found.damages:
                 self._add_damage(damage)
-            self._decode(found)
-            self._keep_ends(found)
+            events = _Events(found.payloads)
+            self._decode(found, events)
+            self._keep_ends(found, events)
             at, gap, needed = found.end, found.gap, max(_CHUNK_BYTES, found.needed)
             if found.needed > _MAX_RECORD_BYTES:
                 end = at + found.needed
@@ -135,37 +141,35 @@ class EventFile:
         if len(self._damages) < _MAX_REPORTED:
             self._damages.append(damage)
 
-    def _keep_ends(self, found: Scan) -> None:
+    def _keep_ends(self, found: Scan, events: "_Events") -> None:
         """Keep what `timeline` asks of the first and the last events."""
         # A file is begun after its first points were logged, so the first record is not the
         # earliest.
         count = bisect.bisect_left(found.offsets, _FIRST_BYTES)
-        first = filter(None, map(_parsed, found.payloads[:count]))
+        first = filter(None, map(events.__getitem__, range(count)))
         times = [event.wall_time for event in first]
         self.first_time = min(times, default=self.first_time)
-        self.last_event = next(
-            filter(None, map(_parsed, reversed(found.payloads))), self.last_event
-        )
+        last = map(events.__getitem__, reversed(range(len(found.payloads))))
+        self.last_event = next(filter(None, last), self.last_event)
 
-    def _decode(self, found: Scan) -> None:
-        groups = [np.arange(len(found.payloads))]
-        if len(found.payloads) >= _MIN_ROWS:
-            lengths = np.fromiter(map(len, found.payloads), np.int64, len(found.payloads))
+    def _decode(self, found: Scan, events: "_Events") -> None:
+        count = len(found.payloads)
+        few, groups = list(range(count)), list[Integers]()
+        if count >= _MIN_ROWS:
+            lengths = np.fromiter(map(len, found.payloads), np.int64, count)
             order = np.argsort(lengths, kind="stable")
             groups = np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
+            few = sorted(n for group in groups if len(group) < _MIN_ROWS for n in group.tolist())
         # These come first: an event that names the plugin of a tag is longer than its successors.
-        few = [number for group in groups if len(group) < _MIN_ROWS for number in group.tolist()]
-        left = self._decode_each(found, few, may_leave=True)
-        offsets = np.array(found.offsets, np.int64)
+        left = self._decode_each(found, events, few, may_leave=True)
         for group in groups:
             if len(group) >= _MIN_ROWS:
-                left += self._decode_alike(found.payloads, offsets, group)
-        self._decode_each(found, left)
+                left += self._decode_alike(found, group)
+        self._decode_each(found, events, sorted(left))
 
-    def _decode_alike(
-        self, payloads: list[bytes], offsets: npt.NDArray[np.int64], numbers: npt.NDArray[np.int64]
-    ) -> list[int]:
+    def _decode_alike(self, found: Scan, numbers: Integers) -> list[int]:
         """Decode events of one length by templates; return the numbers of those left."""
+        payloads, positions = found.payloads, np.array(found.offsets, np.int64) + self._base
         rows = np.frombuffer(b"".join([payloads[n] for n in numbers.tolist()]), np.uint8)
         rows = rows.reshape(len(numbers), -1)
         left: list[int] = []
@@ -184,51 +188,67 @@ class EventFile:
                 continue
             is_match = template.matches(rows)
             steps, wall_times, values = template.decode(rows[is_match])
-            matching = offsets[numbers[is_match]]
+            matching = positions[numbers[is_match]]
             # If a tag comes twice in an event, its last value counts.
-            for tag, column in dict(zip(template.tags, values.T, strict=True)).items():
+            columns = np.ascontiguousarray(values.T)
+            for tag, column in dict(zip(template.tags, columns, strict=True)).items():
                 self._points["scalars", tag].append(Points(matching, steps, wall_times, column))
             numbers, rows = numbers[~is_match], rows[~is_match]
         return left + numbers.tolist()
 
-    def _decode_each(self, found: Scan, numbers: list[int], may_leave: bool = False) -> list[int]:
+    def _decode_each(
+        self, found: Scan, events: "_Events", numbers: list[int], may_leave: bool = False
+    ) -> list[int]:
         """Decode events one by one; return the numbers of those whose plugin is not known yet."""
         left: list[int] = []
         rows: dict[tuple[str, str], list[Any]] = defaultdict(list)
-        for number in sorted(numbers):
+        for number in numbers:
             offset, payload = found.offsets[number], found.payloads[number]
+            event = events[number]
             try:
-                event = parse(payload)
-                if may_leave and has_unknown_plugin(event, self.plugins):
-                    left.append(number)
-                    continue
-                values = {(kind, tag): value for kind, tag, value in values_of(event, self.plugins)}
+                # If it is malformed, this says why.
+                values = dict(values_of(event or parse(payload), self.plugins))
             except MALFORMED as error:
                 end = offset + len(payload) + OVERHEAD
                 self._add_damage(Damage(offset, end, f"no event: {error}"))
                 continue
+            if UNKNOWN in values:
+                if may_leave:
+                    left.append(number)
+                    continue
+                del values[UNKNOWN]
+            position, step, wall_time = offset + self._base, event.step, event.wall_time
             if event.session_log.status == SESSION_START:
-                self._starts.append((offset, event.step))
+                self._starts.append((position, step))
             for key, value in values.items():
                 value = len(payload) if value is None else value
-                rows[key].append((offset, event.step, event.wall_time, value))
+                rows[key].append((position, step, wall_time, value))
         for key, points in rows.items():
             self._points[key].append(_points(points, _DTYPES.get(key[0], np.int64)))
         return left
 
 
-def _parsed(payload: bytes) -> Any:
-    # Python drops what a signal handler raises while a generator is closed, so this is none.
-    with contextlib.suppress(*MALFORMED):
-        return parse(payload)
-    return None
+class _Events(dict[int, Any]):
+    """The events of records by their numbers, each parsed once; None if it is malformed."""
+
+    def __init__(self, payloads: list[bytes]) -> None:
+        self._payloads = payloads
+
+    def __missing__(self, number: int) -> Any:
+        # Python drops what a signal handler raises while a generator is closed, so this is none.
+        try:
+            event = parse(self._payloads[number])
+        except MALFORMED:
+            event = None
+        self[number] = event
+        return event
 
 
 def _points(rows: list[Any], dtype: npt.DTypeLike) -> Points:
-    offset, step, wall_time, value = zip(*rows, strict=True)
+    position, step, wall_time, value = zip(*rows, strict=True)
     # Not from a list: NumPy would make the arrays of several histograms one array.
     values = np.empty(len(value), dtype)
     values[:] = value
     return Points(
-        np.array(offset, np.int64), np.array(step, np.int64), np.array(wall_time, float), values
+        np.array(position, np.int64), np.array(step, np.int64), np.array(wall_time, float), values
     )

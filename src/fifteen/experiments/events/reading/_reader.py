@@ -152,7 +152,9 @@ class EventReader:
             self._forget()
         self.problems = {}
         for name in names:
-            found = self._files.setdefault(name, EventFile(self._window))
+            if name not in self._files:
+                self._files[name] = EventFile(self._window, len(self._files) * _FILE_STEP)
+            found = self._files[name]
             try:
                 with self._directory.open(name) as file:
                     is_continued = found.update(file)
@@ -176,20 +178,13 @@ class EventReader:
     def _add_new(self) -> None:
         """Add what has been read to the curves."""
         found = [file.take_new() for file in self._files.values()]
-        starts = [
-            (number * _FILE_STEP + offset, step)
-            for number, (_, starts_of_file) in enumerate(found)
-            for offset, step in starts_of_file
-        ]
-        if starts:
+        if starts := [start for _, starts_of_file in found for start in starts_of_file]:
             self._starts = sorted(self._starts + starts)
             for curve in itertools.chain(*(curves.values() for curves in self._curves.values())):
                 curve.hide(self._starts)
-        for number, (points_of_file, _) in enumerate(found):
+        for points_of_file, _ in found:
             for (kind, tag), parts in points_of_file.items():
-                base = number * _FILE_STEP
-                moved = [part._replace(position=part.position + base) for part in parts]
-                self._curves[kind][tag].add([visible(part, self._starts) for part in moved])
+                self._curves[kind][tag].add([visible(part, self._starts) for part in parts])
 
 
 class Ends(NamedTuple):

@@ -13,6 +13,8 @@ _DT_FLOAT = 1
 Plugins = dict[str, str]
 """The TensorBoard plugin for the tensors of each tag; some writers name it only once in a file."""
 
+UNKNOWN = "", ""
+
 
 class Text(NamedTuple):
     """A text that was logged."""
@@ -35,32 +37,36 @@ def parse(payload: bytes) -> Any:
     return event_type().FromString(payload)
 
 
-def values_of(event: Any, plugins: Plugins) -> Iterator[tuple[str, str, float | Buckets | None]]:
-    """Yield kind, tag and value: a number for "scalars", buckets for "histograms".
+def values_of(
+    event: Any, plugins: Plugins
+) -> Iterator[tuple[tuple[str, str], float | Buckets | None]]:
+    """Yield a kind with a tag, and the value: a number for "scalars", buckets for "histograms".
 
-    The value of "texts" and "images" is None; `texts_of` and `images_of` return them. The plugins
-    of new tags are added to `plugins`. Raises `ValueError` or `OverflowError` if a tensor or a
-    histogram is malformed.
+    The value of "texts" and "images" is None; `texts_of` and `images_of` return them. `UNKNOWN`
+    stands for a tensor whose plugin is not known yet. The plugins of new tags are added to
+    `plugins`. Raises `ValueError` or `OverflowError` if a tensor or a histogram is malformed.
     """
     for value in event.summary.value:
         field = value.WhichOneof("value")
         plugin = _plugin(value, plugins) if field == "tensor" else ""
         if field == "simple_value":
-            yield "scalars", value.tag, value.simple_value
+            yield ("scalars", value.tag), value.simple_value
         elif field == "histo":
-            yield "histograms", value.tag, buckets_of_histogram(value.histo)
+            yield ("histograms", value.tag), buckets_of_histogram(value.histo)
         elif field == "image" or plugin == "images":
-            yield "images", value.tag, None
+            yield ("images", value.tag), None
+        elif field == "tensor" and not plugin:
+            yield UNKNOWN, None
         elif plugin == "text":
-            yield "texts", value.tag, None
+            yield ("texts", value.tag), None
         elif plugin == "scalars":
             array = to_numpy(value.tensor)
             if array is not None and array.size == 1:
-                yield "scalars", value.tag, float(array.reshape(-1)[0])
+                yield ("scalars", value.tag), float(array.reshape(-1)[0])
         elif plugin == "histograms":
             buckets = buckets_of_tensor(value.tensor)
             if buckets is not None:
-                yield "histograms", value.tag, buckets
+                yield ("histograms", value.tag), buckets
 
 
 def texts_of(event: Any, tag: str) -> list[str]:
@@ -83,13 +89,6 @@ def images_of(event: Any, tag: str) -> list[bytes]:
             # The first two elements are the width and the height.
             images += value.tensor.string_val[2:]
     return images
-
-
-def has_unknown_plugin(event: Any, plugins: Plugins) -> bool:
-    """Tell whether an event holds a tensor of a plugin that is not known yet."""
-    return any(
-        value.HasField("tensor") and not _plugin(value, plugins) for value in event.summary.value
-    )
 
 
 def is_float32(value: Any, plugins: Plugins) -> bool:
