@@ -45,11 +45,11 @@ NAMED = {
     # TensorBoard reads, or the directory is made by other means.
     "test_compiled_function_logs_after_close",
     "test_alternating_tags_keep_their_order",
-    "test_hparams_that_are_numbers_of_numpy_and_jax_are_numbers",
+    "test_numpy_and_jax_hparams_are_numbers",
     # No line says that a directory was made, an empty one is none, and not all names are taken.
-    "test_a_file_in_the_way_is_named",
+    "test_file_in_the_way_is_named",
     "test_hostile_names",
-    "test_prints_a_line_for_each_thing_done",
+    "test_prints_one_line_per_action",
     "test_summary_of_nothing",
 }
 

@@ -87,13 +87,13 @@ def _is_in(module: str, package: str) -> bool:
     return module == package or module.startswith(f"{package}.")
 
 
-def test_the_imports_are_found():
+def test_imports_are_detected():
     assert f"{ROOM}.storage" in IMPORTS[f"{ROOM}.metadata._files"]
     assert f"{ROOM}.checkpoints._checkpoints" in IMPORTS[f"{ROOM}.checkpoints"]
     assert f"{ROOM}.checkpoints._keys" in IMPORTS[f"{ROOM}.checkpoints._checkpoints"]
 
 
-def test_no_modules_import_one_another_in_a_circle():
+def test_imports_are_acyclic():
     done: set[str] = set()
     circles: list[str] = []
 
@@ -111,7 +111,7 @@ def test_no_modules_import_one_another_in_a_circle():
 
 
 @pytest.mark.parametrize("room", ["metadata", "checkpoints", "events", "storage", "distributed"])
-def test_rooms_know_neither_one_another_nor_what_is_above_them(room):
+def test_packages_import_neither_each_other_nor_the_facade(room):
     others = {"metadata", "checkpoints", "events"} - {room}
     forbidden = [f"{ROOM}.{name}" for name in sorted(others)]
     forbidden += [f"{ROOM}._experiment", f"{ROOM}._session", "fifteen.cli"]
@@ -126,7 +126,7 @@ def test_rooms_know_neither_one_another_nor_what_is_above_them(room):
 
 
 @pytest.mark.parametrize(("half", "other"), [("reading", "writing"), ("writing", "reading")])
-def test_reading_and_writing_of_events_know_nothing_of_each_other(half, other):
+def test_event_reading_and_writing_are_independent(half, other):
     wrong = [
         f"{module} imports {name}"
         for module, names in IMPORTS.items()
@@ -151,7 +151,7 @@ def _touches_files(node: ast.AST) -> bool:
     return False
 
 
-def test_only_the_storage_room_touches_a_file_system():
+def test_only_storage_touches_a_file_system():
     found = {
         module.removeprefix(f"{PACKAGE}.")
         for module, tree in TREES.items()
@@ -171,7 +171,7 @@ MANY_PARAMETERS = {
 }
 
 
-def test_a_module_fits_on_a_few_screens():
+def test_modules_have_at_most_350_lines():
     lengths = {
         module.removeprefix(f"{PACKAGE}."): len(path.read_text().splitlines())
         for module, path in FILES.items()
@@ -179,7 +179,7 @@ def test_a_module_fits_on_a_few_screens():
     assert [name for name, length in lengths.items() if length > LONGER.get(name, 350)] == []
 
 
-def test_a_function_has_at_most_five_parameters():
+def test_functions_have_at_most_five_parameters():
     found = {
         f"{module.removeprefix(f'{PACKAGE}.')}.{node.name}"
         for module, tree in TREES.items()
@@ -195,7 +195,7 @@ def _parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.ar
     return [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
 
 
-def test_the_drawing_for_contributors_shows_what_is_there():
+def test_layout_in_contributing_is_complete():
     text = (ROOT.parent / "CONTRIBUTING.md").read_text()
     block = text.split("## Layout")[1].split("```")[1]
     drawn = {line.split()[0] for line in block.splitlines() if line.startswith("    ")}

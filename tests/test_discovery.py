@@ -42,7 +42,7 @@ def log(experiment, steps, tag="loss"):
 # Finding
 
 
-def test_each_kind_of_file_makes_an_experiment(tmp_path):
+def test_every_kind_of_file_makes_an_experiment(tmp_path):
     touch(
         tmp_path,
         "metadata/config.yaml",
@@ -73,7 +73,7 @@ def test_each_kind_of_file_makes_an_experiment(tmp_path):
     ]
 
 
-def test_made_by_the_library(tmp_path):
+def test_experiments_of_the_library_are_found(tmp_path):
     Experiment(tmp_path / "a", verbose=False).write_metadata("config", {"x": 1})
     Experiment(tmp_path / "b", verbose=False).save_checkpoint({"w": np.ones(2)}, step=1)
     with Experiment(tmp_path / "c", verbose=False) as experiment:
@@ -83,12 +83,12 @@ def test_made_by_the_library(tmp_path):
     assert find_experiments(str(tmp_path)) == experiments
 
 
-def test_root_itself_and_experiments_below_it(tmp_path):
+def test_root_and_experiments_below_it_are_found(tmp_path):
     touch(tmp_path, "sweep.yaml", "run_1/config.yaml", "run_2/config.yaml")
     assert found(tmp_path) == [".", "run_1", "run_2"]
 
 
-def test_sub_folders_of_a_run_are_part_of_it(tmp_path):
+def test_subfolders_belong_to_their_run(tmp_path):
     touch(
         tmp_path,
         "run/events.out.tfevents.1.host",
@@ -158,7 +158,7 @@ def test_link_cycle_outside(tmp_path):
     assert found(tmp_path / "root") == ["link/a"]
 
 
-def test_nothing_there(tmp_path):
+def test_root_without_experiments(tmp_path):
     with pytest.raises(ExperimentNotFoundError, match="absent: expected a directory, found not"):
         find_paths(tmp_path / "absent")
     touch(tmp_path, "file")
@@ -167,7 +167,7 @@ def test_nothing_there(tmp_path):
     assert find_paths(tmp_path) == []
 
 
-def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):
+def test_tilde_is_the_home_directory(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     touch(tmp_path, "runs/a/config.yaml")
     for path in ("~/runs/a", pathlib.Path("~/runs/a")):
@@ -176,7 +176,7 @@ def test_a_tilde_is_the_home_directory(tmp_path, monkeypatch):
     assert [found.data_dir.name for found in find_experiments("~/runs")] == ["a"]
 
 
-def test_all_ways_to_the_last_step_agree_on_a_copy(tmp_path):
+def test_last_step_is_the_same_in_every_reader_of_a_copy(tmp_path):
     """A copy may have its files in any order of time."""
     for number, steps in enumerate((range(100), range(50, 71))):
         with Experiment(tmp_path / "run", verbose=False) as experiment:
@@ -192,7 +192,7 @@ def test_all_ways_to_the_last_step_agree_on_a_copy(tmp_path):
         assert summarize(experiment.data_dir).last_step == last == 70
 
 
-def test_the_parent_of_experiments_is_none(tmp_path):
+def test_parent_of_experiments_is_not_an_experiment(tmp_path):
     touch(tmp_path, "sweep/run_1/config.yaml", "sweep/run_2/config.yaml", "other/model.pkl")
     with pytest.raises(
         ExperimentNotFoundError, match=r"sweep: no experiment, but it contains 2, such"
@@ -204,7 +204,7 @@ def test_the_parent_of_experiments_is_none(tmp_path):
     Experiment(tmp_path / "sweep").assert_exists()
 
 
-def test_unreadable_directory_is_told_of(tmp_path, monkeypatch):
+def test_unreadable_directory_is_reported(tmp_path, monkeypatch):
     touch(tmp_path, "a/config.yaml", "locked/config.yaml")
     scan = os.scandir
 
@@ -243,7 +243,7 @@ def test_tags_may_be_patterns(tmp_path):
     assert list(experiment.read_histograms(["train/*"])) == ["train/w"]
 
 
-def test_curves_of_a_directory_that_is_not_there_are_an_error(tmp_path):
+def test_reading_a_missing_directory_is_an_error(tmp_path):
     for read in (
         Experiment(tmp_path / "tpyo").read_scalars,
         Experiment(tmp_path / "a").read_histograms,
@@ -312,7 +312,7 @@ def test_last_step_over_several_files(tmp_path):
     assert summarize(tmp_path).last_step == 70
 
 
-def test_last_step_is_the_same_whatever_the_times_of_the_files(tmp_path):
+def test_last_step_is_independent_of_file_times(tmp_path):
     for step in (99, 70):
         with Experiment(tmp_path, verbose=False) as experiment:
             experiment.log(TensorboardLogData(scalars={"x": 1.0}), step)
@@ -322,7 +322,7 @@ def test_last_step_is_the_same_whatever_the_times_of_the_files(tmp_path):
     assert summarize(tmp_path).last_step == 70
 
 
-def test_last_step_where_only_the_first_event_names_the_plugin(tmp_path):
+def test_last_step_with_the_plugin_named_only_once(tmp_path):
     def event(step, plugin):
         value = Summary.Value(
             tag="x",
@@ -339,7 +339,7 @@ def test_last_step_where_only_the_first_event_names_the_plugin(tmp_path):
     assert summarize(tmp_path).last_step == 299
 
 
-def test_last_step_needs_the_end_of_a_long_file_only(tmp_path):
+def test_last_step_needs_only_the_end_of_a_long_file(tmp_path):
     with Experiment(tmp_path, verbose=False) as experiment:
         steps = np.arange(50_000)
         experiment.log(TensorboardLogData(scalars={"loss": np.sqrt(steps)}), step=steps)
@@ -359,7 +359,7 @@ def test_last_step_before_a_long_record(tmp_path):
     assert summarize(tmp_path).last_step == 3
 
 
-def test_last_step_of_a_torn_file(tmp_path):
+def test_last_step_of_a_truncated_file(tmp_path):
     with Experiment(tmp_path, verbose=False) as experiment:
         log(experiment, range(10))
     (path,) = tmp_path.glob("*tfevents*")
@@ -380,13 +380,13 @@ def test_last_step_of_garbage(tmp_path):
     assert summarize(tmp_path).last_step is None
 
 
-def test_last_step_of_what_cannot_be_read(tmp_path):
+def test_last_step_of_an_unreadable_file(tmp_path):
     (tmp_path / "events.out.tfevents.1.host").mkdir()
     (tmp_path / "events.out.tfevents.2.host").symlink_to("absent")
     assert summarize(tmp_path).last_step is None
 
 
-def test_last_step_before_what_is_no_event(tmp_path):
+def test_last_step_before_an_invalid_event(tmp_path):
     with Experiment(tmp_path, verbose=False) as experiment:
         log(experiment, [3])
     (path,) = tmp_path.glob("*tfevents*")
@@ -394,7 +394,7 @@ def test_last_step_before_what_is_no_event(tmp_path):
     assert summarize(tmp_path).last_step == 3
 
 
-def test_a_checkpoint_that_vanishes_meanwhile_is_left_out(tmp_path):
+def test_checkpoint_deleted_during_the_summary_is_omitted(tmp_path):
     path = tmp_path / "best_3.safetensors"
     is_over = threading.Event()
 

@@ -45,13 +45,13 @@ def test_code_blocks_run(page, tmp_path):
     assert done.returncode == 0, f"{page}\n{done.stderr}"
 
 
-def test_lines_of_code_stay_where_they_stand_in_the_page():
+def test_line_numbers_of_code_blocks_match_the_page():
     text = "a\n\n```python\nx = 1\n```\n\n<!-- not run: no GPU -->\n```python\ny = 2\n```\n"
     assert code_of(text).splitlines()[3] == "x = 1"
     assert "y = 2" not in code_of(text)
 
 
-def test_links_between_pages_lead_somewhere():
+def test_links_between_pages_work():
     broken = [
         f"{page.relative_to(ROOT)}: {target}"
         for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
@@ -71,7 +71,7 @@ def test_each_example_is_on_its_page():
     assert shown == sorted(path.name for path in (ROOT / "examples").glob("[0-9]*.py"))
 
 
-def test_no_file_tells_where_it_was_made():
+def test_no_file_reveals_where_it_was_made():
     listed = subprocess.run(
         ["git", "ls-files", "*.py", "*.md", "*.toml", "*.txt", "*.yml", "Makefile", ".ci/run"],
         cwd=ROOT,
@@ -98,7 +98,7 @@ def test_each_promise_has_a_test():
     assert missing == []
 
 
-def test_the_modules_that_the_guides_name_are_there():
+def test_modules_named_by_guides_exist():
     source = ROOT / "src" / "fifteen" / "experiments"
     for page in (ROOT / "docs" / "architecture.md", ROOT / "CONTRIBUTING.md"):
         named = re.findall(r"`((?:[a-z]+/)*_\w+(?:/_\w+)*\.py)`", page.read_text())
@@ -145,7 +145,7 @@ main(["--help"])
 
 
 @pytest.mark.slow
-def test_the_diffs_for_contributors_work(tmp_path):
+def test_diffs_in_contributing_apply(tmp_path):
     shutil.copytree(ROOT / "src", tmp_path / "src")
     diffs = [
         block["code"]

@@ -38,7 +38,7 @@ def names(tmp_path, monkeypatch):
         yield names
 
 
-def test_everything_is_in_the_reference_once():
+def test_reference_lists_everything_once():
     text = "".join(page.read_text() for page in DOCS.glob("api*.md"))
     shown = re.findall(r"^::: fifteen\.experiments\.([\w.]+)$", text, re.M)
     (members,) = re.findall(r"members: \[(.*)\]", text)
@@ -56,7 +56,7 @@ def test_is_documented(name):
 
 
 @pytest.mark.parametrize("name", [name for name in DOCUMENTED if ">>>" in DOCUMENTED[name]])
-def test_prompts(name, names):
+def test_examples_run(name, names):
     parsed = doctest.DocTestParser().get_doctest(DOCUMENTED[name], names, name, None, 0)
     output = []
     doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(parsed, out=output.append)

@@ -66,7 +66,7 @@ class TestValue:
     def test_takes_a_str(self, tmp_path):
         assert Experiment(str(tmp_path)).data_dir == tmp_path
 
-    def test_a_relative_path_stays_where_it_was(self, tmp_path, monkeypatch):
+    def test_relative_path_is_resolved_at_once(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         experiment = Experiment(pathlib.Path("run"), verbose=False)
         (tmp_path / "elsewhere").mkdir()
@@ -75,15 +75,15 @@ class TestValue:
         assert (tmp_path / "run" / "config.yaml").exists()
         assert dataclasses.replace(experiment, verbose=True).data_dir == tmp_path / "run"
 
-    def test_dots_are_taken_out(self, tmp_path):
+    def test_dots_are_removed(self, tmp_path):
         assert Experiment(tmp_path / "a" / ".." / "b").data_dir == tmp_path / "b"
 
     @pytest.mark.parametrize("wrong", [None, 3, b"run", "", "a\0b", ["run"]])
-    def test_refuses_what_is_no_path(self, wrong):
+    def test_refuses_values_other_than_paths(self, wrong):
         with pytest.raises(TypeError, match="data_dir: expected a path"):
             Experiment(wrong)
 
-    def test_compares_hashes_and_prints_by_its_two_fields(self, tmp_path):
+    def test_equality_hash_and_repr_use_both_fields(self, tmp_path):
         one, same = Experiment(tmp_path), Experiment(str(tmp_path))
         assert one == same
         assert hash(one) == hash(same)
@@ -118,7 +118,7 @@ class TestValue:
         run_script(script, pickled)
         assert experiment.read_metadata("config", int) == 3
 
-    def test_subclasses_stay_what_they_are(self, tmp_path, capsys):
+    def test_move_returns_the_subclass(self, tmp_path, capsys):
         @dataclasses.dataclass(frozen=True)
         class Mine(Experiment):
             note: str = ""
@@ -194,12 +194,12 @@ class TestContract:
 
 
 class TestAssertNew:
-    def test_returns_itself_for_nothing_and_for_an_empty_directory(self, experiment):
+    def test_returns_itself_if_absent_or_empty(self, experiment):
         assert experiment.assert_new() is experiment
         experiment.data_dir.mkdir()
         assert experiment.assert_new() is experiment
 
-    def test_does_not_make_the_directory(self, experiment):
+    def test_does_not_create_the_directory(self, experiment):
         experiment.assert_new()
         assert not experiment.data_dir.exists()
 
@@ -212,13 +212,13 @@ class TestAssertNew:
             "choose another directory, or clear() this one to start again"
         )
 
-    def test_counts_what_is_too_much_to_name(self, experiment):
+    def test_counts_what_it_does_not_name(self, experiment):
         for number in range(5):
             experiment.write_metadata(f"m{number}", number)
         with pytest.raises(ExperimentExistsError, match=r"m0.yaml, m1.yaml, m2.yaml and 2 more"):
             experiment.assert_new()
 
-    def test_a_file_or_a_broken_link_is_in_the_way(self, experiment):
+    def test_file_or_broken_link_in_the_way(self, experiment):
         experiment.data_dir.write_text("x")
         with pytest.raises(ExperimentExistsError, match="found a file"):
             experiment.assert_new()
@@ -227,7 +227,7 @@ class TestAssertNew:
         with pytest.raises(ExperimentExistsError, match=r"found a broken link to .*nowhere"):
             experiment.assert_new()
 
-    def test_is_caught_as_old_programs_do(self, experiment):
+    def test_is_caught_by_old_programs(self, experiment):
         experiment.write_metadata("config", 1)
         for error in (AssertionError, FileExistsError, fifteen.experiments.FifteenError):
             with pytest.raises(error):
@@ -264,7 +264,7 @@ class TestAssertExists:
         with pytest.raises(ExperimentNotFoundError, match="found a file"):
             experiment.assert_exists()
 
-    def test_is_caught_as_old_programs_do(self, experiment):
+    def test_is_caught_by_old_programs(self, experiment):
         for error in (AssertionError, FileNotFoundError):
             with pytest.raises(error):
                 experiment.assert_exists()
@@ -283,10 +283,10 @@ class TestClear:
         assert experiment.read_scalars()["loss"].step.tolist() == [5]
         assert experiment.checkpoint_steps() == [0]
 
-    def test_nothing_to_delete_is_no_error(self, experiment):
+    def test_absent_directory_is_allowed(self, experiment):
         experiment.clear().clear().assert_new()
 
-    def test_what_was_pending_does_not_come_back(self, experiment):
+    def test_pending_work_does_not_reappear(self, experiment):
         for step in range(100):
             experiment.log(scalar(1.0), step=step)
         experiment.save_checkpoint({"a": np.ones(1000)}, step=0, blocking=False)
@@ -303,7 +303,7 @@ class TestClear:
         experiment.clear()
         assert (precious / "file").read_text() == "x"
 
-    def test_refuses_where_we_are(self, experiment, monkeypatch):
+    def test_refuses_the_working_directory(self, experiment, monkeypatch):
         experiment.write_metadata("config", 1)
         (experiment.data_dir / "sub").mkdir()
         monkeypatch.chdir(experiment.data_dir / "sub")
@@ -317,7 +317,7 @@ class TestClear:
             experiment.clear()
         assert experiment.data_dir.read_text() == "precious"
 
-    def test_works_where_the_current_directory_is_gone(self, experiment, tmp_path):
+    def test_works_without_a_working_directory(self, experiment, tmp_path):
         experiment.write_metadata("config", 1)
         script = """
             import os, sys
@@ -335,7 +335,7 @@ class TestClear:
             with pytest.raises(UnsafePathError, match="refusing to delete it"):
                 Experiment(path, verbose=False).clear()
 
-    def test_a_kill_leaves_nothing_half_deleted(self, experiment):
+    def test_kill_leaves_nothing_half_deleted(self, experiment):
         for number in range(5):
             experiment.write_metadata(f"m{number}", number)
         script = """
@@ -354,14 +354,14 @@ class TestClear:
 
 
 class TestMove:
-    def test_returns_the_experiment_there(self, experiment, tmp_path):
+    def test_returns_the_moved_experiment(self, experiment, tmp_path):
         experiment.write_metadata("config", 1)
         moved = experiment.move(tmp_path / "deep" / "er")
         assert moved == Experiment(tmp_path / "deep" / "er", verbose=False)
         assert moved.read_metadata("config", int) == 1
         assert not experiment.data_dir.exists()
 
-    def test_the_curves_go_on(self, experiment, tmp_path):
+    def test_curves_continue_after_the_move(self, experiment, tmp_path):
         experiment.log(scalar(1.0), step=0)
         moved = experiment.move(tmp_path / "there")
         moved.log(scalar(2.0), step=1)
@@ -370,7 +370,7 @@ class TestMove:
         assert moved.checkpoint_steps() == [1]
         moved.close()
 
-    def test_the_old_handles_name_the_new_place(self, experiment, tmp_path):
+    def test_old_handle_errors_name_the_destination(self, experiment, tmp_path):
         experiment.write_metadata("config", 1)
         other = Experiment(experiment.data_dir)
         experiment.move(tmp_path / "there")
@@ -393,7 +393,7 @@ class TestMove:
         experiment.close()
         assert not experiment.data_dir.exists()
 
-    def test_a_thread_that_logs_meanwhile_is_told(self, experiment, tmp_path):
+    def test_thread_that_logs_during_the_move_gets_an_error(self, experiment, tmp_path):
         logged = []
 
         def log_until_told():
@@ -419,7 +419,7 @@ class TestMove:
             time.sleep(0.05)
         assert moved.read_scalars()["loss"].step.tolist() == steps
 
-    def test_a_summary_writer_kept_from_before_writes_in_the_new_place(self, experiment, tmp_path):
+    def test_old_summary_writer_writes_to_the_destination(self, experiment, tmp_path):
         writer = experiment.summary_writer
         writer.add_scalar("loss", 1.0, 1)
         moved = experiment.move(tmp_path / "there")
@@ -429,7 +429,7 @@ class TestMove:
         assert not experiment.data_dir.exists()
         writer.close()
 
-    def test_a_failed_move_leaves_the_handle_working(self, experiment, tmp_path, monkeypatch):
+    def test_handle_works_after_a_failed_move(self, experiment, tmp_path, monkeypatch):
         def fail(source, destination):
             raise OSError("no luck")
 
@@ -440,14 +440,14 @@ class TestMove:
         experiment.log(scalar(2.0), step=2)
         assert experiment.read_scalars()["loss"].step.tolist() == [1, 2]
 
-    def test_the_old_place_is_free_for_a_new_experiment(self, experiment, tmp_path):
+    def test_source_path_can_be_reused(self, experiment, tmp_path):
         experiment.write_metadata("config", 1)
         experiment.move(tmp_path / "there")
         fresh = Experiment(experiment.data_dir, verbose=False).assert_new()
         fresh.write_metadata("config", 2)
         assert fresh.read_metadata("config", int) == 2
 
-    def test_an_occupied_destination_changes_nothing(self, experiment, tmp_path):
+    def test_occupied_destination_changes_nothing(self, experiment, tmp_path):
         experiment.log(scalar(1.0), step=0)
         (tmp_path / "there").mkdir()
         (tmp_path / "there" / "precious").write_text("x")
@@ -458,12 +458,12 @@ class TestMove:
         experiment.log(scalar(2.0), step=1)
         assert experiment.read_scalars()["loss"].value.tolist() == [1, 2]
 
-    def test_nothing_to_move_is_no_error(self, experiment, tmp_path):
+    def test_absent_source_is_allowed(self, experiment, tmp_path):
         moved = experiment.move(tmp_path / "there")
         moved.write_metadata("config", 1)
         assert (tmp_path / "there" / "config.yaml").exists()
 
-    def test_a_relative_destination(self, experiment, tmp_path, monkeypatch):
+    def test_relative_destination(self, experiment, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         experiment.write_metadata("config", 1)
         assert experiment.move("there").data_dir == tmp_path / "there"
@@ -472,7 +472,7 @@ class TestMove:
 class TestVerbose:
     @pytest.mark.parametrize("name", ["run", "é"])
     @pytest.mark.parametrize("output", ["closed", "full", "ascii"])
-    def test_what_cannot_be_printed_is_done_all_the_same(self, tmp_path, monkeypatch, output, name):
+    def test_unprintable_output_does_not_stop_the_work(self, tmp_path, monkeypatch, output, name):
         place = "/dev/full" if output == "full" else tmp_path / "out"
         stream = open(place, "w", encoding="ascii")  # noqa: SIM115 - one is closed before its use.
         if output == "closed":
@@ -490,7 +490,7 @@ class TestVerbose:
             stream.close()
 
     @pytest.mark.parametrize("attributes", [{}, {"encoding": None}])
-    def test_an_output_that_does_not_tell_its_encoding(self, tmp_path, monkeypatch, attributes):
+    def test_output_without_an_encoding(self, tmp_path, monkeypatch, attributes):
         written = []
 
         def write(text):
@@ -502,7 +502,7 @@ class TestVerbose:
         shown = path.replace("é", "\\xe9")
         assert f"[Experiment] Saved checkpoint to {shown}" in written
 
-    def test_prints_a_line_for_each_thing_done(self, tmp_path, capsys):
+    def test_prints_one_line_per_action(self, tmp_path, capsys):
         run = tmp_path / "run"
         experiment = Experiment(run)
         experiment.write_metadata("config", 1)
@@ -525,7 +525,7 @@ class TestVerbose:
             f"[Experiment] Deleted {tmp_path}/there",
         ]
 
-    def test_or_nothing_at_all(self, tmp_path):
+    def test_quiet_prints_nothing(self, tmp_path):
         script = """
             import sys, warnings
             import jax.numpy as jnp
@@ -552,11 +552,11 @@ class TestVerbose:
 
 
 class TestLog:
-    def test_refuses_what_is_no_log_data(self, experiment):
+    def test_refuses_other_types(self, experiment):
         with pytest.raises(LogDataError, match="expected TensorboardLogData, found dict"):
             experiment.log({"loss": 1.0}, step=0)
 
-    def test_hparams_refuses_what_has_no_names(self, experiment):
+    def test_hparams_without_names_are_refused(self, experiment):
         with pytest.raises(LogDataError, match="expected a dataclass or a mapping, found int"):
             experiment.log_hparams(3)
         experiment.log_hparams({})
@@ -564,13 +564,13 @@ class TestLog:
             experiment.log_hparams({"a": 1}, metrics="loss")
 
     @pytest.mark.parametrize("name", ["nan", "inf"])
-    def test_hparams_that_are_not_finite_are_named(self, tmp_path, name):
+    def test_non_finite_hparams_are_named(self, tmp_path, name):
         experiment = Experiment(tmp_path / "run")
         with pytest.warns(ExperimentWarning, match=r"hparams: NaN or infinite.*: b\.rate$"):
             experiment.log_hparams({"a": 1.0, "b": {"rate": float(name)}})
         experiment.close()
 
-    def test_hparams_logged_again_with_other_values_are_said_to_be_ignored(self, tmp_path):
+    def test_changed_hparams_warn_that_they_are_ignored(self, tmp_path):
         experiment = Experiment(tmp_path / "run")
         experiment.log_hparams({"a": 1})
         experiment.log_hparams({"a": 1})
@@ -579,7 +579,7 @@ class TestLog:
         experiment.close()
 
     @pytest.mark.parametrize("make", [jnp.float32, np.float32, np.array, jnp.array])
-    def test_hparams_that_are_numbers_of_numpy_and_jax_are_numbers(self, experiment, make):
+    def test_numpy_and_jax_hparams_are_numbers(self, experiment, make):
         experiment.log_hparams({"rate": make(0.5), "steps": make(3), "shape": (1, 2)})
         experiment.close()
         [path] = experiment.data_dir.iterdir()
@@ -594,7 +594,7 @@ class TestLog:
         assert (values["rate"].number_value, values["steps"].number_value) == (0.5, 3.0)
         assert values["shape"].string_value == "(1, 2)"
 
-    def test_a_file_in_the_way_is_named(self, tmp_path):
+    def test_file_in_the_way_is_named(self, tmp_path):
         (tmp_path / "file").write_text("x")
         for path in (tmp_path / "file" / "run", tmp_path / "file"):
             experiment = Experiment(path, verbose=False)
@@ -609,7 +609,7 @@ class TestLog:
 
 
 class TestMetadata:
-    def test_a_refused_object_leaves_the_old_file(self, experiment):
+    def test_refused_object_leaves_the_old_file(self, experiment):
         experiment.write_metadata("config", {"a": 1})
         with pytest.raises(MetadataError, match=r"config.*a lambda"):
             experiment.write_metadata("config", {"a": lambda: None})
@@ -623,7 +623,7 @@ class TestMetadata:
 
 
 class TestSummaryWriter:
-    def test_is_a_real_one_and_always_the_same(self, experiment):
+    def test_is_real_and_always_the_same(self, experiment):
         import tensorboardX
 
         writer = experiment.summary_writer
@@ -646,7 +646,7 @@ class TestSummaryWriter:
 
 
 class TestEnd:
-    def test_close_twice_and_go_on(self, experiment):
+    def test_close_can_be_repeated(self, experiment):
         experiment.log(scalar(1.0), step=0)
         experiment.close()
         experiment.close()
@@ -660,7 +660,7 @@ class TestEnd:
         files = list((tmp_path / "run").glob("events.out.tfevents.*"))
         assert len(files) == 1
 
-    def test_an_error_in_the_block_is_the_one_to_see(self, tmp_path):
+    def test_error_in_the_block_is_raised(self, tmp_path):
         (tmp_path / "run").touch()
         experiment = Experiment(tmp_path / "run", verbose=False)
 
@@ -680,7 +680,7 @@ class TestEnd:
         with experiment:
             pass
 
-    def test_what_a_signal_handler_raises_while_closing_arrives(self, tmp_path, monkeypatch):
+    def test_handler_exceptions_propagate_from_close(self, tmp_path, monkeypatch):
         class Stop(OSError):
             pass
 
@@ -706,7 +706,7 @@ class TestEnd:
         ("ending", "code"),
         [("pass", 0), ("raise RuntimeError('boom')", 1), ("sys.exit(3)", 3), ("del experiment", 0)],
     )
-    def test_all_that_was_logged_is_on_disk(self, tmp_path, ending, code):
+    def test_everything_logged_is_on_disk(self, tmp_path, ending, code):
         script = f"""
             import sys
             import jax.numpy as jnp
@@ -722,7 +722,7 @@ class TestEnd:
         assert experiment.read_scalars()["loss"].value.tolist() == list(range(1000))
         assert experiment.checkpoint_steps() == [7]
 
-    def test_what_is_logged_at_exit_is_on_disk(self, tmp_path):
+    def test_logs_at_exit_are_on_disk(self, tmp_path):
         script = """
             import atexit, sys
             from fifteen.experiments import Experiment, TensorboardLogData
@@ -735,7 +735,7 @@ class TestEnd:
         assert series.value.tolist() == [1.0, 2.0]
 
 
-def test_no_warning_from_a_plain_run(tmp_path):
+def test_plain_run_does_not_warn(tmp_path):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         with Experiment(tmp_path / "run", verbose=True) as experiment:
@@ -746,7 +746,7 @@ def test_no_warning_from_a_plain_run(tmp_path):
     assert [str(warning.message) for warning in caught] == []
 
 
-def test_quiet_handles_in_several_threads_leave_the_programs_warnings_alone(tmp_path):
+def test_quiet_handles_in_threads_keep_warning_filters(tmp_path):
     experiment = Experiment(tmp_path / "run", verbose=False)
     experiment.log(TensorboardLogData(scalars={"x": np.zeros(100)}), range(100))
     experiment.save_checkpoint({"x": np.zeros(2)}, 1)
@@ -766,7 +766,7 @@ def test_quiet_handles_in_several_threads_leave_the_programs_warnings_alone(tmp_
     assert warnings.filters == before
 
 
-def test_a_link_and_its_directory_share_one_event_file(tmp_path):
+def test_link_and_directory_share_one_event_file(tmp_path):
     run, link = tmp_path / "run", tmp_path / "link"
     run.mkdir()
     link.symlink_to(run)

@@ -45,7 +45,7 @@ def names(experiments):
     return [experiment.data_dir.name for experiment in experiments]
 
 
-def test_it_is_a_sequence(root):
+def test_experiments_is_a_sequence(root):
     found = find_experiments(root)
     assert isinstance(found, Experiments)
     assert len(found) == 4
@@ -73,7 +73,7 @@ def test_it_is_a_sequence(root):
         hash(found)
 
 
-def test_of_any_experiments(root):
+def test_experiments_can_be_built_from_any_iterable(root):
     experiments = Experiments(
         Experiment(root / f"run_{number}", verbose=False) for number in (2, 0)
     )
@@ -95,7 +95,7 @@ def test_where(root):
     ]  # fmt: skip
 
 
-def test_where_names_what_there_is(root):
+def test_where_error_lists_existing_names(root):
     with pytest.raises(ExpressionError, match=r"called 'lrr'; known: config\.lr, .*train/loss"):
         find_experiments(root).where("lrr < 1")
     with pytest.raises(ExpressionError, match="cannot be parsed"):
@@ -109,7 +109,7 @@ def test_ambiguous_names(tmp_path):
         find_experiments(tmp_path).where("x < 1")
 
 
-def test_the_fields_of_a_sweep_are_not_those_of_the_experiments_below_it(tmp_path):
+def test_fields_of_a_sweep_exclude_experiments_below(tmp_path):
     sweep = Experiment(tmp_path / "sweep", verbose=False)
     sweep.write_metadata("config", {"lr": 1})
     sweep.write_metadata("results/best", {"seed": 7})
@@ -208,7 +208,7 @@ def test_scalars(root):
         find_experiments(root).scalars("train/*")
 
 
-def test_globs_are_those_of_read_scalars_and_of_the_command_line(root, capsys):
+def test_globs_work_as_in_read_scalars_and_the_command_line(root, capsys):
     with Experiment(root / "run_0", verbose=False) as run:
         run.log(TensorboardLogData({"train/loss[0]": 1, "b": 2, "train/a/b": 3}), 9)
     for tags in (["train/*"], ["*/loss*", "b"], ["train/loss[0]"], ["t?st/*"], ["[bt]*"]):
@@ -235,7 +235,7 @@ found.scalars(), found._repr_html_()
     assert list(home.rglob("*")) == []
 
 
-def test_what_cannot_be_read_is_marked(root):
+def test_unreadable_values_are_marked(root):
     (root / "run_0" / "config.yaml").write_text("lr: [1,")
     os.truncate(next((root / "run_2").glob("*tfevents*")), 0)
     found = find_experiments(root)
@@ -249,7 +249,7 @@ def test_what_cannot_be_read_is_marked(root):
     assert math.isnan(frame["config.lr"]["run_0"])
 
 
-def test_what_vanishes_is_marked(root):
+def test_deleted_experiments_are_marked(root):
     found = find_experiments(root)
     found[2].clear()
     assert found.values("step") == [4, 4, UNREADABLE, ABSENT]
@@ -265,14 +265,14 @@ def test_values_are_read_once(root):
     assert find_experiments(root).values("lr")[0] == 5
 
 
-def test_without_pandas(root, monkeypatch):
+def test_missing_pandas_error_names_the_extra(root, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     for ask in (find_experiments(root).to_pandas, find_experiments(root).scalars):
         with pytest.raises(MissingExtraError, match=r"pip install 'fifteen\[pandas\]'"):
             ask()
 
 
-def test_many_are_read_in_several_processes(root):
+def test_many_experiments_are_read_in_several_processes(root):
     (root / "run_0" / "config.yaml").write_text("lr: [1,")
     script = f"""
 import os, sys
@@ -326,7 +326,7 @@ def read_in_all_ways(root, capsys):
     return capsys.readouterr().out
 
 
-def test_a_name_that_is_whole_in_one_is_not_ambiguous_in_another(tmp_path, capsys):
+def test_exact_name_in_one_experiment_is_not_ambiguous(tmp_path, capsys):
     Experiment(tmp_path / "a", verbose=False).write_metadata("config", {"lr": 1})
     other = Experiment(tmp_path / "b", verbose=False)
     for name in ("x", "y"):
@@ -339,7 +339,7 @@ def test_a_name_that_is_whole_in_one_is_not_ambiguous_in_another(tmp_path, capsy
     assert "y.config.lr" in read_in_all_ways(tmp_path, capsys)
 
 
-def test_notes_that_people_have_edited(tmp_path, capsys):
+def test_edited_notes(tmp_path, capsys):
     texts = ["tags: 5\nnote: [1, 2]", "tags: paper", "tags: {a: 1}", "- 1", "tags: [1,", "note:"]
     for number, text in enumerate(texts):
         run = Experiment(tmp_path / f"{number}", verbose=False)
@@ -390,7 +390,7 @@ def test_odd_files(tmp_path, capsys):
     assert all(str(tmp_path) in problem for problem in found.problems)
 
 
-def test_names_that_are_no_text(tmp_path, capsys):
+def test_names_that_are_not_text(tmp_path, capsys):
     folder = os.fsencode(tmp_path) + b"/\xff\n"
     os.mkdir(folder)
     with open(folder + b"/\xfe.yaml", "w") as file:
@@ -413,6 +413,6 @@ def test_names_that_are_no_text(tmp_path, capsys):
         ("lr confidence previous override applied accumulated grad_norm step", None),
     ],
 )
-def test_what_is_good_about_a_scalar_is_told_by_its_name(names, best):
+def test_name_of_a_scalar_decides_which_value_is_best(names, best):
     for name in names.split():
         assert best_of(name) == best, name

@@ -7,7 +7,7 @@ import pytest
 from fifteen.experiments._gc import gc_paused
 
 
-def test_the_collector_runs_again_also_after_an_error():
+def test_collector_is_resumed_after_an_error():
     with gc_paused():
         assert not gc.isenabled()
         with gc_paused():
@@ -19,7 +19,7 @@ def test_the_collector_runs_again_also_after_an_error():
     assert gc.isenabled()
 
 
-def test_a_collector_that_its_user_has_stopped_stays_so():
+def test_disabled_collector_stays_disabled():
     gc.disable()
     try:
         with gc_paused():

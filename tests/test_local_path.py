@@ -35,23 +35,23 @@ def _in_an_empty_directory(tmp_path, monkeypatch):
         (pathlib.Path("~no-such-user"), "there is no user 'no-such-user'; .*'./~no-such-user'"),
     ],
 )
-def test_addresses_and_homes_of_no_user_are_refused(open_path, path, message):
+def test_unsupported_addresses_and_unknown_homes_are_refused(open_path, path, message):
     with pytest.raises(UnsafePathError, match=f"^(~no-such-user.*: )?{message}"):
         open_path(path)
 
 
 @pytest.mark.parametrize("path", ["", "a\0b", None, 3, b"runs", ["runs"]])
-def test_what_is_no_path_is_a_type_error(path):
+def test_other_types_are_a_type_error(path):
     with pytest.raises(TypeError, match="data_dir: expected a path or a str that names one"):
         Experiment(path)
 
 
-def test_a_tilde_is_the_home_directory_or_a_name_after_a_dot(tmp_path, monkeypatch):
+def test_leading_tilde_is_the_home_directory(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/somebody")
     assert Experiment("~/runs").data_dir == pathlib.Path("/home/somebody/runs")
     assert Experiment("~").data_dir == pathlib.Path("/home/somebody")
     assert Experiment("./~no-such-user").data_dir == tmp_path / "~no-such-user"
 
 
-def test_a_relative_path_is_made_absolute(tmp_path):
+def test_relative_path_becomes_absolute(tmp_path):
     assert Experiment("runs/a:b/../c").data_dir == tmp_path / "runs" / "c"

@@ -18,7 +18,7 @@ def make(loss, weights=None):
     )
 
 
-def test_starts_empty_and_shares_nothing():
+def test_defaults_are_empty_and_not_shared():
     first, second = TensorboardLogData(), TensorboardLogData()
     assert first.scalars == {}
     assert first.histograms == {}
@@ -87,7 +87,7 @@ class TestPrefix:
         assert list(prefixed.scalars) == ["a/b/loss"]
         assert list(prefixed.histograms) == ["a/b/weights"]
 
-    def test_leaves_its_own_alone(self):
+    def test_does_not_change_the_original(self):
         original = make(1.0)
         original.prefix("a/")
         assert list(original.scalars) == ["loss"]
@@ -130,12 +130,12 @@ class TestMerge:
             lambda data: data.merge_scalars({"b": 1, "a": 2}),
         ],
     )
-    def test_a_tag_on_both_sides_is_an_error_that_names_each(self, merge):
+    def test_duplicate_tags_are_named(self, merge):
         data = TensorboardLogData(scalars={"a": 1, "b": 2, "c": 3})
         with pytest.raises(LogDataError, match=r"scalars: on both sides of the merge: 'a', 'b'"):
             merge(data)
 
-    def test_histograms_too(self):
+    def test_duplicate_histograms_are_named(self):
         with pytest.raises(LogDataError, match=r"histograms: .*'weights'"):
             make(1.0, np.ones(1)).merge_histograms({"weights": np.ones(1)})
 
@@ -154,13 +154,13 @@ class TestMerge:
             (lambda one: one.merge_histograms([1.0]), "histograms: expected a Mapping, found list"),
         ],
     )
-    def test_names_what_it_takes(self, merge, message):
+    def test_error_names_the_expected_type(self, merge, message):
         with pytest.raises(LogDataError, match=message):
             merge(TensorboardLogData({"b": 1.0}))
 
 
 class TestFixShardedScalars:
-    def test_leaves_scalars_and_histograms_alone(self):
+    def test_keeps_replicated_scalars_and_histograms(self):
         zero_d, numpy_scalar, weights = jnp.float32(1), np.float64(2), jnp.ones(3)
         data = TensorboardLogData(
             scalars={"python": 0.5, "jax": zero_d, "numpy": numpy_scalar},
@@ -180,7 +180,7 @@ class TestFixShardedScalars:
             assert np.shape(fixed) == ()
             assert fixed == 7
 
-    def test_under_jit(self):
+    def test_works_under_jit(self):
         fixed = jax.jit(lambda x: make(x).fix_sharded_scalars())(jnp.arange(4) + 2)
         assert fixed.scalars["loss"] == 2
 
@@ -210,6 +210,6 @@ class TestFixShardedScalars:
         assert fixed.scalars["loss"].shape == ()
         assert still_running, "the computation ended too early for this test to show anything"
 
-    def test_an_empty_array_is_an_error_that_names_the_tag(self):
+    def test_empty_array_error_names_the_tag(self):
         with pytest.raises(LogDataError, match=r"scalars\['loss'\]: .*\(0, 3\)"):
             make(jnp.zeros((0, 3))).fix_sharded_scalars()

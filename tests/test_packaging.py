@@ -29,13 +29,13 @@ def run(code):
     return done.stdout
 
 
-def test_version_is_told_alike_everywhere():
+def test_version_is_the_same_everywhere():
     assert importlib.metadata.version("fifteen") == fifteen.__version__
     assert f"## [{fifteen.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
     assert f"\nversion: {fifteen.__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
 
-def test_types_are_shipped():
+def test_type_information_is_shipped():
     assert (importlib.resources.files("fifteen") / "py.typed").is_file()
 
 
@@ -44,7 +44,7 @@ def test_import_fifteen_imports_nothing_early():
     assert run(code) == "False False\n"
 
 
-def test_import_fifteen_makes_experiments_reachable():
+def test_import_fifteen_makes_experiments_available():
     assert run("import fifteen; print(fifteen.experiments.Experiment.__name__)") == "Experiment\n"
     assert "experiments" in dir(fifteen)
     with pytest.raises(AttributeError, match=r"module 'fifteen' has no attribute 'experimnets'"):
@@ -72,7 +72,7 @@ def test_import_of_experiments_loads_nothing_heavy():
     assert run(code) == "[]\n"
 
 
-def test_experiments_are_looked_at_without_jax(tmp_path):
+def test_reading_experiments_needs_no_jax(tmp_path):
     with fifteen.experiments.Experiment(tmp_path / "run", verbose=False) as experiment:
         experiment.write_metadata("config", {"lr": 0.1})
         experiment.log(fifteen.experiments.TensorboardLogData({"loss": 0.5}), step=7)
@@ -107,12 +107,12 @@ def test_import_of_experiments_initialises_no_backend():
     assert run(code) == "3\n"
 
 
-def test_import_of_experiments_warns_of_nothing():
+def test_import_of_experiments_does_not_warn():
     code = "import warnings; warnings.simplefilter('error'); import jax; import fifteen.experiments"
     assert run(code) == ""
 
 
-def test_rooms_do_not_import_one_another():
+def test_packages_do_not_import_each_other():
     for room in ROOMS:
         for path in (SOURCE / room).rglob("*.py"):
             others = ROOMS - {room} | {"_experiment", "_session", "cli"}
@@ -131,7 +131,7 @@ def imported_outside_of_room(path):
     return {part for name in names for part in name.split(".")}
 
 
-def test_modules_are_private_and_packages_only_name_their_interface():
+def test_modules_are_private_and_packages_only_export():
     for path in (ROOT / "src").rglob("*.py"):
         assert path.name.startswith("_"), f"{path}: modules begin with an underscore"
     for path in SOURCE.rglob("__init__.py"):
@@ -181,7 +181,7 @@ def test_public_names():
         exec("from fifteen.experiments import Experimnet")
 
 
-def test_constraints_pin_all_that_development_installs():
+def test_constraints_pin_all_development_packages():
     pins = pinned("constraints.txt")
     if importlib.metadata.version("jax") != pins["jax"]:
         pytest.skip("another environment, in which the packages need others")
@@ -198,7 +198,7 @@ def test_oldest_constraints_are_the_floors():
     assert pinned("constraints-oldest.txt") == floors
 
 
-def test_what_the_source_imports_is_required():
+def test_imported_packages_are_required():
     names = {canonicalize_name(requirement.name) for requirement in requirements(dev=False)}
     # What the extra needs to talk to Orbax comes with Orbax.
     of_orbax = map(Requirement, importlib.metadata.requires("orbax-checkpoint"))

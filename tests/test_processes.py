@@ -41,7 +41,7 @@ def run(pools, tmp_path):
     return run_in
 
 
-def test_alone():
+def test_single_process():
     assert distributed.is_primary()
     assert distributed.index() == 0
     assert distributed.count() == 1
@@ -53,7 +53,7 @@ def test_alone():
         distributed.main.all_gather("failing", error=OSError("full"))
 
 
-def test_alone_no_backend_is_initialised():
+def test_single_process_initialises_no_backend():
     script = """
 import fifteen.experiments as f
 from fifteen.experiments import distributed
@@ -68,7 +68,7 @@ assert not xla_bridge.backends_are_initialized()
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 4])
-def test_the_result_of_process_0_is_known_to_all(run, tmp_path, count):
+def test_result_of_process_0_is_returned_in_all(run, tmp_path, count):
     script = """
     def act():
         (directory / f"by_{INDEX}").touch()
@@ -85,7 +85,7 @@ def test_the_result_of_process_0_is_known_to_all(run, tmp_path, count):
 
 
 @pytest.mark.slow
-def test_process_0_waits_until_all_have_come(run, tmp_path):
+def test_process_0_waits_for_all(run, tmp_path):
     script = """
     import time
     if INDEX == 1:
@@ -98,7 +98,7 @@ def test_process_0_waits_until_all_have_come(run, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 4])
-def test_an_error_of_process_0_is_raised_in_all(run, count):
+def test_error_in_process_0_is_raised_in_all(run, count):
     script = """
     from fifteen.experiments import ExperimentExistsError
     def exists():
@@ -127,7 +127,7 @@ def test_an_error_of_process_0_is_raised_in_all(run, count):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["before", "between", "after", "background"])
-def test_an_error_in_any_process_is_raised_in_all(run, where):
+def test_error_in_any_process_is_raised_in_all(run, where):
     script = f"""
     def fail(here):
         if here == {where!r} and INDEX == 1:
@@ -164,7 +164,7 @@ def test_an_error_in_any_process_is_raised_in_all(run, where):
 
 
 @pytest.mark.slow
-def test_calls_that_differ_are_told(run):
+def test_different_calls_are_reported(run):
     script = """
     print(outcome(lambda: distributed.main.all_gather("saving" if INDEX else "clearing")))
     print(distributed.on_primary(lambda: "goes on"))
@@ -175,7 +175,7 @@ def test_calls_that_differ_are_told(run):
 
 
 @pytest.mark.slow
-def test_a_process_that_does_not_come_is_told(tmp_path):
+def test_missing_process_is_reported(tmp_path):
     script = COMMON + textwrap.dedent("""
     from fifteen.experiments.distributed import _group
     _group.TIMEOUT_SECONDS = 1
@@ -188,7 +188,7 @@ def test_a_process_that_does_not_come_is_told(tmp_path):
 
 
 @pytest.mark.slow
-def test_long_results_and_messages_pass(run):
+def test_long_results_and_messages_are_transferred(run):
     script = """
     print(len(distributed.on_primary(lambda: "ä" * 300_000)))
     def fail():
@@ -200,7 +200,7 @@ def test_long_results_and_messages_pass(run):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("who", [0, 1])
-def test_who_waits_can_be_interrupted_and_the_others_are_told(run, who):
+def test_waiting_process_can_be_interrupted(run, who):
     script = f"""
     import os, signal, threading, time
     def late_or_interrupted():

@@ -43,7 +43,7 @@ def run(pools, tmp_path):
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_every_process_calls_everything_and_one_writes(run, tmp_path, count):
+def test_all_processes_call_and_one_writes(run, tmp_path, count):
     script = """
     with Experiment(directory).assert_new() as experiment:
         experiment.write_metadata("config", {"lr": 0.1})
@@ -85,7 +85,7 @@ def test_every_process_calls_everything_and_one_writes(run, tmp_path, count):
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_clear_and_move_act_once_and_agree(run, tmp_path, count):
+def test_clear_and_move_run_once_for_all_processes(run, tmp_path, count):
     script = """
     experiment = Experiment(directory, verbose=False).assert_new()
     state = {"w": spread(np.arange(8.0))}
@@ -113,7 +113,7 @@ def test_clear_and_move_act_once_and_agree(run, tmp_path, count):
     assert Directory(tmp_path / "moved").names() == ["checkpoint_1"]
 
 
-def test_an_error_in_one_process_is_raised_in_all(run, tmp_path):
+def test_error_in_one_process_is_raised_in_all(run, tmp_path):
     script = """
     from fifteen.experiments import _session
     experiment = Experiment(directory, verbose=False)
@@ -142,7 +142,7 @@ def test_an_error_in_one_process_is_raised_in_all(run, tmp_path):
     assert os.listdir(tmp_path) == ["run"]
 
 
-def test_an_experiment_moves_between_one_and_many_processes(run):
+def test_experiment_is_shared_by_one_and_many_processes(run):
     script = """
     experiment = Experiment(directory, verbose=False)
     state = {"w": spread(np.zeros(8)), "count": 0}
@@ -169,7 +169,7 @@ def test_an_experiment_moves_between_one_and_many_processes(run):
     assert run(script, 1)[0].split() == ["True", "True"]
 
 
-def test_a_signal_to_one_process_has_all_save_the_same_step(tmp_path):
+def test_signal_to_one_process_makes_all_save_the_same_step(tmp_path):
     script = """
     import signal, time
     from jax.experimental import multihost_utils

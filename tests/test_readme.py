@@ -13,11 +13,11 @@ def blocks(language):
     return [code for found, code in fences if found == language]
 
 
-def test_is_of_a_length_that_is_read():
+def test_readme_is_short():
     assert 80 <= len(README.read_text().splitlines()) <= 150
 
 
-def test_quickstart_does_what_is_said(tmp_path):
+def test_quickstart_works(tmp_path):
     quickstart, reading = blocks("python")
     assert len([line for line in quickstart.splitlines() if line.strip()]) <= 20
     (tmp_path / "train.py").write_text(quickstart)

@@ -26,12 +26,12 @@ def run(script):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_work_is_finished_before_a_signal_ends_the_process(number):
+def test_work_finishes_before_a_signal_ends_the_process(number):
     outcome = run(f"os.kill(os.getpid(), {number:d}); time.sleep(60)")
     assert (outcome.stdout, outcome.returncode) == ("signal\n", -number), outcome.stderr
 
 
-def test_work_that_is_finished_before_its_thread_is_known_is_done_once():
+def test_work_is_done_once_if_its_thread_ends_early():
     outcome = run(
         "import _thread\n"
         "start = _thread.start_new_thread\n"
@@ -41,7 +41,7 @@ def test_work_that_is_finished_before_its_thread_is_known_is_done_once():
     assert (outcome.stdout, outcome.returncode) == ("signal\n", -signal.SIGTERM), outcome.stderr
 
 
-def test_one_failure_keeps_nothing_else_from_being_finished():
+def test_failed_work_does_not_stop_other_work():
     outcome = run(
         "_shutdown.register(lambda: 1 / 0)\n"
         "_shutdown.register(lambda: None, lambda: print('last', flush=True))\n"
@@ -50,7 +50,7 @@ def test_one_failure_keeps_nothing_else_from_being_finished():
     assert (outcome.stdout, outcome.returncode) == ("signal\nlast\n", -signal.SIGTERM)
 
 
-def test_a_signal_ends_the_process_as_soon_as_the_work_is_finished():
+def test_signal_ends_the_process_once_the_work_is_finished():
     outcome = run(
         "_shutdown._MAX_PAUSE_SECONDS = 1000\nos.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"
     )
@@ -58,7 +58,7 @@ def test_a_signal_ends_the_process_as_soon_as_the_work_is_finished():
 
 
 @pytest.mark.slow
-def test_a_lock_that_the_main_thread_holds_stops_nothing():
+def test_lock_held_by_the_main_thread_does_not_deadlock():
     outcome = run(
         "lock = threading.Lock()\n"
         "def finish():\n    with lock: print('finished', flush=True)\n"
@@ -73,7 +73,7 @@ def test_a_lock_that_the_main_thread_holds_stops_nothing():
 
 
 @pytest.mark.slow
-def test_a_process_that_exits_meanwhile_ends_by_the_signal():
+def test_process_that_exits_during_the_work_ends_by_the_signal():
     outcome = run(
         "_shutdown.register(lambda: None, lambda: time.sleep(7))\n"
         "os.kill(os.getpid(), signal.SIGTERM)"
@@ -81,7 +81,7 @@ def test_a_process_that_exits_meanwhile_ends_by_the_signal():
     assert (outcome.stdout, outcome.returncode) == ("signal\nexit\n", -signal.SIGTERM)
 
 
-def test_handlers_of_the_user_stay():
+def test_handlers_of_the_user_are_kept():
     outcome = run(
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
         "_shutdown.prepare()\n"

@@ -63,7 +63,7 @@ def work():
 WAIT = "print('ready', flush=True); sys.stdin.read()"
 
 
-def test_running(tmp_path):
+def test_open_experiment_is_running(tmp_path):
     path = tmp_path / "run"
     with process(LOG + WAIT, path) as running:
         fields = fields_of(path)
@@ -76,7 +76,7 @@ def test_running(tmp_path):
     assert str(fields_of(path).status) == "finished"
 
 
-def test_running_before_anything_is_logged(tmp_path):
+def test_experiment_is_running_before_anything_is_logged(tmp_path):
     path = tmp_path / "run"
     with process(WAIT, path) as running:
         assert fields_of(path).value("status") == "running"
@@ -116,7 +116,7 @@ def test_running_before_anything_is_logged(tmp_path):
         ("os._exit(0)", "killed", True),
     ],
 )
-def test_the_end(tmp_path, code, status, is_marked):
+def test_status_after_each_kind_of_end(tmp_path, code, status, is_marked):
     path = tmp_path / "run"
     run(LOG + code, path)
     fields = fields_of(path)
@@ -147,7 +147,7 @@ def _status_name(number):
     return api_pb2.Status.Name(number)
 
 
-def test_a_run_that_goes_on_has_not_ended(tmp_path):
+def test_resumed_run_gets_a_new_status(tmp_path):
     path = tmp_path / "run"
     run(LOG, path)
     assert str(fields_of(path).status) == "finished"
@@ -185,7 +185,7 @@ def test_diverged(tmp_path):
     assert found.where("diverged_at == 1")[0].data_dir.name == "nan"
 
 
-def test_the_mark_is_no_content(tmp_path):
+def test_mark_is_not_content(tmp_path):
     experiment = Experiment(tmp_path / "run", verbose=False)
     experiment.log(TensorboardLogData(scalars={"loss": 1.0}), step=1)
     assert Directory(experiment.data_dir).open_state() == "open"
@@ -205,12 +205,12 @@ def test_the_mark_is_no_content(tmp_path):
     Experiment(directory, verbose=False).assert_new()
 
 
-def test_a_handle_that_is_dropped_leaves_no_mark(tmp_path):
+def test_dropped_handle_leaves_no_mark(tmp_path):
     Experiment(tmp_path / "run", verbose=False).write_metadata("config", {})
     assert os.listdir(tmp_path / "run") == ["config.yaml"]
 
 
-def test_many_handles_do_not_use_up_the_descriptors(tmp_path):
+def test_many_handles_do_not_exhaust_descriptors(tmp_path):
     held = [Experiment(tmp_path / f"run_{number}", verbose=False) for number in range(300)]
     for experiment in held:
         experiment.write_metadata("config", {})
@@ -219,7 +219,7 @@ def test_many_handles_do_not_use_up_the_descriptors(tmp_path):
     assert states.count("abandoned") == 0
 
 
-def test_a_child_has_no_part_in_the_mark_of_its_parent(tmp_path):
+def test_forked_child_does_not_hold_its_parents_mark(tmp_path):
     path = tmp_path / "run"
     code = """
 child = os.fork()
@@ -243,7 +243,7 @@ os.kill(os.getpid(), signal.SIGKILL)
             os.kill(int(child), signal.SIGKILL)
 
 
-def test_where_locks_do_not_work_the_last_write_tells(tmp_path, monkeypatch):
+def test_without_locks_status_is_the_last_write(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(37, "No locks available")
 
@@ -257,7 +257,7 @@ def test_where_locks_do_not_work_the_last_write_tells(tmp_path, monkeypatch):
     assert str(fields_of(tmp_path / "run").status) == "finished"
 
 
-def test_a_mark_of_another_host_says_nothing_while_there_are_writes(tmp_path):
+def test_mark_of_another_host_does_not_count_during_writes(tmp_path):
     mark = tmp_path / ".open.0123abcd.fifteen-tmp"
     mark.write_text("another host")
     (tmp_path / "config.yaml").write_text("a: 1\n")
@@ -267,7 +267,7 @@ def test_a_mark_of_another_host_says_nothing_while_there_are_writes(tmp_path):
     assert Directory(tmp_path).open_state() == "abandoned"
 
 
-def test_events_of_others(tmp_path):
+def test_events_of_other_writers(tmp_path):
     from tensorboardX import SummaryWriter
 
     with SummaryWriter(str(tmp_path / "run")) as writer:

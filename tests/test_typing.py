@@ -127,7 +127,7 @@ def pyright(path: pathlib.Path) -> tuple[list[tuple[int, str]], list[int]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("checker", [mypy, pyright])
-def test_a_script_is_understood(checker, tmp_path):
+def test_script_passes_type_checkers(checker, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     revealed, errors = checker(script)
@@ -137,7 +137,7 @@ def test_a_script_is_understood(checker, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("checker", [mypy, pyright])
-def test_mistakes_are_found(checker, tmp_path):
+def test_mistakes_are_reported(checker, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(MISTAKES)
     _, errors = checker(script)

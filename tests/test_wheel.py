@@ -43,7 +43,7 @@ def binaries(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_quickstart_command_line_and_report(binaries, tmp_path):
+def test_wheel_runs_quickstart_command_line_and_report(binaries, tmp_path):
     quickstart = re.search(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
     (tmp_path / "train.py").write_text(
         quickstart[1] + "import fifteen; print('imported from', fifteen.__file__)\n"

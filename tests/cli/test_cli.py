@@ -104,7 +104,7 @@ def test_list(run, root):
         assert re.fullmatch(r"\d+ (s|min)", row[8])
 
 
-def test_list_here_and_of_one_experiment(run, root):
+def test_list_current_directory_and_single_experiment(run, root):
     assert table(run("list", cwd=root).stdout)[1][0] == "runs/run_1"
     assert table(run("list", "runs/run_1", cwd=root).stdout)[1][0] == "."
 
@@ -167,7 +167,7 @@ def test_list_columns_of_classes_and_single_values(run, tmp_path):
     assert listed.stderr == ""
 
 
-def test_list_nothing_and_not_a_number(run, tmp_path):
+def test_list_distinguishes_none_nan_and_missing(run, tmp_path):
     for name, x in (("a", 2.0), ("b", None), ("c", float("nan")), ("d", 1.0), ("e", "text")):
         experiment = Experiment(tmp_path / name, verbose=False)
         experiment.write_metadata("config", {"x": x, "none": None})
@@ -188,14 +188,14 @@ def test_list_nothing_and_not_a_number(run, tmp_path):
     ]  # fmt: skip
 
 
-def test_list_sorts_by_what_is_no_column_yet(run, root):
+def test_list_sorts_by_a_hidden_column(run, root):
     output = run("list", "runs", "--sort", "train/loss:min", cwd=root).stdout
     assert columns(output, "name", "train/loss:min") == [
         ["run_10", "0.01*"], ["run_2", "0.1"], ["run_1", "1"],
     ]  # fmt: skip
 
 
-def test_list_finds_scalars_by_the_end_of_their_tags(run, root, tmp_path):
+def test_list_finds_scalars_by_tag_suffix(run, root, tmp_path):
     output = run("list", "runs", "--columns", "loss", "accuracy:max", cwd=root).stdout
     assert columns(output, "loss", "accuracy:max") == [
         ["1", "1*"], ["0.1", "0.91"], ["0.01*", "0.901"],
@@ -206,13 +206,13 @@ def test_list_finds_scalars_by_the_end_of_their_tags(run, root, tmp_path):
     assert error == "fifteen: error: 'x' is ambiguous: test/x, train/x; write more of the name\n"
 
 
-def test_list_takes_numbers_in_files_written_by_hand_by_value(run, tmp_path):
+def test_list_sorts_handwritten_numbers_by_value(run, tmp_path):
     make_metadata(tmp_path, a="x: 1e-3\n", b="x: 2e-4\n", c="x: 1\n", d="x: '1e-9'\n")
     listed = run("list", "--columns", "x", "--sort", "x", "--format", "json", cwd=tmp_path).stdout
     assert [row["x"] for row in json.loads(listed)] == [2e-4, 1e-3, 1, "1e-9"]
 
 
-def test_list_past_what_vanishes(run, tmp_path, monkeypatch):
+def test_list_marks_an_experiment_that_disappears(run, tmp_path, monkeypatch):
     from fifteen.experiments import _experiments
 
     for name in ("a", "b"):
@@ -227,12 +227,12 @@ def test_list_past_what_vanishes(run, tmp_path, monkeypatch):
     assert "gone: expected an experiment, found no directory" in result.stderr
 
 
-def test_list_backwards(run, root):
+def test_list_in_reverse(run, root):
     rows = table(run("list", "runs", "--reverse", cwd=root).stdout)
     assert [row[0] for row in rows[1:]] == ["run_10", "run_2", "run_1"]
 
 
-def test_list_for_programs(run, root):
+def test_list_in_machine_readable_formats(run, root):
     arguments = ("list", "runs", "--columns", "optimizer.lr", "--sort", "optimizer.lr")
     listed = json.loads(run(*arguments, "--format", "json", cwd=root).stdout)
     assert [row["name"] for row in listed] == ["run_10", "run_2", "run_1"]
@@ -252,7 +252,7 @@ def test_list_of_nothing(run, tmp_path):
     assert json.loads(run("list", "--format", "json", cwd=tmp_path).stdout) == []
 
 
-def test_list_goes_on_past_damaged_metadata(run, tmp_path):
+def test_list_continues_after_damaged_metadata(run, tmp_path):
     Experiment(tmp_path / "a", verbose=False).write_metadata("config", {"lr": 1})
     Experiment(tmp_path / "b", verbose=False).write_metadata("config", {"lr": 2})
     (tmp_path / "b" / "config.yaml").write_text("lr: [1,")
@@ -296,21 +296,21 @@ def test_show_leaves(run, root):
     assert re.search(r"^w +float64 +\(2,\)$", output, re.MULTILINE)
 
 
-def test_show_leaves_of_an_old_checkpoint_under_a_name_of_its_own(run, tmp_path):
+def test_show_leaves_of_an_old_checkpoint_with_another_prefix(run, tmp_path):
     (tmp_path / "best_7").write_bytes(flax.serialization.to_bytes({"w": np.ones((3, 4))}))
     output = run("show", ".", "--leaves", "--prefix", "best_", cwd=tmp_path).stdout
     assert "leaves of best_7" in output
     assert re.search(r"^w +float64 +\(3, 4\)$", output, re.MULTILINE)
 
 
-def test_show_text_as_it_is(run, tmp_path):
+def test_show_prints_text_unchanged(run, tmp_path):
     Experiment(tmp_path / "a", verbose=False).write_metadata("config", {"x": "a\n\tb\u2028c\n"})
     output = run("show", "a", cwd=tmp_path).stdout
     assert "b\u2028c" in output or r"b\u2028c" in output or r"b\Lc" in output
     assert not output.endswith("...\n")
 
 
-def test_show_nothing_but_not_a_number(run, tmp_path):
+def test_show_scalar_with_only_nan(run, tmp_path):
     with Experiment(tmp_path, verbose=False) as experiment:
         experiment.log(TensorboardLogData(scalars={"x": float("nan")}), step=1)
     assert table(run("show", tmp_path).stdout)[-1] == ["x", "1", "1", "nan", "nan", "nan"]
@@ -346,7 +346,7 @@ def unreadable(tmp_path):
     return tmp_path
 
 
-def test_show_marks_what_cannot_be_read(run, unreadable):
+def test_show_marks_unreadable_files(run, unreadable):
     result = run("show", "b", cwd=unreadable, expect=1)
     assert result.stdout.count("[unreadable]") == 2
     assert "x: 1" in result.stdout
@@ -354,7 +354,7 @@ def test_show_marks_what_cannot_be_read(run, unreadable):
     assert all(line.startswith("fifteen: error: ") for line in result.stderr.splitlines())
 
 
-def test_compare_marks_what_cannot_be_read(run, unreadable):
+def test_compare_marks_unreadable_files(run, unreadable):
     result = run("compare", "a", "b", cwd=unreadable, expect=1)
     assert table(result.stdout) == [
         ["metadata", "a", "b"],
@@ -366,7 +366,7 @@ def test_compare_marks_what_cannot_be_read(run, unreadable):
     assert len(result.stderr.splitlines()) == 3
 
 
-def test_compare_goes_on_with_those_that_can_be_read(run, unreadable):
+def test_compare_continues_with_readable_experiments(run, unreadable):
     make_metadata(unreadable, c="x: 2\n")
     (unreadable / "c" / "torn.yaml").write_text("y: 2")
     (unreadable / "a" / "torn.yaml").write_text("y: 1")
@@ -405,14 +405,14 @@ def check_escaped(output):
 
 @pytest.mark.parametrize("format", ["csv", "json"])
 @pytest.mark.parametrize("command", ["list a --columns x", "scalars a"])
-def test_exact_values_do_nothing_to_a_terminal(hostile, command, format):
+def test_exact_values_are_escaped_on_a_terminal(hostile, command, format):
     (hostile / "a" / "config.yaml").write_text('x: "\\e[31mred\\x9b\\u202e"\n')
     shown = run_on_terminal(*command.split(), "--format", format, cwd=hostile, columns=80)
     assert "red" in shown
     assert not {"\x1b", "\x9b", "\u202e"} & {*shown}
 
 
-def test_names_that_are_no_text(run, tmp_path):
+def test_names_that_are_not_text(run, tmp_path):
     path = os.fsencode(tmp_path) + b"/runs/\xff\xfe"
     os.makedirs(path)
     with Experiment(os.fsdecode(path), verbose=False) as experiment:
@@ -449,7 +449,7 @@ def test_numbers_too_large_for_a_float(run, tmp_path):
         *("rm  --yes", "prune ", "move  a", "move run_1 ", "compare . ", "plot "),
     ],
 )
-def test_a_variable_that_is_not_set_is_no_directory(run, root, arguments):
+def test_empty_argument_is_refused(run, root, arguments):
     error = run(*arguments.split(" "), cwd=root / "runs", expect=1).stderr
     assert error == "fifteen: error: expected a path, found an empty text; is a variable not set?\n"
 
@@ -458,7 +458,7 @@ def test_a_variable_that_is_not_set_is_no_directory(run, root, arguments):
     "command",
     ["export {}.csv", "report {}.html", "plot {}.svg", "plot {}.html", "archive {}.tar.zst"],
 )
-def test_an_output_that_cannot_be_written_is_refused_first(run, root, tmp_path, command):
+def test_unwritable_output_is_refused_first(run, root, tmp_path, command):
     name, output = command.split()
     source = root / "runs" / "run_1"
     pathlib.Path(output.format(tmp_path / "taken")).mkdir()
@@ -482,7 +482,7 @@ def test_closed_streams(root, closed):
     assert (process.returncode, process.stderr) == (0, "")
 
 
-def test_escape_sequences_are_written_out(run, hostile):
+def test_escape_sequences_are_escaped(run, hostile):
     check_escaped(run("show", "a", cwd=hostile).stdout)
 
 
@@ -535,7 +535,7 @@ def test_compare_equal_and_absent(run, tmp_path):
     ]
 
 
-def test_compare_tells_keys_of_one_name_apart(run, tmp_path):
+def test_compare_distinguishes_keys_with_one_name(run, tmp_path):
     for name, config in (("a", {1: "x"}), ("b", {"1": "x"})):
         Experiment(tmp_path / name, verbose=False).write_metadata("config", config)
     assert table(run("compare", "a", "b", cwd=tmp_path).stdout) == [
@@ -550,7 +550,7 @@ def test_compare_tells_keys_of_one_name_apart(run, tmp_path):
     ]
 
 
-def test_compare_tells_a_dash_from_nothing(run, tmp_path):
+def test_compare_distinguishes_a_dash_from_missing(run, tmp_path):
     for name, config in (("a", {"x": "-"}), ("b", {"y": 1})):
         Experiment(tmp_path / name, verbose=False).write_metadata("config", config)
     assert table(run("compare", "a", "b", cwd=tmp_path).stdout) == [
@@ -560,7 +560,7 @@ def test_compare_tells_a_dash_from_nothing(run, tmp_path):
     ]
 
 
-def test_compare_none_with_nothing(run, tmp_path):
+def test_compare_distinguishes_none_from_missing(run, tmp_path):
     for name, config in (("kind", {"x": None}), ("b", {"y": 1})):
         Experiment(tmp_path / name, verbose=False).write_metadata("config", config)
     assert table(run("compare", "kind", "b", cwd=tmp_path).stdout) == [
@@ -570,7 +570,7 @@ def test_compare_none_with_nothing(run, tmp_path):
     ]
 
 
-def test_compare_for_programs(run, root):
+def test_compare_in_machine_readable_formats(run, root):
     arguments = ("compare", "runs/run_1", "runs/run_2", "--format", "json")
     rows = json.loads(run(*arguments, cwd=root).stdout)
     assert rows[0] == {
@@ -597,7 +597,7 @@ def make_metadata(root, **texts):
         ("!!set {a, b}", "!!set {b, c}", ["['a', 'b']", "['b', 'c']"]),
     ],
 )  # fmt: skip
-def test_compare_and_list_tell_values_apart(run, tmp_path, a, b, cells):
+def test_compare_and_list_distinguish_similar_values(run, tmp_path, a, b, cells):
     make_metadata(tmp_path, a=f"x: {a}\n", b=f"x: {b}\n")
     rows = table(run("compare", "a", "b", cwd=tmp_path).stdout)
     assert rows == [["metadata", "a", "b"], ["config.x", *cells]]
@@ -609,12 +609,12 @@ def test_compare_and_list_tell_values_apart(run, tmp_path, a, b, cells):
 @pytest.mark.parametrize(
     ("a", "b"), [("1", "1.0"), ("!!set {a, b}", "!!set {b, a}"), ("{a: 1, b: 2}", "{b: 2, a: 1}")]
 )
-def test_compare_takes_equal_values_for_equal(run, tmp_path, a, b):
+def test_compare_ignores_equal_values(run, tmp_path, a, b):
     make_metadata(tmp_path, a=f"x: [{a}]\ny: {a}\n", b=f"x: [{b}]\ny: {b}\n")
     assert run("compare", "a", "b", cwd=tmp_path).stdout == "No difference in metadata.\n"
 
 
-def test_compare_looks_at_all_of_a_long_array(run, tmp_path):
+def test_compare_checks_every_value_of_a_long_array(run, tmp_path):
     a, b = np.arange(1001.0), np.arange(1001.0)
     b[500] += 1e-9
     for name, value in (("a", a), ("b", b), ("c", a.astype(np.float32))):
@@ -630,14 +630,14 @@ def test_compare_looks_at_all_of_a_long_array(run, tmp_path):
     assert [json.loads(row["b"]) for row in rows] == [b.tolist()]
 
 
-def test_compare_tells_the_class_of_a_whole_config(run, tmp_path):
+def test_compare_shows_the_class_of_a_config(run, tmp_path):
     for name, config in (("a", Adam(0.1)), ("b", Adam(0.1)), ("c", Sgd(0.1))):
         Experiment(tmp_path / name, verbose=False).write_metadata("config", config)
     rows = table(run("compare", "a", "b", "c", cwd=tmp_path).stdout)
     assert rows == [["metadata", "a", "b", "c"], ["config", "Adam", "Adam", "Sgd"]]
 
 
-def test_nothing_that_a_file_names_is_imported(run, tmp_path):
+def test_names_in_files_are_never_imported(run, tmp_path):
     make_metadata(tmp_path, a="x: !!python/name:this.s ''\n", b="x: !!python/module:this ''\n")
     assert "this.s" in run("compare", "a", "b", cwd=tmp_path).stdout
     assert "this.s" in run("list", "--columns", "x", cwd=tmp_path).stdout
@@ -645,7 +645,7 @@ def test_nothing_that_a_file_names_is_imported(run, tmp_path):
     assert "this" not in sys.modules
 
 
-def test_list_sorts_numbers_of_numpy_by_value(run, tmp_path):
+def test_list_sorts_numpy_numbers_by_value(run, tmp_path):
     for number in (3, 20, 100):
         scalar = yaml.dump({"x": np.float32(number), "y": np.int64(number)})
         make_metadata(tmp_path, **{f"run_{number}": scalar})
@@ -658,7 +658,7 @@ def test_list_sorts_numbers_of_numpy_by_value(run, tmp_path):
 # scalars
 
 
-def test_scalars_csv_holds_every_point_exactly(run, root):
+def test_scalars_csv_contains_every_point_exactly(run, root):
     output = run("scalars", "runs/run_2", "--format", "csv", cwd=root).stdout
     rows = list(csv.reader(io.StringIO(output)))
     assert rows[0] == ["tag", "step", "wall_time", "value"]
@@ -736,7 +736,7 @@ def test_move_into_a_directory(run, tmp_path):
 HOSTILE = "\x1b[31mred\u202e\u2028 a b\n'\"[bold]✓日本"
 
 
-def test_hostile_names_are_written_out(run, tmp_path):
+def test_hostile_names_are_escaped(run, tmp_path):
     with Experiment(tmp_path / HOSTILE, verbose=False) as experiment:
         experiment.write_metadata("config", {HOSTILE: HOSTILE})
         experiment.write_metadata(f"{HOSTILE}2", {"x": 1})
@@ -762,7 +762,7 @@ def test_hostile_names_are_written_out(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_names_that_the_encoding_does_not_have(tmp_path):
+def test_names_outside_the_encoding_are_escaped(tmp_path):
     odd = pathlib.Path(os.fsdecode(os.fsencode(tmp_path) + b"/run_\xff"))
     Experiment(odd, verbose=False).write_metadata("config", {"x": 1})
     Experiment(tmp_path / "run_é", verbose=False).write_metadata("config", {"x": 1})
@@ -819,7 +819,7 @@ def test_wrong_usage(run, arguments, tmp_path):
     assert "--help" in result.stderr
 
 
-def test_reader_that_goes_away(tmp_path):
+def test_closed_pipe_ends_the_command_quietly(tmp_path):
     with Experiment(tmp_path, verbose=False) as experiment:
         steps = np.arange(20_000)
         experiment.log(TensorboardLogData(scalars={"x": np.sqrt(steps)}), step=steps)
@@ -843,7 +843,7 @@ def test_interrupt(run, tmp_path, monkeypatch):
     assert run("list", cwd=tmp_path, expect=130) == ("", "")
 
 
-def test_a_fault_of_ours_is_not_dressed_up(run, tmp_path, monkeypatch):
+def test_internal_error_is_not_hidden(run, tmp_path, monkeypatch):
     def fail(root):
         raise ZeroDivisionError
 
@@ -852,7 +852,7 @@ def test_a_fault_of_ours_is_not_dressed_up(run, tmp_path, monkeypatch):
         run("list", cwd=tmp_path)
 
 
-def test_a_mistake_in_an_expression_is_pointed_at(run, root):
+def test_expression_error_points_at_the_mistake(run, root):
     for option in ("--where", "--sort"):
         assert run("list", "runs", option, "min(loss) < < \x1b", cwd=root, expect=1) == (
             "",
@@ -898,7 +898,7 @@ def test_hostile_expressions_are_refused(run, root, expression):
         *("export --output points.csv",),
     ],
 )
-def test_each_command_about_many_takes_the_same_selection(run, root, tmp_path, command):
+def test_commands_about_many_take_the_same_selection(run, root, tmp_path, command):
     arguments = [*command.split(), root / "runs"]
 
     def told(*more):
@@ -932,7 +932,7 @@ def test_list_filters_sorts_and_limits(run, root):
     )
 
 
-def test_the_total_of_steps_may_be_told(run, root):
+def test_total_of_steps_may_be_given(run, root):
     output = run("list", "runs/run_1", "--total", "182", cwd=root).stdout
     assert columns(output, "step", "progress") == [["90", "50%"]]
     for command in ("list", "watch"):
@@ -946,20 +946,20 @@ def test_list_of_several_roots_and_globs(run, root):
     assert [name for (name,) in columns(output, "name")] == ["run_1", "run_10", "run_2"]
 
 
-def test_list_for_a_document(run, root):
+def test_list_as_markdown(run, root):
     lines = run("list", "runs", "--columns", "lr", "--format", "md", cwd=root).stdout.splitlines()
     assert lines[0] == "| name | status | step | lr | checkpoints | size | age |"
     assert lines[1] == "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
     assert lines[2].startswith("| run_1 | finished | 90 | 0.1 | 3 | ")
 
 
-def test_names_are_no_markup_in_a_document(run, tmp_path):
+def test_names_are_escaped_in_a_document(run, tmp_path):
     Experiment(tmp_path / "runs" / "<b>a|*b*", verbose=False).write_metadata("config", {"lr": 1})
     output = run("list", "runs", "--format", "md", cwd=tmp_path).stdout
     assert "| \\<b>a\\|\\*b\\* |" in output
 
 
-def test_list_leaves_out_what_is_least_informative(root):
+def test_list_omits_the_least_informative_columns(root):
     for width, gone in ((90, {"age", "size"}), (60, {"age", "size", "checkpoints"})):
         output = run_on_terminal("list", "runs", "--columns", "size", cwd=root, columns=width)
         assert "size" in output
@@ -974,7 +974,7 @@ def test_list_leaves_out_what_is_least_informative(root):
 
 
 @pytest.mark.slow
-def test_list_keeps_the_status_and_the_most_informative_values(tmp_path):
+def test_list_keeps_the_status_and_informative_columns(tmp_path):
     for number in range(3):
         with Experiment(tmp_path / f"run_{number}", verbose=False) as experiment:
             config = {"learning_rate": 1 / (number + 3), "seed": number, "weight_decay": number}
@@ -992,7 +992,7 @@ def test_list_keeps_the_status_and_the_most_informative_values(tmp_path):
     "arguments",
     [["compare"], ["list", "--all"], ["list", "--columns", *(f"x{n}" for n in range(12))]],
 )
-def test_what_does_not_fit_beside_the_rest_continues_in_another_table(tmp_path, arguments):
+def test_wide_output_continues_in_another_table(tmp_path, arguments):
     for number in range(12):
         with Experiment(tmp_path / f"run_{number}", verbose=False) as experiment:
             config = {f"x{n}": 1000.25 * number + n for n in range(12)}
@@ -1025,7 +1025,7 @@ def test_compare_over_seeds(run, tmp_path):
     assert table(scalars)[4] == ["rare last", "7 (n=1)", "-"]
 
 
-def test_compare_over_seeds_for_programs(run, tmp_path):
+def test_compare_over_seeds_in_machine_readable_formats(run, tmp_path):
     results = {}
     for number, (rate, seed) in enumerate([(0.1, 0), (0.1, 1), (0.1, 2), (0.01, 0), (0.01, 1)]):
         with Experiment(tmp_path / f"run_{number}", verbose=False) as experiment:
@@ -1053,7 +1053,7 @@ def test_compare_over_seeds_for_programs(run, tmp_path):
         assert texts == [str(shown[name][label]) for label in labels]
 
 
-def test_compare_over_seeds_takes_what_cannot_be_read_for_like_nothing_else(run, tmp_path):
+def test_compare_over_seeds_groups_no_unreadable_experiment(run, tmp_path):
     for number in range(4):
         (tmp_path / f"run_{number}").mkdir()
         broken = "lr: [1," if number > 1 else f"lr: 0.1\nseed: {number}"
@@ -1094,7 +1094,7 @@ assert not [name for name in ("jax", "typeguard", "boto3") if sys.modules.get(na
         "move {copy} {copy}_moved",
     ],
 )
-def test_no_command_imports_what_takes_long(root, tmp_path, arguments):
+def test_commands_import_nothing_slow(root, tmp_path, arguments):
     copy = shutil.copytree(root / "runs" / "run_1", tmp_path / "copy")
     output = subprocess.run(
         [sys.executable, "-c", FAST, *arguments.format(copy=copy).split()],
@@ -1105,14 +1105,14 @@ def test_no_command_imports_what_takes_long(root, tmp_path, arguments):
         assert arguments != "--help" or re.search(rf"\n│ +(• )?{command} ", output)
 
 
-def test_the_summary_of_each_command_is_that_of_its_help():
+def test_command_summaries_match_their_help():
     from fifteen.cli import _main
 
     for name, summary in _main._COMMANDS.items():
         assert _main._load(name).__doc__.splitlines()[0] == summary
 
 
-def test_the_help_on_an_argument_is_folded_by_the_terminal_alone(run, monkeypatch):
+def test_help_is_wrapped_only_by_the_terminal(run, monkeypatch):
     from fifteen.cli import _main
 
     monkeypatch.setenv("COLUMNS", "400")
@@ -1156,7 +1156,7 @@ def test_version(run):
         ["compare", "runs/run_1", "runs/run_2", "runs/run_10"],
     ],
 )
-def test_terminal(root, columns, arguments):
+def test_output_fits_the_terminal(root, columns, arguments):
     output = run_on_terminal(*arguments, cwd=root, columns=columns)
     plain = re.sub(r"\x1b\[[0-9;]*m", "", output)
     assert max(map(len, plain.splitlines())) <= columns
@@ -1165,7 +1165,7 @@ def test_terminal(root, columns, arguments):
 
 
 @pytest.mark.slow
-def test_columns_that_do_not_fit_are_folded(root):
+def test_wide_columns_are_wrapped(root):
     output = run_on_terminal("list", "runs", cwd=root, columns=40)
     plain = re.sub(r"\x1b\[[0-9;]*m", "", output)
     assert "\n\n" not in plain
@@ -1178,7 +1178,7 @@ def test_columns_that_do_not_fit_are_folded(root):
     "environment",
     [{}, {"COLUMNS": "20"}, {"FORCE_COLOR": "1"}, {"TERM": "dumb"}, {"LC_ALL": "C"}],
 )
-def test_output_does_not_depend_on_the_environment(run, root, environment):
+def test_output_is_independent_of_the_environment(run, root, environment):
     arguments = ("compare", "runs")
     expected = run(*arguments, cwd=root).stdout
     assert run_process(*arguments, cwd=root, **environment).stdout == expected
@@ -1191,12 +1191,12 @@ def test_output_does_not_depend_on_the_environment(run, root, environment):
     ("arguments", "code"),
     [(["compare", "runs/run_1", "runs/run_2"], 0), (["show", "absent"], 1)],
 )
-def test_process(run, root, arguments, code):
+def test_subprocess_output_matches_main(run, root, arguments, code):
     expected = run(*arguments, cwd=root, expect=code)
     assert run_process(*arguments, cwd=root, expect=code) == expected
 
 
-def test_process_used_wrongly(tmp_path):
+def test_subprocess_with_wrong_usage(tmp_path):
     assert "fifteen show --help" in run_process("show", cwd=tmp_path, expect=2).stderr
 
 

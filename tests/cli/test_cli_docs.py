@@ -31,7 +31,7 @@ def stable(text, here):
     return text
 
 
-def test_guide(tmp_path, monkeypatch, capsys):
+def test_guide_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for code in blocks("python"):
         exec(compile(code, str(PAGE), "exec"), {"__name__": "guide"})

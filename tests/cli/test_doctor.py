@@ -10,7 +10,7 @@ import pytest
 from fifteen.experiments import Experiment
 
 
-def test_packages_devices_and_a_directory_that_is_left_as_it_was(run, tmp_path):
+def test_doctor_lists_packages_and_devices_and_changes_nothing(run, tmp_path):
     out = run("doctor", tmp_path).stdout
     assert re.search(rf"^  jax +{re.escape(jax.__version__)}$", out, re.MULTILINE)
     assert re.search(r"^  devices +cpu:0 cpu(, |$)", out, re.MULTILINE)
@@ -20,12 +20,12 @@ def test_packages_devices_and_a_directory_that_is_left_as_it_was(run, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_the_here_and_now_by_default(run, tmp_path):
+def test_doctor_checks_the_current_directory_by_default(run, tmp_path):
     assert "atomic files" in run("doctor", cwd=tmp_path).stdout
     assert os.listdir(tmp_path) == []
 
 
-def test_an_extra_that_is_missing_is_no_fault_and_is_named(run, tmp_path, monkeypatch):
+def test_missing_extra_is_named_but_no_fault(run, tmp_path, monkeypatch):
     version = importlib.metadata.version
 
     def without_orbax(name):
@@ -44,20 +44,20 @@ def test_an_extra_that_is_missing_is_no_fault_and_is_named(run, tmp_path, monkey
 
 
 @pytest.mark.parametrize("directory", ["/proc", "nothere", "file"])
-def test_a_directory_that_takes_nothing(run, tmp_path, directory):
+def test_unwritable_directory_is_a_fault(run, tmp_path, directory):
     (tmp_path / "file").write_text("")
     out = run("doctor", directory, cwd=tmp_path, expect=1).stdout
     assert re.search(r"^  writing +(failed: |there is no such directory)", out, re.MULTILINE)
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_jax_that_finds_no_device_is_a_fault(run, tmp_path, monkeypatch):
+def test_jax_without_a_device_is_a_fault(run, tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "nonsense")
     out = run("doctor", tmp_path, expect=1).stdout
     assert re.search(r"^  devices +\S.*nonsense", out, re.MULTILINE)
 
 
-def test_an_address_that_answers_is_left_as_it_was(run):
+def test_reachable_address_is_left_unchanged(run):
     with Experiment("memory://doctor/run", verbose=False) as experiment:
         experiment.write_metadata("config", {"lr": 0.1})
         names = list(experiment.data_dir.iterdir())
@@ -78,14 +78,14 @@ def test_an_address_that_answers_is_left_as_it_was(run):
         ("s3://bucket/runs?X-Amz-Signature=hunter2", "leave credentials out of the address"),
     ],
 )
-def test_an_address_that_no_experiment_takes(run, address, problem):
+def test_unsupported_address_is_a_fault(run, address, problem):
     out = run("doctor", address, expect=1).stdout
     assert re.search(rf"^  path +.*{problem}", out, re.MULTILINE)
     assert "hunter2" not in out
 
 
 @pytest.mark.slow
-def test_a_store_that_does_not_answer_is_a_fault_and_no_secret_is_shown(run, monkeypatch):
+def test_unreachable_store_is_a_fault_and_no_secret_is_shown(run, monkeypatch):
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name, value in {

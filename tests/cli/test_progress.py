@@ -68,12 +68,12 @@ def shown_bars(*arguments, cwd=None, at_once=True):
         ("rm .", "Removing"),
     ],
 )
-def test_many_experiments(many, tmp_path, arguments, what):
+def test_bar_for_many_experiments(many, tmp_path, arguments, what):
     assert what in shown_bars(*arguments.format(tmp_path).split(), cwd=many)
 
 
 @pytest.mark.slow
-def test_a_large_experiment(large, tmp_path):
+def test_bar_for_a_large_experiment(large, tmp_path):
     archive = tmp_path / "large.tar.zst"
     assert shown_bars("archive", large, "--output", archive) == {"Archiving"}
     # A hole is packed so well that reading the archive takes no time.
@@ -86,7 +86,7 @@ def test_a_large_experiment(large, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_move_to_another_file_system(large, tmp_path):
+def test_bar_for_a_move_to_another_file_system(large, tmp_path):
     shared_memory = pathlib.Path("/dev/shm")
     if not os.access(shared_memory, os.W_OK) or os.stat("/dev/shm").st_dev == large.stat().st_dev:
         pytest.skip("needs a second file system at /dev/shm")
@@ -98,7 +98,7 @@ def test_a_move_to_another_file_system(large, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_pipe_and_a_short_command_have_none(many, tmp_path):
+def test_no_bar_for_pipes_and_short_commands(many, tmp_path):
     done = subprocess.run([*COMMAND, "list"], cwd=many, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     assert done.stderr == ""
@@ -107,7 +107,7 @@ def test_a_pipe_and_a_short_command_have_none(many, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_goes_to_a_file_does_not_go_through_the_terminal(many, tmp_path):
+def test_output_to_a_file_contains_no_bar(many, tmp_path):
     (many / "7" / "config.yaml").unlink()
     (many / "7" / "config.yaml").write_text("lr: [")
     with (
@@ -121,7 +121,7 @@ def test_what_goes_to_a_file_does_not_go_through_the_terminal(many, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_interrupt_ends_the_bar(many):
+def test_interrupt_ends_the_bar(many):
     with Terminal("verify", cwd=many) as terminal:
         terminal.wait_for("Verifying")
         terminal.interrupt()

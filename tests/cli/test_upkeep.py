@@ -133,7 +133,7 @@ def test_export_is_exact(run, tmp_path, kind):
         ["plot"],
     ],
 )
-def test_what_cannot_be_read_is_told_once(run, tmp_path, arguments):
+def test_unreadable_experiment_is_reported_once(run, tmp_path, arguments):
     for name in ("a", "b"):
         make(tmp_path / name, seed=name)
     (tmp_path / "a" / "config.yaml").write_text("lr: [1,")
@@ -213,7 +213,7 @@ def test_prune(run, tmp_path):
     assert run("prune", "--keep", "2", "--yes", cwd=tmp_path).stdout == "Removed 0 B\n"
 
 
-def test_prune_some_and_keep_every(run, tmp_path):
+def test_prune_a_selection_with_keep_every(run, tmp_path):
     make(tmp_path / "a", steps=range(1, 11))
     make(tmp_path / "b", lr=5)
     run("prune", "--keep-every", "4", "--where", "lr < 1", "--yes", cwd=tmp_path)
@@ -271,7 +271,7 @@ def test_prune_keeps_all_if_the_newest_is_damaged(run, tmp_path, damage):
     assert len(list((tmp_path / "a").glob("checkpoint_*"))) == 4
 
 
-def test_what_is_running_stays(run, tmp_path, running):
+def test_running_experiment_is_kept(run, tmp_path, running):
     before = contents(tmp_path)
     for command in ("prune", "rm"):
         result = run(command, "running", "--yes", cwd=tmp_path)
@@ -287,7 +287,7 @@ def test_what_is_running_stays(run, tmp_path, running):
 
 
 @pytest.mark.parametrize("command", ["prune", "rm"])
-def test_what_cannot_be_read_is_not_chosen_to_be_changed(run, tmp_path, command):
+def test_experiment_selected_by_unreadable_values_is_not_changed(run, tmp_path, command):
     make(tmp_path / "a", seed=1)
     make(tmp_path / "b", seed=2)
     (tmp_path / "a" / "config.yaml").write_text("keep: [1,")
@@ -330,7 +330,7 @@ def test_rm_follows_no_link(run, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["prune", "rm"])
-def test_no_link_that_leads_out_is_followed(run, tmp_path, command):
+def test_links_to_the_outside_are_not_followed(run, tmp_path, command):
     make(tmp_path / "outside" / "a")
     make(tmp_path / "runs" / "b")
     make(tmp_path / "runs" / "c")
@@ -346,14 +346,14 @@ def test_no_link_that_leads_out_is_followed(run, tmp_path, command):
     assert command == "rm" or "checkpoint_1.safetensors" not in contents(tmp_path / "runs" / "b")
 
 
-def test_a_link_that_is_named_is_pruned_as_what_it_leads_to(run, tmp_path):
+def test_prune_follows_a_named_link(run, tmp_path):
     make(tmp_path / "a")
     (tmp_path / "latest").symlink_to("a")
     run("prune", "latest", "--yes", cwd=tmp_path)
     assert "checkpoint_1.safetensors" not in contents(tmp_path / "a")
 
 
-def test_rm_leaves_others_below(run, tmp_path):
+def test_rm_keeps_experiments_below(run, tmp_path):
     Experiment(tmp_path / "sweep", verbose=False).write_metadata("config", {"lr": 1})
     make(tmp_path / "sweep" / "a", lr=2)
     result = run("rm", "sweep", "--where", "config.lr == 1", "--yes", cwd=tmp_path, expect=1)
@@ -388,7 +388,7 @@ def test_archive_and_unarchive(run, tmp_path):
 
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.9, -1])
-def test_a_damaged_archive_is_not_unpacked(run, tmp_path, part):
+def test_damaged_archive_is_not_unpacked(run, tmp_path, part):
     make(tmp_path / "a")
     run("archive", "a", "--output", "a.tar.zst", cwd=tmp_path)
     content = bytearray((tmp_path / "a.tar.zst").read_bytes())
@@ -402,7 +402,7 @@ def test_a_damaged_archive_is_not_unpacked(run, tmp_path, part):
 
 
 @pytest.mark.parametrize("kind", ["up", "link", "hard link", "device"])
-def test_members_that_lead_out_are_refused(run, tmp_path, kind):
+def test_archive_members_outside_the_target_are_refused(run, tmp_path, kind):
     member = tarfile.TarInfo("a/x")
     if kind == "up":
         member.name = "../x"
@@ -420,7 +420,7 @@ def test_members_that_lead_out_are_refused(run, tmp_path, kind):
     assert not (tmp_path / "x").exists()
 
 
-def test_an_archive_does_not_hold_itself(run, tmp_path):
+def test_archive_does_not_contain_itself(run, tmp_path):
     make(tmp_path / "a")
     error = run("archive", "a", "--output", "a/x.tar.zst", cwd=tmp_path, expect=1).stderr
     assert "choose another directory" in error
@@ -428,7 +428,7 @@ def test_an_archive_does_not_hold_itself(run, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["pipe", "link", "absolute link"])
-def test_what_cannot_be_unpacked_is_not_archived(run, tmp_path, kind):
+def test_files_that_cannot_be_unpacked_are_not_archived(run, tmp_path, kind):
     make(tmp_path / "a")
     if kind == "pipe":
         os.mkfifo(tmp_path / "a" / "odd")
@@ -440,7 +440,7 @@ def test_what_cannot_be_unpacked_is_not_archived(run, tmp_path, kind):
     assert os.listdir(tmp_path) == ["a"]
 
 
-def test_a_link_to_an_experiment_is_archived_as_what_it_leads_to(run, tmp_path):
+def test_archive_follows_a_named_link(run, tmp_path):
     make(tmp_path / "a")
     (tmp_path / "latest").symlink_to("a")
     run("archive", "latest", "--output", "a.tar.zst", cwd=tmp_path)

@@ -75,7 +75,7 @@ def watching(*arguments):
 
 
 @pytest.mark.slow
-def test_rows_follow_the_scripts(tmp_path, train):
+def test_rows_follow_running_scripts(tmp_path, train):
     (tmp_path / "runs").mkdir()
     with watching(tmp_path / "runs") as terminal:
         terminal.wait_for("nothing is running below")
@@ -103,7 +103,7 @@ def test_rows_follow_the_scripts(tmp_path, train):
 
 
 @pytest.mark.slow
-def test_names_do_nothing_to_a_terminal(tmp_path, train):
+def test_names_are_escaped(tmp_path, train):
     train(tmp_path / "runs" / "\x1b]0;title\x07[red]a", 2)
     with watching(tmp_path / "runs") as terminal:
         terminal.wait_for(r"\\x1b\]0;")
@@ -114,7 +114,7 @@ def test_names_do_nothing_to_a_terminal(tmp_path, train):
 
 
 @pytest.mark.slow
-def test_a_mistake_is_shown_until_it_is_none(tmp_path, train):
+def test_error_is_shown_until_it_is_resolved(tmp_path, train):
     train(tmp_path / "runs" / "first", 1)
     with watching(tmp_path / "runs", "--columns", "eval") as terminal:
         terminal.wait_for("no experiment has metadata or a scalar called 'eval'")
@@ -126,7 +126,7 @@ def test_a_mistake_is_shown_until_it_is_none(tmp_path, train):
 
 
 @pytest.mark.slow
-def test_only_running_ones_and_with_all_those_that_have_ended(tmp_path, train, run):
+def test_only_running_experiments_are_shown_without_all(tmp_path, train, run):
     with Experiment(tmp_path / "ended", verbose=False) as experiment:
         experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=1)
     train(tmp_path / "runs", 1)
@@ -138,7 +138,7 @@ def test_only_running_ones_and_with_all_those_that_have_ended(tmp_path, train, r
     assert rows.splitlines() == []
 
 
-def test_what_other_libraries_write_counts_while_they_write(tmp_path, run):
+def test_runs_of_other_libraries_count_while_they_write(tmp_path, run):
     with tensorboardX.SummaryWriter(str(tmp_path / "other")) as writer:
         for step in range(3):
             writer.add_scalar("loss", 1.0, step)
@@ -150,7 +150,7 @@ def test_what_other_libraries_write_counts_while_they_write(tmp_path, run):
 
 
 @pytest.mark.slow
-def test_what_has_not_changed_is_not_read_again(tmp_path, train):
+def test_unchanged_files_are_not_read_again(tmp_path, train):
     training = train(tmp_path / "a", 1)
     watched = _Watched(Selection((str(tmp_path),)), (), is_all=False, total=None)
     (first,) = watched.look().fields
@@ -162,7 +162,7 @@ def test_what_has_not_changed_is_not_read_again(tmp_path, train):
     assert changed.summary.latest_step == 1
 
 
-def test_mistakes(tmp_path, run):
+def test_mistakes_are_reported(tmp_path, run):
     (tmp_path / "config.yaml").write_text("lr: 1\n")
     assert "--interval: expected" in run("watch", tmp_path, "--interval", 0, expect=1).stderr
     assert "cannot be parsed" in run("watch", tmp_path, "--all", "--where", "lr <", expect=1).stderr

@@ -13,7 +13,7 @@ DEMO = pathlib.Path(__file__).parent.parent.parent / "examples" / "demo.py"
 
 
 @pytest.mark.slow
-def test_demo_from_start_to_end(tmp_path):
+def test_demo_runs(tmp_path):
     command = [sys.executable, str(DEMO), "--data-dir", "runs/demo", "--steps", "2000"]
     # It deletes what an earlier demo left.
     Experiment(tmp_path / "runs" / "demo", verbose=False).write_metadata("old", 1)

@@ -36,7 +36,7 @@ def test_lines():
 
 
 @pytest.mark.slow
-def test_writes_what_it_promises(uninterrupted):
+def test_digits_writes_the_documented_files(uninterrupted):
     experiment = open_experiment(uninterrupted)
     assert experiment.metadata_names() == ["config", "provenance"]
     assert experiment.checkpoint_steps() == [STEPS - 300, STEPS - 150, STEPS]
@@ -66,7 +66,7 @@ def test_writes_what_it_promises(uninterrupted):
 
 
 @pytest.mark.slow
-def test_tensorboard_reads_it(uninterrupted):
+def test_tensorboard_reads_the_run(uninterrupted):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     accumulator = EventAccumulator(
@@ -80,7 +80,7 @@ def test_tensorboard_reads_it(uninterrupted):
 
 
 @pytest.mark.slow
-def test_killed_half_way_and_resumed(uninterrupted, tmp_path):
+def test_run_killed_half_way_is_resumed(uninterrupted, tmp_path):
     directory = tmp_path / "killed"
     child = start(directory, *OPTIONS)
     kill_when(child, lambda: has_checkpoint(directory, 450))
@@ -89,7 +89,7 @@ def test_killed_half_way_and_resumed(uninterrupted, tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_before_its_first_checkpoint(uninterrupted, tmp_path):
+def test_run_killed_before_its_first_checkpoint_starts_again(uninterrupted, tmp_path):
     directory = tmp_path / "killed"
     child = start(directory, *OPTIONS)
     kill_when(child, lambda: any(directory.glob("events.*")))
@@ -98,7 +98,7 @@ def test_killed_before_its_first_checkpoint(uninterrupted, tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_again_and_again(uninterrupted, tmp_path):
+def test_run_killed_repeatedly_equals_an_uninterrupted_one(uninterrupted, tmp_path):
     directory = tmp_path / "killed"
     randomly = random.Random(0)
     child = start(directory, *OPTIONS)
@@ -111,7 +111,7 @@ def test_killed_again_and_again(uninterrupted, tmp_path):
 
 
 @pytest.mark.slow
-def test_config_comes_from_the_command_line(tmp_path):
+def test_config_is_read_from_the_command_line(tmp_path):
     directory = tmp_path / "run"
     options = ("--config.optimizer.learning-rate", "0.125", "--config.steps", "3")
     finish(start(directory, *options))
@@ -132,7 +132,7 @@ def test_config_comes_from_the_command_line(tmp_path):
     assert config == Config(OptimizerConfig(0.125, 0.001), 128, 3, 250)
 
 
-def test_refuses_a_directory_that_is_taken_and_one_that_is_not_there(tmp_path):
+def test_occupied_and_missing_directories_are_refused(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("mine")
     child = start(tmp_path / "run")

@@ -122,7 +122,7 @@ def trained(directory, script, steps, *options):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", ["06_flax_nnx.py", "07_flax_linen.py", "08_equinox.py"])
-def test_resuming_a_model_of_a_library_repeats_the_run_bit_for_bit(tmp_path, script):
+def test_resumed_library_model_repeats_the_run_bit_for_bit(tmp_path, script):
     for name in ("whole", "resumed"):
         (tmp_path / name).mkdir()
     whole = trained(tmp_path / "whole", script, 400)
@@ -191,7 +191,7 @@ def test_two_processes(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
-def test_tells_what_it_is_and_takes(script):
+def test_help_describes_the_script_and_its_arguments(script):
     done = subprocess.run(
         [sys.executable, str(script), "--help"], capture_output=True, text=True, timeout=120
     )

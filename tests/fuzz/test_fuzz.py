@@ -21,7 +21,7 @@ RUN = pathlib.Path(__file__).with_name("run.py")
         ("signals", 6),
     ],
 )
-def test_attack(attack, count):
+def test_random_calls_keep_all_promises(attack, count):
     arguments = [attack, "--count", str(count), "--minutes", "10"]
     result = subprocess.run(
         [sys.executable, str(RUN), *arguments], capture_output=True, text=True, check=False

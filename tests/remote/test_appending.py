@@ -64,7 +64,7 @@ def spilled(tmp_path):
     return [path for path in (tmp_path / "temporary").rglob("*") if path.is_file()]
 
 
-def test_what_was_logged_is_there_after_flush(bucket, copy):
+def test_logs_are_stored_after_flush(bucket, copy):
     objects = Bucket(bucket)
     log = EventLog(objects)
     for step in range(100):
@@ -77,7 +77,7 @@ def test_what_was_logged_is_there_after_flush(bucket, copy):
     assert download(objects, copy) == list(range(100)) == records(copy)
 
 
-def test_many_objects_follow_one_another_and_each_is_an_event_file(bucket, copy):
+def test_long_logs_are_several_complete_event_files(bucket, copy):
     objects = Bucket(bucket)
     log = EventLog(objects)
     for _ in range(20):
@@ -104,7 +104,7 @@ def test_later_logs_sort_after_earlier_ones(bucket, copy):
 
 @pytest.mark.filterwarnings("ignore::fifteen.experiments.ExperimentWarning")
 @pytest.mark.parametrize("seed", range(3))
-def test_faults_at_random_change_nothing(bucket, proxy, copy, seed):
+def test_random_faults_lose_nothing(bucket, proxy, copy, seed):
     objects = Bucket(bucket, retry_config={"max_retries": seed})
     appending.set_sizes(MAX_SECONDS_BETWEEN_TRIES=0.1)
     log = EventLog(objects)
@@ -120,7 +120,7 @@ def test_faults_at_random_change_nothing(bucket, proxy, copy, seed):
     assert download(objects, copy) == list(range(600)) == records(copy)
 
 
-def test_a_network_that_is_gone_for_a_while(bucket, proxy, copy, tmp_path):
+def test_network_outage_loses_nothing(bucket, proxy, copy, tmp_path):
     appending.set_sizes(MAX_SECONDS_BETWEEN_TRIES=0.1, MAX_OBJECTS_IN_MEMORY=2)
     objects = Bucket(bucket, **QUICK)
     log = EventLog(objects)
@@ -145,7 +145,7 @@ def test_a_network_that_is_gone_for_a_while(bucket, proxy, copy, tmp_path):
     assert spilled(tmp_path) == []
 
 
-def test_flushing_again_and_again_while_the_network_is_gone(bucket, proxy, copy, tmp_path):
+def test_repeated_flush_during_a_network_outage(bucket, proxy, copy, tmp_path):
     appending.set_sizes(MAX_SECONDS_BETWEEN_TRIES=0.1, MAX_OBJECTS_IN_MEMORY=1)
     objects = Bucket(bucket, retry_config={"max_retries": 0})
     proxy.turn_off()
@@ -174,7 +174,7 @@ def test_flushing_again_and_again_while_the_network_is_gone(bucket, proxy, copy,
     assert spilled(tmp_path) == []
 
 
-def test_a_log_that_can_start_no_thread_since_the_interpreter_exits(bucket, copy, monkeypatch):
+def test_log_without_threads_at_interpreter_exit(bucket, copy, monkeypatch):
     def refuse(*_):
         raise RuntimeError("can't create new thread at interpreter shutdown")
 
@@ -191,7 +191,7 @@ def test_a_log_that_can_start_no_thread_since_the_interpreter_exits(bucket, copy
     assert download(objects, copy) == list(range(100)) == records(copy)
 
 
-def test_a_network_that_is_not_there_at_first(bucket, proxy, copy):
+def test_network_that_is_down_at_first(bucket, proxy, copy):
     appending.set_sizes(MAX_SECONDS_BETWEEN_TRIES=0.1)
     objects = Bucket(bucket, **QUICK)
     proxy.turn_off()
@@ -206,7 +206,7 @@ def test_a_network_that_is_not_there_at_first(bucket, proxy, copy):
     assert download(objects, copy) == list(range(10_000)) == records(copy)
 
 
-def test_a_call_of_log_waits_for_no_request(bucket, proxy, copy):
+def test_log_waits_for_no_request(bucket, proxy, copy):
     objects = Bucket(bucket)
     proxy.hold()
     log = EventLog(objects)
@@ -220,7 +220,7 @@ def test_a_call_of_log_waits_for_no_request(bucket, proxy, copy):
     assert download(objects, copy) == list(range(3 * _background.MAX_ENTRIES)) == records(copy)
 
 
-def test_what_is_sent_is_proportional_to_what_was_logged(bucket, proxy):
+def test_upload_volume_is_proportional_to_the_log(bucket, proxy):
     appending.set_sizes(
         SECONDS_BETWEEN_PUTS=0.0, MAX_OBJECT_BYTES=1 << 20, FREE_REPEATED_BYTES=1000, MAX_REPEATS=4
     )
@@ -239,7 +239,7 @@ def test_what_is_sent_is_proportional_to_what_was_logged(bucket, proxy):
         assert sum(proxy.sent("PUT", name)) <= 1000 + (4 + 2) * size
 
 
-def test_an_error_that_will_not_pass_is_told_at_once(bucket, monkeypatch):
+def test_permanent_error_is_reported_at_once(bucket, monkeypatch):
     log = EventLog(Bucket(bucket.replace("/b-", "/absent-")))
     log_step(log, 0)
     with (
@@ -259,7 +259,7 @@ def steps_in_tensorboard(accumulator):
     return [event.step for event in accumulator.Scalars("loss")] if "loss" in tags else []
 
 
-def test_tensorboard_reads_one_curve_from_the_bucket_while_it_grows(bucket):
+def test_tensorboard_reads_a_growing_curve_from_the_bucket(bucket):
     accumulator = EventAccumulator(bucket, size_guidance={"scalars": 0})
     objects = Bucket(bucket)
     log = EventLog(objects)
@@ -301,14 +301,14 @@ def start(script, bucket):
         ("time.sleep(2); log.log_end(True); sys.exit()", 0),
     ],
 )
-def test_an_exit_loses_nothing(bucket, copy, ending, code):
+def test_exit_loses_nothing(bucket, copy, ending, code):
     child = start(f"for step in range(100): log_step(log, step)\n{ending}", bucket)
     _, errors = child.communicate(timeout=PATIENCE)
     assert child.returncode == code, errors
     assert download(Bucket(bucket), copy) == list(range(100))
 
 
-def test_an_experiment_logs_and_exits_while_no_request_is_answered(bucket, proxy):
+def test_exit_does_not_hang_without_answers(bucket, proxy):
     script = """
 import tempfile
 from fifteen.experiments import Experiment, TensorboardLogData
@@ -330,9 +330,7 @@ print("all logged", flush=True)
 
 @pytest.mark.parametrize("ending", ["", "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)"])
 @pytest.mark.parametrize("is_reached", [True, False])
-def test_what_cannot_be_sent_at_exit_is_in_files_that_are_named(
-    bucket, proxy, copy, is_reached, ending
-):
+def test_unsent_logs_are_saved_to_named_files_at_exit(bucket, proxy, copy, is_reached, ending):
     script = """
 appending.set_sizes(MAX_SECONDS_WITHOUT_PROGRESS=1.0, MAX_OBJECT_BYTES=4000)
 if READY:
@@ -360,7 +358,7 @@ for step in range(50, 200): log_step(log, step)
     assert download(Bucket(bucket), copy) == expected == records(copy)
 
 
-def test_forked_children_leave_the_log_alone(bucket, copy):
+def test_forked_child_does_not_touch_the_log(bucket, copy):
     script = """
 import multiprocessing, warnings
 warnings.simplefilter("ignore")
@@ -380,7 +378,7 @@ log.close()
     assert download(Bucket(bucket), copy) == list(range(150)) == records(copy)
 
 
-def test_a_kill_loses_only_what_was_logged_since_the_last_put(bucket, copy):
+def test_kill_loses_only_logs_since_the_last_upload(bucket, copy):
     script = """
 appending.set_sizes(SECONDS_BETWEEN_PUTS=0.3)
 for step in range(100): log_step(log, step)

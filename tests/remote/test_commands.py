@@ -54,7 +54,7 @@ def roots(tmp_path):
         "scalars ROOT/sweep/run_1",
     ],
 )
-def test_a_command(roots, capsys, command):
+def test_command_gives_the_same_result_as_on_disk(roots, capsys, command):
     results = [run(root, command, capsys) for root in roots]
     assert results[0] == results[1]
     assert results[0][1] or results[0][2]
@@ -87,7 +87,7 @@ def files(root):
     }
 
 
-def test_an_address_is_not_archived(roots, capsys, tmp_path):
+def test_archive_refuses_an_address(roots, capsys, tmp_path):
     address = f"{roots[1]}/sweep/run_1"
     code, _, error = run(roots[1], f"archive {address} --output {tmp_path}/a.tar.zst", capsys)
     assert code == 1
@@ -104,7 +104,7 @@ def test_an_address_is_not_archived(roots, capsys, tmp_path):
         "report sweep --output s3://bucket/a.html",
     ],
 )
-def test_no_file_is_written_to_an_address(roots, capsys, monkeypatch, tmp_path, command):
+def test_output_to_an_address_is_refused(roots, capsys, monkeypatch, tmp_path, command):
     monkeypatch.chdir(tmp_path)
     main(["archive", "sweep/run_0", "--output", "a.tar.zst"])
     capsys.readouterr()
@@ -114,7 +114,7 @@ def test_no_file_is_written_to_an_address(roots, capsys, monkeypatch, tmp_path, 
     assert {path.name for path in tmp_path.iterdir()} == {"sweep", "a.tar.zst"}
 
 
-def test_one_that_is_written_is_neither_pruned_nor_removed(bucket, capsys):
+def test_running_experiment_is_neither_pruned_nor_removed(bucket, capsys):
     with Experiment(bucket, verbose=False) as experiment:
         for step in range(1, 4):
             experiment.save_checkpoint({"x": 1}, step, keep=9)

@@ -44,19 +44,19 @@ def kill_and_resume(address, kills, seconds, seed):
 
 
 @pytest.mark.slow
-def test_trained_without_a_kill(local, bucket):
+def test_uninterrupted_training(local, bucket):
     finish(start(bucket, *OPTIONS))
     assert_same(bucket, local[0])
 
 
 @pytest.mark.slow
-def test_killed_twenty_times_at_random_and_resumed(local, bucket):
+def test_run_killed_twenty_times_equals_an_uninterrupted_one(local, bucket):
     kill_and_resume(bucket, 20, local[1], seed=0)
     assert_same(bucket, local[0])
 
 
 @pytest.mark.slow
-def test_trained_through_a_network_with_faults(local, bucket, proxy):
+def test_training_over_a_faulty_network(local, bucket, proxy):
     proxy.fail_at_random(seed=0, rate=0.1)
     finish(start(bucket, *OPTIONS))
     proxy.fail_at_random(seed=0, rate=0)
@@ -65,6 +65,6 @@ def test_trained_through_a_network_with_faults(local, bucket, proxy):
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(1, 11))
-def test_killed_two_hundred_times(local, bucket, seed):
+def test_run_killed_two_hundred_times_equals_an_uninterrupted_one(local, bucket, seed):
     kill_and_resume(bucket, 20, local[1], seed)
     assert_same(bucket, local[0])

@@ -5,14 +5,14 @@ import re
 from fifteen.cli import main
 
 
-def test_a_bucket_that_answers(bucket, capsys):
+def test_reachable_bucket(bucket, capsys):
     assert main(["doctor", bucket]) == 0
     out = capsys.readouterr().out
     assert re.search(r"^  reading +works$", out, re.MULTILINE)
     assert "testing-secret" not in out
 
 
-def test_a_bucket_that_is_not_there(bucket, capsys):
+def test_missing_bucket(bucket, capsys):
     address = "s3://not-there/runs"
     assert main(["doctor", address]) == 1
     assert "failed: [Errno 2] there is no such bucket; create it" in capsys.readouterr().out

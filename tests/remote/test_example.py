@@ -13,7 +13,7 @@ EXAMPLE = pathlib.Path(__file__).parents[2] / "examples" / "13_object_store.py"
 
 
 @pytest.mark.slow
-def test_a_run_in_a_bucket_goes_on_where_it_stopped(bucket):
+def test_run_in_a_bucket_resumes_at_its_last_step(bucket):
     for first in (0, 200):
         command = [sys.executable, str(EXAMPLE), "--address", bucket, "--steps", "200"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)

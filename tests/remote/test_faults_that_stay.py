@@ -45,7 +45,7 @@ def answer(code):
         (301, "PermanentRedirect", "the bucket is in another region"),
     ],
 )
-def test_an_answer_of_the_store_that_no_second_try_mends(bucket, proxy, status, code, remedy):
+def test_permanent_error_of_the_store_is_not_retried(bucket, proxy, status, code, remedy):
     experiment = Experiment(bucket, verbose=False)
     proxy.answer_with(status, answer(code))
     begin = time.monotonic()
@@ -76,7 +76,7 @@ def test_an_answer_of_the_store_that_no_second_try_mends(bucket, proxy, status, 
     experiment.close()
 
 
-def test_a_bucket_that_is_not_there(bucket):
+def test_missing_bucket_is_named(bucket):
     experiment = Experiment(f"s3://no-{uuid.uuid4().hex}/a", verbose=False)
     for action in (
         lambda: experiment.write_metadata("config", 1),
@@ -86,7 +86,7 @@ def test_a_bucket_that_is_not_there(bucket):
             action()
 
 
-def test_without_credentials_it_says_so_soon(bucket, monkeypatch):
+def test_missing_credentials_are_reported_quickly(bucket, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     # Nobody answers there, as on a machine that is in no cloud.
@@ -106,7 +106,9 @@ def test_without_credentials_it_says_so_soon(bucket, monkeypatch):
         ("s3", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "set AWS_ALLOW_HTTP=true"),
     ],
 )
-def test_what_the_environment_lacks_is_said_at_once(monkeypatch, capsys, scheme, variables, remedy):
+def test_missing_environment_variables_are_reported_at_once(
+    monkeypatch, capsys, scheme, variables, remedy
+):
     for name in [name for name in os.environ if name.startswith(("AWS_", "AZURE_", "GOOGLE_"))]:
         monkeypatch.delenv(name)
     if "AWS_ENDPOINT_URL" in variables:
@@ -132,7 +134,7 @@ ADDRESSES = [
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_an_address_with_a_secret_is_refused_without_showing_it(address, tmp_path, capsys):
+def test_address_with_a_secret_is_refused_without_showing_it(address, tmp_path, capsys):
     source = Experiment(tmp_path / "a", verbose=False)
     source.write_metadata("config", 1)
     for action in (
@@ -163,7 +165,7 @@ def test_an_address_with_a_secret_is_refused_without_showing_it(address, tmp_pat
         assert SECRET not in shown.err + shown.out, arguments
 
 
-def test_no_secret_is_in_provenance_or_in_anything_that_is_written(bucket, monkeypatch, tmp_path):
+def test_no_secret_is_written_anywhere(bucket, monkeypatch, tmp_path):
     script = """
 import sys, warnings
 from fifteen.experiments import Experiment, TensorboardLogData
@@ -196,7 +198,7 @@ def test_signed_addresses_in_a_command_are_redacted():
     assert redacted[2] == "s3://bucket/run?X-Amz-Signature=***"
 
 
-def test_warnings_of_logs_that_cannot_be_sent_hold_no_secret(bucket, proxy, monkeypatch):
+def test_warnings_about_unsent_logs_contain_no_secret(bucket, proxy, monkeypatch):
     from fifteen.experiments.storage._remote import _appended
 
     monkeypatch.setattr(_appended, "_SECONDS_BETWEEN_PUTS", 0.05)
@@ -220,7 +222,7 @@ def uploads(bucket):
     return client.list_multipart_uploads(Bucket=bucket.split("/")[2]).get("Uploads", [])
 
 
-def test_an_upload_that_fails_is_aborted(bucket, proxy, monkeypatch):
+def test_failed_upload_is_aborted(bucket, proxy, monkeypatch):
     experiment = Experiment(bucket, verbose=False)
     proxy.answer_with(403, answer("AccessDenied"), part="partNumber=2")
     with pytest.raises(OSError, match="access is denied"):
@@ -231,7 +233,7 @@ def test_an_upload_that_fails_is_aborted(bucket, proxy, monkeypatch):
     experiment.close()
 
 
-def test_a_folder_that_a_clouds_console_made_is_no_file(bucket):
+def test_folder_object_of_a_cloud_console_is_ignored(bucket):
     client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
     _, _, name, key = bucket.split("/", 3)
     for folder in ("runs/", f"{key}/", "runs/b/"):
@@ -248,7 +250,7 @@ def test_a_folder_that_a_clouds_console_made_is_no_file(bucket):
 
 
 @pytest.mark.parametrize("kind", ["memory", "s3"])
-def test_only_what_lies_under_an_address_is_cleared_and_moved(request, kind):
+def test_clear_and_move_touch_only_their_own_prefix(request, kind):
     root = f"memory://{uuid.uuid4().hex}/runs" if kind == "memory" else (
         request.getfixturevalue("bucket"))  # fmt: skip
     beside = ["ab", "a.yaml", "a-1", "A", "a b", "b/a", "aa/a", "a%2Fx", "ä"]

@@ -7,13 +7,13 @@ import pytest
 QUICK = {"max_retries": 0}
 
 
-def test_a_bucket_takes_and_gives_objects(bucket):
+def test_bucket_stores_objects(bucket):
     store = obstore.store.from_url(bucket)
     obstore.put(store, "a/b", b"12345")
     assert bytes(obstore.get_range(store, "a/b", start=1, end=3)) == b"23"
 
 
-def test_a_proxy_counts_what_it_passes_on(bucket, proxy):
+def test_proxy_counts_bytes_and_requests(bucket, proxy):
     store = obstore.store.from_url(bucket)
     obstore.put(store, "a", b"12345")
     assert bytes(obstore.get(store, "a").bytes()) == b"12345"
@@ -22,7 +22,7 @@ def test_a_proxy_counts_what_it_passes_on(bucket, proxy):
     assert proxy.sent("PUT") == [5]
 
 
-def test_a_network_that_is_gone_comes_back(bucket, proxy):
+def test_network_comes_back(bucket, proxy):
     store = obstore.store.from_url(bucket, retry_config=QUICK)
     proxy.turn_off()
     with pytest.raises(obstore.exceptions.GenericError):
@@ -32,7 +32,7 @@ def test_a_network_that_is_gone_comes_back(bucket, proxy):
     assert bytes(obstore.get(store, "a").bytes()) == b"2"
 
 
-def test_faults_at_random_fail_without_retries_and_not_with_them(bucket, proxy):
+def test_random_faults_need_retries(bucket, proxy):
     proxy.fail_at_random(seed=0, rate=0.5)
     failures = 0
     for _ in range(20):

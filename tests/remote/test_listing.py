@@ -18,7 +18,7 @@ def root(bucket, proxy):
     return bucket
 
 
-def test_a_table_reads_each_file_once(root, proxy):
+def test_table_reads_each_file_once(root, proxy):
     table = find_experiments(root).to_pandas()
     assert table["config.lr"].tolist() == [number / 10 for number in range(12)]
     assert table["loss:min"].tolist() == [0.0] * 12
@@ -31,7 +31,7 @@ def test_a_table_reads_each_file_once(root, proxy):
     assert len(proxy.requests) - len(files) <= 4
 
 
-def test_what_is_chosen_is_as_on_a_disk(root):
+def test_selection_works_as_on_disk(root):
     experiments = find_experiments(root)
     chosen = experiments.where("lr > 0.85 and loss > 1").sort("lr", reverse=True)
     assert [experiment.data_dir.name for experiment in chosen] == ["run_11", "run_10", "run_9"]
@@ -41,7 +41,7 @@ def test_what_is_chosen_is_as_on_a_disk(root):
     assert experiments[0].checkpoint_steps() == [3, 4]
 
 
-def test_the_commands_show_it(root, capsys):
+def test_commands_accept_addresses(root, capsys):
     assert main(["list", root, "--where", "lr < 0.15"]) == 0
     shown = capsys.readouterr().out
     assert "run_1" in shown

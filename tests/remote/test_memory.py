@@ -37,7 +37,7 @@ print(peak() - before)
 
 
 @pytest.mark.slow
-def test_160_mib_pass_through_64_mib(bucket):
+def test_checkpoint_of_160_mib_needs_64_mib(bucket):
     # Memory that is freed goes back to the system, so that what is measured is in use.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(1 << 18)}
     for script in (SAVE, READ):

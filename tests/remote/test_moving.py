@@ -69,7 +69,7 @@ def contents(path):
     return {name: directory.read(name) for name in directory.files()}
 
 
-def test_all_of_it_is_moved_in_all_directions(root, other_root):
+def test_everything_is_moved_in_every_direction(root, other_root):
     experiment = Experiment(f"{root}/runs/a", verbose=False)
     fill(experiment)
     before = contents(experiment.data_dir)
@@ -92,7 +92,7 @@ def test_all_of_it_is_moved_in_all_directions(root, other_root):
         experiment.write_metadata("config", 1)
 
 
-def test_a_directory_with_a_link_stays(tmp_path):
+def test_directory_with_a_link_is_not_moved(tmp_path):
     experiment = Experiment(tmp_path / "run", verbose=False)
     experiment.write_metadata("config", 1)
     (tmp_path / "run" / "data").symlink_to("/")
@@ -103,7 +103,7 @@ def test_a_directory_with_a_link_stays(tmp_path):
     Experiment(f"{address}/run", verbose=False).assert_new()
 
 
-def test_within_a_bucket_the_store_copies_and_compares(bucket, proxy):
+def test_move_within_a_bucket_copies_in_the_store(bucket, proxy):
     experiment = Experiment(f"{bucket}/a", verbose=False)
     experiment.write_metadata("config", {"x": "y" * 10**6})
     experiment.move(f"{bucket}/b")
@@ -112,7 +112,7 @@ def test_within_a_bucket_the_store_copies_and_compares(bucket, proxy):
 
 
 @pytest.mark.parametrize("name", ["eval/0.yaml", "new"])
-def test_what_changes_meanwhile_is_not_moved(both, name, monkeypatch):
+def test_source_that_changes_during_the_move_stays(both, name, monkeypatch):
     source, destination = both
     owner = type(Directory(destination))
     real = owner.copy
@@ -156,7 +156,7 @@ KILLED = """
     "moment",
     ["there copy 0", "there copy 4", "move _is_equal 0", "move _is_equal 5", "here remove_whole 0"],
 )
-def test_a_kill_leaves_the_source_or_the_destination_whole(both, moment):
+def test_kill_leaves_the_source_or_the_destination_intact(both, moment):
     source, destination = both
     before = contents(source)
     owner, name, number = moment.split()
@@ -184,7 +184,7 @@ def test_a_kill_leaves_the_source_or_the_destination_whole(both, moment):
 
 
 @pytest.mark.parametrize("direction", ["there", "back"])
-def test_faults_at_random_change_nothing(bucket, proxy, tmp_path, direction):
+def test_random_faults_change_nothing(bucket, proxy, tmp_path, direction):
     source = Experiment(tmp_path / "a", verbose=False)
     fill(source)
     before = contents(source.data_dir)
@@ -200,7 +200,7 @@ def test_faults_at_random_change_nothing(bucket, proxy, tmp_path, direction):
 
 
 @pytest.mark.parametrize("moment", ["copy", "_is_equal"])
-def test_if_the_network_goes_the_source_stays(bucket, proxy, tmp_path, monkeypatch, moment):
+def test_network_outage_leaves_the_source(bucket, proxy, tmp_path, monkeypatch, moment):
     impatient = functools.partial(obstore.store.from_url, retry_config={"max_retries": 1})
     monkeypatch.setattr("obstore.store.from_url", impatient)
     source = Experiment(tmp_path / "a", verbose=False)
@@ -226,7 +226,7 @@ def test_if_the_network_goes_the_source_stays(bucket, proxy, tmp_path, monkeypat
     assert contents(source.move(f"{bucket}/b").data_dir) == before
 
 
-def test_the_command(bucket, tmp_path, monkeypatch, capsys):
+def test_move_command_accepts_addresses(bucket, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Experiment("a", verbose=False).write_metadata("config", 1)
     for source, destination, shown in (

@@ -67,7 +67,7 @@ def names(bucket, step=3):
     )
 
 
-def test_what_two_processes_save_comes_back_however_it_is_spread(run, bucket):
+def test_checkpoint_of_two_processes_is_restored_with_any_sharding(run, bucket):
     script = """
     print(experiment.save_checkpoint(state(7), 3))
     assert_same(experiment.restore_checkpoint(state()), state(7))
@@ -91,7 +91,7 @@ def test_what_two_processes_save_comes_back_however_it_is_spread(run, bucket):
     assert kinds == ["0.safetensors", "1.safetensors", "json"]
 
 
-def test_a_run_of_two_processes(run, bucket):
+def test_run_of_two_processes(run, bucket):
     script = """
     with experiment.assert_new():
         experiment.write_metadata("config", {"lr": 0.1})
@@ -111,7 +111,7 @@ def test_a_run_of_two_processes(run, bucket):
     assert len(names(bucket, 5)) == 3
 
 
-def test_one_process_goes_on_with_what_two_have_saved_and_back(run, bucket):
+def test_run_continues_with_one_process_and_with_two_again(run, bucket):
     run("experiment.save_checkpoint({'w': state(1)['w']}, 1); experiment.close()")
     alone = Experiment(bucket, verbose=False)
     restored = alone.restore_checkpoint({"w": np.zeros((8, 6), np.float32)})
@@ -121,7 +121,7 @@ def test_one_process_goes_on_with_what_two_have_saved_and_back(run, bucket):
     run("assert_same(experiment.restore_checkpoint({'w': state()['w']}), {'w': state(2)['w']})")
 
 
-def test_an_error_in_one_is_raised_in_all_and_leaves_what_there_was(run, bucket):
+def test_error_in_one_process_is_raised_in_all_and_changes_nothing(run, bucket):
     script = """
     experiment.save_checkpoint(state(1), 1)
     for blocking in (True, False):
@@ -145,7 +145,7 @@ def test_an_error_in_one_is_raised_in_all_and_leaves_what_there_was(run, bucket)
     assert Directory(Experiment(bucket).data_dir).names() == ["checkpoint_3"]
 
 
-def test_a_second_program_is_refused_and_removes_nothing(run, bucket):
+def test_second_program_is_refused_and_removes_nothing(run, bucket):
     first = Experiment(bucket, verbose=False)
     first.save_checkpoint({"w": np.zeros(3)}, 1)
     # As if it were in the middle of a save.
@@ -167,7 +167,7 @@ def test_a_second_program_is_refused_and_removes_nothing(run, bucket):
     assert len(inside.names()) == 3
 
 
-def test_damage_is_found(run, bucket):
+def test_damage_is_detected(run, bucket):
     run("experiment.save_checkpoint(state(1), 3)")
     alone = Experiment(bucket, verbose=False)
     first, _, manifest = names(bucket)
@@ -195,7 +195,7 @@ for step in range({start}, 10_000):
 
 
 @pytest.mark.parametrize("keeps", [True, False])
-def test_a_kill_leaves_the_last_checkpoint_whole(bucket, keeps):
+def test_kill_leaves_the_last_checkpoint_intact(bucket, keeps):
     randomly = random.Random(int(keeps))
     alone = Experiment(bucket, verbose=False)
     last = 0

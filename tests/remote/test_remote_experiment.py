@@ -47,7 +47,7 @@ def experiment(root):
     experiment.close()
 
 
-def test_metadata_come_back(experiment):
+def test_metadata_round_trip(experiment):
     experiment.write_metadata("config", Config(0.2))
     experiment.write_metadata("eval/step_1", {"accuracy": 0.5})
     experiment.annotate(note="a note", tags=["x"])
@@ -60,7 +60,7 @@ def test_metadata_come_back(experiment):
         experiment.write_metadata("../config", 1)
 
 
-def test_checkpoints_come_back_and_old_ones_go(experiment):
+def test_checkpoints_round_trip_and_old_ones_are_removed(experiment):
     with pytest.raises(CheckpointNotFoundError, match="because there is no such directory"):
         experiment.restore_checkpoint(None)
     for step in range(1, 5):
@@ -78,7 +78,7 @@ def test_checkpoints_come_back_and_old_ones_go(experiment):
     assert experiment.checkpoint_steps() == [2]
 
 
-def test_a_large_checkpoint_is_sent_and_read_in_parts(experiment):
+def test_large_checkpoint_is_transferred_in_parts(experiment):
     state = {f"w{i}": np.random.default_rng(i).random((5 << 20) + i) for i in range(2)}
     state["small"] = np.arange(5)
     experiment.save_checkpoint(state, 1)
@@ -89,7 +89,7 @@ def test_a_large_checkpoint_is_sent_and_read_in_parts(experiment):
     assert partial["small"].tolist() == [0, 1, 2, 3, 4]
 
 
-def test_one_leaf_of_a_large_checkpoint_takes_few_requests(bucket, proxy):
+def test_single_leaf_takes_few_requests(bucket, proxy):
     experiment = Experiment(bucket, verbose=False)
     experiment.save_checkpoint({f"w{number}": np.arange(1 << 20) for number in range(9)}, 1)
     before = len(proxy.requests)
@@ -101,7 +101,7 @@ def test_one_leaf_of_a_large_checkpoint_takes_few_requests(bucket, proxy):
 
 
 @pytest.mark.parametrize("damage", ["a flipped bit", "truncated", "empty"])
-def test_a_damaged_checkpoint_is_not_restored(experiment, damage):
+def test_damaged_checkpoint_is_not_restored(experiment, damage):
     for step in (1, 2):
         experiment.save_checkpoint({"w": np.arange(100.0) + step}, step, keep=2)
     directory = Directory(experiment.data_dir)
@@ -115,7 +115,7 @@ def test_a_damaged_checkpoint_is_not_restored(experiment, damage):
     assert experiment.restore_checkpoint(None, step=1)["w"][0] == 1
 
 
-def test_the_summary_writer_goes_where_the_curves_go(experiment):
+def test_summary_writer_writes_to_the_address(experiment):
     experiment.summary_writer.add_text("text", "hello", 1)
     experiment.summary_writer.add_image("image", np.zeros((3, 8, 8), np.uint8), 1)
     experiment.summary_writer.add_scalar("loss", 0.5, 1)
@@ -127,7 +127,7 @@ def test_the_summary_writer_goes_where_the_curves_go(experiment):
     assert b"\x89PNG" in content
 
 
-def test_curves_come_back_and_are_rewound(experiment):
+def test_curves_round_trip_and_are_rewound(experiment):
     for step in range(5):
         experiment.log(TensorboardLogData(scalars={"loss": 1.0 / (step + 1)}), step)
     assert experiment.read_scalars()["loss"].step.tolist() == [0, 1, 2, 3, 4]
@@ -136,7 +136,7 @@ def test_curves_come_back_and_are_rewound(experiment):
     assert Experiment(experiment.data_dir).read_scalars()["loss"].step.tolist() == [0, 1, 2]
 
 
-def test_new_existing_and_cleared(root, experiment):
+def test_assert_new_assert_exists_and_clear(root, experiment):
     other = Experiment(f"{root}/runs/ab", verbose=False)
     other.write_metadata("config", 1)
     experiment.assert_new()
@@ -150,7 +150,7 @@ def test_new_existing_and_cleared(root, experiment):
     assert other.read_metadata("config") == 1
 
 
-def test_its_path_is_joined_printed_and_read(root):
+def test_data_dir_behaves_like_a_path(root):
     experiment = Experiment(f"{root}/runs/./x/../a", verbose=False)
     experiment.write_metadata("config", Config())
     path = experiment.data_dir
@@ -165,12 +165,12 @@ def test_its_path_is_joined_printed_and_read(root):
     assert pickle.loads(pickle.dumps(experiment)) == experiment
 
 
-def test_a_whole_bucket_is_not_cleared(bucket):
+def test_clear_of_a_whole_bucket_is_refused(bucket):
     with pytest.raises(UnsafePathError, match="refusing to delete it: it is a whole bucket"):
         Experiment("/".join(bucket.split("/")[:3]), verbose=False).clear()
 
 
-def test_the_extra_is_named_if_it_is_missing():
+def test_missing_obstore_error_names_the_extra():
     code = """
 import sys
 sys.modules["obstore"] = None
@@ -183,7 +183,7 @@ Experiment("s3://bucket/runs/a")
     assert f"{MissingExtraError.__name__}: {message} pip install 'fifteen[remote]'" in result.stderr
 
 
-def test_what_stores_take_is_imported_only_for_an_address():
+def test_obstore_is_imported_only_for_an_address():
     code = (
         "import sys, fifteen.experiments as e; e.Experiment('x'); print('obstore' in sys.modules)"
     )

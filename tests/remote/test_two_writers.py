@@ -98,7 +98,7 @@ def put_lease(address, **holder):
 
 
 @pytest.mark.parametrize("what", ["log", "save"])
-def test_the_second_writer_is_refused_and_changes_nothing(bucket, what):
+def test_second_writer_is_refused_and_changes_nothing(bucket, what):
     second = Experiment(bucket, verbose=False)
     with writer(bucket, what) as child:
         before = names(bucket)
@@ -128,7 +128,7 @@ def test_the_second_writer_is_refused_and_changes_nothing(bucket, what):
     assert NAME not in names(bucket)
 
 
-def test_a_forked_process_is_told_to_be_spawned(bucket):
+def test_forked_process_error_recommends_spawn(bucket):
     script = f"""
 import multiprocessing, warnings
 from fifteen.experiments import Experiment, LogWriteError, TensorboardLogData
@@ -166,7 +166,7 @@ def test_memory_stores_have_leases_too(request):
     assert Directory(experiment.data_dir).open_state() == "unknown"
 
 
-def test_what_a_killed_process_of_this_machine_left_is_taken_over_at_once(bucket):
+def test_lease_of_a_killed_process_here_is_taken_over_at_once(bucket):
     with writer(bucket) as child:
         status = str(find_experiments(bucket).fields[0].status)
         assert re.fullmatch(r"running, last seen \d s ago", status), status
@@ -182,7 +182,7 @@ def test_what_a_killed_process_of_this_machine_left_is_taken_over_at_once(bucket
     assert experiment.read_scalars()["loss"].step.tolist() == [1, 2]
 
 
-def test_what_a_process_of_another_machine_left_is_taken_over_after_a_while(bucket, monkeypatch):
+def test_stale_lease_of_another_machine_is_taken_over(bucket, monkeypatch):
     monkeypatch.setattr(_lease, "_SECONDS_TO_TAKE_OVER", 1.0)
     put_lease(bucket)
     experiment = Experiment(bucket, verbose=False)
@@ -193,7 +193,7 @@ def test_what_a_process_of_another_machine_left_is_taken_over_after_a_while(buck
     experiment.close()
 
 
-def test_a_process_of_another_machine_that_lives_is_seen(bucket):
+def test_live_process_on_another_machine_is_detected(bucket):
     put_lease(bucket)
     experiment = Experiment(bucket, verbose=False)
     message = log_until_refused(experiment, lambda: put_lease(bucket))
@@ -205,7 +205,7 @@ def test_a_process_of_another_machine_that_lives_is_seen(bucket):
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"pid": -1}', b"\xff"])
-def test_what_is_no_lease_is_taken_over(bucket, monkeypatch, content):
+def test_invalid_lease_is_taken_over(bucket, monkeypatch, content):
     monkeypatch.setattr(_lease, "_SECONDS_TO_TAKE_OVER", 0.3)
     obstore.put(obstore.store.from_url(bucket), NAME, content)
     experiment = Experiment(bucket, verbose=False)
@@ -213,7 +213,7 @@ def test_what_is_no_lease_is_taken_over(bucket, monkeypatch, content):
     experiment.close()
 
 
-def test_a_process_that_slept_too_long_learns_that_it_has_lost_it(bucket):
+def test_process_that_slept_too_long_loses_its_lease(bucket):
     experiment = Experiment(bucket, verbose=False)
     log(experiment, 1)
     experiment.flush()
@@ -227,7 +227,7 @@ def test_a_process_that_slept_too_long_learns_that_it_has_lost_it(bucket):
     experiment.close()
 
 
-def test_a_lease_that_was_deleted_comes_back(bucket):
+def test_deleted_lease_is_written_again(bucket):
     experiment = Experiment(bucket, verbose=False)
     experiment.save_checkpoint({"x": 2}, 2)
     Directory(experiment.data_dir).remove(NAME)
@@ -239,7 +239,7 @@ def test_a_lease_that_was_deleted_comes_back(bucket):
     assert NAME not in names(bucket)
 
 
-def test_of_many_that_want_it_one_gets_it(bucket):
+def test_only_one_of_many_gets_the_lease(bucket):
     children = [
         subprocess.Popen(
             [sys.executable, "-c", WRITER, bucket, "save"],
@@ -254,7 +254,7 @@ def test_of_many_that_want_it_one_gets_it(bucket):
         assert ("ExperimentLockedError" in errors) == (line == ""), errors
 
 
-def test_faults_at_random_change_nothing(bucket, proxy):
+def test_random_faults_lose_no_lease(bucket, proxy):
     experiment = Experiment(bucket, verbose=False)
     proxy.fail_at_random(seed=1, rate=0.3)
     deadline = time.monotonic() + 5
@@ -269,7 +269,7 @@ def test_faults_at_random_change_nothing(bucket, proxy):
     assert experiment.read_scalars()["loss"].step.tolist() == list(range(1, step + 1))
 
 
-def test_a_network_that_is_gone_is_no_other_writer(bucket, proxy, monkeypatch):
+def test_network_outage_is_not_a_second_writer(bucket, proxy, monkeypatch):
     impatient = functools.partial(obstore.store.from_url, retry_config={"max_retries": 0})
     monkeypatch.setattr("obstore.store.from_url", lambda url, **_: impatient(url))
     experiment = Experiment(bucket, verbose=False)
@@ -285,7 +285,7 @@ def test_a_network_that_is_gone_is_no_other_writer(bucket, proxy, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_is_told_to_end_is_resumed_at_once(bucket, number):
+def test_terminated_run_is_resumed_at_once(bucket, number):
     with writer(bucket) as child:
         child.send_signal(number)
         child.communicate(timeout=PATIENCE)

@@ -19,7 +19,7 @@ print([name for name in ("jax", "pandas", "matplotlib", "tornado") if name in sy
 """
 
 
-def test_neither_the_page_nor_the_report_needs_jax(sweep, tmp_path):
+def test_page_and_report_need_no_jax(sweep, tmp_path):
     start = [sys.executable, "-c", WITHOUT_JAX]
     report = [*start, "report", str(sweep), "--output", str(tmp_path / "report.html")]
     printed = subprocess.run(report, check=True, capture_output=True, text=True, timeout=120).stdout
@@ -49,7 +49,7 @@ def refused(capsys):
 
 
 @pytest.mark.parametrize("command", ["view", "report"])
-def test_a_missing_library_is_an_error_that_names_the_extra(refused, sweep, monkeypatch, command):
+def test_missing_library_error_names_the_extra(refused, sweep, monkeypatch, command):
     monkeypatch.chdir(sweep)
     monkeypatch.setitem(sys.modules, "bokeh", None)
     assert refused(command, sweep) == (
@@ -60,12 +60,12 @@ def test_a_missing_library_is_an_error_that_names_the_extra(refused, sweep, monk
 
 
 @pytest.mark.parametrize("port", [-1, 65536, 10**30])
-def test_a_port_that_does_not_exist_is_refused(refused, sweep, port):
+def test_invalid_port_is_refused(refused, sweep, port):
     error = f"fifteen: error: --port: expected 0 to 65535, found {port}\n"
     assert refused("view", sweep, "--port", port) == error
 
 
-def test_a_port_that_is_taken_is_refused(refused, sweep):
+def test_occupied_port_is_refused(refused, sweep):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         assert refused("view", sweep, "--port", port) == (

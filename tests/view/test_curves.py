@@ -36,7 +36,7 @@ def smooth_one_by_one(values, weight):
     st.lists(st.floats(-1e6, 1e6) | st.just(math.nan) | st.just(math.inf), max_size=200),
     st.floats(0.001, 0.999),
 )
-def test_smoothing_is_that_of_tensorboard(values, weight):
+def test_smoothing_matches_tensorboard(values, weight):
     found = smooth(np.array(values, float), weight)
     np.testing.assert_allclose(found, smooth_one_by_one(values, weight), rtol=1e-9, atol=1e-6)
 
@@ -53,7 +53,7 @@ def test_smoothing_has_a_range(weight):
         smooth(np.ones(3), weight)
 
 
-def test_the_x_axis_is_steps_seconds_or_another_scalar():
+def test_x_axis_is_steps_seconds_or_a_scalar():
     scalars = {
         "loss": series([3, 2, 1], step=[10, 20, 30], wall_time=[105, 107, 109]),
         "tokens": series([1e3, 3e3, 4e3], step=[5, 10, 30], wall_time=[100, 105, 109]),
@@ -66,19 +66,19 @@ def test_the_x_axis_is_steps_seconds_or_another_scalar():
     assert curve_of(scalars, "loss", "epochs") is None
 
 
-def test_a_curve_knows_where_it_is_no_longer_finite():
+def test_curve_records_where_it_diverges():
     curve = curve_of({"loss": series([3, math.inf, 1, math.nan], step=[2, 4, 6, 8])}, "loss")
     assert curve.diverged_at == 4
     np.testing.assert_array_equal(curve.y, [3, math.nan, 1, math.nan])
 
 
-def test_a_point_whose_place_is_not_finite_is_left_out():
+def test_point_with_non_finite_x_is_omitted():
     scalars = {"loss": series([3, 2, math.nan]), "tokens": series([10, math.inf, math.nan])}
     curve = curve_of(scalars, "loss", "tokens")
     assert (curve.x.tolist(), curve.y.tolist(), curve.diverged_at) == ([10], [3], 10)
 
 
-def test_a_mean_has_a_band_of_one_standard_deviation():
+def test_mean_has_a_band_of_one_standard_deviation():
     mean = mean_of([line([1, 2, 3]), line([3, 4, 5]), line([5, 6], x=[0, 1])])
     assert mean.count == 3
     np.testing.assert_allclose(mean.y, [3, 4, 4])
@@ -87,7 +87,7 @@ def test_a_mean_has_a_band_of_one_standard_deviation():
     np.testing.assert_allclose(mean.y - mean.low, deviation)
 
 
-def test_curves_of_other_steps_are_interpolated_but_not_continued():
+def test_curves_are_interpolated_but_not_extrapolated():
     mean = mean_of([line([0, 10], x=[0, 10]), line([4], x=[5])])
     assert mean.x.tolist() == [0, 5, 10]
     np.testing.assert_allclose(mean.y, [0, 4.5, 10])
@@ -108,14 +108,14 @@ def test_downsampling_keeps_extremes_and_ends(values, points):
         assert np.nanmax(found.y) == np.nanmax(curve.y)
 
 
-def test_downsampling_takes_the_band_along():
+def test_downsampling_keeps_the_band():
     x = np.arange(1000.0)
     found = downsample(Curve(x, np.sin(x), np.sin(x) - 1, np.sin(x) + 1), 50)
     np.testing.assert_allclose(found.high - found.y, 1)
     assert len(found.low) == len(found.high) == len(found.x) <= 52
 
 
-def test_a_run_that_diverged_is_named_and_does_not_flatten_the_others():
+def test_diverged_run_is_named_and_does_not_flatten_others():
     curves = {
         "good": line(np.linspace(1, 0.1, 100)),
         "other": line(np.linspace(2, 0.2, 100)),
@@ -128,7 +128,7 @@ def test_a_run_that_diverged_is_named_and_does_not_flatten_the_others():
     assert 2 < high < 2.2
 
 
-def test_limits_show_a_mean_that_goes_on_without_a_run_that_is_no_longer_finite():
+def test_limits_include_a_mean_after_one_run_diverged():
     ends = Curve(np.arange(3.0), np.array([4, 4, math.nan]), diverged_at=2.0)
     curves = {"mean": mean_of([line([4, 3, 3]), ends]), "low": line([1, 0.9, 0.8])}
     assert diverged(curves) == {"mean": "not finite from 2 on"}
@@ -138,14 +138,14 @@ def test_limits_show_a_mean_that_goes_on_without_a_run_that_is_no_longer_finite(
     assert limits(curves)[1] < 5
 
 
-def test_limits_of_one_run_that_diverged_show_what_it_was_before():
+def test_limits_of_a_diverged_run_show_its_earlier_values():
     y = np.concatenate([np.linspace(1, 0.1, 95), np.geomspace(1, 1e30, 5), [math.nan]])
     low, high = limits({"run": Curve(np.arange(101.0), y, diverged_at=100.0)})
     assert low < 0.1
     assert 0.5 < high < 2
 
 
-def test_limits_of_one_run_that_became_nan_show_all_of_it():
+def test_limits_of_a_run_that_became_nan_show_all_of_it():
     y = np.append(1 + np.exp(-np.arange(20.0)), math.nan)
     low, high = limits({"run": Curve(np.arange(21.0), y, diverged_at=20.0)})
     assert low < 1 < 2 < high
@@ -166,7 +166,7 @@ def test_limits_of_any_values_are_finite(values, log):
     assert shown[0] > 0 or not log
 
 
-def test_limits_of_a_constant_are_around_it():
+def test_limits_of_a_constant_surround_it():
     low, high = limits({"run": line([5, 5])})
     assert low < 5 < high
     assert limits({"run": line([0, 0])}) == (-1, 1)

@@ -89,7 +89,7 @@ def run_notebook(sources, folder):
 @needs_browser[0]
 @needs_browser[1]
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_notebook_shows_a_card_a_table_and_a_curve(found, show, scheme, tmp_path):
+def test_notebook_shows_a_card_a_table_and_a_curve(found, show, scheme, tmp_path):
     source = str(pathlib.Path(__file__).parents[2] / "src")
     first = f"import sys; sys.path.insert(0, {source!r})\nfrom fifteen.experiments import find_experiments"
     outputs = run_notebook(
@@ -147,7 +147,7 @@ def test_a_notebook_shows_a_card_a_table_and_a_curve(found, show, scheme, tmp_pa
 
 @needs_browser[0]
 @needs_browser[1]
-def test_names_and_values_are_never_markup_in_a_notebook(tmp_path, show):
+def test_names_and_values_are_escaped(tmp_path, show):
     name = HOSTILE.replace("/", "\u2044")
     run = Experiment(tmp_path / "runs" / name, verbose=False)
     run.write_metadata("config", {HOSTILE: HOSTILE, "nested": {HOSTILE: [HOSTILE]}})
@@ -169,7 +169,7 @@ def test_names_and_values_are_never_markup_in_a_notebook(tmp_path, show):
 # Without one
 
 
-def test_the_table_is_that_of_the_command(found, capsys):
+def test_table_matches_the_command(found, capsys):
     from fifteen.cli import main
 
     main(["list", str(found[0].data_dir.parent), "--format", "csv"])
@@ -182,7 +182,7 @@ def test_the_table_is_that_of_the_command(found, capsys):
     assert html.count("<tr>") == 1 + len(rows)
 
 
-def test_what_cannot_be_read_is_one_marked_part(found):
+def test_unreadable_parts_are_marked(found):
     (found[0].data_dir / "config.yaml").write_text("lr: [1,")
     next(found[1].data_dir.glob("*tfevents*")).write_bytes(b"nothing of the kind")
     found[2].clear()
@@ -200,13 +200,13 @@ def test_what_cannot_be_read_is_one_marked_part(found):
     assert "found no directory" in found[2]._repr_html_()
 
 
-def test_an_experiment_that_has_moved_says_so(found, tmp_path):
+def test_moved_experiment_says_so(found, tmp_path):
     moved = found[0].move(tmp_path / "elsewhere")
     assert "has been moved" in found[0]._repr_html_()
     assert "has been moved" not in moved._repr_html_()
 
 
-def test_what_waits_to_be_written_is_shown(tmp_path):
+def test_pending_logs_are_shown(tmp_path):
     with Experiment(tmp_path / "run", verbose=False) as run:
         run.log(TensorboardLogData({"loss": 0.125}), step=7)
         card = run._repr_html_()
@@ -215,7 +215,7 @@ def test_what_waits_to_be_written_is_shown(tmp_path):
         assert "loss  0.125" in card
 
 
-def test_without_matplotlib_the_text_names_the_extra(found, monkeypatch):
+def test_missing_matplotlib_text_names_the_extra(found, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     card, curve = found[0]._repr_html_(), found[0].read_scalars()["train/loss"]._repr_html_()
     assert "svg" not in card.split("</style>")[1]
@@ -225,7 +225,7 @@ def test_without_matplotlib_the_text_names_the_extra(found, monkeypatch):
     assert "ScalarSeries(50 points" in curve
 
 
-def test_many_and_large_are_shown_in_part(tmp_path):
+def test_long_lists_and_values_are_truncated(tmp_path):
     for number in range(400):
         path = tmp_path / "runs" / f"{number}"
         Experiment(path, verbose=False).write_metadata(
@@ -243,7 +243,7 @@ def test_many_and_large_are_shown_in_part(tmp_path):
     assert run._repr_html_().count("<svg") == 6
 
 
-def test_of_nothing():
+def test_no_experiments():
     assert "0 experiments" in Experiments([])._repr_html_()
 
 
@@ -264,12 +264,12 @@ def test_any_curve_is_drawn(values):
     assert len(html) < 30_000
 
 
-def test_an_empty_curve_is_described():
+def test_empty_curve_is_described():
     nothing = ScalarSeries(np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
     assert "ScalarSeries(0 points)" in nothing._repr_html_()
 
 
-def test_a_notebook_needs_no_jax(found):
+def test_notebook_needs_no_jax(found):
     script = (
         "import sys; from fifteen.experiments import find_experiments\n"
         f"found = find_experiments({str(found[0].data_dir.parent)!r})\n"

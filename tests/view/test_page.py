@@ -122,7 +122,7 @@ def eventually(page, condition):
     raise AssertionError(page.inner_text("body"))
 
 
-def test_somebody_sorts_filters_and_compares(live, open_page):
+def test_table_can_be_sorted_filtered_and_compared(live, open_page):
     page = open_page(live + "#run=")
     assert page.inner_text("#count") == "6 runs, 0 chosen"
     page.click("#head button[title='train/loss:last']")
@@ -161,7 +161,7 @@ def test_somebody_sorts_filters_and_compares(live, open_page):
     assert names(other)[0] == "lr0.01_2"
 
 
-def test_it_opens_with_the_curves_of_the_first_runs(live, open_page):
+def test_page_opens_with_the_curves_of_the_first_runs(live, open_page):
     page = open_page(live + "#sort=-train/loss:last&filter=0.01_")
     three = ["seed=2", "seed=1", "seed=0"]
     eventually(page, lambda: legend(page) == three)
@@ -179,7 +179,7 @@ def test_it_opens_with_the_curves_of_the_first_runs(live, open_page):
     assert page.inner_text("#hint") == "Choose runs in the table to see their curves."
 
 
-def test_the_value_under_the_pointer_is_shown(live, open_page):
+def test_value_under_the_pointer_is_shown(live, open_page):
     page = open_page(live + "#tag=train/loss&run=lr0.01_0")
     page.wait_for_selector("#legend li")
     page.wait_for_timeout(500)
@@ -197,7 +197,7 @@ def test_the_value_under_the_pointer_is_shown(live, open_page):
     assert value == pytest.approx(1 + np.exp(-0.01 * step), abs=1e-5)
 
 
-def test_a_point_arrives_that_another_process_logs(live, open_page, sweep):
+def test_points_of_another_process_appear(live, open_page, sweep):
     page = open_page(
         live + "#tag=train/loss&run=lr0.1_0&column=name&column=train/loss:last&column=step"
     )
@@ -243,7 +243,7 @@ def test_means_smoothing_and_axes(live, open_page):
     assert "smooth=1" in page.url
 
 
-def test_the_page_is_used_with_the_keyboard_alone(live, open_page):
+def test_page_works_with_the_keyboard_alone(live, open_page):
     page = open_page(live + "#run=")
     for _ in range(60):
         page.keyboard.press("Tab")
@@ -254,7 +254,7 @@ def test_the_page_is_used_with_the_keyboard_alone(live, open_page):
     assert page.inner_text("#count").endswith("1 chosen")
 
 
-def test_names_and_values_are_never_markup(open_page, tmp_path, capsys):
+def test_names_and_values_are_escaped(open_page, tmp_path, capsys):
     evil = "<script>alert(1)</script><img src=x onerror=alert(2)>"
     name = evil.replace("/", "\u2044")
     for seed in range(2):
@@ -284,7 +284,7 @@ def test_names_and_values_are_never_markup(open_page, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["constructor", "__proto__"])
-def test_a_run_may_have_the_name_of_what_every_object_has(live, open_page, sweep, tmp_path, name):
+def test_run_may_be_named_like_an_object_property(live, open_page, sweep, tmp_path, name):
     make_run(sweep / name, {"lr": 1.0, "seed": 0})
     with Experiment(sweep / name, verbose=False) as experiment:
         experiment.log(TensorboardLogData({name: 1.0}), step=1)
@@ -299,7 +299,7 @@ def test_a_run_may_have_the_name_of_what_every_object_has(live, open_page, sweep
         eventually(page, lambda: f"{name}: directory" in page.inner_text("#texts"))  # noqa: B023
 
 
-def test_a_report_shows_all_without_a_server(open_page, sweep, tmp_path):
+def test_report_works_without_a_server(open_page, sweep, tmp_path):
     with Experiment(sweep / "lr0.1_0", verbose=False) as experiment:
         for step in range(5):
             experiment.log(
@@ -324,7 +324,7 @@ def test_a_report_shows_all_without_a_server(open_page, sweep, tmp_path):
     assert len(path.read_bytes()) < 3_000_000
 
 
-def test_a_plot_is_a_report_that_opens_with_its_curves(open_page, sweep, tmp_path, capsys):
+def test_html_plot_is_a_report_that_opens_with_its_curves(open_page, sweep, tmp_path, capsys):
     path = tmp_path / "loss.html"
     assert main(["plot", str(sweep), "eval/loss", "--over", "seed", "--output", str(path)]) == 0
     capsys.readouterr()
@@ -333,7 +333,7 @@ def test_a_plot_is_a_report_that_opens_with_its_curves(open_page, sweep, tmp_pat
     assert page.evaluate("[...plots.keys()]") == ["eval/loss"]
 
 
-def test_a_plot_over_another_scalar_is_a_report_over_it(open_page, sweep, tmp_path, capsys):
+def test_html_plot_over_another_scalar(open_page, sweep, tmp_path, capsys):
     path = tmp_path / "loss.html"
     arguments = ["train/loss", "--x", "train/accuracy", "--over", "lr", "--output", str(path)]
     assert main(["plot", str(sweep), *arguments]) == 0
@@ -383,7 +383,7 @@ def test_zooming_in_shows_every_point(live, open_page, sweep):
     eventually(page, lambda: page.evaluate(shown)[3] < 1100)
 
 
-def test_a_long_menu_is_searched(live, open_page, sweep):
+def test_long_menu_can_be_searched(live, open_page, sweep):
     with Experiment(sweep / "many", verbose=False) as experiment:
         experiment.log(TensorboardLogData({f"layer_{n}/norm": 1.0 for n in range(40)}), step=1)
     page = open_page(live)
@@ -396,7 +396,7 @@ def test_a_long_menu_is_searched(live, open_page, sweep):
     eventually(page, lambda: "layer_7/norm" in page.evaluate("[...plots.keys()]"))
 
 
-def test_names_stay_in_sight_while_a_table_is_scrolled(live, open_page):
+def test_names_stay_visible_while_scrolling(live, open_page):
     page = open_page(live, viewport={"width": 390, "height": 800})
     page.evaluate("document.querySelector('#scroll').scrollLeft = 200")
     name = page.locator("#rows tr td:nth-child(2)").first
@@ -405,7 +405,7 @@ def test_names_stay_in_sight_while_a_table_is_scrolled(live, open_page):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
-def test_the_page_fits_its_window(live, open_page, scheme, width):
+def test_page_fits_its_window(live, open_page, scheme, width):
     size = {"width": width, "height": 800}
     page = open_page(live + "#run=lr0.1_0&run=lr0.01_0", viewport=size, color_scheme=scheme)
     page.wait_for_selector("#legend li:nth-child(2)")

@@ -26,7 +26,7 @@ def plot(capsys):
     return run
 
 
-def test_curves_are_drawn_with_a_legend_of_what_differs(plot, sweep):
+def test_legend_shows_what_differs(plot, sweep):
     out = plot(sweep, "train/loss").out
     assert "train/loss" in out.splitlines()[0]
     assert max(map(len, out.splitlines())) <= 80
@@ -36,7 +36,7 @@ def test_curves_are_drawn_with_a_legend_of_what_differs(plot, sweep):
     assert re.search("[⠁-⣿]{3}", out)
 
 
-def test_tags_are_globs_and_directories_too(plot, sweep):
+def test_tags_may_be_globs_and_directories(plot, sweep):
     out = plot(f"{sweep}/lr0.1_*", "*/loss").out
     assert "eval/loss" in out
     assert "train/loss" in out
@@ -44,7 +44,7 @@ def test_tags_are_globs_and_directories_too(plot, sweep):
     assert "lr=0.01" not in out
 
 
-def test_all_tags_are_drawn_up_to_a_few(plot, tmp_path):
+def test_all_tags_are_drawn_up_to_a_limit(plot, tmp_path):
     with Experiment(tmp_path / "run", verbose=False) as experiment:
         experiment.log(TensorboardLogData({f"tag{n}": 1.0 for n in range(6)}), step=1)
     printed = plot(tmp_path)
@@ -53,14 +53,14 @@ def test_all_tags_are_drawn_up_to_a_few(plot, tmp_path):
     assert printed.err == "fifteen: note: not drawn: tag4, tag5; name the tags to draw\n"
 
 
-def test_the_mean_over_seeds_is_drawn(plot, sweep):
+def test_mean_over_seeds_is_drawn(plot, sweep):
     out = plot(sweep, "train/loss", "--over", "seed").out
     assert "⣿ lr=0.01 (n=3)" in out
     assert "* lr=0.1 (n=3)" in out
     assert "seed=" not in out
 
 
-def test_axes_can_be_logarithmic_seconds_or_a_scalar(plot, sweep):
+def test_axes_may_be_logarithmic_seconds_or_a_scalar(plot, sweep):
     assert "seconds" in plot(sweep, "train/loss", "--x", "time").out
     assert "eval/loss" in plot(sweep, "train/loss", "--x", "eval/loss").out
     out = plot(sweep, "train/loss", "--log-x", "--log-y", "--smooth", "0.9").out
@@ -81,7 +81,7 @@ def test_axes_can_be_logarithmic_seconds_or_a_scalar(plot, sweep):
         (["ROOT", "--output", "a.gif"], "--output: expected .pdf, .svg, .png"),
     ],
 )
-def test_mistakes_are_named(plot, sweep, arguments, message):
+def test_mistakes_are_reported(plot, sweep, arguments, message):
     printed = plot(*[str(sweep) if text == "ROOT" else text for text in arguments], expect=1)
     assert printed.err.startswith(f"fifteen: error: {message}")
 
@@ -92,7 +92,7 @@ def test_experiments_without_scalars_are_an_error(plot, tmp_path):
     assert printed.err == "fifteen: error: no experiment there has scalars; nothing to draw\n"
 
 
-def test_names_that_control_a_terminal_are_escaped(plot, tmp_path):
+def test_control_characters_in_names_are_escaped(plot, tmp_path):
     for seed in range(2):
         name = f"\033[2J\n{seed}"
         make_run(tmp_path / f"run{seed}", {"lr": 0.1, "seed": seed, "name": name})
@@ -105,7 +105,7 @@ def test_names_that_control_a_terminal_are_escaped(plot, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["pdf", "svg", "png"])
-def test_a_figure_is_ready_to_print(plot, sweep, tmp_path, kind):
+def test_figure_is_ready_to_print(plot, sweep, tmp_path, kind):
     path = tmp_path / f"loss.{kind}"
     assert plot(sweep, "train/*", "--over", "seed", "--output", path).out == f"Wrote {path}\n"
     first = path.read_bytes()
@@ -137,20 +137,20 @@ def shown_in_print(plot, tmp_path, monkeypatch):
     return draw
 
 
-def test_labels_are_no_formulas_in_print(shown_in_print, tmp_path):
+def test_labels_are_not_rendered_as_formulas(shown_in_print, tmp_path):
     for seed in range(2):
         config = {"lr": 0.1, "seed": seed, "name": f"$\\frac{seed}{{$"}
         make_run(tmp_path / f"_{seed}", config)
     assert "name=$\\frac0{$" in shown_in_print(tmp_path, "train/loss")
 
 
-def test_the_numbers_of_a_logarithmic_axis_are_formulas_in_print(shown_in_print, sweep):
+def test_logarithmic_tick_labels_are_rendered_as_formulas(shown_in_print, sweep):
     shown = shown_in_print(sweep, "train/loss", "--over", "seed", "--log-x", "--log-y")
     assert "step" in shown
     assert "mathdefault" not in shown
 
 
-def test_a_terminal_gets_colours_and_its_width(sweep):
+def test_terminal_plot_has_colours_and_fits_the_width(sweep):
     parent, child = pty.openpty()
     process = subprocess.Popen(
         [*COMMAND, "plot", str(sweep), "train/loss"],
@@ -171,7 +171,7 @@ def test_a_terminal_gets_colours_and_its_width(sweep):
     assert len(lines[1]) == 60
 
 
-def test_nothing_that_draws_in_a_terminal_imports_jax(sweep):
+def test_terminal_plot_imports_no_jax(sweep):
     code = (
         "import sys; from fifteen.cli import main; "
         f"main(['plot', {str(sweep)!r}]); "
@@ -181,7 +181,7 @@ def test_nothing_that_draws_in_a_terminal_imports_jax(sweep):
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
 
 
-def test_a_missing_library_is_an_error_that_names_the_extra(plot, sweep, tmp_path, monkeypatch):
+def test_missing_library_error_names_the_extra(plot, sweep, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "plotext", None)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     extra = "which is not installed; install it with pip install 'fifteen[plot]'\n"
@@ -198,7 +198,7 @@ def test_a_missing_library_is_an_error_that_names_the_extra(plot, sweep, tmp_pat
         (["--over", "sed"], "no experiment has a field called 'sed'; known: config.lr"),
     ],
 )
-def test_a_report_names_a_mistake_as_a_plot_does(plot, sweep, tmp_path, arguments, message):
+def test_report_and_plot_report_the_same_mistakes(plot, sweep, tmp_path, arguments, message):
     path = tmp_path / "a.html"
     printed = plot(sweep, *arguments, "--output", path, expect=1)
     assert printed.err.startswith(f"fifteen: error: {message}")

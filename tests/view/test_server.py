@@ -45,7 +45,7 @@ def get_json(server, path):
     return json.loads(body)
 
 
-def test_it_listens_on_this_machine_only(served):
+def test_server_listens_only_on_this_machine(served):
     assert served.server_address[0] == "127.0.0.1"
     assert served.address == f"http://127.0.0.1:{served.server_port}/"
 
@@ -75,7 +75,7 @@ def test_only_its_own_page_may_read(served):
     assert ask(served, "/", **link)[0].status == 200
 
 
-def test_other_sites_get_no_access(served):
+def test_other_sites_have_no_access(served):
     response, _ = ask(served, "/table")
     assert response.headers["Access-Control-Allow-Origin"] is None
     assert response.headers["Cross-Origin-Resource-Policy"] == "same-origin"
@@ -83,7 +83,7 @@ def test_other_sites_get_no_access(served):
     assert response.headers["Content-Security-Policy"] == "frame-ancestors 'none'"
 
 
-def test_it_only_reads(served):
+def test_server_is_read_only(served):
     for method in ("POST", "PUT", "DELETE", "OPTIONS"):
         assert ask(served, "/table", method)[0].status == 501
 
@@ -101,7 +101,7 @@ def test_it_only_reads(served):
         ("/table?since=x", 400),
     ],
 )
-def test_a_request_that_the_page_does_not_make_is_refused(served, path, status):
+def test_unexpected_request_is_refused(served, path, status):
     assert ask(served, path)[0].status == status
 
 
@@ -111,7 +111,7 @@ def test_unknown_runs_and_tags_have_no_curves(served):
     assert answer == {"nope": {}, "lr0.1_0": {}}
 
 
-def test_the_policy_allows_no_other_script(served):
+def test_content_security_policy_allows_no_other_script(served):
     text = ask(served, "/")[1].decode()
     (policy,) = [line for line in text.splitlines() if "Content-Security-Policy" in line]
     assert "default-src &#x27;none&#x27;" in policy
@@ -120,7 +120,7 @@ def test_the_policy_allows_no_other_script(served):
     assert "https:" not in policy
 
 
-def test_only_what_has_changed_is_sent_again(served, sweep):
+def test_only_changes_are_sent_again(served, sweep):
     table = get_json(served, "/table?since=0")
     assert len(table["rows"]) == 6
     assert table["groups"]["config.seed"] == [0, 0, 0, 1, 1, 1]
@@ -136,7 +136,7 @@ def test_only_what_has_changed_is_sent_again(served, sweep):
     assert row[names.index("train/loss:last")] == 0.125
 
 
-def test_the_table_tells_what_the_experiments_tell(served, sweep):
+def test_table_matches_the_experiments(served, sweep):
     make_run(sweep / "long", {"lr": 0.5, "seed": 1, "steps": 40_000}, steps=30_000)
     table = get_json(served, "/table")
     names = [column["name"] for column in table["columns"]]
@@ -146,7 +146,7 @@ def test_the_table_tells_what_the_experiments_tell(served, sweep):
         assert [row[names.index(name)] for row in table["rows"].values()] == values, name
 
 
-def test_a_new_column_sends_all_rows(served, sweep):
+def test_new_column_sends_all_rows(served, sweep):
     version = get_json(served, "/table?since=0")["version"]
     make_run(sweep / "new", {"lr": 0.5, "seed": 1, "extra": True})
     served.board._next_look = 0
@@ -155,14 +155,14 @@ def test_a_new_column_sends_all_rows(served, sweep):
     assert {len(row) for row in table["rows"].values()} == {len(table["columns"])}
 
 
-def test_a_run_that_vanishes_leaves_the_table(served, sweep):
+def test_deleted_run_disappears_from_the_table(served, sweep):
     version = get_json(served, "/table?since=0")["version"]
     Experiment(sweep / "lr0.1_1", verbose=False).clear()
     served.board._next_look = 0
     assert "lr0.1_1" not in get_json(served, f"/table?since={version}")["order"]
 
 
-def test_many_points_are_sent_as_few_with_the_extremes(served, sweep):
+def test_long_curves_are_downsampled_with_their_extremes(served, sweep):
     values = np.zeros(20_000)
     values[12_345] = 7
     with Experiment(sweep / "long", verbose=False) as experiment:
@@ -180,7 +180,7 @@ def test_many_points_are_sent_as_few_with_the_extremes(served, sweep):
     assert step[value.argmax()] == 12_345
 
 
-def test_damage_is_a_problem_that_the_page_shows(served, sweep):
+def test_damage_is_shown_as_a_problem(served, sweep):
     (events,) = (sweep / "lr0.1_0").glob("*tfevents*")
     content = bytearray(events.read_bytes())
     content[1000] ^= 255
@@ -194,7 +194,7 @@ def test_damage_is_a_problem_that_the_page_shows(served, sweep):
     assert curve["train/loss"]["diverged"] is None
 
 
-def test_names_that_are_no_text(served, sweep):
+def test_names_that_are_not_text(served, sweep):
     folder = os.fsencode(sweep) + b"/\xff"
     os.rename(sweep / "lr0.1_0", folder)
     with open(folder + b"/\xfe.yaml", "w") as file:
@@ -204,7 +204,7 @@ def test_names_that_are_no_text(served, sweep):
     assert r"<title>\udcff</title>" in report(find_experiments(sweep), "\udcff")
 
 
-def test_a_browser_that_goes_away_is_no_error(served, sweep, capfd):
+def test_closed_connection_is_not_an_error(served, sweep, capfd):
     for _ in range(20):
         with socket.create_connection(("127.0.0.1", served.server_port)) as client:
             linger = struct.pack("ii", 1, 0)  # Closing it resets the connection.
