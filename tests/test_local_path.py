@@ -22,6 +22,16 @@ def _in_an_empty_directory(tmp_path, monkeypatch):
             "https://x/y\n",
             "https://x/y: expected a path or an address that begins with one of s3://",
         ),
+        ("gs:x", "gs:x: an address without slashes; write gs://x"),
+        ("S3:bucket/a", "s3:bucket/a: an address without slashes; write s3://bucket/a"),
+        ("az:", "az://: expected the name of a bucket in the address"),
+        ("s3:k:secret@b/a", r"s3://\*\*\*@b/a: leave credentials out of the address"),
+        ("s3a://bucket/a", "s3a://bucket/a: write this address as s3://BUCKET/PATH"),
+        ("gcs:bucket/a", "gcs://bucket/a: write this address as gs://BUCKET/PATH"),
+        (
+            "abfs://c@account.dfs.core.windows.net/a",
+            r"abfs://.*/a: write this address as az://BUCKET",
+        ),
         (" s3://", "s3://: expected the name of a bucket in the address"),
         ("s3://a b/x", "s3://a b/x: no bucket is called 'a b'; check the address"),
         ("gs://bucket#x/a", "gs://bucket#x/a: no bucket is called 'bucket#x'; check"),
@@ -38,6 +48,11 @@ def _in_an_empty_directory(tmp_path, monkeypatch):
 def test_unsupported_addresses_and_unknown_homes_are_refused(open_path, path, message):
     with pytest.raises(UnsafePathError, match=f"^(~no-such-user.*: )?{message}"):
         open_path(path)
+
+
+@pytest.mark.parametrize("address", ["s3://b/x", "s3:/b/x", "s3:///b/x", pathlib.Path("s3://b/x")])
+def test_slashes_that_pathlib_or_people_leave_out_or_add_are_no_matter(address):
+    assert str(Experiment(address).data_dir) == "s3://b/x"
 
 
 @pytest.mark.parametrize("path", ["", "a\0b", None, 3, b"runs", ["runs"]])

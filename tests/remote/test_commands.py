@@ -75,7 +75,7 @@ def run(root, command, capsys):
         text = shown.out
     texts = (part.replace(str(root), "ROOT") for part in (text, shown.err))
     # Tables are as wide as the longest name in them.
-    return code, *(re.sub(r"\b\d+ s\b|[ ─]+", " ", part) for part in texts)
+    return code, *(re.sub(r"\b\d+ s\b|\d\d:\d\d:\d\d|[ ─]+", " ", part) for part in texts)
 
 
 def files(root):

@@ -104,15 +104,44 @@ def test_missing_credentials_are_reported_quickly(bucket, monkeypatch):
         ("gs", {"GOOGLE_APPLICATION_CREDENTIALS": "/absent"}, "the credentials are not complete"),
         ("az", {}, "no account is named; set AZURE_STORAGE_ACCOUNT_NAME"),
         ("s3", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "set AWS_ALLOW_HTTP=true"),
+        *(
+            (
+                "s3",
+                {"AWS_ENDPOINT_URL": url},
+                f"AWS_ENDPOINT_URL: expected a URL such as .*, found '{url}'",
+            )
+            for url in [
+                "not a url",
+                "",
+                "http://",
+                "localhost:9000",
+                "http://127.0.0.1:99999",
+                "ftp://x",
+            ]
+        ),
+        (
+            "s3",
+            {"AWS_ENDPOINT_URL": f"http://u:{SECRET}@h/a b"},
+            "AWS_ENDPOINT_URL: .*'http://h/a b'",
+        ),
+        (
+            "s3",
+            {"AWS_ENDPOINT_URL": "http://localhost:69999"},
+            "stores failed: .*InvalidPort; check",
+        ),
+        ("s3", {"AWS_ENDPOINT_URL_S3": "no"}, "AWS_ENDPOINT_URL_S3: expected a URL"),
+        ("s3", {"AWS_REGION": "not a region"}, "AWS_REGION: expected a region such as us-east-1"),
+        ("s3", {"AWS_REGION": ""}, "AWS_REGION: expected a region such as us-east-1, found ''"),
+        ("s3", {"AWS_ALLOW_HTTP": "perhaps"}, "failed to parse .perhaps. as boolean"),
     ],
 )
-def test_missing_environment_variables_are_reported_at_once(
+def test_missing_and_malformed_environment_variables_are_reported_at_once(
     monkeypatch, capsys, scheme, variables, remedy
 ):
     for name in [name for name in os.environ if name.startswith(("AWS_", "AZURE_", "GOOGLE_"))]:
         monkeypatch.delenv(name)
-    if "AWS_ENDPOINT_URL" in variables:
-        variables = {**variables, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": SECRET}
+    if scheme == "s3" and "AWS_ACCESS_KEY_ID" not in variables:
+        variables = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": SECRET, **variables}
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     address = f"{scheme}://b-{uuid.uuid4().hex}/a"
@@ -217,34 +246,46 @@ def test_warnings_about_unsent_logs_contain_no_secret(bucket, proxy, monkeypatch
     assert experiment.read_scalars()["loss"].step.tolist() == [1]
 
 
-def uploads(bucket):
-    client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
-    return client.list_multipart_uploads(Bucket=bucket.split("/")[2]).get("Uploads", [])
+@pytest.fixture
+def client(bucket):
+    with contextlib.closing(boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])) as s3:
+        yield s3
 
 
-def test_failed_upload_is_aborted(bucket, proxy, monkeypatch):
+def test_failed_upload_is_aborted(bucket, client, proxy):
     experiment = Experiment(bucket, verbose=False)
     proxy.answer_with(403, answer("AccessDenied"), part="partNumber=2")
     with pytest.raises(OSError, match="access is denied"):
         experiment.save_checkpoint({"x": np.zeros(6 << 20)}, 1)
     proxy.answer_with(None)
-    assert not uploads(bucket)
+    assert not client.list_multipart_uploads(Bucket=bucket.split("/")[2]).get("Uploads")
     assert experiment.checkpoint_steps() == []
     experiment.close()
 
 
-def test_folder_object_of_a_cloud_console_is_ignored(bucket):
-    client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+def test_folder_object_of_a_cloud_console_is_ignored(bucket, client):
     _, _, name, key = bucket.split("/", 3)
-    for folder in ("runs/", f"{key}/", "runs/b/"):
+    for folder in (
+        "runs/",
+        f"{key}/",
+        f"{key}/sub/deep/",
+        "runs/b/",
+        "runs/b/sub/",
+        "runs/b/sub/x/",
+    ):
         client.put_object(Bucket=name, Key=folder)
     experiment = Experiment(bucket, verbose=False).assert_new()
     experiment.write_metadata("config", 1)
-    assert [path.name for path in experiment.data_dir.iterdir()] == ["config.yaml"]
     found = find_experiments(f"s3://{name}/runs")
     assert [one.data_dir.name for one in found] == [experiment.data_dir.name]
+    experiment.write_metadata("sub/config", 1)
+    client.put_object(Bucket=name, Key=f"{key}/sub/")
+    client.put_object(Bucket=name, Key=f"{key}/empty")
+    assert [path.name for path in experiment.data_dir.iterdir()] == ["config.yaml", "empty", "sub"]
+    assert Directory(experiment.data_dir).files() == ["config.yaml", "empty", "sub/config.yaml"]
     moved = experiment.move(f"s3://{name}/runs/b")
     assert moved.read_metadata("config") == 1
+    assert Directory(moved.data_dir).files() == ["config.yaml", "empty", "sub/config.yaml"]
     moved.clear().assert_new()
     experiment.assert_new()
 

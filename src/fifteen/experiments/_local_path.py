@@ -8,7 +8,16 @@ from typing import Any
 from ._errors import UnsafePathError
 from .storage import SCHEMES, remote_path
 
-_ADDRESS = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]+):/(.*)", re.DOTALL)
+_OTHER_SCHEMES = {
+    **dict.fromkeys(("s3a", "s3n"), "s3"),
+    **dict.fromkeys(("gcs", "gcp"), "gs"),
+    **dict.fromkeys(("abfs", "abfss", "wasb", "wasbs", "azure"), "az"),
+}
+"""What other libraries call ours."""
+_ADDRESS = re.compile(
+    rf"\s*((?:s3|gs|az|{'|'.join(_OTHER_SCHEMES)})(?=:)|[A-Z][A-Z0-9+.-]+(?=:/)):(/*)(.*)",
+    re.DOTALL | re.IGNORECASE,
+)
 """`gs://bucket/run`, of which `pathlib.Path` makes `gs:/bucket/run`."""
 _BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]*")
 """The library would take `b#x` for `b`."""
@@ -40,11 +49,13 @@ def local_path(path: Any, name: str = "data_dir") -> pathlib.Path:
         # Imported when used: its package takes a while.
         from .provenance._redaction import redact
 
-        scheme, rest = address[1].lower(), address[2].strip().lstrip("/")
+        scheme, slashes, rest = address[1].lower(), address[2], address[3].strip()
         shown = redact(f"{scheme}://{rest}").partition("?")[0]
         if scheme == "file":
             shown = shown.replace("://", ":///")
             advice = "expected a path, found an address; leave out its 'file://'"
+        elif scheme in _OTHER_SCHEMES:
+            advice = f"write this address as {_OTHER_SCHEMES[scheme]}://BUCKET/PATH"
         elif scheme not in SCHEMES:
             known = ", ".join(f"{name}://" for name in SCHEMES)
             advice = f"expected a path or an address that begins with one of {known}"
@@ -52,6 +63,8 @@ def local_path(path: Any, name: str = "data_dir") -> pathlib.Path:
             advice = "leave credentials out of the address, and put them into the environment"
         elif not rest:
             advice = "expected the name of a bucket in the address"
+        elif not slashes:
+            shown, advice = f"{scheme}:{rest}", f"an address without slashes; write {shown}"
         elif not _BUCKET.fullmatch(bucket := rest.split("/")[0]):
             advice = f"no bucket is called {bucket!r}; check the address"
         else:

@@ -39,7 +39,7 @@ def check(source: "Directory", destination: "Directory") -> None:
             "process is moving it there now, clear() the copy and move again"
         )
     kind = destination.kind_of()
-    if destination.is_link() or kind not in (None, "directory") or destination.names():
+    if destination.is_link() or (kind and (kind != "directory" or destination.names())):
         problem = f"exists already and is not an empty directory, so {source} was not moved there; "
         if kind == "directory":
             problem += f"did you mean {destination.path / source.path.name}? If not, "

@@ -48,7 +48,7 @@ _REMEDIES = {
         "no account is named; set AZURE_STORAGE_ACCOUNT_NAME in the environment"
     ),
     "builder error": (
-        "the endpoint is no URL, or without TLS, for which to set AWS_ALLOW_HTTP=true"
+        "the endpoint has no TLS, for which to set AWS_ALLOW_HTTP=true, or the proxy is no URL"
     ),
     # An answer to `HEAD` has no text.
     r"HEAD [\s\S]*400 Bad Request": (
@@ -60,6 +60,17 @@ _NO_BUCKET = next(iter(_REMEDIES.values()))
 _IS_DENIED = re.compile("AccessDenied|403 Forbidden|401 Unauthorized")
 _ANSWER = re.compile(r"(?s)(<\?xml.*?)?<Error>.*?<Code>(.*?)</Code>(.*<Message>(.*?)</Message>)?.*")
 """In S3's answer; beside that there may be the key and the token that were sent."""
+_SETTINGS = {
+    "s3": (
+        (
+            "AWS_ENDPOINT(_URL(_S3)?)?",
+            r"https?://([^\s/@]+@)?([\w.-]+|\[[\da-f:.]+\])(:[1-6]?\d{1,4})?(/[!-~]*)?",
+            "a URL such as https://example.com:9000",
+        ),
+        ("AWS_(DEFAULT_)?REGION", r"[\w-]+", "a region such as us-east-1"),
+    )
+}
+"""By schemes: the names of variables in the environment, their pattern, and what to say of it."""
 _SECRET = re.compile(r"\?[^\s\"')]*|(?<=://)[^/@\s]+@")
 
 
@@ -89,8 +100,17 @@ _pid = os.getpid()
 def _store(scheme: str, bucket: str, is_patient: bool) -> Any:
     if scheme == "memory":
         return obstore.store.MemoryStore()
+    _check_settings(scheme)
     options: Any = {} if is_patient else _IMPATIENT
     return obstore.store.from_url(f"{scheme}://{bucket}", **options)
+
+
+def _check_settings(scheme: str) -> None:
+    """Raise if the environment holds something that the library panics at."""
+    for names, pattern, expected in _SETTINGS.get(scheme, ()):
+        for name, value in os.environ.items():
+            if re.fullmatch(names, name) and not re.fullmatch(pattern, value, re.ASCII):
+                raise obstore.exceptions.BaseError(f"{name}: expected {expected}, found {value!r}")
 
 
 @contextlib.contextmanager
@@ -119,6 +139,12 @@ def errors_explained(path: pathlib.PurePath, is_put: bool = False) -> Generator[
         if "Could not parse path" not in str(error):
             raise
         raise UnsafePathError(f"{path}: no name in an object store can hold that") from None
+    except BaseException as error:
+        # No `Exception`, and of a class that cannot be imported.
+        if type(error).__name__ != "PanicException":
+            raise
+        text = f"the library for object stores failed: {error}; check the environment"
+        raise OSError(5, text, str(path)) from None
 
 
 def head(path: pathlib.PurePath) -> "obstore.ObjectMeta | None":
@@ -143,9 +169,14 @@ def children(path: pathlib.PurePath) -> tuple[list[str], list[str]]:
     store, key = locate(path)
     with errors_explained(path):
         found = obstore.list_with_delimiter(store, key)
-    names = ([*found["common_prefixes"]], [*_without_folder(found["objects"], key)])
-    folders, files = ([key.rpartition("/")[2] for key in keys] for keys in names)
-    return folders, files
+    # A folder's own object is among them.
+    files = [meta["path"] for meta in found["objects"] if meta["path"] != key]
+    folders = found["common_prefixes"]
+    return [_last(folder) for folder in folders], [_last(file) for file in files]
+
+
+def _last(key: str) -> str:
+    return key.rpartition("/")[2]
 
 
 def objects(path: pathlib.PurePath) -> "dict[str, obstore.ObjectMeta]":
@@ -154,16 +185,26 @@ def objects(path: pathlib.PurePath) -> "dict[str, obstore.ObjectMeta]":
         return dict(_below(node, ""))
     store, key = locate(path)
     with errors_explained(path):
-        found = _without_folder(obstore.list(store, key).collect(), key)
+        found = _without_folders(obstore.list(store, key).collect(), store, key)
     return {name.removeprefix(key).lstrip("/"): meta for name, meta in found.items()}
 
 
-def _without_folder(found: Iterable[Any], key: str) -> dict[str, Any]:
-    """Return objects by their keys, without what a cloud's console puts for a folder itself.
+def _without_folders(found: Iterable[Any], store: Any, key: str) -> dict[str, Any]:
+    """Return the objects below a key, without what clouds' consoles put for folders.
 
-    Its key ends with a slash, which the library leaves out.
+    Their keys end with a slash, which the library leaves out, so that it finds no such object.
     """
-    return {meta["path"]: meta for meta in found if meta["path"] != key}
+    metas = {meta["path"]: meta for meta in found if meta["path"] != key}
+    empty = [path for path, meta in metas.items() if not meta["size"]]
+    folders = {path.rpartition("/")[0] for path in metas} if empty else set()
+    for path in empty:
+        try:
+            is_folder = path in folders or not obstore.head(store, path)
+        except FileNotFoundError:
+            is_folder = True
+        if is_folder:
+            del metas[path]
+    return metas
 
 
 def has_objects(path: pathlib.PurePath) -> bool:
@@ -172,7 +213,8 @@ def has_objects(path: pathlib.PurePath) -> bool:
         return bool(node)
     store, key = locate(path)
     with errors_explained(path):
-        return any(_without_folder(page, key) for page in obstore.list(store, key, chunk_size=2))
+        pages = obstore.list(store, key, chunk_size=2)
+        return any(_without_folders(page, store, key) for page in pages)
 
 
 @contextlib.contextmanager
