@@ -53,11 +53,11 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.fixture
-def tmp_path(request, tmp_path, monkeypatch):
+def tmp_path(request, tmp_path):
     """A fresh directory; of the tests that `everywhere` names, also an address."""
     if getattr(request, "param", "local") == "local":
         yield tmp_path
         return
-    address = everywhere.address(monkeypatch)
+    address = everywhere.address()
     yield address
     everywhere.close_all(address)

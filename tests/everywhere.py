@@ -16,7 +16,6 @@ import uuid
 
 from fifteen.experiments import _session
 from fifteen.experiments._local_path import local_path
-from fifteen.experiments.storage import Directory
 
 TESTS = pathlib.Path(__file__).parent
 MODULES = {
@@ -63,12 +62,9 @@ def runs_at_an_address(function):
     return not ONLY_ON_A_DISK.search(inspect.getsource(function))
 
 
-def address(monkeypatch):
-    """Return a fresh address, to which tests can write as to a path."""
-    path = local_path(f"memory://{uuid.uuid4().hex}/tests")
-    for method in (write_bytes, write_text, mkdir, unlink, glob, rglob):
-        monkeypatch.setattr(type(path), method.__name__, method, raising=False)
-    return path
+def address():
+    """Return a fresh address, which tests use as a path."""
+    return local_path(f"memory://{uuid.uuid4().hex}/tests")
 
 
 def close_all(path):
@@ -76,31 +72,3 @@ def close_all(path):
     for session in list(_session._open):
         if path in session.directory.parents:
             session.settle()
-
-
-def write_bytes(path, data):
-    with Directory(path.parent).replace(path.name) as file:
-        file.write(data)
-
-
-def write_text(path, text, encoding="utf-8"):
-    write_bytes(path, text.encode(encoding))
-
-
-def mkdir(path, mode=0o777, parents=False, exist_ok=False):
-    """Do nothing: an object store has no directories."""
-
-
-def unlink(path, missing_ok=False):
-    Directory(path.parent).remove(path.name)
-
-
-def glob(path, pattern):
-    return [found for found in path.iterdir() if found.match(pattern)]
-
-
-def rglob(path, pattern):
-    for found in path.iterdir():
-        if found.match(pattern):
-            yield found
-        yield from rglob(found, pattern)

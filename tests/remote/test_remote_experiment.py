@@ -3,8 +3,10 @@
 import dataclasses
 import pathlib
 import pickle
+import stat
 import subprocess
 import sys
+import time
 import uuid
 
 import jax.numpy as jnp
@@ -163,6 +165,54 @@ def test_data_dir_behaves_like_a_path(root):
     assert (path / "config.yaml").relative_to(path) == pathlib.PurePath("config.yaml")
     assert {Experiment(str(path), verbose=False), Experiment(path, verbose=False)} == {experiment}
     assert pickle.loads(pickle.dumps(experiment)) == experiment
+
+
+def test_data_dir_reads_writes_and_finds_files_as_a_path_does(root):
+    path = Experiment(f"{root}/runs/a", verbose=False).data_dir
+    path.mkdir(parents=True, exist_ok=True)
+    file = path / "notes.txt"
+    assert file.write_text("naïve\n") == 6
+    assert (file.read_text(), file.read_bytes()) == ("naïve\n", "naïve\n".encode())
+    status = file.stat()
+    assert status.st_size == 7
+    assert stat.S_ISREG(status.st_mode)
+    assert abs(status.st_mtime - time.time()) < 60
+    assert stat.S_ISDIR(path.stat().st_mode)
+    with (path / "table.csv").open("w") as output:
+        output.write("a,b\n1,2\n")
+    with (path / "table.csv").open() as lines:
+        assert list(lines) == ["a,b\n", "1,2\n"]
+    (path / "sub/deep").mkdir(parents=True)
+    with (path / "sub/deep/x.npy").open("wb") as output:
+        np.save(output, np.arange(1 << 20))
+    with (path / "sub/deep/x.npy").open("rb") as array:
+        assert np.load(array)[-1] == (1 << 20) - 1
+        array.seek(-8, 2)
+        assert array.read() == np.int64((1 << 20) - 1).tobytes()
+
+    def found(paths):
+        return sorted(str(path_of.relative_to(path)) for path_of in paths)
+
+    assert found(path.iterdir()) == ["notes.txt", "sub", "table.csv"]
+    assert found(path.glob("*.[tc]??")) == ["notes.txt", "table.csv"]
+    assert found(path.glob("sub/*/*.npy")) == ["sub/deep/x.npy"]
+    assert found(path.glob("**/*")) == [
+        "notes.txt",
+        "sub",
+        "sub/deep",
+        "sub/deep/x.npy",
+        "table.csv",
+    ]
+    assert found(path.rglob("*.npy")) == found(path.glob("**/x.npy")) == ["sub/deep/x.npy"]
+    assert found(path.glob("*.absent")) == []
+    with pytest.raises(FileExistsError):
+        path.mkdir()
+    file.unlink()
+    assert not file.exists()
+    file.unlink(missing_ok=True)
+    for act in (file.unlink, file.stat, file.read_text, file.open):
+        with pytest.raises(FileNotFoundError, match=r"notes\.txt"):
+            act()
 
 
 def test_clear_of_a_whole_bucket_is_refused(bucket):

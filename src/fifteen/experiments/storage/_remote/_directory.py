@@ -7,6 +7,7 @@ it holds an object. Each object appears, and is replaced, in one step.
 import contextlib
 import dataclasses
 import errno
+import os
 import pathlib
 from collections.abc import Callable, Generator
 from typing import Any
@@ -81,7 +82,7 @@ class RemoteDirectory(Directory):
     def usage(self) -> Usage:
         found = _store.objects(self.path).values()
         if not found:
-            raise FileNotFoundError(errno.ENOENT, "no such directory", str(self.path))
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.path))
         modified = max(meta["last_modified"].timestamp() for meta in found)
         return Usage(sum(meta["size"] for meta in found), modified)
 

@@ -1,7 +1,8 @@
-"""Files in object stores: one that is read in ranges, and one that is put whole."""
+"""Files in object stores: those that are read in ranges, and those that are put whole."""
 
 import errno
 import functools
+import io
 import pathlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -97,3 +98,40 @@ class RemoteNewFile(NewFile):
         """Give what was written its name."""
         pieces = (self._buffers.pop(start) for start in sorted(self._buffers))
         _store.put(path, pieces, self._end)
+
+
+class ObjectReader(io.RawIOBase):
+    """An object as one of Python's files, to be read."""
+
+    def __init__(self, path: pathlib.PurePath) -> None:
+        self._file = RemoteFile(path)
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = max(0, offset + (0, self._at, self._file.size)[whence])
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._file.read_into(buffer, self._at)
+        self._at += count
+        return count
+
+
+class ObjectWriter(io.BytesIO):
+    """An object as one of Python's files, to be written; it is put when the file is closed."""
+
+    def __init__(self, path: pathlib.PurePath) -> None:
+        super().__init__()
+        self._path = path
+
+    def close(self) -> None:
+        if not self.closed:
+            data = self.getvalue()
+            super().close()
+            _store.put(self._path, iter([data]), len(data))

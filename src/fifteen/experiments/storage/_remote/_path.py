@@ -1,17 +1,23 @@
 """RemotePath: the address of a directory or file in an object store."""
 
+import contextlib
+import errno
+import fnmatch
+import io
+import os
 import pathlib
 import posixpath
+import stat
 from collections.abc import Iterator
 from typing import Any, Self
 
 from . import _store
 from ._directory import RemoteDirectory
-from ._files import RemoteFile
+from ._files import ObjectReader, ObjectWriter, RemoteFile
 
 
 class RemotePath(pathlib.PurePosixPath):
-    """An address such as `s3://bucket/runs/a`, which is joined, printed and read as a path is."""
+    """An address such as `s3://bucket/runs/a`, with the methods of a `pathlib.Path` for files."""
 
     directory_type = RemoteDirectory
 
@@ -43,16 +49,90 @@ class RemotePath(pathlib.PurePosixPath):
         """Tell whether there is any object below this path."""
         return _store.has_objects(self)
 
+    def stat(self) -> os.stat_result:
+        """Return the size and time of an object, or the time of the last one below this path."""
+        if (meta := _store.head(self)) is not None:
+            mode, size, modified = stat.S_IFREG, meta["size"], meta["last_modified"].timestamp()
+        else:
+            mode, size, modified = stat.S_IFDIR, 0, RemoteDirectory(self).usage().modified
+        return os.stat_result((mode | 0o700, 0, 0, 1, 0, 0, size, *[int(modified)] * 3))
+
     def iterdir(self) -> Iterator[Self]:
         """Yield the paths right below this one."""
         folders, files = _store.children(self)
         for name in sorted([*folders, *files]):
             yield self / name
 
+    def glob(self, pattern: str) -> Iterator[Self]:
+        """Yield the paths below this one that match a pattern, in which `**` is any directories."""
+        is_deep = "**" in pattern
+        with _store.listed(self) if is_deep else contextlib.nullcontext():
+            return iter(list(self._matching(pattern.split("/"))))
+
+    def rglob(self, pattern: str) -> Iterator[Self]:
+        """Yield the paths in all directories below this one that match a pattern."""
+        return self.glob(f"**/{pattern}")
+
+    def _matching(self, parts: list[str]) -> Iterator[Self]:
+        if not parts:
+            yield self
+            return
+        if parts[0] == "**":
+            yield from self._matching(parts[1:])
+        for path in self.iterdir():
+            if parts[0] == "**":
+                if path.is_dir():
+                    yield from path._matching(parts)
+            elif fnmatch.fnmatchcase(path.name, parts[0]):
+                yield from path._matching(parts[1:])
+
+    def open(
+        self,
+        mode: str = "r",
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> Any:
+        """Open an object to read ranges of it, or to write one, which is put when it is closed."""
+        kind = "".join(sorted(mode.replace("t", "")))
+        if kind not in ("r", "w", "br", "bw"):
+            raise ValueError(f"{self}: mode {mode!r}: an object is only read, or written whole")
+        file = io.BufferedReader(ObjectReader(self)) if "r" in kind else ObjectWriter(self)
+        return file if "b" in kind else io.TextIOWrapper(file, encoding or "utf-8", errors, newline)
+
     def read_bytes(self) -> bytes:
         """Return all bytes of an object."""
         return RemoteFile(self).read()
 
-    def read_text(self, encoding: str | None = None, errors: str | None = None) -> Any:
+    def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:
         """Return an object's text."""
-        return self.read_bytes().decode(encoding or "utf-8", errors or "strict")
+        with self.open("r", -1, encoding, errors) as file:
+            return file.read()
+
+    def write_bytes(self, data: Any) -> int:
+        """Put an object; return how many bytes it has."""
+        with self.open("wb") as file:
+            return file.write(data)
+
+    def write_text(
+        self,
+        data: str,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> int:
+        """Put a text as an object; return how many characters it has."""
+        with self.open("w", -1, encoding, errors, newline) as file:
+            return file.write(data)
+
+    def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+        """Do nothing: in a store, a directory is there as long as an object is in it."""
+        if not exist_ok and self.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self))
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        """Remove an object."""
+        if not missing_ok and not self.is_file():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self))
+        _store.delete(self)
