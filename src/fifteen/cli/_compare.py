@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from tyro.conf import arg
 from fifteen.experiments._fields import SHOWN_STATISTICS, Fields
 from fifteen.experiments._missing import ABSENT, UNREADABLE
 from fifteen.experiments._names import matching
+from fifteen.experiments._tables import columns_of, tag_of
 from fifteen.experiments._values import differ
 from fifteen.view._columns import Column, show_value
 from fifteen.view._runs import field_called, grouped
@@ -50,12 +52,18 @@ def compare(
     if over:
         over = field_called(experiments, over)
         lines = grouped(experiments, over)
-        groups = [[fields[number] for number in numbers] for numbers in lines.values()]
     else:
-        lines = _names([field.path for field in fields])
-        groups = [[field] for field in fields]
-    found = [row for row in _compare_metadata(groups, metadata, all) if row[0] != over]
-    scalars = _compare_scalars(groups, tags)
+        lines = {name: [at] for at, name in enumerate(_names([field.path for field in fields]))}
+
+    def rows(values: dict[str, list[Any]], reduce: Callable[[list[Any]], Any]) -> list[list[Any]]:
+        return [
+            [name, *(reduce([own[number] for number in group]) for group in lines.values())]
+            for name, own in values.items()
+            if name != over
+        ]
+
+    found = rows(_metadata_of(fields, metadata, all), _common)
+    scalars = rows(_scalars_of(fields, tags), _mean)
     labels = list(map(Column, lines))
     if format in ("table", "md"):
         _print_for_people(labels, found, scalars, format)
@@ -94,67 +102,46 @@ def _exact(rows: list[list[Any]]) -> list[list[Any]]:
     return found
 
 
-def _compare_metadata(
-    groups: list[list[Fields]], names: tuple[str, ...], equal_ones: bool
-) -> list[list[Any]]:
-    fields = [field for group in groups for field in group]
-    wanted = list(dict.fromkeys(name for field in fields for name in field.own_metadata))
+def _metadata_of(
+    fields: list[Fields], names: tuple[str, ...], equal_ones: bool
+) -> dict[str, list[Any]]:
+    wanted = dict.fromkeys(name for field in fields for name in field.own_metadata)
     if names:
         known = dict.fromkeys(name for field in fields for name in field.metadata_names)
         wanted = matching(names, known, "metadata")
-    rows = [row for name in wanted for row in _compare_file(fields, name, equal_ones)]
-    numbers = [number for number, group in enumerate(groups) for _ in group]
-    found: list[list[Any]] = []
-    for key, *values in rows:
-        cells = [
-            _common([v for n, v in zip(numbers, values, strict=True) if n == number])
-            for number in range(len(groups))
-        ]
-        found.append([key, *cells])
-    return found
+    rows: dict[str, list[Any]] = {}
+    for name in wanted:
+        rows |= _compare_file(fields, name, equal_ones)
+    return rows
 
 
-def _common(values: list[Any]) -> Any:
-    """Return what a group has in common: a value, or the mean of numbers that differ."""
-    if not differ(values):
-        return values[0]
-    numbers = [value for value in values if type(value) in (int, float)]
-    if len(numbers) + values.count(ABSENT) == len(values):
-        return _Mean(numbers, len(values))
-    return UNREADABLE if UNREADABLE in values else "differs"
-
-
-def _compare_file(fields: list[Fields], name: str, equal_ones: bool) -> list[list[Any]]:
+def _compare_file(fields: list[Fields], name: str, equal_ones: bool) -> dict[str, list[Any]]:
     """Compare the metadata of one name: the values themselves, not what is shown of them."""
-    flat = [dict(field.metadata([name])) for field in fields]
-    readable = [index for index, field in enumerate(fields) if name not in field.unreadable]
-    rows: list[list[Any]] = []
+    tables = [field.metadata([name]) for field in fields]
+    rows: dict[str, list[Any]] = {}
+    readable = [number for number, field in enumerate(fields) if name not in field.unreadable]
     if len(readable) < len(fields):
-        cells: list[Any] = [UNREADABLE] * len(fields)
-        for index in readable:
-            is_there = name in fields[index].metadata_names
-            alone = "not compared" if len(readable) == 1 else "readable"
-            cells[index] = alone if is_there else ABSENT
-        rows.append([name, *cells])
-    differences = {
-        index: _differences(name, fields[readable[0]], fields[index]) for index in readable[1:]
-    }
-    for index, pairs in differences.items():
-        # Only `diff` tells the class of a whole config, and keys apart that have one name.
-        for key, values in pairs.items():
-            for side, value in zip((readable[0], index), values, strict=True):
-                if value is ABSENT:
-                    flat[side].pop(key, None)
-                else:
-                    flat[side].setdefault(key, value)
-    for key in dict.fromkeys(key for values in flat for key in values):
-        if not equal_ones and not any(key in pairs for pairs in differences.values()):
-            continue
-        row: list[Any] = [UNREADABLE] * len(fields)
-        for index in readable:
-            same = flat[readable[0]] if key not in differences.get(index, {}) else {}
-            row[index] = flat[index].get(key, same.get(key, ABSENT))
-        rows.append([key, *row])
+        mark = "not compared" if len(readable) == 1 else "readable"
+        marks = [mark if name in field.metadata_names else ABSENT for field in fields]
+        rows[name] = [marks[at] if at in readable else UNREADABLE for at in range(len(fields))]
+    if not readable:
+        return rows
+    first, *others = readable
+    differences = {other: _differences(name, fields[first], fields[other]) for other in others}
+    # Only `diff` tells the class of a whole config, and keys apart that have one name.
+    values = dict(tables[first])
+    for pairs in differences.values():
+        for key, (value, _) in pairs.items():
+            if value is ABSENT:
+                values.pop(key, None)
+            values[key] = value
+    for key, value in values.items():
+        if equal_ones or any(key in pairs for pairs in differences.values()):
+            cells = {
+                other: pairs.get(key, (value, value))[1] for other, pairs in differences.items()
+            }
+            cells[first] = value
+            rows[key] = [cells.get(number, UNREADABLE) for number in range(len(fields))]
     return rows
 
 
@@ -173,21 +160,31 @@ def _differences(name: str, first: Fields, other: Fields) -> dict[str, tuple[Any
     return {f"{name}.{key}" if key else name: pair for key, pair in pairs.items()}
 
 
-def _compare_scalars(groups: list[list[Fields]], patterns: tuple[str, ...]) -> list[list[Any]]:
-    tags = sorted({tag for group in groups for field in group for tag in field.scalars})
-    if patterns:
-        tags = matching(patterns, tags, "scalar")
-    rows: list[list[Any]] = []
-    for tag in tags:
-        for wanted in SHOWN_STATISTICS:
-            cells: list[Any] = []
-            for group in groups:
-                held = [field.scalars[tag] for field in group if tag in field.scalars]
-                values = [getattr(found, wanted) for found in held]
-                is_mean = values and len(group) > 1
-                cells.append(_Mean(values, len(group)) if is_mean else (*values, ABSENT)[0])
-            rows.append([f"{tag} {wanted}", *cells])
-    return rows
+def _scalars_of(fields: list[Fields], patterns: tuple[str, ...]) -> dict[str, list[Any]]:
+    columns = columns_of([field.statistics() for field in fields])
+    tags = sorted(set(map(tag_of, columns)))
+    chosen = matching(patterns, tags, "scalar") if patterns else tags
+    return {
+        f"{tag} {statistic}": columns[f"{tag}:{statistic}"]
+        for tag in chosen
+        for statistic in SHOWN_STATISTICS
+    }
+
+
+def _common(values: list[Any]) -> Any:
+    """Return what a group has in common: a value, or the mean of numbers that differ."""
+    if not differ(values):
+        return values[0]
+    numbers = [value for value in values if type(value) in (int, float)]
+    if len(numbers) + values.count(ABSENT) == len(values):
+        return _Mean(numbers, len(values))
+    return UNREADABLE if UNREADABLE in values else "differs"
+
+
+def _mean(values: list[Any]) -> Any:
+    """Return the mean of a group, even if its numbers are equal."""
+    numbers = [value for value in values if value is not ABSENT]
+    return _Mean(numbers, len(values)) if numbers and len(values) > 1 else values[0]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ from tyro.conf import arg
 
 from fifteen._text import printable
 from fifteen.experiments._gc import gc_paused
-from fifteen.view._columns import informative_scalars, most_informative, tabulate
+from fifteen.view._columns import informative_scalars, most_informative, overview
 
 from ._arguments import Flag, Names, OptionalFloat, check_total
 from ._errors import CommandError, print_message, print_problems
@@ -48,5 +48,5 @@ def list_experiments(
     informative, left = ({}, 0) if columns or all else most_informative(found)
     if left:
         print_message("note", f"{left} more fields differ; --all shows them, and --columns chooses")
-    print_table(*tabulate(found, asked, informative, format in ("table", "md")), format)
+    print_table(*overview(found, asked, informative, format in ("table", "md")), format)
     return int(print_problems(found.fields))

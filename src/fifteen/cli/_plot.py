@@ -87,7 +87,8 @@ def _panels(
 ) -> "dict[str, dict[str, Curve]]":
     """Return the curves of each tag by the labels of the runs."""
     from fifteen.experiments._names import matching
-    from fifteen.view._runs import draw_line, grouped, read_scalars
+    from fifteen.view._follower import read_scalars
+    from fifteen.view._runs import draw_line, grouped
 
     scalars = [read_scalars(run) for run in track(runs.fields, "Reading")]
     known = sorted({tag for one in scalars for tag in one})

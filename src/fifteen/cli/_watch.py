@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import itertools
 import math
 import pathlib
 import sys
@@ -19,16 +18,15 @@ from fifteen.experiments._fields import Fields
 from fifteen.experiments._missing import ABSENT
 from fifteen.experiments._names import ending_in
 from fifteen.experiments._status import show_duration
-from fifteen.experiments.storage import Directory
 from fifteen.view._columns import (
     MAX_SCALARS,
     Column,
-    column_of,
     informative_scalars,
     show_value,
     sparkline,
-    values_of,
+    tabulate,
 )
+from fifteen.view._follower import Follower, read_scalars
 
 from ._arguments import Flag, Names, OptionalFloat, check_total
 from ._errors import CommandError, as_line, print_problems, problems_of
@@ -37,8 +35,6 @@ from ._table import print_table, terminal_table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-
-    from fifteen.experiments.events.reading import EventReader
 
 _BAR_WIDTH = 10
 _RECENT_SECONDS = 300
@@ -98,8 +94,8 @@ class _Watched:
     columns: tuple[str, ...]
     is_all: bool
     total: float | None
-    _known: dict[pathlib.Path, tuple[object, Fields]] = dataclasses.field(default_factory=dict)
-    _readers: "dict[pathlib.Path, EventReader]" = dataclasses.field(default_factory=dict)
+    _follower: Follower = dataclasses.field(default_factory=Follower)
+    _shown: set[pathlib.Path] = dataclasses.field(default_factory=set)
 
     def look(self) -> Experiments:
         """Return them as they are now; only what is new is read."""
@@ -108,23 +104,14 @@ class _Watched:
         return self.selection.choose(experiments_of(shown))
 
     def _read(self, found: Fields) -> Fields | None:
-        from fifteen.view._runs import read_scalars, reader_of
-
-        path = found.path
-        directory = Directory(path)
-        try:
-            stamp = usage, state = directory.usage(), directory.open_state()
-        except OSError:  # It was removed since.
-            return None
-        before, known = self._known.get(path, (None, found))
-        if stamp != before:
-            known, found.total = found, self.total
-            if state == "open" or _is_written(found, usage.modified):
-                self._readers.setdefault(path, reader_of(found))
-            if path in self._readers:
-                read_scalars(found, self._readers[path])
-            self._known[path] = stamp, known
-        return known if self.is_all or path in self._readers else None
+        run = self._follower.look(found)
+        if run is found:
+            found.total = self.total
+            is_open = found.status.state == "running" or _is_written(found)
+            if is_open or found.path in self._follower.readers:
+                read_scalars(found, self._follower.reader(found))
+                self._shown.add(found.path)
+        return run if self.is_all or found.path in self._shown else None
 
     def print(self, found: Experiments) -> int:
         """Print them once; return the exit code."""
@@ -155,30 +142,32 @@ class _Watched:
     def _tabulate(self, found: Experiments) -> tuple[list[Column], list[list[Any]]]:
         asked = [name for name in (*self.columns, self.selection.sort) if name and name != "eta"]
         informative = [] if self.columns else informative_scalars(found)[:MAX_SCALARS]
-        names = ("name", "status", "progress", "step", *asked, *informative, "speed", "elapsed")
-        values = {name: values_of(found, name) for name in names}
-        left = [field.remaining for field in found.fields]
-        values["eta"] = [ABSENT if seconds is None else seconds for seconds in left]
+        kept, last = ("name", "status", "progress"), ("speed", "elapsed")
+        names = (*kept, "step", *asked, *informative, *last)
         # What is left out of a terminal that is too narrow, the last one first.
-        dispensable = [
-            name for name in (*informative, "step", "speed", "elapsed") if name not in asked
+        ranks = {name: rank for rank, name in enumerate((*informative, "step", *last), 1)}
+        ranks |= dict.fromkeys((*kept, *asked), 0)
+        columns, rows = tabulate(found, names, ranks, {*names}.difference(asked))
+        for field, row in zip(found.fields, rows, strict=True):
+            for number, column in enumerate(columns):
+                row[number] = _with_trend(field, column.name, row[number])
+        columns = [
+            dataclasses.replace(c, show=_bar if c.name == "progress" else c.show, best=None)
+            for c in columns
         ]
-        columns: list[Column] = []
-        shown: list[list[Any]] = []
-        for name, own in values.items():
-            if name in asked or any(value is not ABSENT for value in own):
-                column = column_of(name, own)
-                show = {"progress": _bar, "eta": show_duration}.get(name, column.show)
-                order = 1 + dispensable.index(name) if name in dispensable else 0
-                columns.append(Column(name, show, column.is_number, dispensable=order))
-                shown.append(list(map(_with_trend, found.fields, itertools.repeat(name), own)))
-        return columns, list(map(list, zip(*shown, strict=True)))
+        left = [field.remaining for field in found.fields]
+        if any(seconds is not None for seconds in left):
+            columns.append(Column("eta", show_duration))
+            for row, seconds in zip(rows, left, strict=True):
+                row.append(ABSENT if seconds is None else seconds)
+        return columns, rows
 
 
-def _is_written(found: Fields, modified: float) -> bool:
+def _is_written(found: Fields) -> bool:
     """Tell whether something logs that shows no lock, such as another library."""
-    is_recent = time.time() - modified < _RECENT_SECONDS
-    return is_recent and found.timeline.last_time is not None and found.status.state == "unknown"
+    status = found.status
+    is_recent = time.time() - status.written < _RECENT_SECONDS
+    return is_recent and found.timeline.last_time is not None and status.state == "unknown"
 
 
 def _with_trend(field: Fields, name: str, value: Any) -> Any:

@@ -16,11 +16,12 @@ from ._errors import ExpressionError
 from ._experiment import Experiment
 from ._expression import Expression
 from ._extras import import_extra
-from ._fields import BUILT_IN, SHOWN_STATISTICS, Fields, lookups_of
+from ._fields import BUILT_IN, Fields, lookups_of
 from ._loading import load, load_remote
 from ._local_path import local_path
 from ._missing import ABSENT, Missing
 from ._names import enumerate_names
+from ._tables import columns_of, tables_of
 from ._values import differ, in_order, to_plain
 from ._walk import find_paths
 from .storage import Directory
@@ -269,9 +270,8 @@ class Experiments(Sequence[Experiment]):
             ['config.seed']
         """
         load_remote(self._fields)
-        tables = [field.metadata() for field in self._fields]
-        names = dict.fromkeys(name for table in tables for name in table)
-        return [name for name in names if differ(table.get(name, ABSENT) for table in tables)]
+        columns = columns_of([field.metadata() for field in self._fields])
+        return [name for name, values in columns.items() if differ(values)]
 
     def to_pandas(self) -> "pandas.DataFrame":
         """Return a data frame with one row per experiment.
@@ -291,16 +291,15 @@ class Experiments(Sequence[Experiment]):
             0.1
         """
         pandas = import_extra("pandas", "to_pandas()")
-        rows: list[dict[str, Any]] = []
         load_remote(self._fields)
-        for field in self._fields:
-            row = {name: field.value(name) for name in BUILT_IN if name != "age"}
-            row |= {name: to_plain(value) for name, value in field.metadata().items()}
-            for tag, statistics in field.scalars.items():
-                row |= {f"{tag}:{name}": getattr(statistics, name) for name in SHOWN_STATISTICS}
-            row["problem"] = "; ".join(field.problems) or None
-            rows.append({n: None if isinstance(v, Missing) else v for n, v in row.items()})
-        return pandas.DataFrame(rows, index=[field.name for field in self._fields])
+        tables = tables_of(self._fields)
+        columns = tables["built-in"] | tables["field"] | tables["scalar"]
+        columns["problem"] = ["; ".join(field.problems) or None for field in self._fields]
+        plain = {
+            name: [None if isinstance(value, Missing) else to_plain(value) for value in values]
+            for name, values in columns.items()
+        }
+        return pandas.DataFrame(plain, index=[field.name for field in self._fields])
 
     def scalars(self, tags: Iterable[str] | None = None) -> "pandas.DataFrame":
         """Return every logged point of all experiments as one long data frame.

@@ -226,6 +226,14 @@ class Fields:
             return None
         return total * (1 - progress) / speed
 
+    def statistics(self) -> dict[str, float]:
+        """Return what tables show of the curves, by names such as `loss:min`."""
+        return {
+            f"{tag}:{statistic}": getattr(found, statistic)
+            for tag, found in self.scalars.items()
+            for statistic in SHOWN_STATISTICS
+        }
+
     def has(self, name: str) -> bool:
         """Tell whether a field or a scalar has exactly this name."""
         return name in self.metadata() or name in self.tail

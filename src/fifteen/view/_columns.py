@@ -5,7 +5,7 @@ import datetime
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -155,30 +155,45 @@ _FIRST, _LAST = ("name", "status", "step", "progress"), ("checkpoints", "size")
 
 def tabulate(
     found: "Experiments",
-    asked: Sequence[str],
-    informative: Mapping[str, float],
-    is_for_people: bool = True,
+    names: Iterable[str],
+    ranks: Mapping[str, float],
+    optional: Collection[str],
 ) -> tuple[list[Column], list[list[Any]]]:
     """Return the columns of a table of experiments, and a row of values for each of them.
 
     Args:
         found: the experiments.
-        asked: names of values that somebody has asked for.
+        names: the names of the values.
+        ranks: how dispensable columns are, if not as usual.
+        optional: the columns that are left out if nothing is in them.
+    """
+    columns: list[Column] = []
+    values: list[list[Any]] = []
+    for name in dict.fromkeys(names):
+        own = values_of(found, name)
+        if name not in optional or any(value is not ABSENT for value in own):
+            columns.append(_column_of(name, own, ranks))
+            values.append(own)
+    return columns, list(map(list, zip(*values, strict=True)))
+
+
+def overview(
+    found: "Experiments",
+    asked: Sequence[str],
+    informative: Mapping[str, float],
+    is_for_people: bool = True,
+) -> tuple[list[Column], list[list[Any]]]:
+    """Return the table that is shown of experiments, with values that somebody has asked for.
+
+    Args:
+        found: the experiments.
+        asked: the names of those values.
         informative: names that `most_informative` returns.
         is_for_people: whether to leave out a column in which nothing is.
     """
     names = [*_FIRST, *asked, *informative, *_LAST, "age" if is_for_people else "changed"]
-    values = {name: values_of(found, name) for name in names}
-    is_idle = all(value is ABSENT for value in values["progress"])
-    if is_for_people and is_idle and "progress" not in asked:
-        del values["progress"]
-    columns = [
-        dataclasses.replace(column_of(name, own), dispensable=0)
-        if name in asked
-        else column_of(name, own, informative.get(name, 0))
-        for name, own in values.items()
-    ]
-    return columns, [list(row) for row in zip(*values.values(), strict=True)]
+    optional = {"progress"} - set(asked) if is_for_people else ()
+    return tabulate(found, names, {**informative, **dict.fromkeys(asked, 0)}, optional)
 
 
 def best_of(name: str) -> Literal["min", "max"] | None:
@@ -234,12 +249,10 @@ def values_of(found: "Experiments", name: str) -> list[Any]:
     return values
 
 
-def column_of(name: str, values: list[Any], dispensable: float = 0) -> Column:
-    """Return the column that shows values by their name."""
+def _column_of(name: str, values: list[Any], ranks: Mapping[str, float]) -> Column:
     is_number = all(isinstance(value, Missing | int | float) for value in values)
-    return _COLUMNS.get(name) or Column(
-        name, show_briefly, is_number, best=best_of(name), dispensable=dispensable
-    )
+    column = _COLUMNS.get(name) or Column(name, show_briefly, is_number, best=best_of(name))
+    return dataclasses.replace(column, dispensable=ranks.get(name, column.dispensable))
 
 
 def show_rows(columns: list[Column], rows: list[list[Any]]) -> list[list[str]]:

@@ -12,8 +12,9 @@ from fifteen.experiments._fields import Fields
 from fifteen.experiments.events.reading import EventReader
 
 from ._curves import Curve, Floats, extremes, limits, seconds_of, smoothed
+from ._follower import Scalars
 from ._options import Options
-from ._runs import Scalars, draw_line
+from ._runs import draw_line
 
 Answer = dict[str, Any]
 

@@ -17,11 +17,11 @@ from fifteen.view._columns import best_of
 from ._columns import (
     Column,
     most_informative,
+    overview,
     show_bytes,
     show_pace,
     show_rows,
     show_value,
-    tabulate,
 )
 from ._figure import framed
 from ._page import asset
@@ -82,7 +82,7 @@ def _text(text: str) -> str:
 
 
 def _rows(experiments: "Experiments") -> str:
-    columns, rows = tabulate(experiments, (), most_informative(experiments)[0])
+    columns, rows = overview(experiments, (), most_informative(experiments)[0])
     values, texts = zip(*rows, strict=True), zip(*show_rows(columns, rows), strict=True)
     cells = map(_column, columns, values, texts)
     head, *lines = ["<tr>" + "".join(line) + "</tr>" for line in zip(*cells, strict=True)]

@@ -2,17 +2,17 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from fifteen._progress import track
 from fifteen.experiments import Experiments
 from fifteen.experiments._names import matching
 
-from ._board import members_of, table_of
+from ._board import table_of
 from ._encoding import SMOOTHING, Answer, Sampling, details_of, encode_curves
+from ._follower import Scalars, read_scalars, reader_of
 from ._options import Options
 from ._page import document, packed
-from ._runs import Scalars, field_called, read_scalars, reader_of
+from ._runs import field_called, members_of
 
 _MAX_POINTS = 1000
 _MIN_POINTS = 40
@@ -58,16 +58,14 @@ def report(
         table["x"] = [sampling.x]  # All curves are calculated for this axis.
     if options is not None:
         table["state"] = _state(table, options, patterns) | {"over": over}
-    names: list[str] = table["order"]
-    by_name = dict(zip(names, scalars, strict=True))
     answers = {
         "table": table,
         "curves": {
-            name: encode_curves([one], list(one), sampling)
-            for name, one in track(by_name.items(), "Drawing")
+            run.name: encode_curves([one], list(one), sampling)
+            for run, one in track(zip(runs, scalars, strict=True), "Drawing", len(runs))
         },
         "means": {
-            field: _means(by_name, numbers, sampling) for field, numbers in table["groups"].items()
+            field: _means(scalars, numbers, sampling) for field, numbers in table["groups"].items()
         },
         "details": {},
     }
@@ -97,15 +95,11 @@ def _state(table: Answer, options: Options, patterns: Sequence[str]) -> Answer:
     }
 
 
-def _means(
-    scalars: dict[str, Scalars], numbers: Sequence[int], sampling: Sampling
-) -> dict[str, Any]:
+def _means(scalars: list[Scalars], numbers: Sequence[int], sampling: Sampling) -> Answer:
     """Return the curves of each group of several runs by its number."""
     found: dict[str, Answer] = {}
-    members = members_of(list(scalars), numbers)
-    for name, number in zip(scalars, numbers, strict=True):
-        if str(number) not in found and len(members[name]) > 1:
-            group = [scalars[member] for member in members[name]]
+    for number, group in members_of(scalars, numbers).items():
+        if len(group) > 1:
             tags = sorted({tag for one in group for tag in one})
             found[str(number)] = encode_curves(group, tags, sampling)
     return found

@@ -1,47 +1,23 @@
 """Runs: what tells experiments apart, and which of them are alike but for a field."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
-from fifteen.experiments import Experiments, ExpressionError, ScalarSeries
-from fifteen.experiments._fields import Fields, Statistics
+from fifteen.experiments import Experiments, ExpressionError
+from fifteen.experiments._fields import Fields
 from fifteen.experiments._missing import ABSENT, UNREADABLE
 from fifteen.experiments._names import ending_in, enumerate_names
+from fifteen.experiments._tables import columns_of
 from fifteen.experiments._values import to_plain
-from fifteen.experiments.events.reading import Ends, EventReader, diverged_at
-from fifteen.experiments.storage import Directory
 
 from ._columns import show_value
 from ._curves import Curve, curve_of, mean_of, smoothed
+from ._follower import Scalars
 from ._options import Options
 
 _MAX_LABEL_FIELDS = 3
-_TAIL_POINTS = 100
 
-Scalars = dict[str, ScalarSeries]
-
-
-def read_scalars(run: Fields, reader: EventReader | None = None) -> Scalars:
-    """Return the curves of a run, and keep what its row in a table needs, so as to read once."""
-    reader = reader or reader_of(run)
-    found = reader.scalars()
-    run.scalars = {tag: Statistics.of(curve) for tag, curve in found.items()}
-    run.diverged_at = diverged_at(found)
-    tail = {tag: _end_of(curve) for tag, curve in found.items()}
-    run.ends = Ends(reader.timeline, tail, is_whole=False)
-    return found
-
-
-def _end_of(curve: ScalarSeries) -> ScalarSeries:
-    """Return a copy of the last points, which does not keep all the others in memory."""
-    end = slice(-_TAIL_POINTS, None)
-    return ScalarSeries(
-        curve.step[end].copy(), curve.wall_time[end].copy(), curve.value[end].copy()
-    )
-
-
-def reader_of(run: Fields) -> EventReader:
-    """Return a new reader of a run's curves; that of the experiment would keep them for good."""
-    return EventReader(Directory(run.path))
+T = TypeVar("T")
 
 
 def grouping(fields: Sequence[str], over: str) -> list[str]:
@@ -76,6 +52,14 @@ def groups(runs: Experiments, keys: Sequence[str]) -> list[int]:
     return found
 
 
+def members_of(items: Iterable[T], numbers: Iterable[int]) -> dict[int, list[T]]:
+    """Return the items of each group by its number."""
+    members: dict[int, list[T]] = {}
+    for item, number in zip(items, numbers, strict=True):
+        members.setdefault(number, []).append(item)
+    return members
+
+
 def grouped(runs: Experiments, over: str | None) -> dict[str, list[int]]:
     """Return the runs of each line to draw by its label: one, or those alike but for a field.
 
@@ -86,9 +70,7 @@ def grouped(runs: Experiments, over: str | None) -> dict[str, list[int]]:
     if over is None:
         return {label: [number] for number, label in enumerate(labels(runs, differing))}
     keys = grouping(differing, field_called(runs, over))
-    members: dict[int, list[int]] = {}
-    for number, group in enumerate(groups(runs, keys)):
-        members.setdefault(group, []).append(number)
+    members = members_of(range(len(runs)), groups(runs, keys))
     firsts = Experiments([runs[numbers[0]] for numbers in members.values()])
     return {
         f"{label} (n={len(numbers)})" if len(numbers) > 1 else label: numbers
@@ -102,7 +84,7 @@ def field_called(runs: Experiments, name: str) -> str:
     Raises:
         ExpressionError: no run has the field, or several fields end so.
     """
-    known = dict.fromkeys(key for run in runs.fields for key in run.metadata())
+    known = columns_of([run.metadata() for run in runs.fields])
     field = ending_in(name, known, ".")
     if field is None:
         names = enumerate_names(list(known))
