@@ -529,7 +529,7 @@ def test_compare_equal_and_absent(run, tmp_path):
         "config", {"a": 1, "b": [1], "c": "x"}
     )
     assert table(run("compare", "x/run", "y/run", cwd=tmp_path).stdout) == [
-        ["metadata", "./x/run", "./y/run"],
+        ["metadata", "x/run", "y/run"],
         ["config.b", "[1, 2]", "[1]"],
         ["config.c", "-", "x"],
     ]
@@ -564,7 +564,7 @@ def test_compare_distinguishes_none_from_missing(run, tmp_path):
     for name, config in (("kind", {"x": None}), ("b", {"y": 1})):
         Experiment(tmp_path / name, verbose=False).write_metadata("config", config)
     assert table(run("compare", "kind", "b", cwd=tmp_path).stdout) == [
-        ["metadata", "./kind", "./b"],
+        ["metadata", "./kind", "b"],
         ["config.x", "None", "-"],
         ["config.y", "-", "1"],
     ]

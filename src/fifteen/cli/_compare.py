@@ -1,9 +1,7 @@
 """`fifteen compare`."""
 
 import dataclasses
-import os
-import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,7 +11,8 @@ from fifteen.experiments._fields import SHOWN_STATISTICS, Fields
 from fifteen.experiments._missing import ABSENT, UNREADABLE
 from fifteen.experiments._names import matching
 from fifteen.experiments._tables import columns_of, tag_of
-from fifteen.experiments._values import differ
+from fifteen.experiments._values import differ, showable
+from fifteen.experiments.metadata import compare_files
 from fifteen.view._columns import Column, show_value
 from fifteen.view._runs import field_called, grouped
 
@@ -53,7 +52,8 @@ def compare(
         over = field_called(experiments, over)
         lines = grouped(experiments, over)
     else:
-        lines = {name: [at] for at, name in enumerate(_names([field.path for field in fields]))}
+        names = [f"./{field.name}" if field.name in _KEYS else field.name for field in fields]
+        lines = {name: [number] for number, name in enumerate(names)}
 
     def rows(values: dict[str, list[Any]], reduce: Callable[[list[Any]], Any]) -> list[list[Any]]:
         return [
@@ -117,47 +117,26 @@ def _metadata_of(
 
 def _compare_file(fields: list[Fields], name: str, equal_ones: bool) -> dict[str, list[Any]]:
     """Compare the metadata of one name: the values themselves, not what is shown of them."""
-    tables = [field.metadata([name]) for field in fields]
-    rows: dict[str, list[Any]] = {}
+    for field in fields:
+        field.metadata([name])  # It shows which files cannot be read.
     readable = [number for number, field in enumerate(fields) if name not in field.unreadable]
+    paths = [
+        fields[number].path / f"{name}.yaml" if name in fields[number].metadata_names else None
+        for number in readable
+    ]
+    rows: dict[str, list[Any]] = {}
+
+    def add(key: str, values: Iterable[Any]) -> None:
+        cells = dict(zip(readable, values, strict=True))
+        rows[key] = [cells.get(number, UNREADABLE) for number in range(len(fields))]
+
     if len(readable) < len(fields):
         mark = "not compared" if len(readable) == 1 else "readable"
-        marks = [mark if name in field.metadata_names else ABSENT for field in fields]
-        rows[name] = [marks[at] if at in readable else UNREADABLE for at in range(len(fields))]
-    if not readable:
-        return rows
-    first, *others = readable
-    differences = {other: _differences(name, fields[first], fields[other]) for other in others}
-    # Only `diff` tells the class of a whole config, and keys apart that have one name.
-    values = dict(tables[first])
-    for pairs in differences.values():
-        for key, (value, _) in pairs.items():
-            if value is ABSENT:
-                values.pop(key, None)
-            values[key] = value
-    for key, value in values.items():
-        if equal_ones or any(key in pairs for pairs in differences.values()):
-            cells = {
-                other: pairs.get(key, (value, value))[1] for other, pairs in differences.items()
-            }
-            cells[first] = value
-            rows[key] = [cells.get(number, UNREADABLE) for number in range(len(fields))]
+        add(name, [ABSENT if path is None else mark for path in paths])
+    for key, (values, is_same) in compare_files(paths).items():
+        if equal_ones or not is_same:
+            add(f"{name}.{key}" if key else name, map(showable, values))
     return rows
-
-
-def _differences(name: str, first: Fields, other: Fields) -> dict[str, tuple[Any, Any]]:
-    """Return the values that are not the same in the metadata of two experiments."""
-    from fifteen.experiments import diff
-
-    sides: list[Any] = [
-        field.path / f"{name}.yaml" if name in field.metadata_names else {}
-        for field in (first, other)
-    ]
-    found = diff(*sides)
-    pairs = {key: (value, ABSENT) for key, value in found.removed.items()}
-    pairs |= {key: (ABSENT, value) for key, value in found.added.items()}
-    pairs |= found.changed
-    return {f"{name}.{key}" if key else name: pair for key, pair in pairs.items()}
 
 
 def _scalars_of(fields: list[Fields], patterns: tuple[str, ...]) -> dict[str, list[Any]]:
@@ -211,12 +190,3 @@ class _Mean:
         deviation = f" ± {self.std:.2g}" if self.n > 1 else ""
         count = f" (n={self.n})" if self.n < self.size else ""
         return f"{show_value(self.mean)}{deviation}{count}"
-
-
-def _names(paths: list[pathlib.Path]) -> list[str]:
-    """Return the names of directories or, if names repeat, the paths from a common parent."""
-    names = [path.name for path in paths]
-    if len({*names, *_KEYS}) == len(names) + len(_KEYS):
-        return names
-    common = os.path.commonpath([path.parent for path in paths])
-    return [f"./{os.path.relpath(path, common)}" for path in paths]

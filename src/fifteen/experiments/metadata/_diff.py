@@ -3,14 +3,17 @@
 import collections
 import dataclasses
 import enum
+import itertools
 import os
-from collections.abc import Iterable, Iterator
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from .._errors import MetadataError
 from .._local_path import local_path
+from .._missing import ABSENT
 from ._compare import same
 from ._fields import fields_of, is_mapping_class, kind_of_class
 from ._files import PLAIN, dumps, loads, read_bytes
@@ -165,20 +168,37 @@ def diff(a: Any, b: Any) -> Difference:
     """
     # A file has no types, so the other side is compared as a file would hold it.
     as_file = isinstance(a, str | os.PathLike) or isinstance(b, str | os.PathLike)
-    sides = _load(a, as_file), _load(b, as_file)
-    first, second = (_flatten(side, with_classes=True) for side in sides)
-    for flat, other in ((first, second), (second, first)):
-        _drop_unknown_classes(flat, other)
-    first, second = _tell_keys_apart(sides, (first, second))
+    rows = _align([_load(a, as_file), _load(b, as_file)])
+    pairs = {name: values for name, (values, is_same) in rows.items() if not is_same}
     return Difference(
-        added={name: _plain(value) for name, value in second.items() if name not in first},
-        removed={name: _plain(value) for name, value in first.items() if name not in second},
+        added={name: b for name, (a, b) in pairs.items() if a is ABSENT},
+        removed={name: a for name, (a, b) in pairs.items() if b is ABSENT},
         changed={
-            name: (_plain(value), _plain(second[name]))
-            for name, value in first.items()
-            if name in second and not _is_equal(value, second[name])
+            name: (a, b) for name, (a, b) in pairs.items() if a is not ABSENT and b is not ABSENT
         },
     )
+
+
+def compare_files(
+    paths: Sequence[pathlib.Path | None],
+) -> dict[str, tuple[list[Any], bool]]:
+    """Return the values in metadata files by name, and whether they are the same in all.
+
+    They are `ABSENT` for a file that lacks the name, and for None.
+    """
+    return _align([_load({} if path is None else path, as_file=True) for path in paths])
+
+
+def _align(sides: Sequence[Any]) -> dict[str, tuple[list[Any], bool]]:
+    flats = [_flatten(side, with_classes=True) for side in sides]
+    _drop_unknown_classes(flats)
+    flats = _tell_keys_apart(sides, flats)
+    names = dict.fromkeys(itertools.chain(*flats))
+    rows = {name: [flat.get(name, ABSENT) for flat in flats] for name in names}
+    return {
+        name: (list(map(_plain, values)), all(_is_equal(values[0], value) for value in values[1:]))
+        for name, values in rows.items()
+    }
 
 
 def _tell_keys_apart(sides: Iterable[Any], flats: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -187,9 +207,11 @@ def _tell_keys_apart(sides: Iterable[Any], flats: Iterable[dict[str, Any]]) -> l
         {".".join(map(str, keys)): ".".join(map(_exact, keys)) for keys, _ in _walk(side, (), ())}
         for side in sides
     ]
-    differing = {n for n in exact[0].keys() & exact[1].keys() if exact[0][n] != exact[1][n]}
+    spellings: dict[str, set[str]] = collections.defaultdict(set)
+    for name, spelling in itertools.chain(*(names.items() for names in exact)):
+        spellings[name].add(spelling)
     return [
-        {names[name] if name in differing else name: value for name, value in flat.items()}
+        {names[name] if len(spellings[name]) > 1 else name: value for name, value in flat.items()}
         for names, flat in zip(exact, flats, strict=True)
     ]
 
@@ -198,11 +220,22 @@ def _exact(key: Any) -> str:
     return repr(str(key)) if isinstance(key, str) else str(key)
 
 
-def _drop_unknown_classes(flat: dict[str, Any], other: dict[str, Any]) -> None:
-    """Drop the classes of objects whose class the other side does not record."""
-    for name in [name for name, value in flat.items() if isinstance(value, _ClassName)]:
-        if name not in other and (not name or any(o.startswith(f"{name}.") for o in other)):
-            del flat[name]
+def _drop_unknown_classes(flats: Sequence[dict[str, Any]]) -> None:
+    """Drop the class of an object if it is the only one that is recorded, but not by all sides."""
+
+    def is_unknown(name: str, flat: dict[str, Any]) -> bool:
+        return name not in flat and (not name or any(o.startswith(f"{name}.") for o in flat))
+
+    recorded: dict[str, list[_ClassName]] = collections.defaultdict(list)
+    for name, value in itertools.chain(*(flat.items() for flat in flats)):
+        if isinstance(value, _ClassName):
+            recorded[name].append(value)
+    for name, classes in recorded.items():
+        is_one = all(map(classes[0].is_same, classes))
+        if is_one and any(is_unknown(name, flat) for flat in flats):
+            for flat in flats:
+                if isinstance(flat.get(name), _ClassName):
+                    del flat[name]
 
 
 def _plain(value: Any) -> Any:
@@ -211,6 +244,8 @@ def _plain(value: Any) -> Any:
 
 def _is_equal(a: Any, b: Any) -> bool:
     """Tell whether two values are equal; numbers by value, sets and mappings in any order."""
+    if a is b:
+        return True
     if isinstance(a, _ClassName) and isinstance(b, _ClassName):
         return a.is_same(b)
     try:
