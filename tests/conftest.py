@@ -61,3 +61,15 @@ def tmp_path(request, tmp_path):
     address = everywhere.address()
     yield address
     everywhere.close_all(address)
+
+
+@pytest.fixture
+def untraced():
+    """Keep coverage's tracer out of a test whose signal handler raises at any moment.
+
+    Interrupted between taking its lock and releasing it, the tracer would wait for it for ever.
+    """
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    yield
+    sys.settrace(tracer)

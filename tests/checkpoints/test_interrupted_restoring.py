@@ -15,6 +15,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+pytestmark = pytest.mark.usefixtures("untraced")
+
 
 class Stop(Exception):
     """As a user's handler may raise it."""

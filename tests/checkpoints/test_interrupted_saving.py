@@ -115,6 +115,7 @@ WAYS = [
 
 
 # A file that was being opened is closed when it is let go of.
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @pytest.mark.slow
 @pytest.mark.parametrize("error", [Stop, StopAsRuntimeError])

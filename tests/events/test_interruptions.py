@@ -15,6 +15,8 @@ from fifteen.experiments.events.reading import EventReader
 from fifteen.experiments.events.writing import EventLog
 from fifteen.experiments.storage import Directory
 
+pytestmark = pytest.mark.usefixtures("untraced")
+
 # Interrupted before its `with` block, `os.scandir` closes itself a little later.
 ignore_scandir = pytest.mark.filterwarnings(
     "ignore:unclosed scandir:ResourceWarning",
