@@ -102,6 +102,18 @@ def test_single_leaf_takes_few_requests(bucket, proxy):
     assert len(proxy.requests) - before <= 4
 
 
+def test_save_lists_the_directory_once_before_and_once_after_it(bucket, proxy):
+    experiment = Experiment(bucket, verbose=False)
+    for step in range(5):
+        before = len(proxy.requests)
+        experiment.save_checkpoint({"x": step}, step, keep=2, blocking=False)
+        experiment.flush()
+        lists = [one for one in proxy.requests[before:] if "list-type=2" in one.path]
+        assert len(lists) == 2
+    assert experiment.checkpoint_steps() == [3, 4]
+    experiment.close()
+
+
 @pytest.mark.parametrize("damage", ["a flipped bit", "truncated", "empty"])
 def test_damaged_checkpoint_is_not_restored(experiment, damage):
     for step in (1, 2):

@@ -61,9 +61,10 @@ class Checkpoints:
             self.wait()
             number = as_step(step)
             history = History.of(self._directory, prefix)
-            destination = Destination(self._directory, history, number, retention())
-            with destination.errors_explained():
-                pending = self._pending_save(destination, target, copy=not blocking)
+            with history.directory.listed():
+                destination = Destination(self._directory, history, number, retention())
+                with destination.errors_explained():
+                    pending = self._pending_save(destination, target, copy=not blocking)
             commit = destination.errors_explained()(pending.commit)
             try:
                 if blocking:

@@ -104,18 +104,19 @@ class Destination:
         """Remove what the checkpoint, now that it is committed, replaces."""
         history = self._history
         try:
-            history.remove(self._step, but=self.path.name)
-            for later in self._replaced:
-                history.remove(later)
-            # Files that are not checkpoints do not count towards `keep`.
-            earlier = [
-                step
-                for step, path in history.paths().items()
-                if step == self._step
-                or (step < self._step and is_checkpoint(self.directory, path.name))
-            ]
-            for step in self._retention.steps_to_delete(earlier):
-                history.remove(step)
+            with self.directory.listed():
+                history.remove(self._step, but=self.path.name)
+                for later in self._replaced:
+                    history.remove(later)
+                # Files that are not checkpoints do not count towards `keep`.
+                earlier = [
+                    step
+                    for step, path in history.paths().items()
+                    if step == self._step
+                    or (step < self._step and is_checkpoint(self.directory, path.name))
+                ]
+                for step in self._retention.steps_to_delete(earlier):
+                    history.remove(step)
         except OSError as error:
             if error.errno is None:
                 raise
