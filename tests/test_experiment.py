@@ -203,7 +203,7 @@ class TestAssertNew:
         experiment.assert_new()
         assert not experiment.data_dir.exists()
 
-    def test_names_what_was_found(self, experiment):
+    def test_names_the_files_found(self, experiment):
         experiment.write_metadata("config", 1)
         with pytest.raises(ExperimentExistsError) as raised:
             experiment.assert_new()
@@ -253,7 +253,7 @@ class TestAssertExists:
         experiment.write_metadata("config", 1)
         assert experiment.assert_exists() is experiment
 
-    def test_names_what_was_found(self, experiment):
+    def test_names_the_files_found(self, experiment):
         with pytest.raises(ExperimentNotFoundError, match="expected an experiment, found nothing"):
             experiment.assert_exists()
         experiment.data_dir.mkdir()

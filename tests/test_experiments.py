@@ -149,7 +149,7 @@ def test_sort_by_values_of_all_kinds(tmp_path):
     )
 
 
-def test_sort_by_what_a_function_returns(root):
+def test_sort_by_a_function(root):
     found = find_experiments(root)[:3]
     steps = dict(zip(found, (np.int32(-2), np.float32("nan"), np.int64(-10)), strict=True))
     assert names(found.sort(lambda run: steps[run])) == ["run_2", "run_0", "run_1"]

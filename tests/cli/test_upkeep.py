@@ -225,7 +225,7 @@ def test_prune_a_selection_with_keep_every(run, tmp_path):
     assert "--keep-every: expected at least 0, found -1" in error
 
 
-def test_what_is_removed_for_programs(run, tmp_path):
+def test_removals_in_machine_readable_formats(run, tmp_path):
     make(tmp_path / "a")
     size = sum((tmp_path / f"a/checkpoint_{step}.safetensors").stat().st_size for step in (1, 2))
     result = run("prune", "--keep", "2", "--format", "json", cwd=tmp_path)
