@@ -1,12 +1,11 @@
-"""Checkpoints: ours beside the peers and the raw limit, in one run.
+"""Checkpoints: ours, the peers and the raw limit, in one run.
 
     python benchmarks/bench_checkpoints.py [--rounds 5] [--states few many large] [--directory DIR]
 
 Peers that are not installed are left out (`pip install flax orbax-checkpoint equinox torch`).
-Every save ends with its bytes on the disk: a file that a peer does not sync is synced after it.
-Every restore ends with the state on the device. The raw limit is a sequential write with an fsync
-of the same bytes, and a read of them with one copy. Times are medians of interleaved rounds, with
-the smallest beside them, since other work on the machine only ever adds to a time.
+Every save includes an fsync, also for peers that do not sync themselves. Every restore ends with
+the state on the device. The raw limit is a sequential write of the same bytes with an fsync, and a
+read of them with one copy. Times are medians and minima of interleaved rounds.
 """
 
 import argparse
@@ -48,7 +47,7 @@ STATES = {
 
 
 class Contender:
-    """A way to save a state to a path, and to restore it; None of what it cannot."""
+    """A way to save a state to a path and to restore it; None if unsupported."""
 
     def __init__(
         self,
@@ -62,7 +61,7 @@ class Contender:
 
 
 def sync(path: pathlib.Path) -> None:
-    """Sync a file, or all files below a directory."""
+    """Sync a file or directory tree."""
     for file in [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]:
         descriptor = os.open(file, os.O_RDONLY)
         os.fsync(descriptor)
@@ -70,14 +69,13 @@ def sync(path: pathlib.Path) -> None:
 
 
 def done() -> None:
-    """Wait for nothing."""
+    """Do nothing."""
 
 
 def ours(blocking: bool) -> Contender:
-    """Return ours."""
     steps = itertools.count(1)
 
-    # As in a training loop: the directory is there, and the checkpoint before this one goes.
+    # As in a training loop: the directory exists, and the previous checkpoint is removed.
     def experiment_of(path: pathlib.Path) -> Experiment:
         return Experiment(path.with_name(f"experiment_{blocking}"), verbose=False)
 
@@ -93,7 +91,7 @@ def ours(blocking: bool) -> Contender:
 
 
 def raw() -> Contender:
-    """Return what the disk and the memory can do."""
+    """Return the raw limits of disk and memory."""
 
     def save(path: pathlib.Path, state: State) -> Callable[[], None]:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
@@ -121,7 +119,7 @@ def raw() -> Contender:
 
 
 def file_formats() -> Iterator[Contender]:
-    """Yield the libraries that write one file."""
+    """Yield libraries that write a single file."""
 
     def numpy_save(path: pathlib.Path, state: State) -> Callable[[], None]:
         with open(path, "wb") as file:
@@ -177,7 +175,7 @@ def file_formats() -> Iterator[Contender]:
 
 
 def flax_ways() -> Iterator[Contender]:
-    """Yield flax's checkpoints, as it writes them itself and through Orbax."""
+    """Yield flax's own checkpoints, and those through Orbax."""
     import flax
     from flax.training import checkpoints
 
@@ -197,7 +195,7 @@ def flax_ways() -> Iterator[Contender]:
 
 
 def orbax_ways() -> Iterator[Contender]:
-    """Yield both of Orbax's interfaces, waiting and not."""
+    """Yield both of Orbax's interfaces, blocking and not."""
     import orbax.checkpoint as v0
     from orbax.checkpoint import v1
 
@@ -230,7 +228,7 @@ def orbax_ways() -> Iterator[Contender]:
 
 
 def contenders() -> list[Contender]:
-    """Return all whose libraries are installed, the raw limit and ours first."""
+    """Return all contenders whose libraries are installed, the raw limit and ours first."""
     found = [raw(), ours(blocking=True), ours(blocking=False), *file_formats()]
     if importlib.util.find_spec("flax"):
         found += flax_ways()
@@ -240,7 +238,7 @@ def contenders() -> list[Contender]:
 
 
 class Times:
-    """What one contender took, in seconds."""
+    """Seconds of one contender."""
 
     def __init__(self) -> None:
         self.blocked: list[float] = []
@@ -249,7 +247,6 @@ class Times:
 
 
 def measure(contender: Contender, state: State, times: Times, directory: pathlib.Path) -> None:
-    """Save and restore once."""
     path = directory / "checkpoint"
     os.sync()
     gc.collect()
@@ -270,7 +267,7 @@ def measure(contender: Contender, state: State, times: Times, directory: pathlib
 
 
 def run(kind: str, rounds: int, directory: pathlib.Path) -> None:
-    """Measure all contenders on one state, and print a table."""
+    """Measure all contenders with one state, and print a table."""
     title, leaves, size = STATES[kind]
     state = {f"layer_{n}": jnp.arange(size, dtype=jnp.float32) + n for n in range(leaves)}
     jax.block_until_ready(state)
@@ -298,7 +295,7 @@ def run(kind: str, rounds: int, directory: pathlib.Path) -> None:
 
 
 def cell(times: list[float], limit: list[float] | None) -> str:
-    """Format a median, the smallest, and a ratio."""
+    """Format a median, a minimum and a ratio."""
     if not times:
         return "-"
     median = statistics.median(times)
@@ -342,7 +339,7 @@ print(
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the peers' warnings and log lines out of the table."""
+    """Silence the peers' warnings and log lines."""
     logging.disable(logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -350,7 +347,6 @@ def quiet() -> Iterator[None]:
 
 
 def main() -> None:
-    """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--states", nargs="+", choices=STATES, default=list(STATES))

@@ -1,4 +1,4 @@
-"""How long the command line takes: help, and lists of few, many and long experiments.
+"""The time of commands: help, and lists of few, many and long experiments.
 
 python benchmarks/bench_face.py [COUNT_SMALL] [COUNT_LONG]
 """
@@ -17,14 +17,14 @@ COMMAND = [sys.executable, "-c", "import sys; from fifteen.cli import main; sys.
 
 
 def seconds(*arguments: str) -> float:
-    """Return the wall time of a command in a process of its own."""
+    """Return the wall time of a command."""
     start = time.perf_counter()
     subprocess.run([*COMMAND, *arguments], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
 
 
 def make_small(root: pathlib.Path, count: int) -> None:
-    """Make experiments with a config and a few points each."""
+    """Create experiments with a config and a few points each."""
     for number in range(count):
         with Experiment(root / f"run_{number}", verbose=False) as experiment:
             config = {"optimizer": {"name": "adam", "lr": number / count}, "seed": number % 5}
@@ -35,7 +35,7 @@ def make_small(root: pathlib.Path, count: int) -> None:
 
 
 def make_long(root: pathlib.Path, count: int) -> None:
-    """Make experiments of 20,000 points of 10 scalars each."""
+    """Create experiments with 20,000 points of 10 scalars each."""
     steps = np.arange(20_000)
     for number in range(count):
         with Experiment(root / f"run_{number}", verbose=False) as experiment:
@@ -45,7 +45,6 @@ def make_long(root: pathlib.Path, count: int) -> None:
 
 
 def main(small: int = 10_000, long: int = 200) -> None:
-    """Print the times."""
     with tempfile.TemporaryDirectory() as directory:
         root = pathlib.Path(directory)
         make_small(root / "few", 10)

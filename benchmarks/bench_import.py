@@ -1,8 +1,7 @@
-"""What `import fifteen.experiments` costs on top of `import jax`, beside what others cost there.
+"""The time of `import fifteen.experiments` and of the peers on top of `import jax`.
 
-Each import runs in a fresh interpreter, with all modules compiled before, as they are after their
-first import; the runs of all are interleaved, so that whatever else the machine does meets them
-alike. CPU time is told beside the time on the clock, since the latter is long on a busy machine.
+Each import runs in a fresh interpreter with compiled modules. Runs are interleaved, so that other
+load on the machine affects all alike. CPU time is printed as well, since wall time grows with load.
 The limit is no import at all.
 """
 
@@ -30,7 +29,7 @@ print(*(middle[i] - start[i] for i in (0, 1)), *(end[i] - middle[i] for i in (0,
 
 
 def measure(name: str | None, cache: str) -> list[float]:
-    """Return the milliseconds on the clock and on the CPU of `import jax`, and of what follows."""
+    """Return the wall and CPU milliseconds of `import jax`, and of the import after it."""
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": cache}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     code = _CODE.format(statement=f"import {name}" if name else "")
@@ -40,7 +39,6 @@ def measure(name: str | None, cache: str) -> list[float]:
 
 
 def main() -> None:
-    """Print the medians, and their ratio to ours."""
     names = [None, *IMPORTS]
     runs: dict[str | None, list[list[float]]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as cache:

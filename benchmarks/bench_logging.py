@@ -1,23 +1,20 @@
-"""Logging: what it costs the training loop, beside the peers, a no-op and the raw limit.
+"""Logging: its cost to the training loop, for ours, the peers, a no-op and the raw limit.
 
     python benchmarks/bench_logging.py [NAME ...]
 
-Each logger runs in a process of its own; those that are not installed are left out
+Each logger runs in its own process; loggers that are not installed are left out
 (`pip install crc32c torch clu wandb mlflow-skinny trackio dvclive`). Three things are measured:
 
-- calls: 10 JAX scalars a call in a tight loop: the calling thread's time a call, and the whole
-  process's CPU time a scalar until all is on disk;
-- steps: how much slower training steps of 5 ms and of 0.7 ms get with 10 scalars every step, and
-  those of 0.7 ms with two histograms of 100,000 values every 10 steps besides. Blocks of steps
-  with and without logging alternate, so that the machine's moods fall on both;
+- calls: 10 JAX scalars per call in a tight loop: the calling thread's time per call, and the
+  process's CPU time per scalar until everything is on disk;
+- steps: the slowdown of training steps of 5 ms and 0.7 ms with 10 scalars every step, and of 0.7 ms
+  with two histograms of 100,000 values every 10 steps as well. Blocks of steps with and without
+  logging alternate, so that other load affects both;
 - histograms: CPU time to count and encode 1,000,000 float32.
 
-`limit` is one dispatch that packs the scalars on the device, without which none of them survives
-the donation of its buffer. All times are medians.
+`limit` is one dispatch that packs the scalars on the device, without which they would not survive
+the donation of their buffers. All times are medians.
 """
-
-# The loggers' classes and methods are what their names say.
-# ruff: noqa: D101, D102
 
 import argparse
 import contextlib
@@ -52,7 +49,7 @@ Scalars = dict[str, Any]
 
 
 class Logger:
-    """What is measured; a peer overrides what it can do."""
+    """A logger; peers override what they support."""
 
     calls = SLOW_CALLS
 
@@ -226,7 +223,7 @@ LOGGERS: dict[str, type[Logger]] = {
 
 
 def measure_calls(logger: Logger) -> dict[str, float]:
-    """Return microseconds a call at the median and the 99th percentile, and of CPU a scalar."""
+    """Return microseconds per call (median, 99th percentile) and CPU microseconds per scalar."""
     make = jax.jit(lambda x: [x + number for number in range(10)])
     values = [dict(zip(NAMES, make(float(number)), strict=True)) for number in range(100)]
     for step in range(20):
@@ -248,7 +245,7 @@ def measure_calls(logger: Logger) -> dict[str, float]:
 
 
 def measure_steps(logger: Logger) -> dict[str, float]:
-    """Return how many percent slower training steps get."""
+    """Return the slowdown of training steps in percent."""
     slower: dict[str, float] = {}
     number = 0
     has_histograms = type(logger).histograms is not Logger.histograms
@@ -280,7 +277,7 @@ def measure_steps(logger: Logger) -> dict[str, float]:
 
 
 def measure_histograms(logger: Logger) -> dict[str, float]:
-    """Return milliseconds of CPU for a histogram of a million values."""
+    """Return CPU milliseconds per histogram of a million values."""
     values = {"weights": np.random.default_rng(0).normal(size=1_000_000).astype(np.float32)}
     logger.histograms(values, 0)
     times: list[float] = []
@@ -302,13 +299,13 @@ MEASURES: dict[str, Callable[[Logger], dict[str, float]]] = {
 
 
 def _cpu_seconds() -> float:
-    """Return this process's CPU time and that of its children that have ended."""
+    """Return the CPU time of this process and of its ended children."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def _train_step(milliseconds: float) -> tuple[Callable[..., Any], Any]:
-    """Make a step that takes about so long, whose state is donated."""
+    """Return a step of about this duration that donates its state."""
 
     @functools.partial(jax.jit, donate_argnums=0, static_argnums=1)
     def step(state: Any, repeats: int) -> Any:
@@ -341,7 +338,6 @@ def _call(step: Callable[..., Any], repeats: int, state: Any) -> Any:
 
 
 def run_child(name: str, measure: str) -> None:
-    """Measure in this process and print the result as JSON."""
     with tempfile.TemporaryDirectory() as directory, contextlib.redirect_stdout(sys.stderr):
         try:
             logger = LOGGERS[name](pathlib.Path(directory))
@@ -352,12 +348,12 @@ def run_child(name: str, measure: str) -> None:
                 result = MEASURES[measure](logger)
             except NotImplementedError:
                 result = {}
-    # Some peers print at exit too, hence the mark.
+    # Some peers print too, hence the mark.
     print(RESULT + json.dumps(result), flush=True)
 
 
 def run_all(names: list[str], measures: list[str]) -> None:
-    """Measure each logger in a process of its own and print what comes of it."""
+    """Measure each logger in its own process, and print the results."""
     for measure in measures:
         print(f"\n{measure}")
         ours: dict[str, float] = {}
@@ -381,7 +377,6 @@ def run_all(names: list[str], measures: list[str]) -> None:
 
 
 def main() -> None:
-    """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", default=list(LOGGERS))
     parser.add_argument("--measure", nargs="+", default=list(MEASURES), choices=MEASURES)

@@ -1,10 +1,10 @@
-"""Metadata: ours beside the peers and the raw limit, in one run.
+"""Metadata: ours, the peers and the raw limit, in one run.
 
     python benchmarks/bench_metadata.py
 
 Peers that are not installed are left out (`pip install cattrs msgspec pydantic tyro`). All write
-text and read it back; ours also checks, in writing, that what it wrote reads back the same. Times
-are medians of interleaved rounds; ratios are to cattrs over PyYAML's C loader and dumper.
+text and read it back; when writing, ours also checks that the text reads back equal. Times are
+medians of interleaved rounds; ratios are to cattrs over PyYAML's C loader and dumper.
 """
 
 import dataclasses
@@ -52,7 +52,7 @@ globals().update({part.__name__: part for part in PARTS})
 
 
 def ours_write(value: Any) -> bytes:
-    """Return a file's bytes, checked, without the disk."""
+    """Return a file's verified bytes, without the disk."""
     return _files.dumps(value, "config")
 
 
@@ -62,7 +62,7 @@ def ours_read(data: bytes, kind: Any) -> Any:
 
 
 def peers() -> dict[str, tuple[Callable[[Any], Any], Callable[[Any, Any], Any]]]:
-    """Return how each peer writes a value and reads it back."""
+    """Return the write and read functions of each peer."""
     found: dict[str, Any] = {"ours": (ours_write, ours_read)}
     if importlib.util.find_spec("cattrs"):
         import cattrs
@@ -102,7 +102,7 @@ def peers() -> dict[str, tuple[Callable[[Any], Any], Callable[[Any, Any], Any]]]
 
 
 def medians(actions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Return the median seconds of each action, run in turn."""
+    """Return the median seconds of each action in interleaved rounds."""
     times: dict[str, list[float]] = {name: [] for name in actions}
     for action in actions.values():
         action()
@@ -116,7 +116,6 @@ def medians(actions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, flo
 
 
 def table(title: str, times: dict[str, float], base: str) -> None:
-    """Print times and their ratios to one of them."""
     print(f"\n{title}")
     base = base if base in times else next(iter(times))
     for name, seconds in sorted(times.items(), key=lambda item: item[1]):
@@ -124,7 +123,6 @@ def table(title: str, times: dict[str, float], base: str) -> None:
 
 
 def main() -> None:
-    """Run all comparisons."""
     config: Any = Config()
     ways = peers()
     texts = {name: write(config) for name, (write, _) in ways.items()}

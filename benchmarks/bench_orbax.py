@@ -1,8 +1,8 @@
-"""Restoring a directory that Orbax has written: ours beside Orbax's own loader, in one run.
+"""Restoring an Orbax directory: ours and Orbax's own loader, in one run.
 
     python benchmarks/bench_orbax.py [--rounds 5]
 
-Ours reads the arrays with tensorstore, as Orbax does underneath. Times are medians of interleaved
+Both read the arrays with tensorstore. Times are medians of interleaved
 rounds; both end with the state on the device.
 """
 
@@ -34,7 +34,6 @@ STATES = {
 
 
 def main() -> None:
-    """Print a line for each state."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds

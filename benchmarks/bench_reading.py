@@ -1,13 +1,13 @@
-"""Reading curves: ours beside the peers and the raw limit, in one run.
+"""Reading curves: ours, the peers and the raw limit, in one run.
 
     python benchmarks/bench_reading.py [--steps 50000]
 
-Twenty tags, once with one event a step and once with one event a value, as tensorboardX and
-PyTorch write them. The peers are TensorBoard's `EventAccumulator`, told to keep every point, and
-tbparse (`pip install tbparse`), which gives a data frame of all points. The raw limit reads the
-bytes of the file and does nothing with them. Times are medians, each of ours for the first time;
-CPU seconds stand beside them, since they tell more on a machine that does other things too. Ratios
-are to ours, in CPU time. The last lines read again, without a change and after 100 more steps.
+Twenty tags, with one event per step and with one event per value (as tensorboardX and PyTorch
+write them). The peers are TensorBoard's `EventAccumulator` with every point kept, and tbparse
+(`pip install tbparse`), which returns a data frame of all points. The raw limit only reads the
+file's bytes. Times are medians of first reads, by the clock and of the CPU, which is less sensitive
+to other load. Ratios are to ours in CPU time. The last lines are repeated reads: of an unchanged
+file, and after 100 more steps.
 """
 
 import argparse
@@ -37,7 +37,7 @@ NAME = "events.out.tfevents.1700000000.host"
 
 
 def encode(steps: range, values: np.ndarray, is_one_a_step: bool) -> bytes:
-    """Return the records of some steps."""
+    """Return the records of these steps."""
     parts: list[bytes] = []
     for step in steps:
         row = [
@@ -51,24 +51,22 @@ def encode(steps: range, values: np.ndarray, is_one_a_step: bool) -> bytes:
 
 
 def ours(directory: pathlib.Path) -> int:
-    """Read everything for the first time; return how many points there are."""
+    """Read everything for the first time; return the number of points."""
     return sum(map(len, EventReader(Directory(directory)).scalars().values()))
 
 
 def accumulator(directory: pathlib.Path) -> int:
-    """Read everything with TensorBoard's reader."""
     found = EventAccumulator(str(directory), {"scalars": 0})
     found.Reload()
     return sum(len(found.Scalars(tag)) for tag in found.Tags()["scalars"])
 
 
 def raw(directory: pathlib.Path) -> int:
-    """Read the bytes."""
     return len((directory / NAME).read_bytes())
 
 
 def peers() -> dict[str, Callable[[pathlib.Path], int]]:
-    """Return how each peer reads a directory."""
+    """Return the read function of each peer."""
     found: dict[str, Callable[[pathlib.Path], int]] = {"EventAccumulator": accumulator}
     if importlib.util.find_spec("tbparse"):
         import warnings
@@ -81,14 +79,13 @@ def peers() -> dict[str, Callable[[pathlib.Path], int]]:
 
 
 class Times:
-    """Seconds by the clock and of the CPU, of some rounds of one reader."""
+    """Wall and CPU seconds per round of one reader."""
 
     def __init__(self) -> None:
         self.wall: list[float] = []
         self.cpu: list[float] = []
 
     def measure(self, read: Callable[[pathlib.Path], int], directory: pathlib.Path) -> int:
-        """Read once; return the number of points."""
         wall, cpu = time.perf_counter(), time.process_time()
         points = read(directory)
         self.wall.append(time.perf_counter() - wall)
@@ -96,7 +93,6 @@ class Times:
         return points
 
     def show(self, name: str, base: "Times") -> None:
-        """Print the medians."""
         wall, cpu = statistics.median(self.wall), statistics.median(self.cpu)
         ratio = cpu / statistics.median(base.cpu)
         print(f"  {name:18} {wall:9.4f} s {cpu:9.4f} s of CPU {ratio:9.4f} x ours")
@@ -121,7 +117,7 @@ def compare(directory: pathlib.Path, expected: int) -> Times:
 
 
 def compare_growing(directory: pathlib.Path, more: bytes, expected: int, base: Times) -> None:
-    """Print how long it takes to read again, with nothing new and with something new."""
+    """Print the times of repeated reads, without and with new points."""
     reader = EventReader(Directory(directory))
     reader.scalars()
 
@@ -145,7 +141,6 @@ def check(points: int, expected: int) -> None:
 
 
 def main() -> None:
-    """Run all comparisons."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=50_000)
     steps = parser.parse_args().steps

@@ -1,10 +1,10 @@
-"""Object stores: ours beside the peers and the library alone, over an S3 server on this machine.
+"""Object stores: ours, the peers and the bare library, with an S3 server on this machine.
 
     python benchmarks/bench_remote.py [--megabytes 256] [--experiments 1000] [--rounds 3]
 
-The server is moto's, in a process of its own; it is slower than any network, so only the ratios
-count. Orbax's paths cannot name another server than Amazon's: TensorStore, its engine, stands for
-it, with the chunks that it would write. Rounds are interleaved, and times are medians.
+The server is moto's, in its own process; it is slower than any network, so only the ratios count.
+Orbax's paths cannot name other servers than Amazon's, so TensorStore, its engine, takes its place
+with the same chunks. Rounds are interleaved, and times are medians.
 """
 
 import argparse
@@ -39,7 +39,6 @@ HEAD_BYTES = 1 << 16
 
 
 def timed(action: Callable[[], Any]) -> float:
-    """Return the seconds that an action takes."""
     start = time.perf_counter()
     action()
     return time.perf_counter() - start
@@ -55,7 +54,7 @@ def medians(rounds: int, actions: dict[str, Callable[[], Any]]) -> dict[str, flo
 
 
 def show(title: str, times: dict[str, float], unit: str, scale: float) -> None:
-    """Print times, and how many times as long as the first each took."""
+    """Print times, and their ratios to the first."""
     print(f"\n{title}")
     first = next(iter(times.values()))
     for name, seconds in times.items():
@@ -63,7 +62,6 @@ def show(title: str, times: dict[str, float], unit: str, scale: float) -> None:
 
 
 def checkpoints(address: str, endpoint: str, megabytes: int, rounds: int) -> None:
-    """Save and restore arrays."""
     import tensorstore
 
     generator = np.random.default_rng(0)
@@ -163,7 +161,7 @@ def checkpoints(address: str, endpoint: str, megabytes: int, rounds: int) -> Non
 
 
 def logging(address: str, rounds: int) -> None:
-    """Log scalars, and ask what the calls cost."""
+    """Log scalars, and measure the calls."""
     data = TensorboardLogData({f"tag{number}": number / 7 for number in range(5)})
 
     def log_all(experiment: Experiment) -> None:
@@ -220,7 +218,6 @@ def listing(address: str, count: int, rounds: int) -> None:
 
 
 def main() -> None:
-    """Start the server, and print the times."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=int, default=256)
     parser.add_argument("--experiments", type=int, default=1000)

@@ -1,8 +1,7 @@
-"""How long the page takes: to write a report, to answer clicks, and to show what was just logged.
+"""The page: the time to write a report, to respond to clicks, and to show new points.
 
-The page shows 1,500 experiments with four metadata files each, of which 100 have 10,000 points of
-two scalars. The clicks and the new points are those of headless Chromium, which it takes from
-/usr/bin/chromium, with playwright.
+It shows 1,500 experiments with four metadata files each; 100 of them have 10,000 points of two
+scalars. Clicks and new points are measured in headless Chromium (/usr/bin/chromium) by playwright.
 
 python benchmarks/bench_view.py [COUNT] [COUNT_LONG]
 """
@@ -23,7 +22,7 @@ from fifteen.experiments import Experiment, TensorboardLogData
 
 COMMAND = [sys.executable, "-c", "import sys; from fifteen.cli import main; sys.exit(main())"]
 CHROMIUM = "/usr/bin/chromium"
-# The time from a click to the frame after it has been answered.
+# The time from a click to the frame after its response.
 CLICK = """async (selector) => {
     const start = performance.now();
     document.querySelector(selector).click();
@@ -35,7 +34,7 @@ CLICK = """async (selector) => {
 
 
 def make_runs(root: pathlib.Path, count: int, long: int) -> None:
-    """Make experiments with four metadata files each; the first of them are long."""
+    """Create experiments with four metadata files each; the first ones are long."""
     for number in range(count):
         config = {"optimizer": {"name": "adam", "lr": number / count}, "seed": number % 5}
         with Experiment(root / f"run_{number}", verbose=False) as experiment:
@@ -51,7 +50,6 @@ def make_runs(root: pathlib.Path, count: int, long: int) -> None:
 
 
 def measure_report(root: pathlib.Path, path: pathlib.Path) -> None:
-    """Print what a report takes."""
     start = time.perf_counter()
     command = [*COMMAND, "report", str(root), "--output", str(path)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -60,7 +58,7 @@ def measure_report(root: pathlib.Path, path: pathlib.Path) -> None:
 
 
 def measure_clicks(page: Any) -> None:
-    """Print how long clicks take until the page has answered them."""
+    """Print the times until the page has responded to clicks."""
     page.click("#head input")  # Choose the first 100.
     page.wait_for_selector("#legend li:nth-child(100)", timeout=120_000)
     page.wait_for_timeout(2000)
@@ -73,14 +71,14 @@ def measure_clicks(page: Any) -> None:
         times: list[float] = []
         for _ in range(9):
             times.append(page.evaluate(CLICK, selector))
-            if name.endswith("run"):  # There and back.
+            if name.endswith("run"):  # Sort, and sort back.
                 page.evaluate(CLICK, selector)
             page.wait_for_timeout(200)
         print(f"{name:32} {statistics.median(times):6.0f} ms, at most {max(times):6.0f} ms")
 
 
 def measure_latency(page: Any, path: pathlib.Path) -> None:
-    """Print how long a point takes from `log` to the curve."""
+    """Print the time of a point from `log` to the curve."""
     times: list[float] = []
     wanted = "[...plots.values()].some((plot) => plot.source.data.ys[0]?.at(-1) === {})"
     with Experiment(path, verbose=False) as experiment:
@@ -88,7 +86,7 @@ def measure_latency(page: Any, path: pathlib.Path) -> None:
             value = 8.0 + number
             experiment.log(TensorboardLogData({"train/loss": value}), step=20_000 + number)
             start = time.perf_counter()
-            # The page's policy allows no `wait_for_function`.
+            # The page's content security policy forbids `wait_for_function`.
             while not page.evaluate(wanted.format(value)):
                 page.wait_for_timeout(20)
             times.append(time.perf_counter() - start)
@@ -97,7 +95,6 @@ def measure_latency(page: Any, path: pathlib.Path) -> None:
 
 
 def main(count: int = 1500, long: int = 100) -> None:
-    """Print the times."""
     with tempfile.TemporaryDirectory() as directory:
         root = pathlib.Path(directory) / "runs"
         make_runs(root, count, long)
@@ -105,7 +102,7 @@ def main(count: int = 1500, long: int = 100) -> None:
 
 
 def measure(root: pathlib.Path) -> None:
-    """Print the times of the page that shows the experiments below a root."""
+    """Print the times of the page for the experiments below a root."""
     measure_report(root, root.parent / "report.html")
     try:
         from playwright.sync_api import sync_playwright

@@ -1,10 +1,10 @@
-"""What waits for an accelerator: logging, saving, restoring and histograms, with the data there.
+"""Logging, saving, restoring and histograms with data on an accelerator.
 
     python benchmarks/on_gpu.py [MiB]
 
-It takes the first device that JAX finds, and a state of so many MiB (1,024 by default). Whatever is
-written is read back and compared, so this is also a check of a kind of device. Times are medians.
-Not among what `make bench` runs, which has the CPU alone.
+It uses JAX's first device and a state of this size (1,024 MiB by default). Written data is read
+back and compared, so this also tests a kind of device. Times are medians. `make bench`, which
+needs only a CPU, does not run it.
 """
 
 import pathlib
@@ -27,31 +27,30 @@ MIB = 1 << 20
 
 
 def median_ms(measure: Callable[[int], float]) -> float:
-    """Return the median of what a function of the round's number returns, in ms."""
+    """Return the median of a function's results over rounds, in ms."""
     return 1e3 * statistics.median(measure(number) for number in range(ROUNDS))
 
 
 def seconds(function: Callable[[], Any]) -> float:
-    """Return how long a call takes until its result is on the device."""
+    """Return the time of a call until its result is on the device."""
     start = time.perf_counter()
     jax.block_until_ready(function())
     return time.perf_counter() - start
 
 
 def show(name: str, *cells: str) -> None:
-    """Print one line of the table."""
     print(f"{name:44}", *(f"{cell:>24}" for cell in cells), flush=True)
 
 
 @jax.jit
 def long_step(x: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Keep the device busy for a while, and return ten scalars at the end."""
+    """Keep the device busy for a while, and then return ten scalars."""
     x = jax.lax.fori_loop(0, 20, lambda _, y: jnp.tanh(y @ y), x)
     return x, {f"metric_{number}": x[number, 0] for number in range(10)}
 
 
 def measure_log(experiment: Experiment) -> None:
-    """Log scalars that are not computed yet: the call must not wait for them."""
+    """Log scalars that are still being computed: the call must not wait."""
     x = jax.random.normal(jax.random.key(0), (1024, 1024)) / 32
     x, scalars = jax.block_until_ready(long_step(x))
     step_ms = median_ms(lambda _: seconds(lambda: long_step(x)))
@@ -59,7 +58,7 @@ def measure_log(experiment: Experiment) -> None:
     calls: list[float] = []
     for step in range(STEPS):
         if step % 10 == 0:
-            jax.block_until_ready(x)  # So that JAX's own queue is never full.
+            jax.block_until_ready(x)  # Otherwise JAX's own queue could be full.
         x, scalars = long_step(x)
         start = time.perf_counter()
         experiment.log(TensorboardLogData(scalars), step)
@@ -73,7 +72,6 @@ def measure_log(experiment: Experiment) -> None:
 
 
 def make_state(mib: int) -> dict[str, jax.Array]:
-    """Return a state of sixteen arrays."""
     keys = jax.random.split(jax.random.key(1), 16)
     return {
         f"layer_{number}": jax.random.normal(key, (mib * MIB // 64,))
@@ -82,7 +80,6 @@ def make_state(mib: int) -> dict[str, jax.Array]:
 
 
 def measure_save(experiment: Experiment, mib: int) -> None:
-    """Save in the background, and donate every buffer at once."""
     update = jax.jit(lambda state: {k: v * 0 - 1 for k, v in state.items()}, donate_argnums=0)
     calls: list[float] = []
     for number in range(ROUNDS):
@@ -101,7 +98,7 @@ def measure_save(experiment: Experiment, mib: int) -> None:
     )
 
     def fetch(_: int) -> float:
-        # JAX keeps the host copy of an array that it has fetched once.
+        # JAX caches the host copy of an array.
         fresh = jax.block_until_ready(make_state(mib))
         return seconds(lambda: [np.array(value) for value in fresh.values()] and None)
 
@@ -111,7 +108,7 @@ def measure_save(experiment: Experiment, mib: int) -> None:
 
 
 def measure_restore(experiment: Experiment) -> None:
-    """Restore onto the device, beside `jax.device_put` of what is on the host already."""
+    """Restore onto the device, compared with `jax.device_put` of host arrays."""
     host = {k: np.asarray(v) for k, v in experiment.restore_checkpoint(None).items()}
     target = jax.block_until_ready(jax.tree.map(jnp.zeros_like, host))
     restored = experiment.restore_checkpoint(target)
@@ -123,7 +120,7 @@ def measure_restore(experiment: Experiment) -> None:
 
 
 def measure_histogram(experiment: Experiment) -> None:
-    """Log histograms of a million values that are on the device."""
+    """Log histograms of a million values on the device."""
     values = jax.block_until_ready(jax.random.normal(jax.random.key(2), (1_000_000,)))
 
     def log(number: int) -> float:
@@ -141,7 +138,6 @@ def measure_histogram(experiment: Experiment) -> None:
 
 
 def main() -> None:
-    """Print the table."""
     mib = int(sys.argv[1]) if len(sys.argv) > 1 else 1024
     device = jax.devices()[0]
     print(f"{device.device_kind} ({device.platform}), a state of {mib} MiB\n")

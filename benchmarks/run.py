@@ -1,4 +1,4 @@
-"""Run every benchmark in turn, each in a process of its own; what `make bench` runs.
+"""Run every benchmark in turn, each in its own process (`make bench`).
 
 python benchmarks/run.py [NAME ...]    e.g. `import logging` for those two alone
 """
@@ -10,7 +10,7 @@ import time
 
 
 def main(names: list[str]) -> int:
-    """Run the benchmarks named, or all; return how many failed."""
+    """Run the named benchmarks or all; return how many failed."""
     scripts = sorted(pathlib.Path(__file__).parent.glob("bench_*.py"))
     known = {script.stem.removeprefix("bench_"): script for script in scripts}
     unknown = [name for name in names if name not in known]

@@ -1,4 +1,4 @@
-"""Train inside `jax.lax.scan`: a hundred steps a call, and each of them logged.
+"""Train inside `jax.lax.scan`: a hundred steps per call, and each of them logged.
 
 python examples/02_scan.py --data-dir runs/scan
 """
@@ -30,7 +30,7 @@ def main(data_dir: str, chunks: int = 20, steps_in_chunk: int = 100) -> None:
 
     @jax.jit
     def train(state):
-        # What `step_once` returns beside the state comes back stacked, one row a step.
+        # The second result of `step_once` is stacked, one row per step.
         return jax.lax.scan(step_once, state, length=steps_in_chunk)
 
     weights = jnp.zeros((64, 10))
@@ -40,7 +40,7 @@ def main(data_dir: str, chunks: int = 20, steps_in_chunk: int = 100) -> None:
             state, log_data = train(state)
             first = chunk * steps_in_chunk + 1
             experiment.log(log_data, step=range(first, first + steps_in_chunk))
-            # The next chunk is trained while this checkpoint goes to the disk.
+            # The next chunk is trained while this checkpoint is written.
             experiment.save_checkpoint(state, (chunk + 1) * steps_in_chunk, blocking=False)
 
     accuracy = experiment.read_scalars()["accuracy"]

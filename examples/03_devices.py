@@ -52,8 +52,8 @@ def main(data_dir: str, devices: int = 8, steps: int = 300) -> None:
         for step in range(1, steps + 1):
             weights, log_data = train_step(weights, images, labels)
             experiment.log(log_data.fix_sharded_scalars(), step)
-            # Devices of the CPU wait for one another in threads, of which steps that pile up can
-            # leave too few. Other devices need no such line.
+            # CPU devices wait for each other in threads, and queued steps can exhaust the
+            # threads. Other devices need no such line.
             weights.block_until_ready()
         experiment.save_checkpoint(weights, steps)
 

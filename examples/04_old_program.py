@@ -1,4 +1,4 @@
-"""A program as it was written for the old library, which runs unmodified.
+"""A program for the old library, which runs unmodified.
 
 python examples/04_old_program.py --config.experiment-name old
 """

@@ -64,7 +64,7 @@ def main(
             with Experiment(root / f"rate_{rate}_seed_{seed}").assert_new() as experiment:
                 train(experiment, Config(rate, seed, steps))
 
-    # Any later program finds them again, and needs nothing but the directory.
+    # Any later program finds them by the directory alone.
     best, *_ = find_experiments(root).sort("last(test/loss)")
     print(f"The best is {best.data_dir.name}: {best.read_metadata('config', Config)}")
 

@@ -38,7 +38,7 @@ def main(data_dir: str, steps: int = 500, resume: bool = False) -> None:
 
     experiment, start = Experiment(data_dir), 0
     if resume:
-        # A module is a pytree: what is no array in it, such as the activation, stays as it is.
+        # A module is a pytree; parts that are no arrays, such as the activation, are kept.
         state = experiment.assert_exists().restore_checkpoint(state)
         start = experiment.checkpoint_steps()[-1]
         experiment.rewind_logs(start)

@@ -1,4 +1,4 @@
-"""Train on a machine that may be taken away: stop at SIGTERM, and go on where it stopped.
+"""Train on a machine that may be taken away: stop at SIGTERM, and continue there.
 
 python examples/09_preemption.py --data-dir runs/preempted    (run it again to go on)
 """
@@ -28,8 +28,8 @@ def main(data_dir: str, steps: int = 5000, save_every: int = 1000) -> None:
         updates, moments = optimizer.update(gradient, moments)
         return optax.apply_updates(weights, updates), moments, TensorboardLogData({"loss": loss})
 
-    # Clusters send SIGTERM some seconds before they take the machine. Without this handler the
-    # curves and a checkpoint that is being saved would still be finished, but nothing be saved.
+    # Clusters send SIGTERM some seconds before they take the machine. Without this handler, logs
+    # and a save in progress would still be completed, but no new checkpoint would be saved.
     is_preempted = False
 
     def on_sigterm(*_):
@@ -41,10 +41,10 @@ def main(data_dir: str, steps: int = 5000, save_every: int = 1000) -> None:
     weights = jnp.zeros((64, 10))
     state = 0, weights, optimizer.init(weights)
     with Experiment(data_dir) as experiment:
-        # The same command starts the run and continues it, which is what a scheduler repeats.
+        # The same command starts and continues the run, so a scheduler can repeat it.
         if experiment.checkpoint_steps():
             state = experiment.restore_checkpoint(state)
-            # After a SIGKILL, steps are trained again: their first curve goes.
+            # After a SIGKILL, some steps are repeated, and their first points are dropped.
             experiment.rewind_logs(state[0])
         start, weights, moments = state
         for step in range(start + 1, steps + 1):

@@ -15,7 +15,7 @@ from fifteen.experiments import Experiment, TensorboardLogData
 def main(data_dir: str, steps: int = 1000, learning_rate: float = 0.05) -> None:
     images, labels = map(jnp.asarray, load_digits(return_X_y=True))
     images = images / 16
-    # Few images to train on, so that the weights soon fit them too well.
+    # Few training images, so that the model soon overfits.
     train, test = slice(0, 200), slice(200, None)
     optimizer = optax.adam(learning_rate)
 
@@ -38,11 +38,11 @@ def main(data_dir: str, steps: int = 1000, learning_rate: float = 0.05) -> None:
             weights, moments, log_data = train_step(weights, moments)
             experiment.log(log_data, step)
             if step % 20 == 0:
-                # A prefix has its own steps: the best is one file, which is replaced.
+                # Each prefix has its own steps: the best is a single file, which is replaced.
                 if log_data.scalars["test/loss"] < best:
                     best = float(log_data.scalars["test/loss"])
                     experiment.save_checkpoint(before, step, "best_", overwrite=True)
-                # Of the latest, two stay, and of those before one every 500 steps.
+                # The latest two are kept, and one older checkpoint every 500 steps.
                 experiment.save_checkpoint((weights, moments), step, keep=2, keep_every_n_steps=500)
 
         (best_step,) = experiment.checkpoint_steps("best_")

@@ -22,7 +22,7 @@ def new_params(classes: int, seed: int):
 
 def train(experiment: Experiment, params, labels, steps: int, frozen: bool):
     images = jnp.asarray(load_digits().data / 16)
-    # Of a frozen layer, the optimizer sets the updates to zero.
+    # The optimizer sets the updates of the frozen layer to zero.
     labels_of = {"hidden": "frozen" if frozen else "trained", "head": "trained"}
     rules = {"trained": optax.adam(1e-2), "frozen": optax.set_to_zero()}
     optimizer = optax.multi_transform(rules, labels_of)
@@ -55,8 +55,8 @@ def main(root: pathlib.Path, steps: int = 100) -> None:
 
     with Experiment(root / "even_or_odd").assert_new() as experiment:
         params = new_params(2, seed=1)
-        # Only what the target holds is read, and a warning names the rest: the old head, which is
-        # left out because it has another shape.
+        # Only leaves of the target are read, and a warning names the rest: the old head, which has
+        # another shape.
         target = {"hidden": params["hidden"]}
         params |= source.restore_checkpoint(target, partial=True)
         train(experiment, params, digits % 2, steps, frozen=True)

@@ -44,7 +44,7 @@ def train(data_dir: str, steps: int) -> None:
     inputs = inputs[:rows] / inputs.std()
     targets = (targets[:rows] - targets.mean()) / targets.std()
 
-    # Each process passes all rows, and keeps those of its own devices.
+    # Each process passes all rows and keeps those of its own devices.
     inputs = jax.make_array_from_callback(inputs.shape, by_row, lambda index: inputs[index])
     targets = jax.make_array_from_callback(targets.shape, by_row, lambda index: targets[index])
     weights = jax.jit(lambda: jnp.zeros(inputs.shape[1]), out_shardings=everywhere)()
@@ -67,7 +67,7 @@ def train(data_dir: str, steps: int) -> None:
             weights.block_until_ready()
             if step % 100 == 0:
                 experiment.save_checkpoint(weights, step, blocking=False)
-        # It waits for the save that is under way.
+        # Waits for the save in progress.
         restored = experiment.restore_checkpoint(weights)
         print(f"process {jax.process_index()}: restored {restored.shape} of step {steps}")
 

@@ -1,4 +1,4 @@
-"""Train with everything in a bucket: what is lost with the machine is at most ten seconds of logs.
+"""Train with everything in a bucket: losing the machine loses at most ten seconds of logs.
 
 python examples/13_object_store.py --address s3://bucket/runs/digits    (run it again to go on)
 
@@ -32,7 +32,7 @@ def main(address: str = "memory://bucket/runs/digits", steps: int = 500) -> None
     state = {"weights": weights, "moments": optimizer.init(weights), "step": 0}
 
     # The same calls as for a directory. `log` never waits for the network, and a checkpoint is
-    # there as a whole or not at all.
+    # complete or absent.
     with Experiment(address) as experiment:
         if experiment.checkpoint_steps():
             state = experiment.restore_checkpoint(state)
@@ -48,7 +48,7 @@ def main(address: str = "memory://bucket/runs/digits", steps: int = 500) -> None
                 experiment.save_checkpoint(state, step, keep=2, blocking=False)
     print(f"Trained from step {first} to {state['step']}.")
 
-    # What is there can be read from any machine, and from the command line:
+    # Any machine can read the experiment, also from the command line:
     #   fifteen list s3://bucket/runs
     for found in find_experiments(experiment.data_dir.parent):
         loss = found.read_scalars()["loss"]

@@ -28,7 +28,7 @@ def main(data_dir: str = "runs/demo", steps: int = 3000) -> None:
     try:
         train_and_kill(experiment, steps)
     finally:
-        # Whoever is killed while drawing a progress bar leaves the cursor hidden.
+        # A process killed while it draws a progress bar leaves the cursor hidden.
         console.show_cursor()
     checkpoint = experiment.checkpoint_steps()[-1]
     logged = experiment.read_scalars()["train/loss"].step[-1]
@@ -48,7 +48,7 @@ def main(data_dir: str = "runs/demo", steps: int = 3000) -> None:
 
 
 def train_and_kill(experiment: Experiment, steps: int) -> None:
-    """Train, and kill the process some steps after it has saved half of them."""
+    """Train, and kill the process soon after it has saved half of the steps."""
     command = [*TRAIN, str(experiment.data_dir), "--config.steps", str(steps)]
     with subprocess.Popen(command) as child:
         while max(experiment.checkpoint_steps(), default=0) < steps // 2:
@@ -60,7 +60,7 @@ def train_and_kill(experiment: Experiment, steps: int) -> None:
 
 
 def tree_of(directory: pathlib.Path, title: str) -> Tree:
-    """Show a directory's files and their sizes."""
+    """Return a tree of files and their sizes."""
     tree = Tree(Text(title, "bold"))
     for path in sorted(directory.iterdir()):
         tree.add(Text.assemble(path.name, " ", (decimal(path.stat().st_size), "dim")))
@@ -68,7 +68,7 @@ def tree_of(directory: pathlib.Path, title: str) -> Tree:
 
 
 def table_of(experiment: Experiment) -> Table:
-    """Show of each metric how it began, how it ended, and its best value."""
+    """Return a table of each metric's first, last and best value."""
     table = Table("metric", box=rich.box.SIMPLE_HEAD, show_edge=False)
     for title in ("points", "first", "last", "best"):
         table.add_column(title, justify="right")

@@ -1,11 +1,11 @@
-"""What all tests share: signals, eight devices on the CPU, how far hypothesis goes, and no soak tests."""
+"""Shared setup: signals, eight CPU devices, hypothesis profiles, soak tests off by default."""
 
 import os
 import pathlib
 import signal
 import sys
 
-# Before anything imports JAX, which reads them once. Processes that tests start inherit them.
+# JAX reads these once, when it is imported. Child processes inherit them.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
@@ -27,7 +27,7 @@ _NOISY_MACHINE = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_t
 hypothesis.settings.register_profile(
     "default", max_examples=50, deadline=None, suppress_health_check=_NOISY_MACHINE
 )
-# The whole suite goes further, and says the same each time about the same code.
+# The full suite tries more examples, and always the same ones.
 hypothesis.settings.register_profile(
     "full",
     hypothesis.settings.get_profile("default"),
@@ -54,7 +54,7 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture
 def tmp_path(request, tmp_path):
-    """A fresh directory; of the tests that `everywhere` names, also an address."""
+    """A fresh directory, and for tests that `everywhere` selects also an address."""
     if getattr(request, "param", "local") == "local":
         yield tmp_path
         return

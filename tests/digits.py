@@ -1,4 +1,4 @@
-"""The digits example as a process, and what two runs of it have left."""
+"""Run the digits example as a process, and compare two of its runs."""
 
 import pathlib
 import signal
@@ -26,7 +26,7 @@ def finish(child):
 
 
 def kill_when(child, condition):
-    """Send SIGKILL as soon as something has come true."""
+    """Send SIGKILL as soon as a condition is true."""
     while not condition():
         assert child.poll() is None, child.communicate()[1]
         time.sleep(0.005)
@@ -48,7 +48,7 @@ def assert_same_file(ours, theirs, name):
 
 
 def assert_same(directory, expected):
-    """Check that two runs have left the same: checkpoints to the bit, curves, metadata."""
+    """Check that two runs have equal checkpoints (bit for bit), curves and metadata."""
     ours, theirs = open_experiment(directory), open_experiment(expected)
     for prefix in ("checkpoint_", "checkpoint_best_"):
         assert ours.checkpoint_steps(prefix) == theirs.checkpoint_steps(prefix)

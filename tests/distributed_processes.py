@@ -1,4 +1,4 @@
-"""Real processes that make one JAX run on this machine, for the tests of several."""
+"""Several real JAX processes on this machine, for tests of distributed runs."""
 
 import contextlib
 import json
@@ -33,7 +33,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 """
 
-# Apart from the preamble, since it starts the devices.
+# Not part of the preamble, since it initialises the devices.
 MESH = """
 mesh = Mesh(np.array(jax.devices()), ("x",))
 
@@ -69,7 +69,7 @@ def start(
             and `P`. If it begins with `MESH`, it also has a `mesh` of all devices, and `spread`,
             which makes an array of shards.
         directory: what the script finds under that name.
-        count: how many processes; one stands alone, without `jax.distributed`.
+        count: how many processes; a single one runs without `jax.distributed`.
         devices: how many CPU devices each of them has.
     """
     environment = {
@@ -96,7 +96,7 @@ def start(
 def run(
     script: str, directory: pathlib.Path, count: int, devices: int = 2, timeout: float = 120
 ) -> list[str]:
-    """Run a script in several processes until they end, and return what each has printed.
+    """Run a script in several processes, and return the output of each.
 
     Raises:
         AssertionError: a process failed or did not end; shows what it wrote.
@@ -115,14 +115,14 @@ def run(
 
 
 class Pool:
-    """Processes that run one script after the other, since starting them takes seconds.
+    """Processes that run scripts one after another, since starting them takes seconds.
 
-    A script that fails takes the processes with it; the next one finds new ones.
+    A script that fails ends the processes; the next script gets new ones.
 
     Args:
         count: how many.
         devices: how many CPU devices each of them has.
-        common: a script that they all run at first.
+        common: a script that all of them run first.
     """
 
     def __init__(self, count: int, devices: int = 2, common: str = "") -> None:
@@ -131,7 +131,7 @@ class Pool:
         self._replies: list[queue.Queue[str | None]] = []
 
     def run(self, script: str, directory: pathlib.Path, timeout: float = 120) -> list[str]:
-        """Run a script in each of them, and return what each has printed.
+        """Run a script in each process, and return the output of each.
 
         Raises:
             AssertionError: it failed or did not end; shows what was written.
@@ -161,7 +161,7 @@ class Pool:
         return outputs
 
     def close(self) -> None:
-        """Have the processes end."""
+        """End the processes."""
         for process in self._processes:
             assert process.stdin is not None
             process.stdin.close()
@@ -195,7 +195,7 @@ class Pool:
 
 @contextlib.contextmanager
 def pool(count: int, devices: int = 2, common: str = "") -> Generator[Pool]:
-    """Keep a pool for the tests of a module."""
+    """Share a pool among the tests of a module."""
     made = Pool(count, devices, common)
     try:
         yield made

@@ -1,7 +1,7 @@
-"""Tests of the public interface run on a directory, and once more at an address.
+"""Run tests of the public interface on a directory and once more at an address.
 
-There, `tmp_path` is in obstore's memory store, which takes little time; tests/remote does what needs
-a server, a network or a second process. Tests that use what only a disk has do not run there:
+There, `tmp_path` is in obstore's memory store, which is fast; tests/remote covers servers, networks
+and several processes. Tests that need a disk do not run there:
 
 - other processes, which do not see this one's memory;
 - links, pipes, modes, times and sizes of files, the current directory, `os` and `shutil`;
@@ -41,11 +41,12 @@ ONLY_ON_A_DISK = re.compile(
     r"|EventAccumulator|tensorboardX|SummaryWriter|safetensors|orbax|monkeypatch|rmtree"
 )
 NAMED = {
-    # TensorBoard reads, or the directory is made by other means.
+    # TensorBoard reads, or the directory is not created by us.
     "test_compiled_function_logs_after_close",
     "test_alternating_tags_keep_their_order",
     "test_numpy_and_jax_hparams_are_numbers",
-    # No line says that a directory was made, an empty one is none, and not all names are taken.
+    # At an address no line reports a new directory, empty directories do not exist, and not all
+    # names are valid.
     "test_file_in_the_way_is_named",
     "test_hostile_names",
     "test_prints_one_line_per_action",
@@ -54,7 +55,7 @@ NAMED = {
 
 
 def runs_at_an_address(function):
-    """Tell whether a test function runs there, too."""
+    """Return whether a test function also runs at an address."""
     module = str(pathlib.Path(inspect.getfile(function)).relative_to(TESTS))
     is_slow = any(mark.name in ("slow", "soak") for mark in getattr(function, "pytestmark", ()))
     if module not in MODULES or is_slow or function.__name__ in NAMED:
@@ -68,7 +69,7 @@ def address():
 
 
 def close_all(path):
-    """Close what a test has left open: each log and each lease at an address has a thread."""
+    """Close everything a test left open: each log and lease at an address has a thread."""
     for session in list(_session._open):
         if path in session.directory.parents:
             session.settle()

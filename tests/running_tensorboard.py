@@ -1,5 +1,3 @@
-"""A real TensorBoard, and what it shows."""
-
 import contextlib
 import json
 import re
@@ -14,7 +12,7 @@ SECONDS_TO_START = 30
 
 
 class TensorBoard:
-    """A running TensorBoard, asked over HTTP."""
+    """A running TensorBoard, queried over HTTP."""
 
     def __init__(self, url):
         self.url = url
@@ -30,7 +28,7 @@ class TensorBoard:
             return json.loads(response.read())
 
     def wait_for(self, path, is_there, **query):
-        """Ask again until an answer is as expected; TensorBoard loads in the background."""
+        """Query until the answer is as expected; TensorBoard loads in the background."""
         deadline = time.monotonic() + SECONDS_TO_START
         while True:
             answer = None
@@ -53,7 +51,7 @@ class TensorBoard:
 @contextlib.contextmanager
 def running_tensorboard(directory, fast):
     arguments = ["--logdir", str(directory), "--host", "127.0.0.1", "--port", "0"]
-    # All points: TensorBoard shows a sample of 1,000 unless told otherwise.
+    # All points; by default TensorBoard samples 1,000.
     arguments += ["--samples_per_plugin", "scalars=1000000,images=100"]
     arguments += ["--load_fast", "true" if fast else "false", "--reload_interval", "1"]
     process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""How the modules of the package may depend on one another, read from their imports."""
+"""Rules about which modules of the package may import which."""
 
 import ast
 import pathlib
@@ -55,7 +55,7 @@ TREES = {module: ast.parse(path.read_text()) for module, path in FILES.items()}
 
 
 def _nodes_at_run_time(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield all nodes but those that only type checkers see."""
+    """Yield all nodes except those for type checkers only."""
     yield node
     is_for_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
     for child in node.orelse if is_for_types else ast.iter_child_nodes(node):
@@ -75,7 +75,7 @@ def _imported(module: str, node: ast.AST) -> Iterator[str]:
 
 
 def _imports_of(module: str) -> set[str]:
-    """Return the modules of the package that a module imports, on top or inside a function."""
+    """Return the modules of the package that a module imports, on top or inside functions."""
     nodes = _nodes_at_run_time(TREES[module])
     return {name for node in nodes for name in _imported(module, node) if name in FILES} - {module}
 

@@ -177,7 +177,7 @@ def test_tilde_is_the_home_directory(tmp_path, monkeypatch):
 
 
 def test_last_step_is_the_same_in_every_reader_of_a_copy(tmp_path):
-    """A copy may have its files in any order of time."""
+    """The files of a copy may have any modification times."""
     for number, steps in enumerate((range(100), range(50, 71))):
         with Experiment(tmp_path / "run", verbose=False) as experiment:
             if number:

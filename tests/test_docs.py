@@ -1,4 +1,4 @@
-"""The documentation does what it says: its code blocks run, its links lead somewhere."""
+"""The documentation is correct: its code blocks run and its links work."""
 
 import os
 import pathlib
@@ -19,7 +19,7 @@ NOT_RUN = "<!-- not run"
 
 
 def code_of(text):
-    """Return the Python of a page, each line where it stands there, so that tracebacks tell it."""
+    """Return a page's Python code, with line numbers as on the page for tracebacks."""
     lines = [""] * text.count("\n")
     for block in FENCE.finditer(text):
         before = text[: block.start()].rstrip().rpartition("\n")[2]
@@ -108,7 +108,7 @@ def test_modules_named_by_guides_exist():
 
 
 def apply(diff, root):
-    """Apply the hunks of a diff, whose files are named by lines that begin with `+++`."""
+    """Apply a diff whose files are named by lines that begin with `+++`."""
     for part in re.split(r"^\+\+\+ ", diff, flags=re.M)[1:]:
         name, _, hunks = part.partition("\n")
         path = root / name
@@ -155,7 +155,7 @@ def test_diffs_in_contributing_apply(tmp_path):
     assert len(diffs) == 3
     for diff in diffs:
         apply(diff, tmp_path / "src" / "fifteen")
-    # The copy does not count for how much of the source the tests cover.
+    # The copy must not count towards coverage.
     env = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
     done = subprocess.run(
         [sys.executable, "-c", WITH_ADDITIONS],

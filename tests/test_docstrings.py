@@ -14,7 +14,7 @@ FENCED = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
 def documented():
-    """Yield the name and the docstring of everything public, methods and properties too."""
+    """Yield name and docstring of everything public, including methods and properties."""
     for name in fifteen.experiments.__all__:
         member = getattr(fifteen.experiments, name)
         yield name, inspect.getdoc(member) or ""
@@ -30,7 +30,7 @@ DOCUMENTED = dict(documented())
 
 @pytest.fixture
 def names(tmp_path, monkeypatch):
-    """What the reference tells its readers to begin with."""
+    """The imports with which the reference begins."""
     monkeypatch.chdir(tmp_path)
     names = {}
     exec(FENCED.search((DOCS / "api.md").read_text())[1], names)
@@ -70,4 +70,4 @@ def test_everything_but_errors_has_an_example():
         if not any(sign in text for sign in (">>>", "```"))
         and not name.endswith(("Error", "Warning"))
     ]
-    assert without == ["Summary.latest_step"]  # The class has one of it.
+    assert without == ["Summary.latest_step"]  # The example of the class shows it.

@@ -1,4 +1,4 @@
-"""Experiment as a value, and what is done to its directory."""
+"""Experiment as a value, and the operations on its directory."""
 
 import contextlib
 import copy
@@ -413,7 +413,7 @@ class TestMove:
         *steps, told = logged
         assert str(moved.data_dir) in str(told)
         assert not experiment.data_dir.exists()
-        # What it handed over last may take until the next write in the background.
+        # The last steps are written by the next background write.
         deadline = time.monotonic() + 20
         while len(moved.read_scalars()["loss"]) < len(steps) and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Experiments: many experiments at once, read from real directories."""
+"""Experiments: many experiments at once."""
 
 import json
 import math
@@ -26,7 +26,7 @@ from fifteen.view._columns import best_of
 
 @pytest.fixture
 def root(tmp_path):
-    """Four runs: of two rates and two seeds; one without scalars, one of which diverged."""
+    """Four runs with two rates and two seeds; one has no scalars, one diverged."""
     for number, (rate, seed) in enumerate([(0.1, 0), (0.1, 1), (0.01, 0), (0.01, 1)]):
         with Experiment(tmp_path / f"run_{number}", verbose=False) as experiment:
             experiment.write_metadata(
@@ -314,7 +314,7 @@ def test_hostile_names(tmp_path):
 
 
 def read_in_all_ways(root, capsys):
-    """Look at all experiments in every way, and return what `list` prints."""
+    """Read all experiments in every way, and return the output of `list`."""
     found = find_experiments(root)
     repr(found), found.to_pandas(), found.scalars(), found._repr_html_()
     for run in found.sort("status"):

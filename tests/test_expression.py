@@ -1,4 +1,4 @@
-"""The language of `where` and `--where`: what it says, and what it refuses."""
+"""The expression language of `where` and `--where`."""
 
 import contextlib
 import datetime

@@ -1,4 +1,4 @@
-"""The pause of the garbage collector: it ends, whatever happens, and only where it began."""
+"""Pausing the garbage collector."""
 
 import gc
 

@@ -1,4 +1,4 @@
-"""Which directory a path that a user passes names, and which paths are refused."""
+"""User paths as directories, and the paths that are refused."""
 
 import pathlib
 

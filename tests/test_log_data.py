@@ -1,4 +1,4 @@
-"""TensorboardLogData: a pytree that carries what to log out of transformed functions."""
+"""TensorboardLogData: a pytree that carries log data out of transformed functions."""
 
 import pickle
 

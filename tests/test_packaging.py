@@ -1,4 +1,4 @@
-"""What an installed package is: its version, what importing it loads, and how its rooms stand."""
+"""The installed package: version, imports, requirements and constraints."""
 
 import ast
 import contextlib
@@ -23,7 +23,7 @@ ROOMS = {"metadata", "checkpoints", "events"}
 
 
 def run(code):
-    """Run code in a fresh interpreter, and return what it prints."""
+    """Run code in a fresh interpreter, and return its output."""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -97,7 +97,7 @@ print("jax" in sys.modules)
 
 
 def test_import_of_experiments_initialises_no_backend():
-    # A script may still call jax.distributed.initialize() or choose its platform afterwards.
+    # Scripts may call jax.distributed.initialize() or choose a platform after the import.
     code = (
         "import os; del os.environ['XLA_FLAGS'];"
         "import fifteen.experiments, jax;"
@@ -120,7 +120,7 @@ def test_packages_do_not_import_each_other():
 
 
 def imported_outside_of_room(path):
-    """Return what a module of a room imports from `fifteen.experiments`, by first names."""
+    """Return which packages of `fifteen.experiments` a module imports."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -200,7 +200,7 @@ def test_oldest_constraints_are_the_floors():
 
 def test_imported_packages_are_required():
     names = {canonicalize_name(requirement.name) for requirement in requirements(dev=False)}
-    # What the extra needs to talk to Orbax comes with Orbax.
+    # The other packages that the extra uses come with Orbax.
     of_orbax = map(Requirement, importlib.metadata.requires("orbax-checkpoint"))
     names |= {canonicalize_name(requirement.name) for requirement in of_orbax}
     packages = importlib.metadata.packages_distributions()
@@ -220,7 +220,7 @@ def third_party_imports(path):
 
 
 def pinned(file):
-    """Return the versions that a file of constraints pins, by normalized names."""
+    """Return the versions that a constraints file pins, by normalized name."""
     pins = {}
     for line in (ROOT / file).read_text().splitlines():
         match = re.fullmatch(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.]+)", line)
@@ -241,7 +241,7 @@ def requirements(*, dev=True):
 
 
 def needed_by_development():
-    """Return the names of all packages that our extras need, directly or not."""
+    """Return the names of all direct and indirect requirements of our extras."""
     queue, seen = requirements(), set()
     while queue:
         requirement = queue.pop()
@@ -249,7 +249,7 @@ def needed_by_development():
         if (name, extras) in seen:
             continue
         seen.add((name, extras))
-        # The packages of the documentation are installed only where it is built.
+        # The packages for the documentation are installed only to build it.
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             for needed in map(Requirement, importlib.metadata.requires(name) or []):
                 marker = needed.marker

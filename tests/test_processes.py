@@ -1,4 +1,4 @@
-"""Processes that agree: real ones, started by `jax.distributed` on this machine."""
+"""Collective operations of real processes that `jax.distributed` connects."""
 
 import pathlib
 import subprocess

@@ -1,4 +1,4 @@
-"""An experiment of several real processes, called as a script calls it: by all of them."""
+"""One experiment used by several real processes."""
 
 import os
 import pathlib
@@ -109,7 +109,7 @@ def test_clear_and_move_run_once_for_all_processes(run, tmp_path, count):
         expected = ["ExperimentMovedError", "[1]", "UnsafePathError", "UnsafePathError"]
         assert output.splitlines() == expected
     assert sorted(os.listdir(tmp_path)) == ["moved"]
-    # The processes live on and have it open, which a hidden file says.
+    # The processes are alive and have it open, which a hidden file marks.
     assert Directory(tmp_path / "moved").names() == ["checkpoint_1"]
 
 
@@ -160,7 +160,7 @@ def test_experiment_is_shared_by_one_and_many_processes(run):
     for runs, count in enumerate((1, 2, 4, 1, 4), start=1):
         for output in run(script, count):
             assert output.split() == [str(3 * runs), str(3.0 * runs)]
-    # One process lists what any number of them has saved and logged.
+    # A single process reads the data of any number of processes.
     script = """
     experiment = Experiment(directory, verbose=False)
     print(experiment.checkpoint_steps() == list(range(1, 16)))

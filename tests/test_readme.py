@@ -1,4 +1,4 @@
-"""The README keeps its promises: its length, its quickstart, and the directory that it shows."""
+"""The README: its length, its quickstart and its commands."""
 
 import pathlib
 import re
@@ -22,7 +22,7 @@ def test_quickstart_works(tmp_path):
     assert len([line for line in quickstart.splitlines() if line.strip()]) <= 20
     (tmp_path / "train.py").write_text(quickstart)
     run(tmp_path, "train.py")
-    # Read back in a process of its own, as the README says.
+    # Read back in another process, as in the README.
     declarations = quickstart[: quickstart.index("@jax.jit")]
     checks = "assert config == Config() and len(losses) == 300 and abs(x - 3).max() < 1e-3"
     (tmp_path / "read.py").write_text(f"{declarations}\n{reading}\n{checks}\n")

@@ -1,4 +1,4 @@
-"""What runs when a process exits, or is told to end by a signal."""
+"""Pending work at exit and at terminating signals."""
 
 import signal
 import subprocess

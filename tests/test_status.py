@@ -1,4 +1,4 @@
-"""Status: what living, finished, failed and killed processes leave in an experiment."""
+"""Status of experiments of running, finished, failed and killed processes."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""A user's script, as mypy and pyright see it in strict mode."""
+"""A user's script under mypy and pyright in strict mode."""
 
 import json
 import pathlib
@@ -90,12 +90,12 @@ def expected(script: str) -> list[tuple[int, str]]:
 
 
 def simple(revealed: str) -> str:
-    """Return a type without the modules of its names."""
+    """Return a type's text without module names."""
     return re.sub(r"[\w.]+\.(?=\w)", "", revealed)
 
 
 def mypy(path: pathlib.Path) -> tuple[list[tuple[int, str]], list[int]]:
-    """Return what mypy reveals in which lines of a script, and the lines with errors."""
+    """Return the types that mypy reveals by line, and the lines with errors."""
     command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", path.name]
     environment = {"MYPYPATH": str(SOURCE), "PATH": ""}
     ran = subprocess.run(command, cwd=path.parent, env=environment, capture_output=True, text=True)
@@ -109,7 +109,7 @@ def mypy(path: pathlib.Path) -> tuple[list[tuple[int, str]], list[int]]:
 
 
 def pyright(path: pathlib.Path) -> tuple[list[tuple[int, str]], list[int]]:
-    """Return what pyright reveals in which lines of a script, and the lines with errors."""
+    """Return the types that pyright reveals by line, and the lines with errors."""
     settings = {"typeCheckingMode": "strict", "extraPaths": [str(SOURCE)], "include": [path.name]}
     (path.parent / "pyrightconfig.json").write_text(json.dumps(settings))
     command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson"]

@@ -1,4 +1,4 @@
-"""The wheel, installed without the sources beside it, does what the README says."""
+"""The wheel, installed without the sources, runs the README's commands."""
 
 import os
 import pathlib
@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 def run(*command, cwd):
-    # The sources must not be found by another way.
+    # The sources must not be importable.
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         list(map(str, command)), cwd=cwd, capture_output=True, text=True, timeout=300, env=env
@@ -25,7 +25,7 @@ def run(*command, cwd):
 
 @pytest.fixture(scope="module")
 def binaries(tmp_path_factory):
-    """Install the wheel into an environment of its own, and return where its commands are."""
+    """Install the wheel into its own environment, and return the directory of its commands."""
     directory = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", directory, ROOT]
@@ -35,8 +35,8 @@ def binaries(tmp_path_factory):
     venv.create(environment, symlinks=True)
     python = environment / "bin" / "python"
     run(*pip, "--python", python, "install", "--no-deps", "--no-index", wheel, cwd=directory)
-    # It borrows the dependencies of this environment, but not the sources: a directory that a
-    # `.pth` file adds is not looked through for further `.pth` files.
+    # It uses the dependencies of this environment but not the sources, since Python ignores
+    # `.pth` files in a directory that a `.pth` file adds.
     site = run(python, "-c", "import site; print(site.getsitepackages()[0])", cwd=directory)
     (pathlib.Path(site.strip()) / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return environment / "bin"
@@ -55,6 +55,6 @@ def test_wheel_runs_quickstart_command_line_and_report(binaries, tmp_path):
     assert "quickstart  finished   300" in run(fifteen, "list", "runs", cwd=tmp_path)
     assert "learning_rate: 0.1" in run(fifteen, "show", "runs/quickstart", cwd=tmp_path)
     run(fifteen, "report", "runs", "--output", "report.html", cwd=tmp_path)
-    # Bokeh's JavaScript and the page's own are in it.
+    # It contains the JavaScript of Bokeh and of the page.
     assert "Bokeh" in (tmp_path / "report.html").read_text()
     assert "all is well" in run(fifteen, "doctor", cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""What the tests of checkpoints share: a handle with the public defaults, and exact comparison."""
+"""A handle with the public defaults, and exact comparison."""
 
 import jax
 import numpy as np
@@ -67,7 +67,7 @@ def _bits(leaf):
 
 
 def _assert_same(found, expected):
-    """Assert that two pytrees are alike to the last bit, in types and in places."""
+    """Assert that two pytrees are equal in structure, types, placement and bits."""
     assert jax.tree.structure(found) == jax.tree.structure(expected)
     pairs = zip(jax.tree.leaves_with_path(found), jax.tree.leaves(expected), strict=True)
     for (path, one), other in pairs:

@@ -1,4 +1,4 @@
-"""Looking at checkpoints, and restoring onto the host, before JAX has initialised its backends."""
+"""Reading checkpoints before JAX has initialised its backends."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Saving in the background: what is saved is what there was at the call, and errors are told."""
+"""Background saves store the values of the call, and report their errors."""
 
 import _thread
 import signal
@@ -17,7 +17,7 @@ from fifteen.experiments.checkpoints._safetensors import _save
 
 @pytest.fixture
 def slow_disk(monkeypatch):
-    """Hold every commit back until told to go on."""
+    """Delay every commit until the event is set."""
     go = threading.Event()
     write = _save.write
 
@@ -247,7 +247,7 @@ def test_signal_finishes_the_save(handle, logs, number):
     np.testing.assert_array_equal(handle.restore(None)["w"], np.arange(6 << 20))
 
 
-# What `multiprocessing` forks ends without what `atexit` was given.
+# Children forked by `multiprocessing` end without `atexit`.
 CHILD = """
 import multiprocessing, os, pathlib, sys, time
 import numpy as np
@@ -369,7 +369,7 @@ def test_interrupt_after_thread_start(handle, monkeypatch, number):
         signal.signal(number, before)
     monkeypatch.undo()
     assert handle.save({"x": np.ones(3)}, 2, keep=2)
-    # The first one had begun, or never will.
+    # The first save has begun, or never will.
     assert handle.steps() in ([1, 2], [2])
 
 

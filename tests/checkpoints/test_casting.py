@@ -1,4 +1,4 @@
-"""Fitting: a value is never cut to what its target's leaf can hold, nor taken for another kind."""
+"""Casting never truncates a value, nor changes its kind."""
 
 import re
 import warnings

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments: the last checkpoint whose save returned is there, or a later one."""
+"""After SIGKILL at random moments, the last completed checkpoint or a later one is there."""
 
 import os
 import random
@@ -10,8 +10,8 @@ import time
 import numpy as np
 import pytest
 
-# Importing takes much longer than a trial, so one process imports, and its forks are killed. Each
-# save is of a state that its number tells whole, and is written down once it has returned.
+# Importing takes much longer than a trial, so one process imports, and its forks are killed. The
+# step determines each state completely; a save is recorded once it has returned.
 SAVING = """
 import os, pathlib, sys, warnings
 import numpy as np
@@ -85,14 +85,14 @@ def last_reported(handle):
 
 
 def crash(handle, run_and_kill, kind, times):
-    """Kill a program that saves, again and again, and check what it has left each time."""
+    """Repeatedly kill a program that saves, and check what it leaves."""
     randomness = random.Random(kind)
     number = 0
     moments = {"beyond": 0, "leftovers": 0}
     for _ in range(times):
         run_and_kill(number, randomness.uniform(0, 0.15))
         reported = last_reported(handle)
-        # Another process looks at it, as a resumed run would.
+        # Another process reads it, as a resumed run would.
         fresh = type(handle)(handle.directory)
         names = os.listdir(handle.directory) if handle.directory.exists() else []
         moments["leftovers"] += any(name.endswith(".fifteen-tmp") for name in names)

@@ -1,4 +1,4 @@
-"""Placing: a restored leaf is what the target's was, so that nothing is compiled again."""
+"""Restored leaves are placed like the target's, so nothing is recompiled."""
 
 import logging
 
@@ -48,7 +48,7 @@ def test_compiled_train_step_is_not_recompiled(handle, assert_same):
     assert_same(restored, state)
     step(restored, batch)
     assert step._cache_size() == size
-    # A state that has just been initialised serves as well.
+    # A freshly initialised state works as well.
     fresh = new_state(optimizer)
     step(fresh, batch)
     size = step._cache_size()
@@ -66,7 +66,7 @@ def test_sharded_train_step_is_not_recompiled(handle, assert_same, mesh):
         "b": jax.device_put(params["b"], NamedSharding(mesh, PartitionSpec("model"))),
     }
     state = (params, optimizer.init(params), jnp.asarray(0), jax.random.key(0))
-    # Where the compiler puts the key is settled only after some steps.
+    # The compiler settles the key's placement only after some steps.
     for _ in range(6):
         state, _ = step(state, batch)
     size = step._cache_size()
@@ -222,7 +222,7 @@ def any_mesh(request):
 
 
 def is_compiled_again(leaf, restored):
-    """Whether a function that was compiled for a leaf is compiled for what was restored."""
+    """Return whether a function compiled for a leaf is compiled again for the restored one."""
     look = jax.jit(lambda leaf: jax.tree.map(lambda x: x, leaf))
     look(leaf)
     size = look._cache_size()

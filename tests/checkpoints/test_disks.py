@@ -1,4 +1,4 @@
-"""Disks that are full, cannot be written or vanish; and how much memory a save takes."""
+"""Full, read-only and vanishing disks; memory of a save."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ def run(script, *arguments):
     )
 
 
-# A limit on the size of files fails as a full disk does: in the middle of a write.
+# A file size limit fails like a full disk, in the middle of a write.
 FULL = """
 import errno, pathlib, resource, signal, sys
 import numpy as np
@@ -54,7 +54,7 @@ def test_full_disk(handle, how):
     assert result.returncode == 0, result.stderr
 
 
-# Root may write everywhere, so the script becomes somebody else.
+# Root may write everywhere, so the script changes its user.
 READ_ONLY = """
 import errno, os, pathlib, sys
 import numpy as np
@@ -120,7 +120,7 @@ def test_directory_deleted_during_the_save(handle, monkeypatch):
     assert not handle.directory.exists()
 
 
-# Pages of the file are the kernel's; what counts is what the process itself takes.
+# The file's pages belong to the kernel; only the process's own memory counts.
 MEMORY = """
 import os, pathlib, resource, sys
 import jax, jax.numpy as jnp, numpy as np
@@ -165,7 +165,7 @@ def test_memory_of_save_and_restore_is_bounded(handle, kind):
     assert result.returncode == 0, result.stderr
     saving, restoring = map(int, result.stdout.split())
     print(f"{kind}: saving took {saving} MiB, restoring {restoring} MiB")
-    # Of a state of 192 MiB.
+    # For a state of 192 MiB.
     assert saving <= 64
     assert restoring <= 192 + 100
 

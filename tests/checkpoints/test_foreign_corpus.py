@@ -1,4 +1,4 @@
-"""Checkpoints that flax 0.1 to 0.12 and Orbax 0.2 to 0.12 have written; see `corpus/README.md`."""
+"""Checkpoints by flax 0.1 to 0.12 and Orbax 0.2 to 0.12; see `corpus/README.md`."""
 
 import json
 import pathlib
@@ -66,7 +66,7 @@ def test_restore_into_a_target(writer):
                 checkpoints.restore(target, 3, "checkpoint_", False, False)
             continue
         with warnings.catch_warnings():
-            # Orbax and flax have widened NumPy's scalars, which is told and accepted.
+            # Orbax and flax have widened NumPy scalars; the warning is expected.
             if tree == "numpy_scalars":
                 warnings.simplefilter("ignore")
             restored, _ = checkpoints.restore(target, 3, "checkpoint_", False, False)
@@ -97,10 +97,10 @@ def described(leaf):
 
 
 def by_path(leaves):
-    """Return what leaves hold by their paths, without what is different on purpose.
+    """Return values by path, without intended differences.
 
-    Flax makes dicts of lists when it restores what Orbax has written; we give the lists. And the
-    namedtuples of old files come under the names of their fields, as in newer ones.
+    Flax restores lists in Orbax checkpoints as dicts; we restore lists. Namedtuples of old files
+    use their field names, as in newer files.
     """
     found = {tuple(map(str, leaf["path"])): plain(leaf) for leaf in leaves}
     fields = {

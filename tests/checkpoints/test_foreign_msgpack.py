@@ -1,4 +1,4 @@
-"""Files that flax has written, restored without flax."""
+"""Flax files, restored without flax."""
 
 import struct
 import warnings

@@ -1,4 +1,4 @@
-"""Files in safetensors format that another library has written."""
+"""Safetensors files of other libraries."""
 
 import json
 

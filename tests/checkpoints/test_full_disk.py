@@ -1,4 +1,4 @@
-"""A disk that fills at any byte: the save raises, and what was there before is whole."""
+"""A save on a disk that fills at any byte raises, and keeps the earlier checkpoints."""
 
 import errno
 import os
@@ -40,7 +40,7 @@ def leave_free(disk, size):
 
 
 def state(number, length):
-    # Many names make a header of several pages, which is written after what follows it.
+    # Many names make a header of several pages, which is written last.
     small = {f"a layer with a long name, number {n}": np.full(1, number) for n in range(300)}
     return {"small": small, "large": np.full(length, number)}
 

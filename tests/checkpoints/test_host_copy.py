@@ -1,4 +1,4 @@
-"""Snapshots: the bytes of arrays, in any order of memory and on any devices."""
+"""Snapshots of arrays of any memory layout on any devices."""
 
 import math
 
@@ -39,7 +39,7 @@ def test_arrays_of_any_memory_layout(shape, axes, dtype):
 @pytest.mark.parametrize("dtype", ["g", "G"])
 def test_extended_precision_of_any_byte_order(dtype):
     array = np.arange(6).reshape(2, 3).astype(dtype)
-    # To NumPy both spellings are the same dtype, so what holds for one is cached for the other.
+    # NumPy treats both spellings as one dtype, so it caches results of one for the other.
     for value in (array, array.T, array.astype(f"<{dtype}"), array.astype(f">{dtype}")):
         found = np.frombuffer(content(value), dtype).reshape(value.shape)
         np.testing.assert_array_equal(found, value)

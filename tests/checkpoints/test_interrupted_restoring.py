@@ -1,4 +1,4 @@
-"""What a signal handler raises while a checkpoint is restored or listed always arrives."""
+"""Exceptions of signal handlers propagate out of restoring and listing."""
 
 import contextlib
 import gc
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("untraced")
 
 
 class Stop(Exception):
-    """As a user's handler may raise it."""
+    """Raised by a user's handler."""
 
 
 class Moments(NamedTuple):
@@ -67,7 +67,7 @@ def handler_that_raises():
         raise Stop(len(hits))
 
     before = signal.signal(signal.SIGALRM, handle_signal)
-    # What is raised while JAX hears of a garbage collection is lost, and not by us.
+    # Exceptions during JAX's garbage collection callback are lost, and not by us.
     gc.collect()
     gc.disable()
     try:
@@ -79,16 +79,16 @@ def handler_that_raises():
 
 
 def call_and_wait(call, hits, seconds):
-    """Call while a timer runs, and then wait until it is over."""
+    """Call while a timer runs, and wait until it has fired."""
     known = len(hits)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     call()
-    # Not in one sleep: another thread may be the one that the signal wakes.
+    # Several short sleeps: the signal may wake another thread.
     while len(hits) == known:
         time.sleep(1e-4)
 
 
-# Python says so of a file if it is interrupted between opening and using it.
+# A file is left unclosed if the signal comes between opening and using it.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("way", ["target", "none", "leaves"])
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Signal handlers that raise at random moments around saves: each arrives, and nothing is lost."""
+"""Exceptions of signal handlers propagate out of saves, and no data is lost."""
 
 import functools
 import gc
@@ -15,11 +15,11 @@ from fifteen.experiments import Experiment
 
 
 class Stop(Exception):
-    """A user's own, as `except Exception` catches it."""
+    """A user's exception, which `except Exception` catches."""
 
 
 class StopAsRuntimeError(RuntimeError):
-    """Of no other kinds: Python's own `pathlib` swallows an OSError and a ValueError."""
+    """No OSError or ValueError, which `pathlib` itself swallows."""
 
 
 @functools.cache
@@ -36,7 +36,7 @@ def state(number):
 
 
 def check(experiment, returned):
-    """Assert that what was saved last is there, or something later."""
+    """Assert that the last completed save or a later one is there."""
     found = experiment.restore_checkpoint(None)
     assert found["number"] >= returned
     assert all((layer == found["number"] % 10).all() for layer in found["layers"])
@@ -55,10 +55,10 @@ def interrupt_saves(directory, error, ways, times):
 
     experiment = Experiment(directory, verbose=False)
     before = signal.signal(signal.SIGALRM, handle)
-    # Python lets no error out of what the garbage collector calls, as JAX has it do.
+    # Python drops exceptions in callbacks of the garbage collector, such as JAX's.
     gc.disable()
     number = returned = 0
-    # What JAX does with an error is not looked at here.
+    # How JAX handles the error is not tested here.
     for digit in range(10):
         layers(digit)
     experiment.save_checkpoint(state(0), 0)
@@ -89,7 +89,7 @@ def interrupt_saves(directory, error, ways, times):
             assert raised == arrived
             check(experiment, returned)
             if overwrite:
-                # The next ones count from above it again.
+                # The next saves continue above it.
                 returned = number = number + 1
                 experiment.save_checkpoint(state(number), number, overwrite=True)
     finally:
@@ -114,7 +114,7 @@ WAYS = [
 ]
 
 
-# A file that was being opened is closed when it is let go of.
+# A file that was being opened is closed when it is released.
 @pytest.mark.usefixtures("untraced")
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @pytest.mark.slow

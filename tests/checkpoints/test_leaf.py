@@ -1,4 +1,4 @@
-"""Leaves: every dtype and every Python value comes back to the last bit."""
+"""Leaves of every dtype and every Python type round-trip exactly."""
 
 import enum
 import math
@@ -141,7 +141,7 @@ def test_big_endian_arrays(handle, assert_same, dtype):
     value = np.arange(6).astype(dtype).reshape(2, 3)
     handle.save([value])
     assert_same(handle.restore([value]), [value])
-    # Without a target there is nobody to ask for that order.
+    # Without a target the byte order is unknown.
     assert_same(handle.restore(None), [value.astype(value.dtype.newbyteorder("<"))])
 
 

@@ -1,4 +1,4 @@
-"""Objects among the leaves: functions belong to the program, and all else is refused by name."""
+"""Functions among the leaves come from the target; other objects are refused by name."""
 
 import dataclasses
 import functools
@@ -13,7 +13,7 @@ from fifteen.experiments import CheckpointError, CheckpointMismatchError
 
 
 class Net:
-    """A model as people write it by hand."""
+    """A handwritten model."""
 
     def __init__(self):
         self.w = np.ones(3)

@@ -1,4 +1,4 @@
-"""States of the libraries that people train with, saved and restored through their own types."""
+"""Training states of common libraries round-trip with their own types."""
 
 import collections
 import dataclasses
@@ -12,7 +12,7 @@ import pytest
 
 
 def changed(tree):
-    """Return a pytree like this one with other numbers."""
+    """Return a pytree of the same structure with other values."""
 
     def change(leaf):
         is_number = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jnp.number)
@@ -187,7 +187,7 @@ def test_equinox(round_trip, handle):
     assert restored.activation is model.activation
     assert restored.width_size == 4
     np.testing.assert_array_equal(restored(jnp.ones(3)), model(jnp.ones(3)))
-    # A model that is only described, and never built.
+    # An abstract model that is never built.
     abstract = eqx.filter_eval_shape(
         lambda: eqx.nn.MLP(3, 2, 4, 2, activation=jax.nn.gelu, key=jax.random.key(0))
     )
@@ -246,7 +246,7 @@ def test_jax_dataclasses_are_named_by_their_fields(handle, tmp_path):
         (after,) = handle.restore([After(jnp.ones(2), 3, jnp.zeros(2))], partial=True)
     np.testing.assert_array_equal(after.w, before[0].w)
     np.testing.assert_array_equal(after.b, before[0].b)
-    # As version 0.1 wrote it, and Orbax does.
+    # As version 0.1 and Orbax write it.
     handle.save([{"0": jnp.ones(2), "1": jnp.zeros(2)}], overwrite=True)
     (restored,) = handle.restore([Before("x", jnp.zeros(2), jnp.ones(2))], strict=True)
     np.testing.assert_array_equal(restored.w, jnp.ones(2))

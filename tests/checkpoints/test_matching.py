@@ -1,4 +1,4 @@
-"""Matching: what is said when a checkpoint and a target differ, and what is done."""
+"""Differences between a checkpoint and a target: reports and results."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""Directories that Orbax writes today, in one process, and what becomes of damaged ones."""
+"""Directories of the current Orbax, written by one process, intact and damaged."""
 
 import json
 import re
@@ -132,7 +132,7 @@ def test_missing_chunk_is_not_read_as_zeros(handle, zarr3):
     chunk.unlink()
     with pytest.raises(CheckpointDamagedError, match=r"checkpoint_3: w: .*missing"):
         handle.restore({"w": np.zeros(3), "z": np.ones(3)})
-    # Orbax used to leave out what is zero, and then does not say that all is there.
+    # Older Orbax omits chunks of zeros, and does not mark them.
     description = handle.directory / "checkpoint_3" / "_METADATA"
     key = '"store_array_data_equal_to_fill_value": true'
     assert key in description.read_text()
@@ -256,7 +256,7 @@ def test_damaged_description_of_ours_is_reported(saved, content):
 
 
 def describe(handle, *leaves, structure="0"):
-    """Describe what Orbax has written as we did before the description had a checksum."""
+    """Write our description of an Orbax directory, in its version without a checksum."""
     content = {"version": 1, "leaves": leaves, "structure": structure}
     (handle.directory / "checkpoint_3" / "fifteen.json").write_text(json.dumps(content))
 

@@ -1,4 +1,4 @@
-"""SIGKILL of one or both of two processes that save together, at random moments."""
+"""SIGKILL at random moments to one or both of two processes that save together."""
 
 import contextlib
 import os
@@ -61,8 +61,6 @@ for line in sys.stdin:
 
 
 class Pair:
-    """Two processes that save together until they are killed."""
-
     def __init__(self, directory):
         self.directory = directory
         environment = {
@@ -84,7 +82,7 @@ class Pair:
         ]
 
     def run_and_kill(self, start, kind, chance):
-        """Let them save for a while after their first save, and kill one or both of them."""
+        """Kill one or both some time after their first save."""
         port = distributed_processes._free_port()
         before = len(reported(self.directory))
         for index, parent in enumerate(self.parents):
@@ -99,9 +97,9 @@ class Pair:
         finally:
             chance.shuffle(pids)
             os.kill(pids[0], signal.SIGKILL)
-            # The other one goes on alone for a while, or is killed as well.
+            # The other continues alone for a while, or is killed as well.
             time.sleep(chance.choice([0, 0, 0.02, 0.1]))
-            # It may have ended by itself meanwhile, since its peer is gone.
+            # It may have ended by itself, since its peer is gone.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pids[1], signal.SIGKILL)
         codes = [int(parent.stdout.readline()) for parent in self.parents]
@@ -122,7 +120,7 @@ def reported(directory):
 
 
 def check(directory, kind):
-    """Return the number of the state that is there, which must be whole and not too old."""
+    """Return the step of the latest state, which must be intact and recent."""
     checkpoints = Checkpoints(directory)
     state, path = checkpoints.restore(None, None, "checkpoint_", False, False)
     number = state["number"]
@@ -150,7 +148,7 @@ def trials(tmp_path, kind, count):
     state, _ = Checkpoints(directory).restore(None, None, "checkpoint_", False, False)
     step = 8 if kind == "overwrite" else number + 1
     Checkpoints(directory).save(state, step, "checkpoint_", Retention, True)
-    # What the killed ones have left behind is cleaned up by the next save, in one process as well.
+    # The next save removes the leftovers, even by a single process.
     assert os.listdir(directory) == [f"checkpoint_{step}.safetensors"]
     print(
         f"two processes, {kind}: {count} kills, 0 losses; {leftovers} in the middle of a save, "

@@ -1,4 +1,4 @@
-"""A state that several real processes hold: saved, restored, and moved between one and many."""
+"""States sharded over several processes: saving, restoring, and other numbers of processes."""
 
 import contextlib
 import json
@@ -68,7 +68,7 @@ ALONE = MESH + COMMON + "checkpoints = Checkpoints(directory)\n" + SHARED
 
 @pytest.fixture(scope="module")
 def pools():
-    """Processes by their number, each kept for all tests."""
+    """Pools by number of processes, shared by all tests."""
     with contextlib.ExitStack() as stack:
         yield {
             count: stack.enter_context(distributed_processes.pool(count, devices, MESH + COMMON))
@@ -194,7 +194,7 @@ def test_target_on_the_devices_of_some_processes(run, tmp_path, by):
     run(tree + script, 4)
 
 
-@pytest.mark.filterwarnings("ignore")  # Of Orbax, which are none of our business.
+@pytest.mark.filterwarnings("ignore")  # Orbax's own warnings.
 def test_indivisible_shape_is_replicated(run, tmp_path):
     import flax.serialization
     import orbax.checkpoint as ocp
@@ -402,7 +402,7 @@ def test_undecodable_leaf_is_named(run, tmp_path):
     """
     run(script)
     path = tmp_path / "checkpoint_1" / "fifteen.json"
-    # As version 0.1 wrote it, without a checksum.
+    # The format of version 0.1, without a checksum.
     content = path.read_text().replace('"version":2,', '"version":1,')
     for written, damage, error, text in [
         ("threefry2x32", "mine", CheckpointError, r"checkpoint_1: key: .*'mine'.*JAX does not"),
@@ -578,7 +578,7 @@ def test_64_bit_numbers_are_not_truncated(run, tmp_path, by):
     with jax.enable_x64(True):
         save({{"x": {x}, "y": {y}}}, 1)
     """
-    # One value, in the part that the last process's devices will hold, needs 64 bits.
+    # One value in the last process's shard needs 64 bits.
     big, small = "np.array([1, 2, 3, 2**40])", "np.array([1, 2, 3, 4])"
     wrapped = (lambda text: text) if by == 1 else (lambda text: f"spread({text}, P('x'))")
     run(save.format(x=wrapped(big), y=wrapped(small)), by)
@@ -675,7 +675,7 @@ def test_orbax_prints_nothing(tmp_path):
         assert "warn" not in errors.lower()
 
 
-@pytest.mark.filterwarnings("ignore")  # Of theirs, which are none of our business.
+@pytest.mark.filterwarnings("ignore")  # Warnings of flax and Orbax.
 def test_flax_and_orbax_restore_it(run, tmp_path):
     script = """
     import optax

@@ -1,4 +1,4 @@
-"""Saves by several real processes that cannot be done: every process is told, and none hangs."""
+"""Failing saves of several processes: every process gets the error, and none hangs."""
 
 import pathlib
 import sys
@@ -112,7 +112,7 @@ def test_no_process_waits_for_files_process_0_does_not_write(run, tmp_path):
             "OSError: [Errno 28] No space left on device: could not save step 0;"
         )
         assert full.endswith("checkpoint_0'")
-        # Orbax finds that first, or we do.
+        # Either Orbax or we find it first.
         assert removed.startswith("FileNotFoundError: [Errno 2] ")
         assert ": could not save step 1;" in removed
         assert saved.endswith("checkpoint_3")

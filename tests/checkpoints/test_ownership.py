@@ -1,4 +1,4 @@
-"""What is known to be a checkpoint may go; what is somebody's own stays, whatever it is called."""
+"""Only known checkpoints may be removed; foreign files are kept, whatever their names."""
 
 import contextlib
 import os
@@ -36,7 +36,7 @@ def content_of(directory):
 
 
 def save_all(handle, prefix):
-    """Save in all the ways in which something is removed, or refused."""
+    """Save in every way that removes or refuses something."""
     for step, keep, overwrite in [(2025, 1, False), (2026, 1, False), (1, 1, True), (10, 2, True),
                                   (10, 1, True), (2, 1, True), (3000, 1, True)]:  # fmt: skip
         with contextlib.suppress(CheckpointExistsError):

@@ -1,4 +1,4 @@
-"""`partial=True`: what both have is restored, and what is not is said."""
+"""`partial=True` restores the common leaves and reports the others."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,4 +1,4 @@
-"""Steps and retention: which files are whose, and which of them stay."""
+"""Prefixes, steps and retention."""
 
 import itertools
 
@@ -79,7 +79,7 @@ def test_retention_matches_its_definition(steps, keep, apart):
         assert old == []
         return
     assert all(later - earlier >= apart for earlier, later in itertools.pairwise(old))
-    # Each that was dropped lies too close above one that was kept.
+    # Each removed step is too close above a kept one.
     assert all(any(0 < step - other < apart for other in old) for step in dropped)
 
 
@@ -215,7 +215,7 @@ def test_checkpoints_of_every_format_are_listed_and_removed(handle):
         handle.save({"w": 1}, 3)
     handle.save({"w": 1}, 4, keep=3)
     assert handle.names() == ["checkpoint_2", "checkpoint_3", "checkpoint_4.safetensors"]
-    # Overwritten by a file of ours, a step is there once.
+    # A step overwritten by our file is listed once.
     handle.save({"w": 2}, 3, keep=3, overwrite=True)
     assert handle.names() == ["checkpoint_2", "checkpoint_3.safetensors"]
     handle.save({"w": 3}, 9)
@@ -257,7 +257,7 @@ def test_foreign_files_under_a_prefix_ending_in_a_digit(handle):
     assert handle.restore(None, prefix="net1")["w"].tolist() == [5, 5]
     with pytest.raises(CheckpointExistsError, match="there is a checkpoint of step 5"):
         handle.save({"w": np.ones(2)}, 2, prefix="net1")
-    # They may be steps 10 and 15 of another prefix, and stay.
+    # They may be steps 10 and 15 of another prefix, and are kept.
     handle.save({"w": np.ones(2)}, 6, prefix="net1")
     assert handle.steps("net1") == [6]
     assert handle.names() == ["net10", "net15", "net17.safetensors", "net1@6.safetensors"]

@@ -1,4 +1,4 @@
-"""Our files: what other readers make of them, and how damage is met."""
+"""Our files in other readers, and damaged files."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def test_array_changed_during_writing_can_be_restored(handle, tmp_path, monkeypa
     write_all = NewFile.write
 
     def write_changing(*arguments):
-        # As another thread may do it, between the checksum and the writing.
+        # As another thread may do between the checksum and the write.
         array[:] += 1
         return write_all(*arguments)
 
@@ -66,7 +66,7 @@ def test_array_changed_during_writing_can_be_restored(handle, tmp_path, monkeypa
     assert set(np.unique(restored)) <= set(range(blocks + 1))
 
 
-# In a process of its own, since Orbax leaves threads and warnings behind.
+# In a subprocess, since Orbax leaves threads and warnings behind.
 ORBAX = """
 import sys, pathlib, numpy as np
 from orbax.checkpoint import v1 as ocp
@@ -151,7 +151,7 @@ def test_damaged_leaf_is_named(handle, file):
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(CheckpointDamagedError, match="w: its bytes are not those that were"):
         handle.restore(None)
-    # What is whole in it can still be had.
+    # Its intact leaves can still be restored.
     with pytest.warns(match="w: unexpected"):
         assert handle.restore({"n": 0}, partial=True) == {"n": 3}
 
@@ -165,7 +165,7 @@ def test_file_of_another_format_is_damaged(handle, content):
 
 
 def sealed(path, change):
-    """Change a file's description, and make its checksum fit again, as an attacker could."""
+    """Change a file's description and its checksum, as an attacker could."""
     whole = path.read_bytes()
     length = int.from_bytes(whole[:8], "little")
     header = json.loads(whole[8 : 8 + length])
@@ -256,7 +256,7 @@ def test_damaged_latest_error_names_a_readable_step(handle):
     for step in (1, 2, 3):
         path = handle.save({"w": np.arange(step)}, step, keep=9)
         if step > 1:
-            # Only headers are looked at, and the header of step 2 tells that bytes are missing.
+            # Only headers are read, and the header of step 2 shows that bytes are missing.
             end = b"xyz" if step == 3 else b""
             path.write_bytes(path.read_bytes()[:-3] + end)
     with pytest.raises(CheckpointDamagedError) as caught:
@@ -289,7 +289,7 @@ def test_pipe_directory_or_link_with_a_checkpoint_name(handle, name, make, probl
     assert "the latest other one that opens is step 1: restore_checkpoint(..., step=1)" in text
     handle.save({"w": 3}, 3)
     assert handle.restore({"w": 0}) == {"w": 3}
-    # It may be somebody's; what a link leads to may be on a disk that is not mounted.
+    # It may be a user's file; the target of a link may be on an unmounted disk.
     assert handle.names() == [name, "checkpoint_3.safetensors"]
 
 

@@ -1,4 +1,4 @@
-"""Keys: every leaf has a name, and no two the same."""
+"""Keys and names: every leaf has a unique name."""
 
 import collections
 import enum
@@ -101,7 +101,7 @@ def test_node_that_validates_its_children_is_flattened():
 
 
 class Normalizing:
-    """A node that takes what it does not know for nothing, as a `__post_init__` may."""
+    """A node that replaces unknown children, as a `__post_init__` may."""
 
     def __init__(self, mean, count):
         self.mean = mean if isinstance(mean, jax.Array) else None

@@ -1,4 +1,4 @@
-"""Any pytree at all: what hypothesis makes up comes back as it was."""
+"""Random pytrees round-trip."""
 
 import contextlib
 import pathlib

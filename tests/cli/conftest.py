@@ -1,4 +1,4 @@
-"""Running the command within this process, where JAX has been imported already."""
+"""Run the command in this process, which has imported JAX already."""
 
 import collections
 
@@ -11,7 +11,7 @@ Result = collections.namedtuple("Result", "stdout stderr")
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Run the command; `expect` is its exit code."""
+    """Run the command and check its exit code."""
 
     def run_here(*arguments, cwd=None, expect=0):
         if cwd is not None:

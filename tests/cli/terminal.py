@@ -1,4 +1,4 @@
-"""A command on a terminal, as a person sees it."""
+"""A command on a pseudo-terminal."""
 
 import fcntl
 import os
@@ -11,7 +11,7 @@ import sys
 import termios
 import time
 
-# Ctrl-C reaches what has the terminal as its controlling one.
+# Ctrl-C reaches only processes whose controlling terminal this is.
 RUN = """
 import fcntl, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -24,9 +24,9 @@ sys.exit(main())
 
 
 class Terminal:
-    """Run a command on a terminal of some width; its stdout may go to a file instead.
+    """Run a command on a terminal of a given width; its stdout may go to a file instead.
 
-    With `at_once`, a bar does not wait until the command has taken long.
+    With `at_once`, progress bars are shown without a delay.
     """
 
     def __init__(self, *arguments, cwd=None, columns=80, output=None, at_once=False):
@@ -42,7 +42,7 @@ class Terminal:
             env=os.environ | {"TERM": "xterm-256color", "COLUMNS": str(columns)},
             start_new_session=True,
         )
-        # So that what is read ends when the process does.
+        # Otherwise reading would not end with the process.
         os.close(end)
         self.output = ""
         self._seen = 0
@@ -56,7 +56,7 @@ class Terminal:
         os.close(self._terminal)
 
     def wait_for(self, *patterns):
-        """Wait until one row of what is shown from now on matches all patterns."""
+        """Wait until a row of new output matches all patterns."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             rows = re.split(r"[\r\n]", self.output[self._seen :])[:-1]
@@ -69,7 +69,6 @@ class Terminal:
         raise AssertionError((patterns, self.output))
 
     def interrupt(self):
-        """Press Ctrl-C."""
         os.write(self._terminal, b"\x03")
 
     def end(self):
@@ -80,7 +79,7 @@ class Terminal:
         return self.process.wait(60)
 
     def _read(self):
-        # What nobody reads would stop the command in the middle of a line.
+        # Unread output would block the command.
         ready, _, _ = select.select([self._terminal], [], [], 60)
         assert ready, self.output
         try:

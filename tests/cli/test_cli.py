@@ -1,4 +1,4 @@
-"""The command over real experiments: its output here, and whole processes of it."""
+"""The command on real experiments, in this process and in subprocesses."""
 
 import collections
 import csv
@@ -49,10 +49,10 @@ def run_process(*arguments, cwd=None, expect=0, **environment):
 
 
 def run_on_terminal(*arguments, cwd, columns):
-    """Run the command on a terminal of some width; return what it writes there."""
+    """Run the command on a terminal of a given width, and return its output."""
     with Terminal(*arguments, cwd=cwd, columns=columns) as terminal:
         assert terminal.end() == 0, terminal.output
-        # On a busy machine a bar comes first, and is erased.
+        # On a busy machine a progress bar is shown first, and erased.
         return terminal.output.rpartition("\x1b[2K")[2].replace("\x1b[?25h", "")
 
 
@@ -336,7 +336,7 @@ def test_show_the_provenance_without_its_packages(run, tmp_path):
 
 @pytest.fixture
 def unreadable(tmp_path):
-    """Two experiments: of `b`, one file is a dangling link, one a pipe and one not there at all."""
+    """Two experiments; in `b`, one file is a dangling link, one a pipe, and one is missing."""
     make_metadata(tmp_path, a="x: 1\n", b="x: 1\n")
     for name in ("link", "pipe", "results"):
         (tmp_path / "a" / f"{name}.yaml").write_text("y: 1\n")
@@ -730,7 +730,7 @@ def test_move_into_a_directory(run, tmp_path):
     assert (tmp_path / "archive" / "a" / "config.yaml").read_text() == "x: 1\n"
 
 
-# Names that cannot be shown
+# Unprintable names
 
 
 HOSTILE = "\x1b[31mred\u202e\u2028 a b\n'\"[bold]✓日本"
@@ -905,7 +905,7 @@ def test_commands_about_many_take_the_same_selection(run, root, tmp_path, comman
         expect = int(command not in ("list", "watch --all") or more[0] == "--limit")
         return run(*arguments, *more, cwd=tmp_path, expect=expect).stderr
 
-    if command != "view":  # It goes on: experiments may come.
+    if command != "view":  # `view` keeps running: experiments may appear.
         assert "'lr > 9' is true of no experiment below" in told("--where", "lr > 9")
     assert told("--limit", "0") == "fifteen: error: --limit: expected at least 1, found 0\n"
     error = run(*command.split(), "no*", cwd=tmp_path, expect=1).stderr
@@ -1001,7 +1001,7 @@ def test_wide_output_continues_in_another_table(tmp_path, arguments):
     plain = re.sub(r"\x1b\[[0-9;]*m", "", output)
     assert max(map(len, plain.splitlines())) <= 80
     words = set(plain.split())
-    # Each value is there, and no number is folded.
+    # No value is missing, and no number is wrapped.
     assert {f"{1000.25 * number + n:.6g}" for number in range(12) for n in range(12)} <= words
     assert {f"run_{number}" for number in range(12)} <= words
 
@@ -1184,7 +1184,7 @@ def test_output_is_independent_of_the_environment(run, root, environment):
     assert run_process(*arguments, cwd=root, **environment).stdout == expected
 
 
-# Whole processes
+# Subprocesses
 
 
 @pytest.mark.parametrize(

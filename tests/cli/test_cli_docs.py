@@ -1,4 +1,4 @@
-"""The output that the guide to the command line shows is what the command prints."""
+"""The guide to the command line shows the output that the commands print."""
 
 import pathlib
 import re

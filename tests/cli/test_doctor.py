@@ -1,4 +1,4 @@
-"""What `fifteen doctor` says of the machine, and of a directory or an address."""
+"""`fifteen doctor` on directories and addresses."""
 
 import importlib.metadata
 import os
@@ -34,7 +34,7 @@ def test_missing_extra_is_named_but_no_fault(run, tmp_path, monkeypatch):
         return version(name)
 
     monkeypatch.setattr(importlib.metadata, "version", without_orbax)
-    # The second is no extra: nothing can be logged without it.
+    # tensorboardX is no extra: logging needs it.
     out = run("doctor", tmp_path, expect=1).stdout
     missing = re.findall(r"^  (\S+) +missing: (.*)$", out, re.MULTILINE)
     assert [(name.lower(), remedy) for name, remedy in missing] == [
@@ -96,7 +96,7 @@ def test_unreachable_store_is_a_fault_and_no_secret_is_shown(run, monkeypatch):
         "AWS_REGION": "us-east-1",
     }.items():
         monkeypatch.setenv(name, value)
-    # Another bucket than that of any test: stores are kept.
+    # No other test uses this bucket, since stores are cached.
     result = run("doctor", "s3://nobody-answers/runs", expect=1)
     assert re.search(r"^  writing +failed: .*error sending request", result.stdout, re.MULTILINE)
     assert "hunter2" not in result.stdout + result.stderr

@@ -1,6 +1,6 @@
-"""What each command prints about thirty experiments of six kinds.
+"""The output of each command on thirty experiments of six kinds.
 
-`FIFTEEN_GOLDEN=1 pytest tests/cli/test_golden.py` writes the expected output anew.
+`FIFTEEN_GOLDEN=1 pytest tests/cli/test_golden.py` rewrites the expected output.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The bars that commands show on a terminal if they take long."""
+"""Progress bars of slow commands."""
 
 import os
 import pathlib
@@ -34,7 +34,7 @@ def many(tmp_path_factory):
 
 @pytest.fixture
 def large(tmp_path):
-    """An experiment of a gigabyte, which is a hole on disk."""
+    """An experiment with a sparse file of one gigabyte."""
     (tmp_path / "large").mkdir()
     (tmp_path / "large" / "config.yaml").write_text("lr: 1\n")
     with open(tmp_path / "large" / "checkpoint_1.safetensors", "wb") as file:
@@ -48,7 +48,7 @@ def shown_bars(*arguments, cwd=None, at_once=True):
         bars = re.findall(
             r"([A-Z]\w+) \x1b\[[\d;]*m━", re.sub(r"\x1b\[\S*[lK]", "", terminal.output)
         )
-        # It goes when the work is done, and the cursor is seen again.
+        # Afterwards the bar is erased and the cursor visible.
         if bars:
             assert terminal.output.rindex("\x1b[?25h") > terminal.output.rindex("━")
         return set(bars)
@@ -76,7 +76,7 @@ def test_bar_for_many_experiments(many, tmp_path, arguments, what):
 def test_bar_for_a_large_experiment(large, tmp_path):
     archive = tmp_path / "large.tar.zst"
     assert shown_bars("archive", large, "--output", archive) == {"Archiving"}
-    # A hole is packed so well that reading the archive takes no time.
+    # A sparse file compresses so well that reading the archive takes no time.
     (tmp_path / "random").mkdir()
     (tmp_path / "random" / "config.yaml").write_bytes(os.urandom(1 << 29))
     shown_bars("archive", tmp_path / "random", "--output", tmp_path / "random.tar.zst")

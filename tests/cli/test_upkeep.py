@@ -30,7 +30,7 @@ def make(path, steps=(1, 2, 3, 4), **config):
 
 @pytest.fixture
 def running(tmp_path):
-    """An experiment that a living process has open."""
+    """An experiment that a running process has open."""
     code = """
 import sys
 import numpy as np
@@ -111,7 +111,7 @@ def test_export_is_exact(run, tmp_path, kind):
     if kind == "json":
         rows = [json.loads(line) for line in (tmp_path / "x.json").read_text().splitlines()]
         frame = pandas.DataFrame(rows).astype({"value": float})
-        assert rows[3]["value"] == "Infinity"  # As in the other commands' JSON.
+        assert rows[3]["value"] == "Infinity"  # As in the JSON of the other commands.
         assert rows[6]["config.name"] is None
     elif kind == "csv":
         frame = pandas.read_csv(tmp_path / "x.csv", float_precision=None)

@@ -1,4 +1,4 @@
-"""`fifteen watch` beside scripts that train."""
+"""`fifteen watch` while scripts train."""
 
 import contextlib
 import os
@@ -35,7 +35,7 @@ with Experiment(sys.argv[1], verbose=False) as experiment:
 
 
 class Training:
-    """A script that logs a step whenever it is told to."""
+    """A script that logs a step on request."""
 
     def __init__(self, path):
         self.process = subprocess.Popen(
@@ -94,7 +94,7 @@ def test_rows_follow_running_scripts(tmp_path, train):
         assert terminal.end() == 0
         assert "Traceback" not in terminal.output
         assert terminal.output.rindex("\x1b[?25h") > terminal.output.rindex("\x1b[?25l")
-        # The last state stays readable.
+        # The last table stays visible.
         last = terminal.output[terminal.output.rindex("name") :]
         assert "finished" in last
         assert "killed" in last

@@ -1,4 +1,4 @@
-"""Thirty experiments of six kinds, as `fifteen` meets them."""
+"""Thirty experiments of six kinds."""
 
 import os
 import pathlib
@@ -28,7 +28,7 @@ sys.stdin.read()
 
 
 def make(root: pathlib.Path) -> "list[subprocess.Popen[bytes]]":
-    """Make the experiments, and return the processes of those that are running."""
+    """Create the experiments, and return the processes of the running ones."""
     for number in range(12):
         _ours(
             root / "ours" / f"run_{number}", rate=(0.1, 0.01, 0.001)[number % 3], seed=number // 3

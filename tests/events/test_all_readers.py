@@ -1,4 +1,4 @@
-"""Everything that we write is read alike by TensorBoard's two loaders, by tbparse and by us."""
+"""TensorBoard's two loaders, tbparse and our reader agree on everything we write."""
 
 import os
 
@@ -130,7 +130,7 @@ def test_tensorboard_reads_a_log(runs, tensorboard, fast):
         for tag, curve in series.items():
             steps, values = server.scalars(tag, len(curve.step), run=run)
             assert steps == curve.step.tolist()
-            # Over HTTP, JSON has texts for what is not finite.
+            # JSON over HTTP has strings for non-finite values.
             same([float(value) for value in values], curve.value)
     histograms = EventReader(Directory(runs / "of_histograms")).histograms()
     tags = server.wait_for("histograms/tags", lambda tags: "of_histograms" in tags)

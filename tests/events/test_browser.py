@@ -1,6 +1,6 @@
-"""What a person sees of a run: TensorBoard's page in headless Chromium, driven by WebDriver.
+"""TensorBoard's page in headless Chromium, driven by WebDriver.
 
-Skipped where there is no Chromium with its driver.
+Skipped without Chromium and its driver.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ return texts.filter((text) => text).join(" ");
 
 
 class Browser:
-    """A session of Chromium, in the protocol of https://www.w3.org/TR/webdriver2/."""
+    """A session of Chromium, by the protocol of https://www.w3.org/TR/webdriver2/."""
 
     def __init__(self, driver, profile):
         options = {"args": [*ARGUMENTS, f"--user-data-dir={profile}"]}
@@ -58,7 +58,7 @@ class Browser:
             return json.loads(response.read())["value"]
 
     def wait_for(self, url, *patterns):
-        """Open a page, and wait until its text shows all of some patterns."""
+        """Open a page, and wait until its text matches all patterns."""
         self._ask("/url", {"url": url})
         deadline = time.monotonic() + SECONDS_TO_SHOW
         while True:
@@ -113,7 +113,7 @@ def test_resumed_run_shows_the_curve_of_an_uninterrupted_run(tmp_path, tensorboa
     log_run(tmp_path / "unfinished", range(60))
     log_run(tmp_path / "unfinished", [], rewind=42)
     server = tensorboard(tmp_path, fast)
-    # The rows of the table below the curve: run, smoothed, value, and the last step.
+    # Rows of the table below the curve: run, smoothed, value, last step.
     browser.wait_for(
         server.url + "#timeseries",
         r"loss.* whole [\d.]+ 30 30 ",

@@ -1,4 +1,4 @@
-"""Runs that are resumed on a host whose clock is not that of the first."""
+"""Runs resumed on a host with another clock."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What is on disk when the process ends, however it ends."""
+"""Logs on disk after each kind of process end."""
 
 import random
 import signal
@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from fifteen.experiments.events.reading import EventReader
 from fifteen.experiments.storage import Directory
 
-# The file that takes the first half is open when the process ends.
+# The file of the first half is still open when the process ends.
 LOG_100 = """
 log = EventLog(Directory(directory))
 for step in range(50): log.log(scalars(x=jnp.float32(step)), step, 1, 1)
@@ -82,7 +82,7 @@ def test_log_created_in_another_thread(tmp_path, run_script):
     assert steps(tmp_path) == [1]
 
 
-# JAX itself crashes in a forked child that exits in order, once it has computed anything.
+# JAX crashes at the normal exit of a forked child that has computed anything.
 @pytest.mark.parametrize(
     ("value", "leave"), [("jnp.float32(step)", "os._exit(0)"), ("float(step)", "sys.exit(0)")]
 )
@@ -219,12 +219,12 @@ def kill_at_random_moments(tmp_path, trials):
         found = EventReader(Directory(directory)).scalars()
         assert found["x"].step.tolist() == list(range(len(found["x"].step)))
         if "time" in found:
-            # float32 holds these seconds to a millisecond.
+            # float32 represents these seconds to a millisecond.
             assert killed_at - found["time"].value[-1] < 1.0
         accumulator = EventAccumulator(str(directory), size_guidance={"scalars": 0}).Reload()
         by_tensorboard = [event.step for event in accumulator.Scalars("x")]
         assert by_tensorboard == found["x"].step.tolist()
-        # The next process logs on beside the torn record.
+        # The next process continues after the truncated record.
         outcome = subprocess.run(
             [sys.executable, "-c", RESUMED, str(directory), str(len(by_tensorboard) - 1)],
             check=False,

@@ -30,7 +30,7 @@ SMALL_FLOATS = [ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5
 
 
 def assert_right(counted, values):
-    """Compare with counting each value by itself, in exact arithmetic."""
+    """Compare with counting the values one by one in exact arithmetic."""
     values = np.asarray(values).reshape(-1)
     exact = values.astype(np.float64) if values.dtype != np.float64 else values
     finite = exact[np.isfinite(exact)]
@@ -44,7 +44,7 @@ def assert_right(counted, values):
     if finite.min() == finite.max():
         return
     assert (np.diff(edges) > 0).all()
-    # A bucket holds its left edge, and the last one its right edge too.
+    # A bucket includes its left edge, and the last one its right edge too.
     expected = np.zeros(len(counted.counts))
     where = np.minimum(np.searchsorted(edges, finite, side="right") - 1, len(expected) - 1)
     np.add.at(expected, where, 1)

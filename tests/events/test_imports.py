@@ -1,4 +1,4 @@
-"""Each module imports only from those above it, reading and writing never meet, and so on."""
+"""Import rules of the package: order of modules, reading apart from writing, late imports."""
 
 import ast
 import pathlib
@@ -37,7 +37,7 @@ PACKAGE = ["fifteen", "experiments", "events"]
 
 
 def imports_of(name: str) -> list[tuple[str, ...]]:
-    """Return the modules of this package that a module imports, wherever in it."""
+    """Return the modules of this package that a module imports, on top or inside functions."""
     path = ROOM / f"{name.replace('.', '/')}.py"
     here = [*PACKAGE, *name.split(".")]
     found: list[tuple[str, ...]] = []

@@ -1,4 +1,4 @@
-"""Whatever a signal handler raises while something is logged arrives, and the log stays whole."""
+"""Exceptions of signal handlers propagate out of `log`, and the log stays intact."""
 
 import gc
 import itertools
@@ -17,7 +17,7 @@ from fifteen.experiments.storage import Directory
 
 pytestmark = pytest.mark.usefixtures("untraced")
 
-# Interrupted before its `with` block, `os.scandir` closes itself a little later.
+# If interrupted before its `with` block, `os.scandir` is closed a little later.
 ignore_scandir = pytest.mark.filterwarnings(
     "ignore:unclosed scandir:ResourceWarning",
     "ignore:.*ScandirIterator:pytest.PytestUnraisableExceptionWarning",
@@ -47,7 +47,7 @@ def test_signal_handler_exceptions_propagate(tmp_path, kind, raised):
     old = signal.signal(signal.SIGALRM, handler)
     x, armed, logged = jnp.zeros(8), False, []
     stacked = kind == "stacked"
-    # Python drops what is raised while JAX's own callback of the garbage collector runs.
+    # Python drops exceptions raised during JAX's callback of the garbage collector.
     gc.disable()
     try:
         for step in range(400):
@@ -63,7 +63,7 @@ def test_signal_handler_exceptions_propagate(tmp_path, kind, raised):
                 log.log(data, at, 1, 1)
                 armed = False
                 logged.append(step)
-            # If it is raised while JAX 0.12 compares keys of a cache, JAX puts it into a ValueError.
+            # JAX 0.12 wraps it in a ValueError if it interrupts the comparison of cache keys.
             except (raised, ValueError) as error:
                 armed = False
                 seen += str(error).endswith("from the handler")

@@ -196,7 +196,7 @@ def test_sharded_histograms(log):
 
 
 def test_alternating_tags_keep_their_order(log):
-    # The same tag in different company: TensorBoard drops what comes out of order.
+    # The same tag with different other tags: TensorBoard drops points that are out of order.
     for step in range(100):
         log.log(scalars(x=step) if step % 2 else scalars(x=jnp.float32(step), y=1.0), step, 1, 1)
     log.flush()
@@ -297,7 +297,7 @@ def test_errors_list_every_problem(log):
     ]:
         assert re.search(expected, str(error.value)), expected
     assert "good" not in str(error.value)
-    # What is good is still taken, after what was not.
+    # Valid data is still accepted after an error.
     log.log(scalars(good=1.0), 1, 1, 1)
     assert read(log, "good") == {1: 1.0}
 
@@ -379,7 +379,7 @@ def test_all_problems_of_the_arguments_are_reported(log):
 @pytest.mark.parametrize("count", [3, 100])
 def test_unreadable_value_loses_only_itself(tmp_path, count):
     vectors = [jnp.zeros(1, jnp.uint32) for _ in range(count)]
-    # As after a computation that failed: the array exists and has no values.
+    # As after a failed computation: the array exists but has no values.
     vectors[1].delete()
     writer = BackgroundWriter(Directory(tmp_path))
     for step, vector in enumerate(vectors):
@@ -421,7 +421,7 @@ def test_few_and_many_steps_at_once(log):
 
 
 def test_log_works_under_a_transfer_guard(log):
-    # The guard of all threads, as a script sets it to find its own slips.
+    # The guard for all threads, which scripts set to find accidental transfers.
     jax.config.update("jax_transfer_guard", "disallow")
     try:
         log.log(scalars(x=jax.device_put(np.float32(1))), 1, 1, 1)
@@ -446,7 +446,7 @@ def test_log_creates_few_objects_for_the_garbage_collector(log):
     gc.disable()
     try:
         before = sum(gc.get_count())
-        time.sleep(0.6)  # So that nothing of it is written meanwhile.
+        time.sleep(0.6)  # Nothing is written while objects are counted.
         for step in range(200):
             log.log(scalars(a=value, b=value), step, 1, 1)
         objects = (sum(gc.get_count()) - before) / 200

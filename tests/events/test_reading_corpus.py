@@ -1,4 +1,4 @@
-"""The committed files of other writers read as TensorBoard reads them; see corpus/README.md."""
+"""Files of other writers are read as TensorBoard reads them; see corpus/README.md."""
 
 import json
 import pathlib
@@ -62,5 +62,5 @@ def test_histograms_from_other_writers(case):
             series[tag].edges, series[tag].counts, histograms, strict=True
         ):
             found = np.stack([edges[:-1], edges[1:], counts], axis=1)
-            # TensorBoard turns old histograms into float32.
+            # TensorBoard converts old histograms to float32.
             np.testing.assert_array_equal(found.astype("f4"), rows(histogram).astype("f4"))

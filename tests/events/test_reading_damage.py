@@ -39,7 +39,7 @@ def records(count):
 
 
 def read_steps(directory, data, tag="loss"):
-    """Return the steps that are read, and the warnings."""
+    """Return the steps and the warnings."""
     (directory / NAME).write_bytes(data)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -82,7 +82,7 @@ def test_wrong_bytes_among_similar_events(tmp_path, tags):
     values = {f"tag{number}": 1.0 for number in range(tags)}
     parts = [scalar(step, **values) for step in range(200)]
     for record in (0, 60, 130, 199):
-        # In the wall time, which nothing but the checksum guards.
+        # In the wall time, which only the checksum protects.
         parts[record] = parts[record][:15] + b"\7" + parts[record][16:]
     steps, messages = read_steps(tmp_path, b"".join(parts), "tag0")
     assert steps == [step for step in range(200) if step not in (0, 60, 130, 199)]
@@ -110,7 +110,7 @@ def test_damage_is_reported_at_each_read(tmp_path):
         EventReader(Directory(tmp_path)).scalars()
     with pytest.warns(ExperimentWarning, match=re.escape(first[1][0])):
         EventReader(Directory(tmp_path)).histograms()
-    # The warning points at the caller of the caller, since `Experiment` stands between.
+    # The warning points at the caller of `Experiment`, two frames up.
     assert "the checksum does not match the data" in first[1][0]
 
 
@@ -124,7 +124,7 @@ def test_damaged_records_are_summed_up_in_one_line(tmp_path):
 
 
 def test_truncated_record_in_the_middle_costs_only_itself(tmp_path):
-    # A writer that met a full disk and went on when there was space again.
+    # A writer that continued once a full disk had space again.
     parts = records(40)
     for kept in range(len(parts[20])):
         torn = [*parts[:20], parts[20][:kept], *parts[21:]]
@@ -165,7 +165,7 @@ def test_truncated_record_larger_than_a_chunk(tmp_path, monkeypatch):
 
 
 def test_overlapping_records_take_bounded_time(tmp_path):
-    # Each header claims all bytes up to the end, where no checksum is right.
+    # Each header claims all bytes up to the end, and no checksum matches.
     count = 30_000
     size = count * len(header(0))
     headers = [header(size - place) for place in range(0, size, len(header(0)))]
@@ -214,7 +214,7 @@ def test_arbitrary_bytes_in_an_intact_record_do_no_harm(tmp_path_factory, data, 
     parts = records(20)
     parts.insert(at + 1, frame(data))
     steps, _ = read_steps(directory, b"".join(parts))
-    if b"\x3a" not in data:  # It may mark the start of a session.
+    if b"\x3a" not in data:  # It may be the start of a session.
         assert set(range(20)) <= set(steps)
 
 
@@ -239,7 +239,7 @@ def test_changed_byte_with_a_valid_checksum_does_no_harm(tmp_path_factory, data)
 
 
 def malformed():
-    """Yield events that claim more than they hold."""
+    """Yield events whose lengths exceed their content."""
     yield "a length of 2**63", b"\x2a" + b"\xff" * 8 + b"\x7f"
     yield "a varint without an end", b"\x10" + b"\xff" * 40
     yield "field zero", b"\x00\x01"
@@ -302,7 +302,7 @@ print(len(series), len(caught), resource.getrusage(resource.RUSAGE_SELF).ru_maxr
 
 
 def read_in_a_process(directory):
-    """Return how many series and warnings there are, and how much the memory grew, in MiB."""
+    """Return the numbers of series and warnings, and the growth of memory in MiB."""
     output = subprocess.run(
         [sys.executable, "-c", HOSTILE, str(directory)],
         capture_output=True,
@@ -339,7 +339,7 @@ def test_length_beyond_the_end_of_a_sparse_file_is_not_loaded(tmp_path):
 
 @pytest.mark.slow
 def test_many_tags_and_a_million_empty_values_take_bounded_memory(tmp_path):
-    # Each of the values takes two bytes in the file.
+    # Each value takes two bytes in the file.
     empty = b"\x2a" + b"\x80\x80\x80\x01" + b"\x0a\x00" * (1 << 20)
     tags = [
         frame(
@@ -361,7 +361,7 @@ def test_tensorboard_reads_no_more_of_a_damaged_file(tmp_path):
     parts[20] = b"\x01" + parts[20][1:]
     steps, _ = read_steps(tmp_path, b"".join(parts))
     theirs = []
-    # TensorBoard may give up; what it has read until then counts.
+    # TensorBoard may give up; only what it has read until then counts.
     with contextlib.suppress(Exception):
         theirs.extend(event.step for event in LegacyEventFileLoader(str(tmp_path / NAME)).Load())
     assert set(theirs) <= set(steps)

@@ -1,4 +1,4 @@
-"""Reading while a run is writing, and reading again."""
+"""Reading a running experiment, and reading again."""
 
 import concurrent.futures
 import os
@@ -45,7 +45,7 @@ def steps_of(reader, tag="loss"):
 
 @pytest.fixture
 def bytes_read(monkeypatch):
-    """Collect how many bytes each read from a file gives."""
+    """Collect the sizes of all reads from files."""
     counts = []
     read = os.pread
 
@@ -135,7 +135,7 @@ def test_only_new_bytes_are_read(tmp_path, reader, bytes_read):
         bytes_read.clear()
         assert steps_of(reader) == list(range(end))
         assert sum(bytes_read) < 1000
-    # What was given away before has not changed.
+    # Series returned earlier have not changed.
     assert first.step.tolist() == first.value.tolist() == list(range(5000))
 
 
@@ -155,7 +155,7 @@ def test_rewritten_file_is_read_again(tmp_path, reader):
     path = tmp_path / NAME
     path.write_bytes(HEAD + log(range(50)))
     assert steps_of(reader) == list(range(50))
-    # In place and larger, as a writer leaves it that opens an existing file for writing.
+    # In place and larger, as by a writer that opens an existing file.
     head = frame(Event(wall_time=101.0, file_version="brain.Event:2").SerializeToString())
     with open(path, "r+b") as file:
         file.write(head + log(range(100, 200)))
@@ -185,7 +185,7 @@ def test_damage_at_the_end_is_checked_again(tmp_path, reader):
     path.write_bytes(HEAD + log(range(20)) + bytes(99) + b"x")
     with pytest.warns(UserWarning, match="no intact record there"):
         assert steps_of(reader) == list(range(20))
-    # A network file system may show what was written a while later.
+    # A network file system may show writes late.
     with open(path, "r+b") as file:
         file.seek(-100, os.SEEK_END)
         file.write(log(range(20, 24)))
@@ -282,7 +282,7 @@ def test_files_may_grow_in_parallel(tmp_path, reader):
                 file.write(scalar(step + number, loss=number))
                 file.write(scalar(step + 2, loss=number))
             expected[step + number] = float(number)
-            # The later file counts, whichever was written last.
+            # The later file by name wins, whichever was written last.
             expected[step + 2] = float(max(number, expected.get(step + 2, 0)))
             found = reader.scalars()["loss"]
             assert dict(zip(found.step.tolist(), found.value.tolist(), strict=True)) == expected

@@ -1,4 +1,4 @@
-"""Texts and images that a summary writer wrote."""
+"""Reading texts and images of summary writers."""
 
 import io
 

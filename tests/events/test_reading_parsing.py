@@ -1,4 +1,4 @@
-"""Tensors as NumPy arrays, and events decoded by templates as well as one by one."""
+"""Decoding of tensors, and of events by templates and one by one."""
 
 import ml_dtypes
 import numpy as np

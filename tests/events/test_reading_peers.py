@@ -1,4 +1,4 @@
-"""What is read is what TensorBoard's `EventAccumulator` and tbparse read of the same files."""
+"""Our reader agrees with TensorBoard's `EventAccumulator` and with tbparse."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def last_of_each_step(events):
 
 
 def accumulated_scalars(directory):
-    """Return {tag: {step: [wall time, value]}} as a notebook gets it from TensorBoard."""
+    """Return {tag: {step: [wall time, value]}} as `EventAccumulator` gives it."""
     accumulator = accumulate(directory)
     found = {
         tag: last_of_each_step((e.step, e.wall_time, e.value) for e in accumulator.Scalars(tag))
@@ -41,7 +41,7 @@ def accumulated_scalars(directory):
 
 
 def shown_scalars(directory):
-    """Return {tag: {step: [wall time, value]}} as TensorBoard shows it, tensors among them."""
+    """Return {tag: {step: [wall time, value]}} as TensorBoard shows it, including tensors."""
     accumulator = accumulate(directory, PluginEventAccumulator, tensor_size_guidance={"scalars": 0})
     found = (
         {
@@ -76,7 +76,7 @@ values = st.dictionaries(tags, numbers, max_size=5)
 events = st.tuples(st.just("scalars"), steps, values) | st.tuples(
     st.sampled_from(["start", "tensors"]), steps, values
 )
-# Runs of events alike, as a training loop writes them, and others between.
+# Series of similar events, as from a training loop, with others between.
 runs = st.builds(
     lambda event, length: [(event[0], event[1] + i, event[2]) for i in range(length)],
     events,
@@ -108,7 +108,7 @@ def test_random_logs_match_the_event_accumulator(tmp_path_factory, log):
         head = Event(wall_time=wall_time, file_version="brain.Event:2")
         parts = [frame(head.SerializeToString())]
         if number == 0:
-            # TensorBoard takes the first start of a run for its beginning, not for a restart.
+            # TensorBoard does not take the first session start for a restart.
             parts.append(encode("start", 0, {}, wall_time))
         for event in (event for run in file for event in run):
             wall_time += 1
@@ -118,7 +118,7 @@ def test_random_logs_match_the_event_accumulator(tmp_path_factory, log):
         )
     ours = our_scalars(directory)
     assert ours == shown_scalars(directory)
-    # It forgets to hide tensors.
+    # It does not hide tensors.
     without_tensors = {tag: points for tag, points in ours.items() if "tensor/" not in tag}
     assert without_tensors == accumulated_scalars(directory)
 

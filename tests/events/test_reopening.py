@@ -1,4 +1,4 @@
-"""Logs that are closed, cleared or moved while somebody still holds on to them."""
+"""Logs that are closed, cleared or moved while still in use."""
 
 import os
 import threading
@@ -53,7 +53,7 @@ def test_compiled_function_logs_after_close(experiment, end):
     experiment.log(scalars(x=2.0), 2)
     experiment.flush()
     assert steps(experiment) == ([0, 1, 2] if end == "close" else [1, 2])
-    # Of two files that grow side by side, TensorBoard would read one.
+    # If two files grow at once, TensorBoard reads only one of them.
     assert len(event_files(experiment.data_dir)) == (2 if end == "close" else 1)
     experiment.close()
     assert not threads()
@@ -162,7 +162,7 @@ def test_reading_works_while_writing_fails(experiment, monkeypatch):
 
 @pytest.mark.slow
 def test_forked_child_does_not_wait_for_its_parents_locks(run_script):
-    # Coverage has a lock of its own that a child would wait for.
+    # A child would wait for coverage's own lock.
     unwatched = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
     script = """
 import faulthandler, os, sys, tempfile, threading

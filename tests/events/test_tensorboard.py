@@ -1,4 +1,4 @@
-"""What a real TensorBoard shows of what is logged, with both of its loaders."""
+"""What TensorBoard shows of our logs, with each of its two loaders."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_curves_of_a_growing_file(tmp_path, tensorboard, fast):
     steps, values = server.scalars("loss", 50)
     assert dict(zip(steps, values, strict=True)) == expected
     log.log(scalars(loss=3.5), 50, 1, 1)
-    # Without a flush, since it is written within a second.
+    # Without a flush: events are written within a second.
     steps, values = server.scalars("loss", 51)
     assert (steps[-1], values[-1]) == (50, 3.5)
     log.close()
@@ -102,7 +102,7 @@ def test_histograms_and_distributions(tmp_path, tensorboard, fast):
         "histograms/histograms", lambda found: len(found) == 3, tag="weights", run="."
     )
     for _, step, buckets in histograms:
-        # Buckets come as left edge, right edge and count.
+        # A bucket is [left edge, right edge, count].
         buckets = np.array(buckets)
         assert buckets[:, 2].sum() == pytest.approx(values.size)
         assert buckets[0, 0] == pytest.approx((values * (step + 1)).min())
@@ -174,7 +174,7 @@ def test_hparams_of_three_experiments(tmp_path, tensorboard, fast):
     hparams, accuracy = rows["run1"]
     assert hparams == {"rate": 0.01, "optimizer": "adam", "nesterov": False, "layers.0": 64}
     assert accuracy == pytest.approx(1.4)
-    # No run appears that the user did not make.
+    # No run appears that the user did not create.
     runs = server.wait_for("scalars/tags", lambda found: len(found) == 3)
     assert sorted(runs) == ["run0", "run1", "run2"]
 

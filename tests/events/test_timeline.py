@@ -1,4 +1,4 @@
-"""When a directory's events were logged, how its script ended, and from which step on it is NaN."""
+"""Timelines: times and steps of events, how the script ended, where curves diverge."""
 
 import math
 import time

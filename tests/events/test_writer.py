@@ -1,4 +1,4 @@
-"""The file, the queue before it, and disks that fail."""
+"""The event file, its queue, and failing disks."""
 
 import contextlib
 import itertools
@@ -71,7 +71,7 @@ def test_close_is_idempotent_and_a_later_log_opens_another_file(tmp_path):
         log.close()
         log.close()
         assert len(list(tmp_path.iterdir())) == number + 1
-    # In one second, and still in the order in which TensorBoard reads them.
+    # Files of one second keep the order in which TensorBoard reads them.
     assert accumulated_steps(tmp_path) == list(range(12))
     assert f"events of {tmp_path.name}" not in [thread.name for thread in threading.enumerate()]
 
@@ -162,7 +162,7 @@ def test_full_disk_loses_nothing_once_freed(tmp_path):
         ):
             log.flush()
         assert len(warned) == 1
-        # Said once, and raised whenever somebody asks.
+        # Warned once, but raised by every flush.
         log.log(scalars(x=400.0), 400, 1, 1)
         for ask in (log.flush, log.close):
             with pytest.raises(LogWriteError):
@@ -343,7 +343,7 @@ def test_memory_stays_bounded_with_large_calls_and_a_slow_disk(run_script, stack
 
 
 def test_file_size_limit_is_reported(tmp_path):
-    # A quota reports itself like this limit: as an error of the write.
+    # A quota fails like this limit, as an error of `write`.
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     log = EventLog(Directory(tmp_path))
     log.log(scalars(x=0.0), 0, 1, 1)

@@ -1,4 +1,4 @@
-"""Nobody waits for a writing thread that has died, and one bad entry keeps no other from the disk."""
+"""A dead writing thread blocks nobody, and a bad entry does not stop the others."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ SECONDS_UNTIL_HANGING = 60
 
 @pytest.fixture
 def no_hang():
-    """End a test that waits for ever, so that it fails."""
+    """Make a test that hangs fail."""
 
     def give_up(number, frame):
         pytest.fail("it hangs")
@@ -30,7 +30,7 @@ def no_hang():
 
 
 class Bad:
-    """An entry that the encoder does not expect."""
+    """An entry unknown to the encoder."""
 
 
 class LargeBad(Bad):

@@ -1,5 +1,3 @@
-"""The demo: kills, resumes, and shows what is there."""
-
 import pathlib
 import re
 import subprocess
@@ -15,7 +13,7 @@ DEMO = pathlib.Path(__file__).parent.parent.parent / "examples" / "demo.py"
 @pytest.mark.slow
 def test_demo_runs(tmp_path):
     command = [sys.executable, str(DEMO), "--data-dir", "runs/demo", "--steps", "2000"]
-    # It deletes what an earlier demo left.
+    # The demo deletes the files of an earlier one.
     Experiment(tmp_path / "runs" / "demo", verbose=False).write_metadata("old", 1)
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""The digits example: what it reaches and writes, and that a kill changes none of it."""
+"""The digits example: its accuracy, its files, and that kills change neither."""
 
 import dataclasses
 import pathlib

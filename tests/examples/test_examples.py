@@ -1,4 +1,4 @@
-"""Each example runs as a user runs it, in a process of its own, and leaves what it promises."""
+"""Each example, run in its own process, writes what it promises."""
 
 import pathlib
 import shlex
@@ -20,7 +20,7 @@ IGNORED = "ignore:The default axis_types will change:DeprecationWarning"
 
 
 def run(directory, script, *arguments, warns=""):
-    """Run an example in a directory, and return what it prints."""
+    """Run an example in a directory, and return its output."""
     done = subprocess.run(
         [sys.executable, "-W", IGNORED, str(EXAMPLES / script), *arguments],
         cwd=directory,
@@ -52,7 +52,7 @@ def test_devices(tmp_path):
     mean, first = scalars["loss/mean"], scalars["loss/first_device"]
     np.testing.assert_array_equal(mean.step, np.arange(1, 51))
     assert mean.value[-1] < mean.value[0] / 2
-    # Each device sees other images, so that the mean is not the loss of the first of them.
+    # Each device has other images, so the mean differs from the loss on the first device.
     assert (mean.value[1:] != first.value[1:]).all()
     assert "Restored on 8 devices." in printed
 
@@ -65,7 +65,7 @@ def test_old_program(tmp_path):
     np.testing.assert_array_equal(scalars["train/loss"].step, np.arange(10, 501, 10))
     assert scalars["train/loss"].value[-1] < scalars["train/loss"].value[0] / 10
     assert list(experiment.read_histograms()["train/layer0"].step) == [100, 200, 300, 400, 500]
-    # The newest three, and of those before at least each 200 steps.
+    # The newest three, and older ones at least 200 steps apart.
     assert experiment.checkpoint_steps() == [100, 300, 400, 500]
     assert experiment.metadata_names() == ["note", "train_config"]
     assert "Restored step 500 of an experiment that exists." in printed
@@ -95,7 +95,7 @@ def test_sweep(tmp_path, monkeypatch, capsys):
     names = [experiment.data_dir.name for experiment in find_experiments(tmp_path / "runs")]
     assert names == [f"rate_{rate}_seed_{seed}" for rate in ("0.1", "1.0") for seed in (0, 1)]
     assert "The best is rate_1.0_seed_" in printed
-    # The commands that its first lines name.
+    # The commands in its docstring.
     monkeypatch.chdir(tmp_path)
     script = (EXAMPLES / "05_sweep.py").read_text()
     commands = [
@@ -104,7 +104,7 @@ def test_sweep(tmp_path, monkeypatch, capsys):
     assert [command[0] for command in commands] == ["list", "compare", "plot", "report"]
     shown = []
     for command in commands:
-        # It trains for a shorter time here.
+        # Trains more briefly than the example.
         command = [word.replace("> 0.9", "> 0.5") for word in command]
         assert main(command) == 0, capsys.readouterr().err
         shown.append(capsys.readouterr().out)

@@ -1,4 +1,4 @@
-"""Experiments that differ in one place, or nowhere: `fifteen compare` and `diff` say which."""
+"""Attack: `fifteen compare` and `diff` find the only difference of two experiments, or none."""
 
 import contextlib
 import datetime
@@ -71,7 +71,7 @@ def pair(rng):
 
 
 def compare(root, *options):
-    """Return what `fifteen compare` prints of a and b."""
+    """Return the output of `fifteen compare a b`."""
     with contextlib.redirect_stdout(io.StringIO()) as output:
         assert main(["compare", str(root / "a"), str(root / "b"), *options]) == 0
     return output.getvalue()

@@ -1,4 +1,4 @@
-"""Directories that hold the files of others too: none of these changes or goes."""
+"""Attack: no operation changes or removes foreign files in a directory."""
 
 import collections
 import os
@@ -36,7 +36,7 @@ STRANGERS = [
 
 
 def found(root):
-    """Return what lies below a directory: modes, inodes and contents."""
+    """Return the modes, inodes and contents below a directory."""
     listed = {}
     for path in root.rglob("*"):
         status = path.lstat()
@@ -50,7 +50,7 @@ def found(root):
 
 
 def operations(rng, experiment, expected):
-    """Return what may be done to an experiment; saving is written down."""
+    """Return the operations on an experiment; saves are recorded."""
     prefix, step = rng.choice(PREFIXES), rng.choice([0, 3, 5, 7, 8, 9, 12, 20, 2024, 2025, 3000])
     options = {"keep": rng.choice([1, 2, 10]), "overwrite": rng.random() < 0.6}
     options |= {"blocking": rng.random() < 0.7, "keep_every_n_steps": rng.choice([None, 5])}

@@ -1,4 +1,4 @@
-"""Full disks: whatever fails, what was saved before is there, and what was logged arrives."""
+"""Attack: on a full disk, earlier saves are kept, and logs are written later."""
 
 import collections
 import contextlib
@@ -21,7 +21,7 @@ def small_disk(directory, inodes):
 
 
 def fill(path, rest):
-    """Leave so many bytes free on a disk."""
+    """Fill a disk up to a number of free bytes."""
     path.write_bytes(b"")
     disk = os.statvfs(path)
     with contextlib.suppress(OSError):
@@ -45,10 +45,10 @@ def attack(rng, directory):
                 counts["failed"] += 1
                 with contextlib.suppress(OSError):
                     script.experiment.flush()
-                # Whichever of these errors is that of a save in the background.
+                # Any of these calls may raise the error of a background save.
                 said.pop("handed", None)
                 names = [name for _, _, files in os.walk(directory) for name in files]
-                # The mark of an open directory stays while it is open.
+                # The mark of an open directory is removed when it is closed.
                 left = [n for n in names if n.endswith(".fifteen-tmp") and ".open." not in n]
                 assert not left, names
                 check(run, said, safe=max(said["flushed"], default=0))

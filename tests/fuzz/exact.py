@@ -1,4 +1,4 @@
-"""What a value is, to the last bit, as something that can be compared."""
+"""A value as type and bits, for exact comparison."""
 
 import collections
 import dataclasses
@@ -13,7 +13,7 @@ def is_key(value):
 
 
 def exact(value, any_nan=False):
-    """Return a value's type and content; equal for equal values only."""
+    """Return a value's type and content."""
     again = functools.partial(exact, any_nan=any_nan)
     match value:
         case jax.Array() if is_key(value):
@@ -21,10 +21,10 @@ def exact(value, any_nan=False):
         case jax.Array():
             return "jax", again(np.asarray(value)), value.weak_type
         case np.ndarray() | np.generic():
-            # Neither a subclass nor the order of the bytes is a part of the value.
+            # Subclasses and byte order do not count.
             kind = "scalar" if isinstance(value, np.generic) else "array"
             native = np.array(value, value.dtype.newbyteorder("="), order="C", subok=False)
-            # Of a long double's bytes, not all are its value.
+            # A long double has padding bytes.
             is_padded = native.dtype.char in "gG" or not native.dtype.itemsize
             content = repr(native.tolist()) if is_padded else native.tobytes()
             return kind, str(native.dtype), native.shape, content

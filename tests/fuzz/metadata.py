@@ -1,4 +1,4 @@
-"""Metadata of random types: read back equal, or refused by name when they are written."""
+"""Attack: metadata of random types round-trip, or are refused by name when written."""
 
 import collections
 import dataclasses
@@ -76,7 +76,7 @@ BAD += [np.zeros(2, [("a", "f4")]), memoryview(b"a"), re.compile("a").finditer("
 
 
 def typed(rng, depth=3):
-    """Return a random type, and a function that makes values of it."""
+    """Return a random type, and a function that creates values of it."""
     if not depth or rng.random() < 0.4:
         return rng.choice(LEAVES)
     (hint, make), (other, make_other) = typed(rng, depth - 1), typed(rng, depth - 1)
@@ -106,7 +106,7 @@ def typed(rng, depth=3):
 
 
 def record(rng, depth=3):
-    """Return a random dataclass, and a function that makes objects of it."""
+    """Return a random dataclass, and a function that creates objects of it."""
     fields = [(f"f{number}", *typed(rng, depth)) for number in range(rng.randrange(1, 4))]
     made = dataclasses.make_dataclass(f"Class{rng.getrandbits(40)}", [it[:2] for it in fields])
     return made, lambda rng: made(*(make(rng) for _, _, make in fields))

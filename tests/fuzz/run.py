@@ -1,6 +1,6 @@
 """Attack the public API at random: `python tests/fuzz/run.py --minutes 10 --seed 0`.
 
-Each attack is a function of a seed. It fails if something is lost or falsified.
+Each attack is a function of a seed. It fails if data is lost or wrong.
 """
 
 import argparse
@@ -22,7 +22,7 @@ ATTACKS = ["trees", "metadata", "comparisons", "directories", "disks", "signals"
 
 
 def run(name, seed):
-    """Run an attack; return what it met, and the traceback if it found something."""
+    """Run an attack; return its events, and the traceback of a failure."""
     attack = importlib.import_module(name).attack
     with tempfile.TemporaryDirectory(prefix="fuzz-") as directory:
         try:

@@ -1,4 +1,4 @@
-"""A training script that does things at random, and what is to be found afterwards."""
+"""A training script of random actions, and the check of what it leaves."""
 
 import collections
 
@@ -9,7 +9,7 @@ from fifteen.experiments import Experiment, TensorboardLogData
 
 
 class Script:
-    """Do one thing after the other, and say what has returned."""
+    """Run random actions, and record which have returned."""
 
     def __init__(self, rng, directory, say):
         self.experiment = Experiment(directory, verbose=False)
@@ -43,7 +43,7 @@ class Script:
 
 
 def check(directory, said, safe=float("inf")):
-    """Assert that an experiment holds what a script has said, if it was handed over before `safe`."""
+    """Assert that an experiment contains everything that a script recorded before `safe`."""
     said = collections.defaultdict(list, said)
     experiment = Experiment(directory, verbose=False)
     if not directory.exists():

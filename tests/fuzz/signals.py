@@ -1,6 +1,6 @@
-"""Signals at random moments: what was handed over is there, and what a handler raises arrives.
+"""Attack: after signals at random moments no data is lost, and handler exceptions propagate.
 
-Importing takes longer than a trial, so one process imports, and its forks get the signals.
+Importing takes longer than a trial, so one process imports, and signals go to its forks.
 """
 
 import atexit
@@ -28,7 +28,7 @@ ENDS = {"SIGKILL": -9, "SIGTERM": -15, "SIGTERM handled": 7, "SIGINT": -2, "SIGA
 
 
 class Stop(Exception):
-    """What a user's handler raises."""
+    """Raised by the handler."""
 
 
 def leave(_, frame):
@@ -44,7 +44,7 @@ def child(directory, kind, seed):
         os.write(report, f"{what} {number}\n".encode())
 
     def ignored(unraisable):
-        # Python itself drops what is raised in a finalizer, and in JAX's callback of the collector.
+        # Python drops exceptions in finalizers and in JAX's callback of the garbage collector.
         if isinstance(unraisable.exc_value, Stop | KeyboardInterrupt | SystemExit):
             os._exit(9)
 
@@ -53,7 +53,7 @@ def child(directory, kind, seed):
     if kind == "SIGTERM handled":
         signal.signal(signal.SIGTERM, leave)
     script = Script(random.Random(seed), directory / "run", say)
-    # An exception does not arrive while Python compiles a module, and what JAX was compiling then
+    # An exception is lost while Python compiles a module, and a function that JAX was compiling
     # can never be compiled again.
     for _ in range(0 if kind in ("SIGKILL", "SIGTERM") else 50):
         script.work()
@@ -65,7 +65,7 @@ def child(directory, kind, seed):
 
 
 def interrupt(script):
-    """Raise from a signal handler again and again, while the script works."""
+    """Raise from a signal handler repeatedly while the script runs."""
     stacks = []
 
     def stop(_, frame):
@@ -81,7 +81,7 @@ def interrupt(script):
         except Stop:
             continue
         except Exception as error:
-            # JAX 0.8 replaces what a handler raises there by an error of its own.
+            # JAX 0.8 replaces the handler's exception by its own.
             if "couldn't apply typeof" in str(error) and len(stacks) > number:
                 continue
             raise
@@ -90,7 +90,7 @@ def interrupt(script):
 
 
 def serve():
-    """Fork a child for each line that is read, and tell how it ended."""
+    """Fork a child for each input line, and print how it ended."""
     for line in sys.stdin:
         directory, kind, seed = json.loads(line)
         pid = os.fork()

@@ -1,4 +1,4 @@
-"""A short random attack on each part of the public API; `run.py` runs long ones."""
+"""A short random attack on each part of the public API; `run.py` runs longer ones."""
 
 import pathlib
 import subprocess

@@ -1,4 +1,4 @@
-"""Pytrees of odd objects: what was saved is restored bit for bit, or was refused by name."""
+"""Attack: pytrees of odd objects are restored bit for bit, or refused by name."""
 
 import collections
 import dataclasses
@@ -119,7 +119,7 @@ def good(rng):
 
 
 def tree(rng, leaf, depth=3):
-    """Return a random pytree over what `leaf()` returns."""
+    """Return a random pytree with leaves from `leaf()`."""
     if not depth or rng.random() < 0.2:
         return leaf()
     children = [tree(rng, leaf, depth - 1) for _ in range(rng.randrange(4))]
@@ -136,7 +136,7 @@ def tree(rng, leaf, depth=3):
 
 
 def names_of(made):
-    """Return the leaves of a pytree by the names that errors call them by."""
+    """Return the leaves of a pytree by the names that errors use."""
     named = {}
     for path, leaf in jax.tree.leaves_with_path(made):
         parts = [str(getattr(e, "key", getattr(e, "idx", getattr(e, "name", e)))) for e in path]
@@ -150,7 +150,7 @@ def is_static(leaf):
 
 
 def blank(leaf):
-    """Return what a target holds in the place of a leaf."""
+    """Return a target's leaf for a saved leaf."""
     if is_static(leaf):
         return max
     if is_key(leaf):
@@ -159,14 +159,14 @@ def blank(leaf):
     if isinstance(leaf, jax.Array):
         return jax.device_put(jnp.zeros_like(leaf), leaf.sharding)
     if isinstance(leaf, np.str_ | np.bytes_):
-        return leaf  # An empty one is of another dtype.
+        return leaf  # An empty array has another dtype.
     if isinstance(leaf, np.ndarray | np.generic):
         return np.zeros(leaf.shape, leaf.dtype)[() if isinstance(leaf, np.generic) else ...]
     return type(leaf)()
 
 
 def on_host(made):
-    """Return what `restore_checkpoint(None)` gives for the leaves of a pytree."""
+    """Return a pytree as `restore_checkpoint(None)` returns it."""
     leaves = {name: leaf for name, leaf in names_of(made).items() if not is_static(leaf)}
     arrays = jax.Array | np.generic
     return {

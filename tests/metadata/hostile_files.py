@@ -1,8 +1,8 @@
-"""Files made to do harm, and a program that reads each in a process of its own.
+"""Malicious files, and a program that reads each in its own process.
 
     python hostile_files.py DIRECTORY
 
-It prints, as JSON, what became of each: refused or read, its CPU time and its peak memory.
+It prints as JSON for each file: refused or read, CPU time and peak memory.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from typing import Any
 
 
 def bombs() -> dict[str, bytes]:
-    """Return files that are small and would become large, deep or endless."""
+    """Return small files that would become large, deep or endless."""
     lol = b"a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n" + b"".join(
         b"a%d: &a%d [%s]\n" % (i, i, b",".join([b"*a%d" % (i - 1)] * 10)) for i in range(1, 12)
     )
@@ -82,7 +82,7 @@ def bombs() -> dict[str, bytes]:
 
 
 def attacks(canary: str) -> dict[str, bytes]:
-    """Return files that name code which would touch the file `canary`."""
+    """Return files with code that would create the file `canary`."""
     touch = canary.encode()
     py = b"!!python/"
     return {
@@ -176,14 +176,14 @@ def attacks(canary: str) -> dict[str, bytes]:
 
 @dataclasses.dataclass
 class Config:
-    """What a program would read."""
+    """A program's config."""
 
     a: int = 1
     b: "Config | None" = None
 
 
 def judge(path: pathlib.Path, kind: Any) -> str:
-    """Read a file; say what came of it."""
+    """Read a file, and return the result."""
     from fifteen.experiments import metadata
     from fifteen.experiments._errors import MetadataError
 
@@ -195,7 +195,7 @@ def judge(path: pathlib.Path, kind: Any) -> str:
 
 
 def main(directory: pathlib.Path) -> None:
-    """Make the files, and read each as several types, each in a process of its own."""
+    """Write the files, and read each as several types, each in its own process."""
     baseline = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     canary = directory / "canary"
     (directory / "canary_module.py").write_text(f"open({str(canary)!r}, 'w')\n")

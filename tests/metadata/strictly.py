@@ -1,4 +1,4 @@
-"""What the tests of metadata share: a strict comparison of their own, and files as bytes."""
+"""A strict comparison, and round trips without a disk."""
 
 import enum
 from collections.abc import Mapping
@@ -23,18 +23,17 @@ def load(data: bytes | str, kind: Any = Any) -> Any:
 
 
 def there_and_back(value: Any, kind: Any) -> Any:
-    """Write and read without the disk, whose fsync takes most of the time."""
+    """Write and read in memory, since fsync takes most of the time."""
     result, context = _files.loads(dump(value), kind, "x")
     assert not context.warnings
     return result
 
 
 def same(a: Any, b: Any) -> bool:
-    """Tell whether two values are the same: of one class, of one content, in one order.
+    """Return whether two values have the same class, content and order.
 
-    NaN is the same as NaN, and 0.0 is not -0.0. A scalar of NumPy or JAX is the same as the plain
-    number that is written for it, and an integer the same as the float that a float field makes
-    of it.
+    NaN equals NaN, and 0.0 differs from -0.0. A NumPy or JAX scalar equals the plain number that
+    is written for it, and an integer equals the float that a float field makes of it.
     """
     kind = type(a)
     if kind is not type(b):
@@ -46,7 +45,7 @@ def same(a: Any, b: Any) -> bool:
     if kind is complex:
         return _same_float(a.real, b.real) and _same_float(a.imag, b.imag)
     if isinstance(a, enum.Enum):
-        # Members of a Flag that have no name are made anew each time.
+        # Unnamed members of a Flag are new objects each time.
         return isinstance(a, enum.Flag) and bool(a == b)
     names = field_names(kind)
     if names:
@@ -64,7 +63,7 @@ def same(a: Any, b: Any) -> bool:
         return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
     if hasattr(a, "__dict__") and type(a).__eq__ is not object.__eq__ and not _is_value(a):
         return same(vars(a), vars(b))
-    # Decimals show by their text what they are: 1.0 is no 1.00, and NaN is not even NaN.
+    # Decimals are compared as text: 1.0 differs from 1.00, and NaN never equals NaN.
     return repr(a) == repr(b) if _is_value(a) else bool(a == b)
 
 
@@ -73,7 +72,7 @@ def _is_value(value: Any) -> bool:
 
 
 def _same_float(a: float, b: float) -> bool:
-    # repr shows the sign of a zero, and all NaNs alike.
+    # repr shows the sign of zero and is the same for all NaNs.
     return float.__repr__(a) == float.__repr__(b)
 
 
@@ -85,7 +84,7 @@ def _same_number(a: Any, b: Any) -> bool:
         return same(a, b)
     if type(a) is int and type(b) is float:
         return a == b
-    # pathlib.Path is declared, and the class of this system's paths is made.
+    # A field declared as pathlib.Path contains this system's subclass.
     return False
 
 
@@ -112,7 +111,7 @@ def _same_arrays(a: Any, b: Any) -> bool:
 
 
 def _same_floats(first: Any, second: Any) -> bool:
-    # 0.0 is not -0.0, and of NaNs, which have a sign too, one is as good as another.
+    # 0.0 differs from -0.0, but the sign of NaN does not count.
     missing = first != first
     signs = np.signbit(first) == np.signbit(second)
     return bool(np.all(((first == second) & signs) | (missing & (second != second))))

@@ -1,4 +1,4 @@
-"""Files that dcargs, tyro and plain `yaml.dump` wrote read equal to what they themselves read."""
+"""Files by dcargs, tyro and `yaml.dump` read equal to what their own packages read."""
 
 import dataclasses
 import functools
@@ -28,12 +28,12 @@ def namespace() -> dict[str, Any]:
             spec.loader.exec_module(sys.modules[name])
     import tyro
 
-    # The corpus has a stand-in for the sentinel of whichever package wrote the file.
+    # The corpus has one stand-in for the sentinels of all packages.
     return {**sys.modules["corpus_values"].namespace(), "MISSING": tyro.MISSING}
 
 
 def ordered(value: Any) -> Any:
-    """Put dicts in one order: `yaml.dump` sorts their keys where they can be compared."""
+    """Sort dicts, since `yaml.dump` sorts comparable keys."""
     if type(value) is dict:
         return {k: ordered(v) for k, v in sorted(value.items(), key=lambda item: repr(item[0]))}
     if dataclasses.is_dataclass(value):

@@ -1,4 +1,4 @@
-"""Nothing in a file is run or imported, and no file takes long, fills the memory or crashes."""
+"""No file runs or imports code, takes long, fills memory or crashes the reader."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import pytest
 
 HERE = pathlib.Path(__file__).parent
 READ_AS_DATA = {
-    # As Any, these are strange, and yet plain data.
+    # Read as Any, these are odd but plain data.
     "blank_30_MB", "byte_order_mark", "byte_order_mark_inside", "comment_30_MB", "date",
     "decimal_exponent", "escapes_30_MB", "float_exponent", "float_of_a_million_digits",
     "folded_30_MB", "header_hostile", "hex_of_a_million_digits", "int_of_a_million_digits",
@@ -25,7 +25,7 @@ READ_AS_DECLARED = {
 
 @pytest.mark.slow
 def test_hostile_files_are_refused_or_read_as_data(tmp_path):
-    # Time is measured, which watching each line for the sake of coverage makes several times longer.
+    # Tracing for coverage makes the measured times several times longer.
     unwatched = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
     done = subprocess.run(
         [sys.executable, HERE / "hostile_files.py", tmp_path],

@@ -1,4 +1,4 @@
-"""Each module of the room imports only from those above it, and from no other room."""
+"""Modules import only those above them, and no other package."""
 
 import ast
 import pathlib

@@ -1,4 +1,4 @@
-"""A file is always the old or the new one, however its writer ends, and whoever else writes."""
+"""A file is always the old or the new one, despite kills and other writers."""
 
 import dataclasses
 import multiprocessing
@@ -35,7 +35,7 @@ def _write_until_killed(directory: pathlib.Path, number: int) -> None:
 
 
 def start_writer(directory: pathlib.Path, number: int) -> multiprocessing.Process:
-    # A forked server has everything imported, so that sixty writers start in no time.
+    # A fork server has everything imported, so sixty writers start quickly.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["fifteen.experiments.metadata", __name__])
     process = context.Process(target=_write_until_killed, args=(directory, number), daemon=True)
@@ -50,7 +50,7 @@ def test_kill_leaves_the_old_file_or_the_new_one(tmp_path):
     survived = 0
     for trial in range(60):
         process = start_writer(tmp_path, trial)
-        # Not before it has written, or only its start would be tested.
+        # Kill it only after its first write, or only its start would be tested.
         deadline = time.monotonic() + 60
         while check(tmp_path).writer != trial:
             assert time.monotonic() < deadline
@@ -73,7 +73,7 @@ def test_two_writers_and_a_reader_do_not_interfere(tmp_path):
     try:
         seen: set[int] = set()
         reads = 0
-        # The ten seconds begin when both have written.
+        # The time starts when both have written.
         end = time.monotonic() + 60
         while time.monotonic() < end:
             if seen >= {1, 2} and end > time.monotonic() + 10:

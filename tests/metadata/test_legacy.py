@@ -1,4 +1,4 @@
-"""What `yaml.dump` writes today of Python's, NumPy's and JAX's own values reads as it was."""
+"""Values of Python, NumPy and JAX from today's `yaml.dump` are read unchanged."""
 
 import collections
 import datetime

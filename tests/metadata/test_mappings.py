@@ -1,4 +1,4 @@
-"""Mappings and classes of other libraries, in which people keep their configs."""
+"""Config classes of other libraries, and other mappings."""
 
 import argparse
 import collections

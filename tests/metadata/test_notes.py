@@ -1,4 +1,4 @@
-"""The note and the tags of an experiment, which people edit by hand, too."""
+"""Notes and tags, which users also edit by hand."""
 
 import pytest
 import yaml

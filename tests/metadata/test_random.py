@@ -1,4 +1,4 @@
-"""Random types, and random values of them, come back exactly."""
+"""Random values of random types round-trip exactly."""
 
 import contextlib
 import dataclasses
@@ -164,7 +164,7 @@ def check(data: st.DataObject, holder: bool) -> None:
     kind, values = data.draw(_types(2))
     value = data.draw(values)
     if holder:
-        # In a field, where the type is declared in writing too.
+        # In a field, the type is also declared when writing.
         made = dataclasses.make_dataclass("Holder", [("value", kind)])
         kind, value = made, made(value)
     try:

@@ -1,4 +1,4 @@
-"""Files edited by hand, torn, from another version of the program, or simply wrong."""
+"""Files that are edited by hand, truncated, of another program version, or wrong."""
 # ruff: noqa: UP045  # programs spell types in all these ways, and so do these tests
 
 import dataclasses

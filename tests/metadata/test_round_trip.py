@@ -313,7 +313,7 @@ def test_array_scalars_become_plain_numbers(tmp_path, value, kind, expected):
 
 
 def test_values_of_undeclared_types_round_trip(tmp_path):
-    # Python does not hold programs to their annotations, and neither may their files.
+    # Python does not enforce annotations, so files must not either.
     for value in (
         None,
         "text",

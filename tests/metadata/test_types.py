@@ -1,4 +1,4 @@
-"""Types beside the common ones: abstract bases, values off their types, and what tells them."""
+"""Rare types: abstract bases, values of undeclared types, and ambiguous values."""
 
 import abc
 import collections
@@ -202,7 +202,7 @@ def test_name_other_than_a_str_is_refused(tmp_path, name):
 
 @pytest.mark.parametrize("line", ["{}: 1\n", "- {}\n"])
 def test_colliding_keys_are_refused(tmp_path, line):
-    # Multiples of this prime have the hash 0, whatever the seed of the process.
+    # Multiples of this prime have the hash 0 for every hash seed.
     keys = (index * (2**61 - 1) for index in range(40_000))
     (tmp_path / "x.yaml").write_text("".join(line.format(key) for key in keys))
     with pytest.raises(MetadataError, match="more than 100 keys with the same hash"):

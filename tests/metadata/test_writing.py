@@ -1,4 +1,4 @@
-"""What cannot be written is refused by name, and the old file stays as it was."""
+"""Unsupported values are refused by name, and the old file is kept."""
 
 import dataclasses
 import datetime

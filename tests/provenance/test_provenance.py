@@ -198,7 +198,7 @@ def test_no_git(repository, monkeypatch):
 def test_hanging_git_does_not_block_a_run(repository, tmp_path, monkeypatch):
     fake = tmp_path / "bin" / "git"
     fake.parent.mkdir()
-    # The child holds the pipe open, so that ending the script alone would not end the wait.
+    # The child keeps the pipe open, so killing only the script would not end the wait.
     fake.write_text(f"#!/bin/sh\nsleep 60 &\necho $! > {tmp_path}/child\nwait\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
@@ -269,7 +269,7 @@ def test_home_is_shortened(monkeypatch):
     assert without_home("/x") == "/x"
 
 
-# The whole
+# Provenance as a whole
 
 SCRIPT = """
 import dataclasses, json, sys, jax

@@ -1,4 +1,4 @@
-"""Event logs that append to a bucket, without waiting long for anything."""
+"""Event logs that append to a bucket, with short intervals."""
 
 import contextlib
 
@@ -13,7 +13,7 @@ from fifteen.experiments.storage._remote import _appended
 
 
 class Bucket:
-    """A directory in a bucket, to which can be appended."""
+    """A directory in a bucket, with appended files."""
 
     def __init__(self, address, **options):
         self.address = address
@@ -58,7 +58,7 @@ def log_step(log, step):
 
 
 def download(bucket, directory):
-    """Copy all objects; return the steps of the only curve as our reader finds them."""
+    """Copy all objects; return the steps of the only curve."""
     for name in bucket.names():
         (directory / name).write_bytes(bucket.get(name))
     scalars = EventReader(Directory(directory)).scalars()

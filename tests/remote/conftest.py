@@ -1,4 +1,4 @@
-"""A fresh bucket on a real S3 server, directly or through a network with faults."""
+"""A fresh bucket on a real S3 server, directly or through a faulty network."""
 
 import os
 import pathlib
@@ -28,14 +28,14 @@ def set_endpoint(monkeypatch, address):
 
 @pytest.fixture
 def bucket(s3_port, monkeypatch):
-    """The address of a directory in a fresh bucket; the environment leads there."""
+    """The address of a directory in a fresh bucket; the environment variables name its server."""
     set_endpoint(monkeypatch, f"http://127.0.0.1:{s3_port}")
     return f"s3://{s3_server.make_bucket(s3_port)}/runs/a"
 
 
 @pytest.fixture
 def proxy(s3_port, bucket, monkeypatch):
-    """A proxy through which the environment leads to the server of `bucket`."""
+    """A proxy for the server of `bucket`; the environment variables name it."""
     proxy = FaultyProxy(s3_port)
     set_endpoint(monkeypatch, proxy.address)
     yield proxy

@@ -1,4 +1,4 @@
-"""FaultyProxy: what lies between a client and an S3 server, with the faults of a real network."""
+"""An HTTP proxy with the faults of a real network."""
 
 import contextlib
 import http.client
@@ -16,11 +16,11 @@ class Request(NamedTuple):
 
 
 class FaultyProxy:
-    """Pass HTTP requests on to a server on this machine, and count them.
+    """Forward HTTP requests to a local server, and count them.
 
     Attributes:
-        requests: those that have been passed on.
-        refused: how many were answered by 503, or cut off before or after the server saw them.
+        requests: the forwarded requests.
+        refused: how many got a 503, or were cut before or after the server saw them.
     """
 
     def __init__(self, server_port):
@@ -82,16 +82,16 @@ class FaultyProxy:
         self._server.server_close()
 
     def fail_at_random(self, seed, rate):
-        """Let that share of all requests fail: a third before the server sees them, a third after
-        it has, and a third by the answer 503."""
+        """Fail this share of all requests: a third before the server sees them, a third after
+        it has, and a third with a 503."""
         self._random, self._rate = random.Random(seed), rate
 
     def answer_with(self, status, body=b"", part=""):
-        """Answer all requests with this in their path so; None lets them pass again."""
+        """Answer requests whose path contains a text; None forwards them again."""
         self._answer = None if status is None else (status, body, part)
 
     def turn_off(self):
-        """Cut all connections, and each new one: the network is gone."""
+        """Cut all connections and refuse new ones."""
         self._is_off = True
         with self._lock:
             for connection in self._connections:
@@ -102,14 +102,14 @@ class FaultyProxy:
         self._is_off = False
 
     def hold(self):
-        """Let each request wait for `release`."""
+        """Delay all requests until `release`."""
         self._open.clear()
 
     def release(self):
         self._open.set()
 
     def sent(self, method, part=""):
-        """Return the bytes of each request with this method and this in its path."""
+        """Return the sizes of requests with this method whose path contains a text."""
         return [
             request.nbytes
             for request in list(self.requests)

@@ -1,4 +1,4 @@
-"""A real S3 server on this machine, and what clients need to find it."""
+"""A real S3 server on this machine, and the environment variables for its clients."""
 
 import contextlib
 import os
@@ -22,12 +22,12 @@ ENVIRONMENT = {
 
 @contextlib.contextmanager
 def running(log):
-    """Run moto's server in a process of its own; yield its port."""
+    """Run moto's server in its own process; yield its port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    # What it keeps in the temporary directory would otherwise be shared with other servers.
+    # Otherwise servers would share files in the temporary directory.
     environment = {**os.environ, "TMPDIR": str(log.parent)}
     with log.open("wb") as output:
         server = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
@@ -58,5 +58,5 @@ def make_bucket(port):
 
 
 def variables(address):
-    """Return the environment variables that lead clients to a server."""
+    """Return the environment variables for clients of a server."""
     return {**ENVIRONMENT, "AWS_ENDPOINT_URL": address, "S3_ENDPOINT": address}

@@ -1,4 +1,4 @@
-"""Logs in object stores: nothing is lost, doubled or out of order, and `log` waits for nothing."""
+"""Logs in object stores: complete, in order, without duplicates, and `log` never waits."""
 
 import contextlib
 import pathlib
@@ -27,7 +27,7 @@ PATIENCE = 100
 
 @pytest.fixture(autouse=True)
 def sizes(monkeypatch, tmp_path):
-    """Put often, and keep what is spilled where a test can see it."""
+    """Upload often, and spill into a directory that tests can read."""
     for name in vars(_appended):
         if name.startswith(("_MAX", "_SECONDS", "_FREE")):
             monkeypatch.setattr(_appended, name, getattr(_appended, name))
@@ -44,7 +44,7 @@ def copy(tmp_path):
 
 
 def records(directory):
-    """Return the step of each record, as TensorBoard reads file after file."""
+    """Return the step of each record, in TensorBoard's order of files."""
     return [
         event.step
         for path in sorted(directory.iterdir())
@@ -235,7 +235,7 @@ def test_upload_volume_is_proportional_to_the_log(bucket, proxy):
     assert len(sizes) > 5
     assert len(proxy.sent("PUT")) > 100
     for name, size in sizes.items():
-        # What was allowed, the put that went beyond it, and one more once the next object began.
+        # The allowed volume, the upload that exceeded it, and one more of the next object.
         assert sum(proxy.sent("PUT", name)) <= 1000 + (4 + 2) * size
 
 

@@ -1,4 +1,4 @@
-"""Commands say and do the same about experiments in a directory and at an address."""
+"""Commands work the same on a directory and at an address."""
 
 import json
 import re
@@ -74,7 +74,7 @@ def run(root, command, capsys):
     else:
         text = shown.out
     texts = (part.replace(str(root), "ROOT") for part in (text, shown.err))
-    # Tables are as wide as the longest name in them.
+    # The longest name determines the width of a table.
     return code, *(re.sub(r"\b\d+ s\b|\d\d:\d\d:\d\d|[ ─]+", " ", part) for part in texts)
 
 

@@ -1,4 +1,4 @@
-"""The digits example in an object store: killed again and again, it ends as if it had not been."""
+"""The digits example in an object store gives the same results despite repeated kills."""
 
 import random
 import signal
@@ -15,7 +15,7 @@ OPTIONS = ("--config.steps", str(STEPS), "--config.save-every", "200")
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
-    """The directory of a run that was not interrupted, and how long it took."""
+    """The directory and duration of an uninterrupted run."""
     directory = tmp_path_factory.mktemp("digits") / "whole"
     begin = time.monotonic()
     finish(start(directory, *OPTIONS))
@@ -23,13 +23,13 @@ def local(tmp_path_factory):
 
 
 def kill_and_resume(address, kills, seconds, seed):
-    """Run the example, and kill it at random moments; resume it each time, and then let it end."""
+    """Run the example, kill and resume it at random moments, and finally let it end."""
     randomly = random.Random(seed)
     for number in range(kills + 1):
         experiment = open_experiment(address)
         is_begun = "config" in experiment.metadata_names()
         if is_begun and max(experiment.checkpoint_steps(), default=0) >= STEPS:
-            # Killed after its end: go on with a new one.
+            # It had finished before the kill: start another.
             experiment.clear()
             is_begun = False
         child = start(address, *(["--resume"] if is_begun else OPTIONS))

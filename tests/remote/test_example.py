@@ -1,5 +1,3 @@
-"""The example of an object store, on a bucket."""
-
 import pathlib
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Errors that no second try mends come at once, say what to do, and give no secret away."""
+"""Permanent errors are raised at once, say what to do, and reveal no secret."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ TOKEN = "IQoJb3JpZ2luX2VjEXAMPLETOKEN"
 
 
 def answer(code):
-    """Return what S3 answers, in which a session token may be."""
+    """Return an error of S3, which may contain a session token."""
     return (
         f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>no: {code}</Message>'
         f"<Token-0>{TOKEN}</Token-0><AWSAccessKeyId>AKIAIOSFODNN7EXAMPLE</AWSAccessKeyId></Error>"
@@ -65,7 +65,7 @@ def test_permanent_error_of_the_store_is_not_retried(bucket, proxy, status, code
         with pytest.raises(OSError, match=re.escape(bucket)) as raised:
             action()
         text = f"{raised.value}{raised.value!r}{raised.value.__cause__}"
-        # An answer to `HEAD` has no text, so that nobody knows more than its number.
+        # A response to `HEAD` has no text, so only its status is known.
         is_bare = any(words in text for words in ("HEAD", "access is denied", "have expired"))
         assert remedy in text or (is_bare and action is not write), text
         assert TOKEN not in text
@@ -89,7 +89,7 @@ def test_missing_bucket_is_named(bucket):
 def test_missing_credentials_are_reported_quickly(bucket, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    # Nobody answers there, as on a machine that is in no cloud.
+    # Nothing answers there, as on a machine outside any cloud.
     monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")
     begin = time.monotonic()
     with pytest.raises(OSError, match="no credentials were found; set them in the environment"):

@@ -1,4 +1,4 @@
-"""The server and the proxy that the other tests here trust."""
+"""The server and the proxy that the other tests rely on."""
 
 import obstore
 import obstore.store

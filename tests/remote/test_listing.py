@@ -1,4 +1,4 @@
-"""Many experiments in a bucket are listed once, and each file is read once."""
+"""Listing many experiments in a bucket takes one listing and one read per file."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def test_table_reads_each_file_once(root, proxy):
     read = [request.path for request in proxy.requests if "list-type" not in request.path]
     files = [path for path in read if "run_" in path]
     assert len(files) == len(set(files)) == 24
-    # To find the experiments, and to read them.
+    # One listing finds the experiments, one reads them.
     assert len(proxy.requests) - len(files) <= 4
 
 
@@ -36,7 +36,7 @@ def test_selection_works_as_on_disk(root):
     chosen = experiments.where("lr > 0.85 and loss > 1").sort("lr", reverse=True)
     assert [experiment.data_dir.name for experiment in chosen] == ["run_11", "run_10", "run_9"]
     assert chosen.scalars()["value"].tolist() == [0.0, 1.0, 2.0] * 3
-    # What comes later is not hidden.
+    # Later changes are visible.
     experiments[0].save_checkpoint({"w": np.zeros(3)}, 4, keep=2)
     assert experiments[0].checkpoint_steps() == [3, 4]
 

@@ -1,4 +1,4 @@
-"""What saving and restoring in an object store need of memory beside the arrays."""
+"""Memory that saving and restoring in an object store need beside the arrays."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ print(peak() - before)
 
 @pytest.mark.slow
 def test_checkpoint_of_160_mib_needs_64_mib(bucket):
-    # Memory that is freed goes back to the system, so that what is measured is in use.
+    # Freed memory returns to the system at once, so only memory in use is measured.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(1 << 18)}
     for script in (SAVE, READ):
         command = [sys.executable, "-c", COMMON + script, bucket]

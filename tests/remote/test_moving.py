@@ -1,4 +1,4 @@
-"""Moving to, from and between object stores: whatever happens, one of both places is whole."""
+"""Moving to, from and between object stores: the source or the destination is always complete."""
 
 import functools
 import os
@@ -26,7 +26,7 @@ from fifteen.experiments.storage._remote._directory import RemoteDirectory
 
 
 def place(request, kind):
-    """Return an address or path below which nothing is."""
+    """Return an unused address or path."""
     if kind == "local":
         return str(request.getfixturevalue("tmp_path_factory").mktemp("place"))
     if kind == "memory":
@@ -179,7 +179,7 @@ def test_kill_leaves_the_source_or_the_destination_intact(both, moment):
     experiment.move(destination)
     assert contents(destination) == before
     if not str(destination).startswith("s3"):
-        # The killed process's leftover is gone.
+        # The leftovers of the killed process are gone.
         assert os.listdir(destination.parent) == ["b"]
 
 

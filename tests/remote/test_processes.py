@@ -1,4 +1,4 @@
-"""Several real processes on a bucket: each puts its part, and a manifest commits all of them."""
+"""Several processes on a bucket: each uploads its part, and a manifest commits all of them."""
 
 import itertools
 import random
@@ -141,14 +141,14 @@ def test_error_in_one_process_is_raised_in_all_and_changes_nothing(run, bucket):
     experiment.save_checkpoint(state(3), 3)
     """
     assert run(script) == ["CheckpointError\nOSError\n[1]\n"] * 2
-    # What failed is gone.
+    # The failed save left nothing.
     assert Directory(Experiment(bucket).data_dir).names() == ["checkpoint_3"]
 
 
 def test_second_program_is_refused_and_removes_nothing(run, bucket):
     first = Experiment(bucket, verbose=False)
     first.save_checkpoint({"w": np.zeros(3)}, 1)
-    # As if it were in the middle of a save.
+    # As during a save.
     inside = Directory(first.data_dir / "checkpoint_2")
     with inside.replace("0123abcd.0.safetensors") as file:
         file.write(b"x")
@@ -224,7 +224,7 @@ def test_kill_leaves_the_last_checkpoint_intact(bucket, keeps):
         assert set(found["w"].ravel().tolist()) == {last}
         if keeps:
             assert alone.checkpoint_steps()[-1] == last
-    # The next save removes what the killed ones have left.
+    # The next save removes the leftovers of killed processes.
     script = MESH + COMMON + SAVING.format(address=bucket, start=last + 1, keeps=True)
     distributed_processes.run(script.replace("10_000", str(last + 2)), "/", 2, 1)
     directories = [path for path in alone.data_dir.iterdir() if "checkpoint" in path.name]

@@ -1,4 +1,4 @@
-"""An experiment in an object store does what one in a directory does."""
+"""Experiments in object stores work like those in directories."""
 
 import dataclasses
 import pathlib
@@ -34,7 +34,7 @@ class Config:
 
 @pytest.fixture(params=["memory", "s3", "local"])
 def root(request, tmp_path):
-    """An address or path below which nothing is."""
+    """An unused address or path."""
     if request.param == "local":
         return str(tmp_path)
     if request.param == "memory":

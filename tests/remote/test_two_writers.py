@@ -1,4 +1,4 @@
-"""Two processes that write to one address by mistake, and leases that killed ones have left."""
+"""Two processes that write to one address by mistake, and leases left by killed ones."""
 
 import contextlib
 import functools
@@ -52,7 +52,7 @@ def sizes(monkeypatch, tmp_path):
 
 @contextlib.contextmanager
 def writer(address, what="log"):
-    """Run a process that has written to an address, and has it open."""
+    """Run a process that has an address open for writing."""
     with subprocess.Popen(
         [sys.executable, "-c", WRITER, address, what],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -91,7 +91,7 @@ def names(address):
 
 
 def put_lease(address, **holder):
-    """Put what a process of another machine has put, or of this one."""
+    """Write the lease of a process on another machine or this one."""
     content = {"host": "tpu-7", "pid": 12, "since": "2026-01-01", "machine": "m", "token": "t"}
     content |= {"renewed": time.time()} | holder
     obstore.put(obstore.store.from_url(address), NAME, json.dumps(content).encode())
@@ -118,7 +118,7 @@ def test_second_writer_is_refused_and_changes_nothing(bucket, what):
         with pytest.raises(LogWriteError, match=f"process {child.pid} on {host} has been writing"):
             second.close()
         assert names(bucket) == before
-        # People may write notes about a run that goes on.
+        # Notes may be written during a run.
         second.annotate(note="it runs")
         end(child)
     log(second, 8)
@@ -221,7 +221,7 @@ def test_process_that_slept_too_long_loses_its_lease(bucket):
     assert "process 12 on tpu-7" in log_until_refused(experiment)
     with pytest.raises(LogWriteError):
         experiment.close()
-    # That of the other process stays.
+    # The lease of the other process is kept.
     assert json.loads((experiment.data_dir / NAME).read_bytes())["pid"] == 12
     Directory(experiment.data_dir).remove(NAME)
     experiment.close()

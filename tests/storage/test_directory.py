@@ -1,4 +1,4 @@
-"""What the rooms use of a directory."""
+"""The interface of `Directory`."""
 
 import os
 

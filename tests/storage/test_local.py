@@ -1,4 +1,4 @@
-"""What is done to paths: atomic writes, leftovers of the dead, safe names."""
+"""Local paths: atomic writes, leftovers of dead writers, safe names."""
 
 import os
 import pathlib
@@ -75,7 +75,7 @@ class TestAtomicFile:
 
 
 def start_writer(tmp_path, before="pass", stdin=None):
-    """Start a process that is in the middle of writing `tmp_path / "a"`."""
+    """Start a process that stops halfway through writing `tmp_path / "a"`."""
     script = f"""
         import os, pathlib, sys, time
         from fifteen.experiments.storage import _local
@@ -115,12 +115,12 @@ def test_leftovers_are_removed_once_their_writer_is_dead(tmp_path):
 def test_child_of_the_writer_does_not_keep_its_leftovers(tmp_path):
     reading, writing = os.pipe()
     try:
-        # The child ends with this test, which has the other end of what it reads from.
+        # The child ends when this test closes the other end of the pipe.
         fork = "if not os.fork(): os.read(0, 1); file.close(); os._exit(0)"
         writer = start_writer(tmp_path, fork, stdin=reading)
         assert _local.remove_leftovers(tmp_path) == []
         end(writer)
-        # The child lets go of the lock once it runs, which may be later than its parent's death.
+        # The child releases the lock once it runs, perhaps after its parent's death.
         deadline = time.monotonic() + 60
         while not (removed := _local.remove_leftovers(tmp_path)) and time.monotonic() < deadline:
             time.sleep(0.01)

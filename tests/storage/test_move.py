@@ -1,4 +1,4 @@
-"""Moving a directory, within a file system and across two."""
+"""Moving a directory within a file system and to another."""
 
 import os
 import pathlib
@@ -166,7 +166,7 @@ def test_kill_never_loses_the_source(source, elsewhere, moment):
     assert whole
     assert all(contents(path) == before for path in whole)
     if moment in ("copying", "before the rename"):
-        # What the dead one left is no obstacle, and gone after the next attempt.
+        # Leftovers of the dead process do not block the next attempt, which removes them.
         move(source, destination)
         assert contents(destination) == before
         assert os.listdir(elsewhere) == ["destination"]

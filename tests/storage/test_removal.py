@@ -1,4 +1,4 @@
-"""Large files are gone at once, and their blocks soon after."""
+"""Removed files disappear at once, and their blocks are freed soon after."""
 
 import _thread
 import os
@@ -37,7 +37,7 @@ def test_no_descriptors_or_threads_remain(tmp_path):
         path.write_bytes(bytes(LARGE))
         _removal.remove_in_background(path)
     _removal.wait_for_removals()
-    # A thread that has let go of its lock needs another moment to end.
+    # A thread ends a moment after releasing its lock.
     end = time.monotonic() + 30
     while (len(os.listdir("/proc/self/fd")), _thread._count()) != before:
         assert time.monotonic() < end

@@ -1,4 +1,4 @@
-"""A directory in the place of another one, whenever the process dies."""
+"""Replacing a directory, with kills at any moment."""
 
 import os
 import pathlib
@@ -62,7 +62,7 @@ def test_kill_after_the_old_one_is_moved_away(tmp_path):
 
 @pytest.mark.slow
 def test_kill_at_any_system_call(tmp_path):
-    """Kill the process at each rename and removal that it makes, by an audit hook."""
+    """An audit hook kills the process at each rename and removal."""
     script = """
 import os, pathlib, signal, sys
 from fifteen.experiments.storage import _local

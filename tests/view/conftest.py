@@ -5,7 +5,7 @@ from fifteen.experiments import Experiment, TensorboardLogData
 
 
 def make_run(path, config, steps=50, diverges=False):
-    """Write an experiment whose loss falls from 2 to 1, the faster the higher its rate."""
+    """Write an experiment whose loss falls from 2 to 1, faster with a higher rate."""
     experiment = Experiment(path, verbose=False)
     experiment.write_metadata("config", config)
     step = np.arange(1, steps + 1)

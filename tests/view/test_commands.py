@@ -1,4 +1,4 @@
-"""`fifteen view` and `fifteen report` as commands: what they import, and their errors."""
+"""Imports and errors of `fifteen view` and `fifteen report`."""
 
 import re
 import signal
@@ -37,7 +37,7 @@ def test_page_and_report_need_no_jax(sweep, tmp_path):
 
 @pytest.fixture
 def refused(capsys):
-    """Run a command that fails, and return what it says."""
+    """Run a failing command, and return its error."""
 
     def run(*arguments):
         assert main(list(map(str, arguments))) == 1

@@ -21,7 +21,7 @@ def line(y, x=None):
 
 
 def smooth_one_by_one(values, weight):
-    """Do what TensorBoard does, one point after another."""
+    """Smooth point by point, as TensorBoard does."""
     result, last, count = [], 0.0, 0
     for value in values:
         if not math.isfinite(value):
@@ -82,7 +82,7 @@ def test_mean_has_a_band_of_one_standard_deviation():
     mean = mean_of([line([1, 2, 3]), line([3, 4, 5]), line([5, 6], x=[0, 1])])
     assert mean.count == 3
     np.testing.assert_allclose(mean.y, [3, 4, 4])
-    deviation = [2, 2, math.sqrt(2)]  # Of a sample, as that of pandas and `compare`.
+    deviation = [2, 2, math.sqrt(2)]  # The sample's, as in pandas and `compare`.
     np.testing.assert_allclose(mean.high - mean.y, deviation)
     np.testing.assert_allclose(mean.y - mean.low, deviation)
 

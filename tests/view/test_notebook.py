@@ -1,4 +1,4 @@
-"""What notebooks show: the HTML of a real notebook's outputs, looked at in headless Chromium."""
+"""HTML outputs of a real notebook, shown in headless Chromium."""
 
 import math
 import os
@@ -50,7 +50,7 @@ def found(sweep):
 
 @pytest.fixture
 def show(open_page, tmp_path):
-    """Open HTML as a notebook shows it."""
+    """Open HTML as a notebook does."""
 
     def open_html(html, scheme="light"):
         page = tmp_path / f"{scheme}.html"
@@ -67,12 +67,12 @@ def show(open_page, tmp_path):
 
 
 def run_notebook(sources, folder):
-    """Run cells in a kernel, and return what each of them shows."""
+    """Run cells in a kernel, and return the outputs of each."""
     nbclient = pytest.importorskip("nbclient", reason="needs nbclient")
     nbformat = pytest.importorskip("nbformat", reason="needs nbclient")
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Those of the client and of its event loop.
+        warnings.simplefilter("ignore")  # From the client and its event loop.
         client = nbclient.NotebookClient(
             notebook, timeout=300, resources={"metadata": {"path": folder}}
         )
@@ -119,7 +119,7 @@ def test_notebook_shows_a_card_a_table_and_a_curve(found, show, scheme, tmp_path
     table.get_by_role("button", name="train/loss").click()
     rising = names.all_inner_texts()
     assert rising == ["lr0.1_0", "lr0.1_1", "lr0.01_0", "lr0.01_1", "lr0.01_2", "lr0.1_2"]
-    page.keyboard.press("Enter")  # The one that diverged stays the last.
+    page.keyboard.press("Enter")  # The diverged run comes last.
     assert names.all_inner_texts() == [*rising[4::-1], rising[5]]
     assert table.locator("th[aria-sort]").all_inner_texts() == ["train/loss"]
 
@@ -166,7 +166,7 @@ def test_names_and_values_are_escaped(tmp_path, show):
     assert not {"\x1b", "\u202e"} & set(html)
 
 
-# Without one
+# Without a browser
 
 
 def test_table_matches_the_command(found, capsys):

@@ -1,4 +1,4 @@
-"""The page in headless Chromium: somebody who clicks, and a script that logs meanwhile."""
+"""The page in headless Chromium, while a script logs."""
 
 import contextlib
 import math
@@ -55,7 +55,7 @@ def browser():
 
 @pytest.fixture
 def open_page(browser):
-    """Open an address, and see at the end that nothing went wrong and nothing was fetched."""
+    """Open an address, and check at the end that there were no errors and no outside requests."""
     with contextlib.ExitStack() as stack:
 
         def visit(address, **options):
@@ -91,7 +91,7 @@ def open_page(browser):
 
 @pytest.fixture
 def live(sweep):
-    """Start `fifteen view` as a process of its own, and return the address that it prints."""
+    """Start `fifteen view` in its own process, and return the address it prints."""
     process = subprocess.Popen([*COMMAND, "view", str(sweep)], stdout=subprocess.PIPE, text=True)
     line = process.stdout.readline()
     yield re.search(r"http://127\.0\.0\.1:\d+/", line)[0]
@@ -130,7 +130,7 @@ def test_table_can_be_sorted_filtered_and_compared(live, open_page):
         page.get_attribute("#head th:has(button[title='train/loss:last'])", "aria-sort")
         == "ascending"
     )
-    # NaN comes last either way.
+    # NaN comes last in both orders.
     assert names(page)[0] == "lr0.1_0"
     assert names(page)[-1] == "lr0.1_2"
     page.click("#head button[title='train/loss:last']")
@@ -154,7 +154,7 @@ def test_table_can_be_sorted_filtered_and_compared(live, open_page):
     shown = page.locator("#differences")
     eventually(page, lambda: re.search(r"config\.lr\s+0\.01\s+0\.1", shown.inner_text()))
     assert "optimizer" not in shown.inner_text()
-    # The address leads to the same state.
+    # The URL restores the same state.
     other = open_page(page.url)
     eventually(other, lambda: legend(other) == ["lr=0.01, seed=0", "lr=0.1, seed=1"])
     assert other.inner_text("#count") == "6 runs, 2 chosen"
@@ -169,7 +169,7 @@ def test_page_opens_with_the_curves_of_the_first_runs(live, open_page):
     page.reload()
     eventually(page, lambda: len(legend(page)) == 5)
     assert page.inner_text("#count") == "6 runs, 5 chosen"
-    # Whoever wants none has none, also after a reload.
+    # An empty choice is kept after a reload.
     page.check("#head input")
     page.uncheck("#head input")
     eventually(page, lambda: legend(page) == [])
@@ -186,7 +186,7 @@ def test_value_under_the_pointer_is_shown(live, open_page):
     box = page.locator(".plot").bounding_box()
     found = ""
     for part in range(20, 80, 2):
-        # Somewhere along this height the curve is under the pointer.
+        # The curve crosses this height somewhere.
         page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] * part / 100)
         page.wait_for_timeout(60)
         if found := page.evaluate(TOOLTIP):
@@ -222,7 +222,7 @@ def test_means_smoothing_and_axes(live, open_page):
     means = ["lr=0.01 (n=3)", "lr=0.1 (n=3) diverged at 26"]
     eventually(page, lambda: legend(page) == means)
     assert page.evaluate("[...plots.values()][0].bands.data.xs.length") == 2
-    # All runs of a mean have its colour, of which one is not chosen.
+    # All runs of a mean share its colour; one of them is not chosen.
     colors = page.evaluate(
         """() => [...document.querySelectorAll("#rows td:first-child")].map(
             (cell) => getComputedStyle(cell).borderLeftColor)"""
@@ -230,7 +230,7 @@ def test_means_smoothing_and_axes(live, open_page):
     keys = page.locator("#legend line").evaluate_all(
         "(lines) => lines.map((line) => getComputedStyle(line).stroke)"
     )
-    # The first colors, which are told apart best, are those of means, too.
+    # Means also use the first colours, which are the most distinct.
     assert keys == ["rgb(59, 130, 246)", "rgb(249, 115, 22)"]
     assert colors == [keys[0]] * 3 + [keys[1]] * 3
     assert page.locator("#rows tr.chosen").count() == 3
@@ -376,7 +376,7 @@ def test_zooming_in_shows_every_point(live, open_page, sweep):
     assert 0 < end - start < 900
     steps = math.floor(end) - math.ceil(start) + 1
     eventually(page, lambda: page.evaluate(shown)[2] == steps)
-    # The rest is still there, coarsely.
+    # The rest is still there at a coarse resolution.
     assert page.evaluate(shown)[3] > steps + 500
     page.keyboard.press("Escape")
     page.evaluate("[...plots.values()][0].figure.reset.emit()")

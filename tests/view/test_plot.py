@@ -1,4 +1,4 @@
-"""`fifteen plot`: in the terminal, in print, and what it says when there is nothing to draw."""
+"""`fifteen plot` in the terminal and in print."""
 
 import os
 import pty
@@ -113,12 +113,12 @@ def test_figure_is_ready_to_print(plot, sweep, tmp_path, kind):
     assert path.read_bytes() == first
     if kind == "pdf":
         assert first.startswith(b"%PDF")
-        assert b"/FontFile2" in first  # TrueType, embedded.
+        assert b"/FontFile2" in first  # Fonts are embedded as TrueType.
         assert b"/Type3" not in first
         assert b"/Subtype /Image" not in first
     if kind == "svg":
         text = first.decode()
-        # Each of the three differs in its dashes, not by its colour alone.
+        # The three curves differ in dashes as well as in colour.
         assert len(set(re.findall("stroke-dasharray: [^;]+", text))) >= 1
         assert "<image" not in text
     if kind == "png":
@@ -127,7 +127,7 @@ def test_figure_is_ready_to_print(plot, sweep, tmp_path, kind):
 
 @pytest.fixture
 def shown_in_print(plot, tmp_path, monkeypatch):
-    """Draw an SVG, and return its texts, which are outlines otherwise."""
+    """Draw an SVG with texts instead of outlines, and return them."""
     monkeypatch.setitem(_figure._SETTINGS, "svg.fonttype", "none")
 
     def draw(*arguments):
@@ -162,7 +162,7 @@ def test_terminal_plot_has_colours_and_fits_the_width(sweep):
     try:
         while part := os.read(parent, 65536):
             text += part
-    except OSError:  # The end of a terminal.
+    except OSError:  # The terminal was closed.
         pass
     assert process.wait(60) == 0
     os.close(parent)

@@ -1,4 +1,4 @@
-"""What the live page's server answers, and to whom."""
+"""The server of the live page: its answers and its access control."""
 
 import http.client
 import json
@@ -57,7 +57,7 @@ def test_only_its_own_page_may_read(served):
         ask(served, "/table", Origin=f"http://{own}", Sec_Fetch_Site="same-origin")[0].status == 200
     )
     for headers in (
-        {"Host": "evil.example"},  # A name that was made to lead here.
+        {"Host": "evil.example"},  # DNS rebinding: another name for this address.
         {"Host": f"evil.example:{served.server_port}"},
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
