@@ -17,8 +17,7 @@ from ._selection import Chosen, Selection
 
 if TYPE_CHECKING:
     from fifteen.experiments import Experiments
-    from fifteen.view._curves import Curve
-    from fifteen.view._options import Options
+    from fifteen.view._curves import Curve, Options
 
 _MAX_PLOTS = 4
 _HEIGHT = 20
@@ -47,7 +46,7 @@ def plot(
         over: draw the mean and the standard deviation over this field, such as `seed`.
         output: a .pdf, .svg, .png or .html to write instead.
     """
-    from fifteen.view._options import Options
+    from fifteen.view._curves import Options
 
     if not 0 <= smooth < 1:
         raise CommandError(f"--smooth: expected at least 0 and below 1, found {smooth:g}")

@@ -11,7 +11,7 @@ from fifteen.experiments.storage import Directory
 
 from ._arguments import Flag, OptionalInt
 from ._errors import CommandError, print_message
-from ._selection import Chosen, Selection
+from ._selection import Chosen, Selection, is_below
 from ._table import STEPS, Format, print_removal, text_column
 
 
@@ -43,7 +43,7 @@ def prune(
     rows: list[list[object]] = []
     for field in track(fields, "Pruning"):
         path = field.path
-        if not reach.holds(path):
+        if not is_below(Directory(path).real_path(), reach):
             print_message("note", f"{path}: is reached through a link, and stays as it is")
             continue
         for pruning in prunings(path, retention):

@@ -6,7 +6,7 @@ from fifteen.experiments.storage import Directory
 
 from ._arguments import Flag
 from ._errors import CommandError, print_message
-from ._selection import Chosen, Selection
+from ._selection import Chosen, Selection, is_below, place_of
 from ._table import Format, print_removal, text_column
 
 
@@ -35,7 +35,7 @@ def rm(
         path = field.path
         if not Directory(path).is_present():
             continue  # It was below another one.
-        if not reach.holds_name(path):
+        if not is_below(place_of(path), reach):
             print_message("note", f"{path}: is reached through a link, and stays as it is")
             continue
         others = [other.data_dir for other in find_experiments(path)]

@@ -39,21 +39,12 @@ class Selection:
         return " ".join(self.roots or (os.curdir,))
 
     def find(self) -> "Experiments":
-        """Return the experiments.
-
-        Raises:
-            CommandError: a root is not there, or `limit` is below 1.
-            ExpressionError: `where` or `sort` cannot be read, or names what no experiment has.
-        """
+        """Return the experiments."""
         found = find_all(self.roots)
         return self.choose(found if self.where is None and self.sort is None else found.load())
 
     def choose(self, found: "Experiments") -> "Experiments":
-        """Return those of some experiments that are asked for, in order.
-
-        Raises:
-            CommandError, ExpressionError: as `find`.
-        """
+        """Return those of some experiments that are asked for, in order."""
         if self.limit is not None and self.limit < 1:
             raise CommandError(f"--limit: expected at least 1, found {self.limit}")
         if self.where is not None:
@@ -63,11 +54,7 @@ class Selection:
         return found if self.limit is None else found[: self.limit]
 
     def find_some(self) -> "Experiments":
-        """Return the experiments, of which there is at least one.
-
-        Raises:
-            CommandError: there is none.
-        """
+        """Return the experiments, of which there is at least one."""
         found = self.find()
         if not found:
             raise CommandError(self.advice())
@@ -77,9 +64,6 @@ class Selection:
         """Return the experiments that a command may change, and whether none was left out.
 
         What `where` or `sort` could not read may be what would have spared an experiment.
-
-        Raises:
-            CommandError: as `find_some`.
         """
         fields = self.find_some().fields
         for field in fields:
@@ -92,8 +76,8 @@ class Selection:
         certain = [field for field in fields if not field.unreadable]
         return certain, len(certain) == len(fields)
 
-    def reach(self) -> "Reach":
-        """Return what is really below the roots.
+    def reach(self) -> set[pathlib.Path]:
+        """Return the real paths of the roots, below which a command may change what it finds.
 
         A link is followed only if it is itself a root, and not one of a glob.
         """
@@ -103,10 +87,10 @@ class Selection:
         found: set[pathlib.Path] = set()
         for root in self.roots or (os.curdir,):
             for path in (local_path(one, "root") for one in _expand(root)):
-                found.add(_place_of(path))
+                found.add(place_of(path))
                 if not _is_glob(root):
                     found.add(Directory(path).real_path())
-        return Reach(found)
+        return found
 
     def advice(self) -> str:
         """Say what to do if nothing is found."""
@@ -118,31 +102,16 @@ class Selection:
 Chosen = Annotated[Selection, OmitArgPrefixes, arg(name="")]
 
 
-@dataclasses.dataclass(frozen=True)
-class Reach:
-    """Tell what a command may change: what is not behind a link that leads out of its roots."""
-
-    roots: set[pathlib.Path]
-
-    def holds(self, path: pathlib.Path) -> bool:
-        """Tell whether what a path leads to is below a root."""
-        from fifteen.experiments.storage import Directory
-
-        return self._has(Directory(path).real_path())
-
-    def holds_name(self, path: pathlib.Path) -> bool:
-        """Tell whether a path is below a root, even if it is a link that leads elsewhere."""
-        return self._has(_place_of(path))
-
-    def _has(self, real: pathlib.Path) -> bool:
-        return not self.roots.isdisjoint((real, *real.parents))
-
-
-def _place_of(path: pathlib.Path) -> pathlib.Path:
+def place_of(path: pathlib.Path) -> pathlib.Path:
     """Return where a name really is, whatever it leads to."""
     from fifteen.experiments.storage import Directory
 
     return Directory(path.parent).real_path() / path.name
+
+
+def is_below(real: pathlib.Path, roots: set[pathlib.Path]) -> bool:
+    """Tell whether a real path is one of some roots, or below one."""
+    return not roots.isdisjoint((real, *real.parents))
 
 
 def find_all(roots: Sequence[str]) -> "Experiments":
@@ -170,11 +139,7 @@ def _expand(root: str) -> list[str]:
 
 
 def open_experiment(directory: str) -> "Experiment":
-    """Return the experiment in a directory.
-
-    Raises:
-        ExperimentNotFoundError: there is none.
-    """
+    """Return the experiment in a directory, which holds one."""
     from fifteen.experiments import Experiment
 
     return Experiment(checked(directory), verbose=False).assert_exists()

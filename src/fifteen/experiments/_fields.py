@@ -7,7 +7,7 @@ import pathlib
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -50,19 +50,8 @@ BUILT_IN = (
 """Names of values that every experiment has. They come before fields and scalars of that name."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Statistics:
-    """The statistics of a curve.
-
-    Attributes:
-        len: how many points it has.
-        step: the last step.
-        first: the first value.
-        last: the last value.
-        min: the smallest number; NaN if there is none.
-        max: the largest number; NaN if there is none.
-        mean: the mean of the numbers; NaN if there is none.
-    """
+class Statistics(NamedTuple):
+    """The statistics of a curve; the smallest, largest and mean number are NaN if there is none."""
 
     len: int
     step: int
@@ -245,14 +234,9 @@ class Fields:
     def value(self, name: str, wanted: str = "value") -> Any:
         """Return a value by its name; a `Missing` if there is none.
 
-        Args:
-            name: one of `BUILT_IN`, or the end of a dotted name in the metadata
-                (`config.optimizer.lr`, `lr`) or of a scalar's tag (`train/loss`, `loss`). A
-                scalar's may be followed by what is wanted of it: `loss:min`.
-            wanted: one of `STATISTICS`, or `value`: that of a field, or a scalar's last.
-
-        Raises:
-            ExpressionError: several names end so.
+        A name is one of `BUILT_IN`, or the end of a dotted name in the metadata or of a scalar's
+        tag, and may then be followed by what is wanted of a scalar: `loss:min`. By default that
+        is its last value. It is an `ExpressionError` if several names end so.
         """
         if name in BUILT_IN:
             found = self._built_in(name)

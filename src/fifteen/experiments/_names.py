@@ -19,11 +19,7 @@ def ending_in(name: str, names: Iterable[str], separator: str) -> str | None:
 
 
 def matching(patterns: Sequence[str], names: Iterable[str], what: str) -> list[str]:
-    """Return the names that match any of the patterns, in their own order.
-
-    Raises:
-        ExpressionError: a pattern matches nothing; says what there is.
-    """
+    """Return the names that match any of the patterns, in their own order; each must match."""
     names = list(names)
     found = {
         pattern: {name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)}

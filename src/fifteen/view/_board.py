@@ -31,10 +31,7 @@ _WAIT = 0.4
 class Board:
     """Answer what the page asks from the files; those that the page draws are looked at most often.
 
-    Args:
-        find: returns the experiments that there are now.
-        choose: returns those of them that are shown, in order.
-        title: what the page is called.
+    `find` returns the experiments that there are now, and `choose` those that are shown, in order.
     """
 
     def __init__(

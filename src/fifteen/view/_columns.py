@@ -117,24 +117,15 @@ def sparkline(values: npt.NDArray[np.float64]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """Describe a column.
-
-    Attributes:
-        name: its heading, and its key in JSON.
-        show: how a value is written for people.
-        is_number: whether to align it to the right.
-        best: which of its numbers is marked with `*`, if any.
-        dispensable: whether it is left out of a terminal that is too narrow; the largest first.
-    """
+    """Describe a column: its name is its heading, and its key in JSON."""
 
     name: str
     show: Callable[[Any], str] = show_value
-    is_number: bool = True
-    best: Literal["min", "max"] | None = None
-    dispensable: float = 0
+    is_number: bool = True  # Aligned to the right.
+    best: Literal["min", "max"] | None = None  # Which of its numbers is marked with `*`.
+    dispensable: float = 0  # The largest is left out first of a terminal that is too narrow.
 
 
-# What is least informative is left out first of a terminal that is too narrow.
 _COLUMNS = {
     column.name: column
     for column in (
@@ -159,13 +150,10 @@ def tabulate(
     ranks: Mapping[str, float],
     optional: Collection[str],
 ) -> tuple[list[Column], list[list[Any]]]:
-    """Return the columns of a table of experiments, and a row of values for each of them.
+    """Return a column for each name, and a row of values for each experiment.
 
-    Args:
-        found: the experiments.
-        names: the names of the values.
-        ranks: how dispensable columns are, if not as usual.
-        optional: the columns that are left out if nothing is in them.
+    `ranks` says how dispensable columns are, if not as usual, and `optional` which ones are left
+    out if nothing is in them.
     """
     columns: list[Column] = []
     values: list[list[Any]] = []
@@ -183,13 +171,9 @@ def overview(
     informative: Mapping[str, float],
     is_for_people: bool = True,
 ) -> tuple[list[Column], list[list[Any]]]:
-    """Return the table that is shown of experiments, with values that somebody has asked for.
+    """Return the table of experiments with what somebody has asked for, and what is informative.
 
-    Args:
-        found: the experiments.
-        asked: the names of those values.
-        informative: names that `most_informative` returns.
-        is_for_people: whether to leave out a column in which nothing is.
+    People see no progress where there is none, and ages instead of times.
     """
     names = [*_FIRST, *asked, *informative, *_LAST, "age" if is_for_people else "changed"]
     optional = {"progress"} - set(asked) if is_for_people else ()
@@ -237,16 +221,15 @@ def most_informative(found: "Experiments") -> tuple[dict[str, float], int]:
 def values_of(found: "Experiments", name: str) -> list[Any]:
     """Return a value of each experiment, as a table has it."""
     values = found.values(name)
-    if name == "status":
-        pairs = zip(found.fields, values, strict=True)
-        return [
-            value if isinstance(value, Missing) else str(field.status) for field, value in pairs
-        ]
-    if name == "changed":
-        return [iso_time(value) if isinstance(value, float) else value for value in values]
-    if name == "tags":
-        return [v if isinstance(v, Missing) else ", ".join(map(str, v)) for v in values]
-    return values
+    change: Callable[[Fields, Any], Any] | None = {
+        "status": lambda field, _: str(field.status),
+        "changed": lambda _, seconds: iso_time(seconds),
+        "tags": lambda _, tags: ", ".join(map(str, tags)),
+    }.get(name)
+    return [
+        value if change is None or isinstance(value, Missing) else change(field, value)
+        for field, value in zip(found.fields, values, strict=True)
+    ]
 
 
 def _column_of(name: str, values: list[Any], ranks: Mapping[str, float]) -> Column:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,34 +25,40 @@ _MAX_Y = 1e150
 
 
 @dataclasses.dataclass(frozen=True)
+class Options:
+    """How curves are drawn."""
+
+    x: str = "step"  # Or `time` (seconds since the run's first point), or the tag of a scalar.
+    smooth: float = 0  # The weight of an exponential moving average.
+    over: str | None = None  # The field over which to take the mean, such as `seed`.
+    log_x: bool = False
+    log_y: bool = False
+
+    @property
+    def x_label(self) -> str:
+        """The label of the x axis."""
+        return "seconds" if self.x == "time" else self.x
+
+
+@dataclasses.dataclass(frozen=True)
 class Curve:
-    """A line, or a mean with a band.
+    """A line, or a mean with a band; all arrays have the same length."""
 
-    Attributes:
-        x: `(n,)`, ascending unless another scalar is the x axis.
-        y: `(n,)`; NaN is a gap.
-        low: the lower edge of the band, `(n,)`; None if there is no band.
-        high: its upper edge.
-        diverged_at: the x of the first value that is NaN or infinite.
-        count: how many runs it is the mean of.
-    """
-
-    x: Floats
-    y: Floats
+    x: Floats  # Ascending, unless another scalar is the x axis.
+    y: Floats  # NaN is a gap.
     low: Floats | None = None
     high: Floats | None = None
-    diverged_at: float | None = None
-    count: int = 1
+    diverged_at: float | None = None  # The x of the first value that is NaN or infinite.
+    count: int = 1  # How many runs it is the mean of.
+
+    def with_parts(self, change: Callable[[Floats], Floats], **others: Floats) -> "Curve":
+        """Return it with what a function makes of its values and its band."""
+        low, high = (None if part is None else change(part) for part in (self.low, self.high))
+        return dataclasses.replace(self, y=change(self.y), low=low, high=high, **others)
 
 
 def curve_of(scalars: "dict[str, ScalarSeries]", tag: str, x: str = "step") -> Curve | None:
-    """Return the curve of a tag; None if the run lacks the tag, or the scalar of the x axis.
-
-    Args:
-        scalars: the run's curves.
-        tag: which one to draw.
-        x: `step`, `time` (seconds since the run's first point), or the tag of another scalar.
-    """
+    """Return the curve of a tag; None if the run lacks the tag, or the scalar of the x axis."""
     series = scalars.get(tag)
     if series is None:
         return None
@@ -80,10 +86,7 @@ def seconds_of(scalars: "dict[str, ScalarSeries]", tag: str) -> Floats:
 
 def smoothed(curve: Curve, weight: float) -> Curve:
     """Return a curve whose values and band are smoothed."""
-    if not weight:
-        return curve
-    low, high = (None if part is None else smooth(part, weight) for part in (curve.low, curve.high))
-    return dataclasses.replace(curve, y=smooth(curve.y, weight), low=low, high=high)
+    return curve.with_parts(lambda part: smooth(part, weight)) if weight else curve
 
 
 def smooth(values: Floats, weight: float) -> Floats:
@@ -149,8 +152,7 @@ def downsample(curve: Curve, points: int) -> Curve:
     if len(curve.x) <= points:
         return curve
     kept = extremes(curve.y, points)
-    low, high = (None if part is None else part[kept] for part in (curve.low, curve.high))
-    return dataclasses.replace(curve, x=curve.x[kept], y=curve.y[kept], low=low, high=high)
+    return curve.with_parts(lambda part: part[kept], x=curve.x[kept])
 
 
 def extremes(y: Floats, points: int) -> npt.NDArray[np.bool_]:

@@ -11,9 +11,8 @@ import numpy.typing as npt
 from fifteen.experiments._fields import Fields
 from fifteen.experiments.events.reading import EventReader
 
-from ._curves import Curve, Floats, extremes, limits, seconds_of, smoothed
+from ._curves import Curve, Floats, Options, extremes, limits, seconds_of, smoothed
 from ._follower import Scalars
-from ._options import Options
 from ._runs import draw_line
 
 Answer = dict[str, Any]
@@ -28,17 +27,11 @@ _IMAGES = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": 
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """How many points of a curve are sent.
-
-    Attributes:
-        points: how many, about.
-        x: what the x axis is, as in `Options`.
-        window: a part of the x axis that gets as many points as the whole.
-    """
+    """About how many points of a curve are sent."""
 
     points: int
-    x: str = "step"
-    window: tuple[float, float] | None = None
+    x: str = "step"  # As in `Options`.
+    window: tuple[float, float] | None = None  # A part of the x axis that gets as many again.
 
 
 def encode_curves(scalars: Sequence[Scalars], tags: Sequence[str], sampling: Sampling) -> Answer:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fifteen._text import printable
 from fifteen.experiments._extras import import_extra
 
-from ._curves import Curve, curve_of, diverged, downsample, limits
-from ._options import Options
+from ._curves import Curve, Options, curve_of, diverged, downsample, limits
 
 if TYPE_CHECKING:
     from fifteen.experiments import ScalarSeries
@@ -39,13 +38,7 @@ _DATES: dict[str, dict[str, None]] = {"pdf": {"CreationDate": None}, "svg": {"Da
 
 
 def save(panels: dict[str, dict[str, Curve]], options: Options, path: pathlib.Path) -> None:
-    """Draw a panel for each tag, and save them as a PDF, SVG or PNG.
-
-    Args:
-        panels: the curves of each tag, by their labels.
-        options: how to draw them.
-        path: where to save; the suffix says in which format.
-    """
+    """Draw a panel for each tag, of curves by their labels; save them in the suffix's format."""
     matplotlib = import_extra("matplotlib", "this plot", "plot")
     figures = import_extra("matplotlib.figure", "this plot", "plot")
     line = import_extra("matplotlib.lines", "this plot", "plot").Line2D

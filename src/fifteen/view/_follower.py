@@ -14,14 +14,11 @@ Scalars = dict[str, ScalarSeries]
 
 
 class Follower:
-    """Look at experiments again and again.
-
-    Attributes:
-        readers: readers that are kept to read on later, the one used last at the end.
-    """
+    """Look at experiments again and again."""
 
     def __init__(self) -> None:
         self.readers: dict[pathlib.Path, EventReader] = {}
+        """Those that are kept to read on later; the one that was used last is at the end."""
         self._known: dict[pathlib.Path, tuple[object, Fields]] = {}
 
     def look(self, found: Fields) -> Fields | None:

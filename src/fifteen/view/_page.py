@@ -21,12 +21,7 @@ _POLICY = (
 
 
 def document(title: str, data: str = "") -> str:
-    """Return the page.
-
-    Args:
-        title: what it is called.
-        data: what it shows, as `packed` returns it; without it, the page asks its server.
-    """
+    """Return the page, with data as `packed` returns it; without any, it asks its server."""
     bokeh = import_extra("bokeh", "the page in the browser", "view")
     folder = pathlib.Path(bokeh.__file__).parent / "server" / "static" / "js"
     scripts = [(folder / name).read_text(encoding="utf-8") for name in _LIBRARIES]

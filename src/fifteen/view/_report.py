@@ -8,9 +8,9 @@ from fifteen.experiments import Experiments
 from fifteen.experiments._names import matching
 
 from ._board import table_of
+from ._curves import Options
 from ._encoding import SMOOTHING, Answer, Sampling, details_of, encode_curves
 from ._follower import Scalars, read_scalars, reader_of
-from ._options import Options
 from ._page import document, packed
 from ._runs import field_called, members_of
 
@@ -31,11 +31,7 @@ def report(
 ) -> str:
     """Return a page that shows experiments as they are now, with all that it needs.
 
-    Args:
-        experiments: what to show.
-        title: what the page is called.
-        options: draw all of them when the page is opened, in this way.
-        patterns: which scalars to draw then.
+    With options it opens with the curves of all of them, for the tags that match the patterns.
     """
     runs = experiments.fields
     readers = [reader_of(run) for run in runs]

@@ -11,9 +11,8 @@ from fifteen.experiments._tables import columns_of
 from fifteen.experiments._values import to_plain
 
 from ._columns import show_value
-from ._curves import Curve, curve_of, mean_of, smoothed
+from ._curves import Curve, Options, curve_of, mean_of, smoothed
 from ._follower import Scalars
-from ._options import Options
 
 _MAX_LABEL_FIELDS = 3
 
@@ -61,11 +60,7 @@ def members_of(items: Iterable[T], numbers: Iterable[int]) -> dict[int, list[T]]
 
 
 def grouped(runs: Experiments, over: str | None) -> dict[str, list[int]]:
-    """Return the runs of each line to draw by its label: one, or those alike but for a field.
-
-    Raises:
-        ExpressionError: as `field_called`.
-    """
+    """Return the runs of each line to draw by its label: one, or those alike but for a field."""
     differing = runs.differing_fields()
     if over is None:
         return {label: [number] for number, label in enumerate(labels(runs, differing))}
@@ -79,11 +74,7 @@ def grouped(runs: Experiments, over: str | None) -> dict[str, list[int]]:
 
 
 def field_called(runs: Experiments, name: str) -> str:
-    """Return the field of the metadata that is, or ends in, a name.
-
-    Raises:
-        ExpressionError: no run has the field, or several fields end so.
-    """
+    """Return the field of the metadata that is, or ends in, a name; raise if it is not one."""
     known = columns_of([run.metadata() for run in runs.fields])
     field = ending_in(name, known, ".")
     if field is None:

@@ -20,10 +20,6 @@ class Server(http.server.ThreadingHTTPServer):
 
     Only pages that this server sent may read what it answers: a request of another page has
     another `Origin`, one through a name that was made to lead here another `Host`.
-
-    Args:
-        board: what is shown.
-        port: where to listen; a free port if 0.
     """
 
     daemon_threads = True

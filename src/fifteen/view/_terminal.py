@@ -6,8 +6,7 @@ import numpy as np
 
 from fifteen.experiments._extras import import_extra
 
-from ._curves import Curve, Floats, diverged, downsample, limits
-from ._options import Options
+from ._curves import Curve, Floats, Options, diverged, downsample, limits
 
 _COLORS = (12, 10, 9, 14, 13, 11, 4, 2, 1, 6, 5, 3)
 _SYMBOLS = ("braille", *"*o+x#@%&=$~")
@@ -37,7 +36,8 @@ def draw(
     for index, curve in enumerate(curves.values()):
         drawn = downsample(curve, 4 * size[0])
         if options.log_x:
-            drawn = _positive(drawn)
+            keep = drawn.x > 0
+            drawn = drawn.with_parts(lambda part, keep=keep: part[keep], x=drawn.x[keep])
         marker = plotext.marker("braille" if colors else _SYMBOLS[index % len(_SYMBOLS)])
         if colors:
             marker.fill(_COLORS[index % len(_COLORS)])
@@ -47,12 +47,6 @@ def draw(
     plot = figure.build().string(colorless=not colors)
     legend = _legend(curves, colors) if len(curves) > 1 or diverged(curves) else []
     return "\n".join([*map(str.rstrip, plot.rstrip("\n").split("\n")), *legend, ""])
-
-
-def _positive(curve: Curve) -> Curve:
-    keep = curve.x > 0
-    low, high = (None if part is None else part[keep] for part in (curve.low, curve.high))
-    return Curve(curve.x[keep], curve.y[keep], low, high)
 
 
 def _draw_line(
