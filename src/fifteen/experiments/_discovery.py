@@ -65,10 +65,11 @@ def summarize(path: pathlib.Path | str) -> Summary:
 
 def summary_with(path: pathlib.Path, last_step: int | None) -> Summary:
     """Return what `summarize` returns, given the step that was logged last."""
-    directory = Directory(path)
-    if not directory.is_present():
-        raise ExperimentNotFoundError(f"{path}: expected an experiment, found no directory")
-    size, modified = directory.usage()
+    try:
+        size, modified = Directory(path).usage()
+    except (FileNotFoundError, NotADirectoryError):
+        problem = "expected an experiment, found no directory"
+        raise ExperimentNotFoundError(f"{path}: {problem}") from None
     return Summary(
         path=path,
         metadata=_own_metadata(path),

@@ -21,7 +21,7 @@ from ._names import ending_in
 from ._status import Status, status_of
 from ._values import showable, to_plain
 from .events.reading import Ends, EventReader, Timeline, diverged_at, read_ends
-from .metadata import flatten
+from .metadata import flatten_file
 from .storage import Directory
 
 if TYPE_CHECKING:
@@ -110,7 +110,8 @@ class Fields:
     def summary(self) -> Summary | None:
         """What names and the ends of files say; None if the experiment has gone meanwhile."""
         try:
-            return summary_with(self.path, self.timeline.last_step)
+            with self._directory.listed():
+                return summary_with(self.path, self.timeline.last_step)
         except (ExperimentNotFoundError, OSError) as error:
             self.problems.append(str(error))
             return None
@@ -166,8 +167,9 @@ class Fields:
     @functools.cached_property
     def status(self) -> Status:
         """Whether it is running, or how it has ended."""
-        written = self.summary.modified if self.summary else 0.0
+        # First, since who has closed it has written all of it.
         state = self._directory.open_state()
+        written = self.summary.modified if self.summary else 0.0
         status = status_of(state, self.timeline.end, self.diverged_at, written)
         return dataclasses.replace(status, is_by_lease=self._directory.has_leases)
 
@@ -304,7 +306,7 @@ class Fields:
         if name in self.metadata_names and name not in self._metadata:
             values: dict[str, Any] = {}
             try:
-                values = flatten(self.path / f"{name}.yaml")
+                values = flatten_file(self._directory, f"{name}.yaml")
             except (MetadataError, OSError) as error:
                 self.unreadable.add(name)
                 self.problems.append(str(error))

@@ -75,5 +75,6 @@ def _load_part(start: int) -> list[dict[str, Any]]:
 
 def _read(field: Fields) -> dict[str, Any]:
     """Read what most questions need; return the attributes that hold it."""
-    _ = field.summary, field.status, field.metadata(), field.tail
+    with Directory(field.path).listed():
+        _ = field.status, field.summary, field.metadata()
     return {name: value for name, value in vars(field).items() if name not in _GIVEN}

@@ -13,13 +13,13 @@ MAX_LINES = 20
 MAX_LINE = 400
 
 
-def damaged(path: pathlib.Path, problem: str) -> CheckpointDamagedError:
+def damaged(path: str | pathlib.Path, problem: str) -> CheckpointDamagedError:
     """Return the error that says what is wrong with a file."""
     shown = "\n".join(map(printable, problem.split("\n")))
     return CheckpointDamagedError(f"{path}: {shown}; restore another step, or a copy of the file")
 
 
-def too_deep(path: pathlib.Path) -> CheckpointError:
+def too_deep(path: str | pathlib.Path) -> CheckpointError:
     """Return the error for a whole file that is nested deeper than Python can recurse."""
     return CheckpointError(
         f"{path}: nested too deeply to be read from here; restore with fewer calls on the stack, "

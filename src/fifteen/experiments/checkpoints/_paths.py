@@ -150,10 +150,11 @@ def prefixes_in(directory: pathlib.Path) -> list[str]:
     name says little by itself.
     """
     found: set[str] = set()
-    for name in Directory(directory).names():
-        match = _ANY_NAME.fullmatch(name)
+    root = Directory(directory)
+    for name in root.names():
         is_called_so = name.endswith(SUFFIX) or name.startswith("checkpoint")
-        if match and is_called_so and may_be_checkpoint(Directory(directory), name):
+        match = _ANY_NAME.fullmatch(name) if is_called_so else None
+        if match and may_be_checkpoint(root, name):
             parted = _PARTED.fullmatch(match[1])
             found.add(parted[1] if parted else match[1])
     return sorted(found)

@@ -14,6 +14,7 @@ import numpy as np
 from .._errors import MetadataError
 from .._local_path import local_path
 from .._missing import ABSENT
+from ..storage import Directory
 from ._compare import same
 from ._fields import fields_of, is_mapping_class, kind_of_class
 from ._files import PLAIN, dumps, loads, read_bytes
@@ -46,11 +47,25 @@ def flatten(config: Any) -> dict[str, Any]:
         {'optimizer.name': 'adam', 'optimizer.betas': (0.9, 0.99), 'steps': 10}
     """
     is_file = isinstance(config, str | os.PathLike)
-    place = f"{config}: " if is_file else ""
-    flat = _flatten(_load(config, as_file=is_file), with_classes=is_file, place=place)
+    return _flatten_plainly(_load(config, as_file=is_file), str(config) if is_file else "")
+
+
+def flatten_file(directory: Directory, name: str) -> dict[str, Any]:
+    """Return what `flatten` returns for a metadata file."""
+    path = f"{directory}/{name}"
+    return _flatten_plainly(loads(read_bytes(directory, name), PLAIN, path)[0], path)
+
+
+def _flatten_plainly(config: Any, path: str) -> dict[str, Any]:
+    """Flatten what a file holds; or an object, which has no path."""
+    flat = _flatten(config, with_classes=bool(path), place=f"{path}: " if path else "")
     if isinstance(flat.get(""), _ClassName):
         del flat[""]
     return {name: _plain(value) for name, value in flat.items()}
+
+
+_LEAVES = {type(None), bool, int, float, str, list}
+"""Most values: they are told from mappings and classes at once."""
 
 
 class _ClassName(str):
@@ -96,6 +111,8 @@ def _walk(
 
 
 def _parts(value: Any) -> tuple[_ClassName | None, list[tuple[Any, Any]]]:
+    if type(value) in _LEAVES:
+        return None, []
     if is_mapping_class(type(value)):
         class_name = value.get(CLASS_KEY)
         names = {key: key.name if isinstance(key, enum.Enum) else key for key in value}
@@ -269,5 +286,7 @@ def _load(side: Any, as_file: bool) -> Any:
     if not as_file:
         return side
     is_path = isinstance(side, str | os.PathLike)
-    data = read_bytes(local_path(side, "config")) if is_path else dumps(side, "config")
-    return loads(data, PLAIN, str(side) if is_path else "config")[0]
+    if not is_path:
+        return loads(dumps(side, "config"), PLAIN, "config")[0]
+    path = local_path(side, "config")
+    return loads(read_bytes(Directory(path.parent), path.name), PLAIN, str(side))[0]

@@ -55,7 +55,7 @@ def read(data_dir: pathlib.Path, name: str, expected_type: Any = PLAIN) -> Any:
     """
     path = path_of(data_dir, name)
     try:
-        data = read_bytes(path)
+        data = read_bytes(Directory(path.parent), path.name)
     except (FileNotFoundError, NotADirectoryError):
         known = names(data_dir)
         listed = ", ".join(known[:MAX_SHOWN]) + (", ..." if len(known) > MAX_SHOWN else "")
@@ -91,16 +91,17 @@ def _names_in(directory: Directory, folder: str) -> Iterator[str]:
             yield from _names_in(directory / entry.name, f"{folder}{entry.name}/")
 
 
-def read_bytes(path: pathlib.Path) -> bytes:
+def read_bytes(directory: Directory, name: str) -> bytes:
     """Return the bytes of a file, or raise OSError, or MetadataError if they are too many."""
+    path = f"{directory}/{name}"
     try:
-        file = Directory(path.parent).open(path.name)
+        file = directory.open(name)
     except OSError as error:
         if error.errno not in (errno.EISDIR, errno.EINVAL):
             raise
         raise MetadataError(f"{path}: not a regular file, so it cannot be metadata") from None
     with file:
-        check_size(file.size, str(path))
+        check_size(file.size, path)
         return file.read()
 
 
@@ -146,6 +147,7 @@ def _verify(root: Node, data: bytes, schema: Schema, context: Context, where: st
         raise MetadataError(f"{whole}: would not come back equal, so it is not written")
 
 
+@gc_paused()
 def loads(data: bytes, expected_type: Any, where: str) -> tuple[Any, Context]:
     """Return the value of a file's bytes, and the context of its load with the warnings."""
     document = parse(data, where)
@@ -162,8 +164,7 @@ def loads(data: bytes, expected_type: Any, where: str) -> tuple[Any, Context]:
             tags = {m.tag for m in (schema.members or [schema])}
             if not is_plain and root.tag not in tags and not class_named(root, schema.classes()):
                 root.tag = ""
-        with gc_paused():
-            return schema.load(root, context), context
+        return schema.load(root, context), context
     except Problem as problem:
         raise MetadataError(explain(problem.parts, where)) from None
     except RecursionError:

@@ -6,6 +6,7 @@ from typing import Any, TypedDict
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from .._errors import MetadataError
+from ..storage import Directory
 from ._compare import difference
 from ._files import path_of, read_bytes, replace
 from ._problems import Problem, explain
@@ -26,7 +27,7 @@ def annotate(data_dir: pathlib.Path, note: Any, tags: Any) -> pathlib.Path:
     path = path_of(data_dir, "notes")
     _check(note, tags)
     try:
-        data = parse(read_bytes(path), str(path)).root
+        data = parse(read_bytes(Directory(path.parent), path.name), str(path)).root
     except (FileNotFoundError, NotADirectoryError):
         data = MappingNode("", [])
     try:

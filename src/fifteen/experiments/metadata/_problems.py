@@ -43,10 +43,15 @@ class Problems:
 
     def raise_all(self) -> None:
         """Raise all that were collected in one problem, if there are any."""
-        if self.parts:
-            problem = Problem("")
-            problem.parts = self.parts
-            raise problem
+        raise_all(self.parts)
+
+
+def raise_all(parts: list[Part]) -> None:
+    """Raise one problem of several parts, if there are any."""
+    if parts:
+        problem = Problem("")
+        problem.parts = parts
+        raise problem
 
 
 def _under(key: Any, part: Part) -> Part:
@@ -57,18 +62,18 @@ def _under(key: Any, part: Part) -> Part:
 def each(parts: Iterable[tuple[Any, Callable[[Any, Any], Any], Any]], context: Any) -> list[Any]:
     """Apply functions to parts, given as (key, function, part); raise all problems together."""
     done: list[Any] = []
-    problems = Problems()
+    problems: list[Part] = []
     warnings: list[Part] = context.warnings
     known = len(warnings)
     for key, function, part in parts:
         try:
             done.append(function(part, context))
         except Problem as found:
-            problems.parts += [_under(key, part) for part in found.parts]
+            problems += [_under(key, part) for part in found.parts]
         if len(warnings) != known:
             warnings[known:] = [_under(key, warning) for warning in warnings[known:]]
             known = len(warnings)
-    problems.raise_all()
+    raise_all(problems)
     return done
 
 

@@ -10,6 +10,7 @@ Sources: https://yaml.org/type/ (1.1), https://yaml.org/spec/1.2.2/#103-core-sch
 
 import datetime
 import fractions
+import functools
 import math
 import re
 from typing import Any
@@ -80,6 +81,7 @@ _CONSTRUCTOR = yaml.constructor.SafeConstructor()
 _CONSTRUCTORS: dict[str, Any] = _CONSTRUCTOR.yaml_constructors
 
 
+@functools.lru_cache(1024)  # Keys and values come again in each file.
 def resolve_plain(text: str, modern: bool = True) -> Any:
     """Return what a plain scalar stands for if no type is declared, as PyYAML reads it.
 

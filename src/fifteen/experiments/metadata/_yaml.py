@@ -11,7 +11,6 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from .._errors import MetadataError
-from .._gc import gc_paused
 from ._problems import Problem
 from ._scalars import is_safe
 
@@ -80,8 +79,7 @@ def parse(data: bytes, where: str) -> Document:
     loader: Any = None
     try:
         loader = _Loader(data)
-        with gc_paused():
-            root: Node | None = loader.get_single_node()
+        root: Node | None = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         position = f":{mark.line + 1}:{mark.column + 1}" if mark else ""

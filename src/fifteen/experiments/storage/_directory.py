@@ -101,13 +101,10 @@ class Directory:
     def entries(self) -> list[Entry]:
         """Return what is in it, sorted by name, without temporaries; nothing if it is absent."""
         try:
-            with os.scandir(self.path) as scan:
-                entries = [_entry(entry) for entry in scan]
+            found = _local.scan(str(self.path))
         except (FileNotFoundError, NotADirectoryError):
             return []
-        if _local.finish_replacements(self.path, [entry.name for entry in entries]):
-            return self.entries()
-        return sorted(entry for entry in entries if _local.is_visible(entry.name))
+        return sorted(_entry(entry) for entry in found if _local.is_visible(entry.name))
 
     has_renames: ClassVar[bool] = True
     """Whether a directory takes its place in one step, with all that is in it."""
@@ -117,7 +114,7 @@ class Directory:
 
     def listed(self) -> contextlib.AbstractContextManager[None]:
         """Return a block in which all that is below may be listed once, and not be asked again."""
-        return contextlib.nullcontext()
+        return _local.listed()
 
     def kind_of(self, name: str = "") -> Kind | None:
         """Tell what a name leads to, links followed; None if there is nothing."""
@@ -144,11 +141,14 @@ class Directory:
 
     def usage(self) -> Usage:
         """Return the size and the last change of what it holds; what cannot be read is ignored."""
-        size, modified = 0, self.path.stat().st_mtime
-        pending = [str(self.path)]
+        top = str(self.path)
+        status = os.stat(top)
+        if not stat.S_ISDIR(status.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), top)
+        size, modified, pending = 0, status.st_mtime, [top]
         while pending:
-            with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:
-                for entry in entries:
+            with contextlib.suppress(OSError):
+                for entry in _local.scan(pending.pop()):
                     # A writer may have just removed it.
                     with contextlib.suppress(FileNotFoundError):
                         status = entry.stat(follow_symlinks=False)
@@ -166,7 +166,7 @@ class Directory:
             FileNotFoundError: there is no such file.
             OSError: it is not a regular file, or cannot be read.
         """
-        return ReadableFile(self.path / name)
+        return ReadableFile(f"{self.path}/{name}")
 
     def read(self, name: str) -> bytes:
         """Return all bytes of a file; raises as `open` does."""

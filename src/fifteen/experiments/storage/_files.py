@@ -31,10 +31,11 @@ class ReadableFile:
 
     parallel_bytes = 0
 
-    def __init__(self, path: pathlib.Path) -> None:
+    _descriptor = -1
+
+    def __init__(self, path: str | pathlib.Path) -> None:
         # A plain `open` of a pipe without a writer would wait for one.
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        self.close = _closing(self, self._descriptor)
         status = os.fstat(self._descriptor)
         if not stat.S_ISREG(status.st_mode):
             self.close()
@@ -50,6 +51,14 @@ class ReadableFile:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def close(self) -> None:
+        """Close it."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    __del__ = close
 
     def current_size(self) -> int:
         """Return how many bytes there are now."""

@@ -5,13 +5,14 @@ its lock while it writes. A temporary whose lock is free is a leftover, and is r
 """
 
 import contextlib
+import contextvars
 import errno
 import io
 import os
 import pathlib
 import shutil
 import stat
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 
 from .._errors import UnsafePathError
 from . import _locks
@@ -51,7 +52,7 @@ def is_temporary(name: str) -> bool:
 def remove_leftovers(directory: pathlib.Path) -> list[pathlib.Path]:
     """Remove the temporaries of writers that have died; return what was removed."""
     removed: list[pathlib.Path] = []
-    for name in _scan(directory):
+    for name in names(directory):
         path = directory / name
         is_leftover = is_temporary(name) or _is_replacement(name)
         if is_leftover and not _finish_replacement(path) and _locks.remove_if_free(path):
@@ -88,17 +89,53 @@ def locked_directory(path: pathlib.Path) -> Generator[None]:
         yield
 
 
+_listings: contextvars.ContextVar[dict[str, list[os.DirEntry[str]]] | None] = (
+    contextvars.ContextVar("listings", default=None)
+)
+
+
+@contextlib.contextmanager
+def listed() -> Generator[None]:
+    """List each directory once until the block ends."""
+    if _listings.get() is not None:
+        yield
+        return
+    token = _listings.set({})
+    try:
+        yield
+    finally:
+        _listings.reset(token)
+
+
+def scan(directory: str) -> list[os.DirEntry[str]]:
+    """Return what is in a directory, temporaries included, and finish what was being replaced.
+
+    Raises as `os.scandir`.
+    """
+    listings = _listings.get()
+    if listings is not None and directory in listings:
+        return listings[directory]
+    with os.scandir(directory) as entries:
+        found = list(entries)
+    unfinished = [entry.path for entry in found if _is_replacement(entry.name)]
+    if any([_finish_replacement(pathlib.Path(path)) for path in unfinished]):  # noqa: C419 # Each of them.
+        return scan(directory)
+    if listings is not None:
+        listings[directory] = found
+    return found
+
+
 def list_names(directory: pathlib.Path) -> list[str]:
     """Return the names in a directory, sorted, without temporaries; none if it is absent."""
-    names = _scan(directory)
-    if finish_replacements(directory, names):
-        names = _scan(directory)
-    return sorted(filter(is_visible, names))
+    return sorted(filter(is_visible, names(directory)))
 
 
-def finish_replacements(directory: pathlib.Path, names: Iterable[str]) -> bool:
-    """Finish each `replace_directory` that was killed; return whether there was one."""
-    return any([_finish_replacement(directory / name) for name in filter(_is_replacement, names)])  # noqa: C419 # Each of them.
+def names(directory: pathlib.Path) -> list[str]:
+    """Return the names in a directory, temporaries included; none if it is absent."""
+    try:
+        return [entry.name for entry in scan(str(directory))]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def is_visible(name: str) -> bool:
@@ -257,10 +294,3 @@ def _finish_replacement(path: pathlib.Path) -> bool:
         if not os.path.lexists(final):
             path.rename(final)
     return final.exists() and not path.exists()
-
-
-def _scan(directory: pathlib.Path) -> list[str]:
-    try:
-        return os.listdir(directory)
-    except (FileNotFoundError, NotADirectoryError):
-        return []

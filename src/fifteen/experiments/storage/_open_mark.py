@@ -88,15 +88,13 @@ def open_state(directory: pathlib.Path) -> OpenState:
 
 
 def _paths(directory: pathlib.Path) -> list[pathlib.Path]:
-    try:
-        names = os.listdir(directory)
-    except OSError:
-        return []
-    return [
-        directory / name
-        for name in names
-        if name.startswith(f".{_NAME}.") and _local.is_temporary(name)
-    ]
+    with suppressed_os_errors():
+        return [
+            directory / name
+            for name in _local.names(directory)
+            if name.startswith(f".{_NAME}.") and _local.is_temporary(name)
+        ]
+    return []
 
 
 def _release(path: pathlib.Path, descriptor: int) -> None:

@@ -39,7 +39,6 @@ class RemoteFile(ReadableFile):
         self.size = meta["size"]
         self.modified_ns = int(meta["last_modified"].timestamp() * 1e9)
         self.identity: Any = (str(path), self._tag)
-        self.close = lambda: None
 
     def current_size(self) -> int:
         return self.size

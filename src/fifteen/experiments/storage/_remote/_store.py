@@ -223,6 +223,9 @@ def listed(path: pathlib.PurePath) -> Generator[None]:
 
     What another thread asks is not answered from it, unless it runs in a copy of this context.
     """
+    if _listed(path) is not None:
+        yield
+        return
     tree: dict[str, Any] = {}
     for name, meta in objects(path).items():
         *folders, last = name.split("/")
