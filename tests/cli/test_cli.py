@@ -378,6 +378,36 @@ def test_compare_continues_with_readable_experiments(run, unreadable):
     ]
 
 
+def test_show_several(run, root):
+    best = ("runs", "--where", "name != 'run_2'", "--sort", "train/loss", "--limit", "2")
+    for arguments in (("runs/run_10", "runs/run_1"), best, ("runs/run_1*", "--reverse")):
+        parts = run("show", *arguments, cwd=root).stdout.split("\n\n\n")
+        assert [part.split("\n")[0] for part in parts] == ["runs/run_10", "runs/run_1"]
+        assert [part.count("\nscalars\n") for part in parts] == [1, 1]
+    (whole,) = run("show", "--limit", "1", cwd=root / "runs").stdout.split("\n\n\n")
+    assert whole.startswith("run_1\n")
+
+
+def test_show_of_several_what_only_some_have(run, root, tmp_path):
+    for name in "ab":
+        Experiment(tmp_path / name, verbose=False).write_metadata("config", {"lr": 1})
+    Experiment(tmp_path / "b", verbose=False).write_metadata("results", {"loss": 2})
+    output = run("show", "a", "b", "--metadata", "results", cwd=tmp_path).stdout
+    assert output.count("results.yaml") == 1
+    error = run("show", "a", "b", "--metadata", "result", cwd=tmp_path, expect=1).stderr
+    assert "no metadata is called 'result'; known: config, results" in error
+
+
+def test_an_experiment_that_is_named_stands_for_itself(run, tmp_path):
+    Experiment(tmp_path / "a", verbose=False).write_metadata("config", {"lr": 1})
+    Experiment(tmp_path / "a" / "inner", verbose=False).write_metadata("config", {"lr": 2})
+    for arguments in (["a"], ["a", "--where", "lr > 0"], ["[a]"]):
+        assert "inner" not in run("show", *arguments, cwd=tmp_path).stdout
+        name, *options = arguments
+        run("note", name, "good", *options, cwd=tmp_path)
+    assert not (tmp_path / "a" / "inner" / "notes.yaml").exists()
+
+
 def test_show_long_metadata(run, tmp_path):
     Experiment(tmp_path / "a", verbose=False).write_metadata(
         "config", {f"key_{number}": number for number in range(100)}
@@ -689,6 +719,24 @@ def test_scalars_table_of_some_tags(run, root):
     assert [row[1] for row in rows[1:]] == [str(step) for step in range(0, 100, 10)]
 
 
+def test_scalars_of_several(run, root):
+    command = ("scalars", "runs/run_1", "runs/run_10", "--tags", "train/loss")
+    rows = table(run(*command, cwd=root).stdout)
+    assert rows[0] == ["name", "tag", "step", "time", "value"]
+    assert [row[:2] for row in rows[1:]] == [
+        [name, "train/loss"] for name in ("run_1", "run_10") for _ in range(10)
+    ]
+    exact = list(csv.DictReader(io.StringIO(run(*command, "--format", "csv", cwd=root).stdout)))
+    curves = json.loads(run(*command, "--format", "json", cwd=root).stdout)
+    for name in ("run_1", "run_10"):
+        values = [float(row["value"]) for row in exact if row["name"] == name]
+        assert values == curves[name]["train/loss"]["value"]
+        curve = Experiment(root / "runs" / name, verbose=False).read_scalars()["train/loss"]
+        assert values == curve.value.tolist()
+    alone = run("scalars", "runs", "--sort", "name", "--limit", "1", "--format", "csv", cwd=root)
+    assert alone.stdout.startswith("tag,step,wall_time,value\n")
+
+
 def test_scalars_of_a_damaged_file(run, tmp_path):
     with Experiment(tmp_path, verbose=False) as experiment:
         for step in range(10):
@@ -728,6 +776,20 @@ def test_move_into_a_directory(run, tmp_path):
     assert "clear" not in error
     assert "archive/a: exists already" in run("move", "a", "archive", cwd=tmp_path, expect=1).stderr
     assert (tmp_path / "archive" / "a" / "config.yaml").read_text() == "x: 1\n"
+
+
+def test_move_several(run, tmp_path):
+    make_metadata(tmp_path, a="x: 1\n", b="x: 2\n", c="x: 3\n", d="x: 4\n")
+    assert run("move", "[ab]", "new/", cwd=tmp_path).stdout == (
+        "Moved a to new/a\nMoved b to new/b\n"
+    )
+    run("move", ".", "new", "--where", "x == 3", cwd=tmp_path)
+    assert sorted(os.listdir(tmp_path / "new")) == ["a", "b", "c"]
+    assert sorted(os.listdir(tmp_path)) == ["d", "new"]
+    make_metadata(tmp_path, a="x: 5\n")
+    error = run("move", "a", "new/a", "d", "new2/", cwd=tmp_path, expect=1).stderr
+    assert "several of them are called 'a'; take one of these at a time" in error
+    assert not (tmp_path / "new2").exists()
 
 
 # Unprintable names
@@ -793,6 +855,12 @@ def test_names_outside_the_encoding_are_escaped(tmp_path):
         (["compare", "runs/run_1", "absent"], "absent: expected a directory, found nothing"),
         (["scalars", "runs/run_1", "--tags", "x*"], "no scalar is called 'x*'; known: test/acc"),
         (["move", "absent", "b"], "absent: expected an experiment, found nothing"),
+        (["move", "a"], "expected what to move, and where to: fifteen move SRC DST"),
+        (["move", "runs/run_*", "new"], "new: expected a directory for 3 experiments; write new/"),
+        (["move", "runs", "new/"], "runs: no experiment, but it contains 3, such as run_1: "),
+        (["note", "runs", "good"], "runs: no experiment, but it contains 3, such as run_1: "),
+        (["note", "runs/run_1", "so", "good"], "expected one text, found 2: so, good; quote it"),
+        (["scalars", "absent", "runs/run_1"], "absent: expected an experiment, found nothing"),
         (["move", "runs/run_1", "runs/run_2"], "exists already and is not an empty directory"),
         (["move", "runs/run_1", "runs/run_1/a"], "into itself"),
         (["list", "ftp://host/runs"], "ftp://host/runs: expected a path or an address that begins"),
@@ -811,7 +879,14 @@ def test_errors_are_one_line(run, root, arguments, message):
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["lst"], ["show"], ["move", "a"], ["list", "--format", "xml"], ["scalars", "a", "b"]],
+    [
+        [],
+        ["lst"],
+        ["unarchive"],
+        ["archive", "a"],
+        ["list", "--format", "xml"],
+        ["doctor", "a", "b"],
+    ],
 )
 def test_wrong_usage(run, arguments, tmp_path):
     result = run(*arguments, cwd=tmp_path, expect=2)
@@ -1197,7 +1272,7 @@ def test_subprocess_output_matches_main(run, root, arguments, code):
 
 
 def test_subprocess_with_wrong_usage(tmp_path):
-    assert "fifteen show --help" in run_process("show", cwd=tmp_path, expect=2).stderr
+    assert "fifteen archive --help" in run_process("archive", cwd=tmp_path, expect=2).stderr
 
 
 def test_installed_command():

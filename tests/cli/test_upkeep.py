@@ -15,6 +15,7 @@ import pytest
 import zstandard
 
 from fifteen.experiments import Experiment, TensorboardLogData, find_experiments
+from fifteen.experiments._missing import Missing
 from fifteen.experiments.storage import Directory
 
 
@@ -70,6 +71,21 @@ def test_note(run, tmp_path):
     assert "b, paper" in listed
     assert "nothing to write" in run("note", "a", cwd=tmp_path, expect=1).stderr
     assert "found nothing" in run("note", "absent", "x", cwd=tmp_path, expect=1).stderr
+
+
+def test_note_several(run, tmp_path):
+    for number in range(3):
+        make(tmp_path / f"run_{number}", number=number)
+    printed = run("note", "run_0", "run_1", "--tag", "paper", cwd=tmp_path).stdout
+    assert printed == "Wrote run_0/notes.yaml\nWrote run_1/notes.yaml\n"
+    run("note", ".", "too slow", "--where", "number > 0", cwd=tmp_path)
+    found = find_experiments(tmp_path)
+    assert found.values("tags") == [["paper"], ["paper"], []]
+    assert found.values("note")[1:] == ["too slow"] * 2
+    assert isinstance(found.values("note")[0], Missing)
+    (tmp_path / "run_2" / "config.yaml").write_text("number: [1,")
+    run("note", ".", "", "--where", "name != 'x' or number > 0", cwd=tmp_path, expect=0)
+    assert isinstance(find_experiments(tmp_path).values("note")[1], Missing)
 
 
 # export
@@ -385,6 +401,19 @@ def test_archive_and_unarchive(run, tmp_path):
         if (unpacked / name).is_file():
             assert filecmp.cmp(unpacked / name, tmp_path / "a" / name, shallow=False)
     assert os.readlink(unpacked / "link") == "config.yaml"
+
+
+def test_archive_several(run, tmp_path):
+    for name in ("a", "b", "c/a"):
+        make(tmp_path / name)
+    command = ("archive", "a", "b", "--output")
+    error = run(*command, "x.tar.zst", cwd=tmp_path, expect=1).stderr
+    assert "--output: expected a directory for 2 files; make it first" in error
+    (tmp_path / "packed").mkdir()
+    run(*command, "packed", cwd=tmp_path)
+    assert sorted(os.listdir(tmp_path / "packed")) == ["a.tar.zst", "b.tar.zst"]
+    error = run("archive", "a", "c/a", "--output", "packed", cwd=tmp_path, expect=1).stderr
+    assert "several of them are called 'a'" in error
 
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.9, -1])

@@ -6,29 +6,41 @@ from typing import Annotated
 from tyro.conf import arg
 
 from fifteen._text import printable
-from fifteen.experiments.storage import Directory as StoredDirectory
+from fifteen.experiments.storage import Directory
 from fifteen.experiments.storage import archive as pack
 
-from ._arguments import Directory, check_output
+from ._arguments import check_output, shown_path
 from ._errors import CommandError
-from ._selection import open_experiment
+from ._selection import Chosen, Selection, names_in_one_directory
+
+_SUFFIX = ".tar.zst"
 
 
 def archive(
-    directory: Directory,
-    output: Annotated[pathlib.Path, arg(metavar="FILE.tar.zst", help_behavior_hint="")],
+    output: Annotated[pathlib.Path, arg(metavar="FILE.tar.zst|DIR", help_behavior_hint="")],
+    selection: Chosen = Selection(),
 ) -> None:
-    """Pack an experiment into one compressed file, and compare it.
+    """Pack each experiment into one compressed file, and compare it.
 
-    The experiment stays as it is; `fifteen rm` removes it.
+    The experiments stay as they are; `fifteen rm` removes them.
 
     Args:
-        directory: the experiment's directory.
-        output: the file to write, which must not be there.
+        output: the file to write, which must not be there, or a directory for files that are
+            called like the experiments.
+        selection: which experiments.
     """
-    check_output(output, ".tar.zst")
-    experiment = open_experiment(directory)
-    if StoredDirectory(experiment.data_dir).open_state() == "open":
-        raise CommandError(f"{directory}: is running; archive it when it has ended")
-    pack(experiment.data_dir, output.absolute())
-    print(printable(f"Archived {directory} as {output}, which was read again and compared"))
+    is_folder = Directory(output).kind_of() == "directory" and not output.name.endswith(_SUFFIX)
+    if not is_folder:
+        check_output(output, _SUFFIX)
+    fields = selection.find_some(each=True).fields
+    if len(fields) > 1 and not is_folder:
+        raise CommandError(f"--output: expected a directory for {len(fields)} files; make it first")
+    for field in fields:
+        if Directory(field.path).open_state() == "open":
+            raise CommandError(f"{field.path}: is running; archive it when it has ended")
+    names = names_in_one_directory(fields)
+    for field, name in zip(fields, names, strict=True):
+        file = output / f"{name}{_SUFFIX}" if is_folder else output
+        pack(field.path, file.absolute())
+        archived = f"Archived {shown_path(field.path)} as {printable(str(file))}"
+        print(f"{archived}, which was read again and compared")

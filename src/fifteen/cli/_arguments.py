@@ -4,11 +4,13 @@ To check types other than these, tyro imports all of typeguard, which takes 50 m
 """
 
 import math
+import os
 import pathlib
 from typing import TYPE_CHECKING, Annotated, Optional
 
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
+from fifteen._text import printable
 from fifteen.experiments._local_path import is_address
 from fifteen.experiments.storage import Directory as StoredDirectory
 
@@ -24,9 +26,14 @@ if TYPE_CHECKING:
 else:
     Texts = tuple
 
-Directory = Annotated[Positional[str], arg(metavar="DIR", help_behavior_hint="")]
 Names = Annotated[Texts, arg(metavar="NAME ...", help_behavior_hint="")]
 Flag = Annotated[bool, arg(help_behavior_hint="")]
+
+
+def shown_path(path: pathlib.Path) -> str:
+    """Write a path for people: from the current directory, if it is below that."""
+    is_below = path.is_relative_to(os.getcwd())
+    return printable(str(path.relative_to(os.getcwd()) if is_below else path))
 
 
 def check_total(total: float | None) -> None:

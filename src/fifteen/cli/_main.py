@@ -22,21 +22,21 @@ from ._errors import CommandError, print_message
 
 _COMMANDS = {
     "list": "List experiments: status, the fields that differ, values of scalars.",
-    "show": "Show what is in an experiment: metadata, checkpoints, and its scalars.",
+    "show": "Show what is in experiments: metadata, checkpoints, and their scalars.",
     "compare": "Compare experiments: metadata that differ, and values of scalars.",
-    "scalars": "Print every logged point of an experiment's scalars, one per line.",
+    "scalars": "Print every logged point of scalars, one per line.",
     "watch": "Show the running experiments live: progress, speed, the last values of scalars.",
     "plot": "Draw the curves of experiments in the terminal, or to a file.",
     "view": "Show experiments in the browser, live: a table, and the curves of the chosen ones.",
     "report": "Write the page that `view` shows as one file, which needs no server and no network.",
-    "note": "Write a note or tags beside an experiment, in `notes.yaml`.",
+    "note": "Write a note or tags beside experiments, in `notes.yaml`.",
     "export": "Write every logged point of many experiments to one table.",
     "verify": "Read every file of experiments to its end, and compare all checksums.",
     "prune": "Remove old checkpoints; without `--yes`, only say which.",
     "rm": "Remove experiments with all that is in them; without `--yes`, only say which.",
-    "archive": "Pack an experiment into one compressed file, and compare it.",
+    "archive": "Pack each experiment into one compressed file, and compare it.",
     "unarchive": "Unpack what `archive` has written, once all of it is verified.",
-    "move": "Move an experiment, also to another file system, and to or from an object store.",
+    "move": "Move experiments, also to another file system, and to or from an object store.",
     "doctor": "Say what is installed, and whether experiments work in a directory or object store.",
 }
 """The commands, each in a module of its name, and the first line of its help."""

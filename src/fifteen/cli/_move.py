@@ -1,31 +1,39 @@
 """`fifteen move`."""
 
-from typing import Annotated
-
-from tyro.conf import Positional, arg
+import dataclasses
 
 from fifteen._text import printable
+from fifteen.experiments import Experiment
+from fifteen.experiments._local_path import local_path
+from fifteen.experiments._walk import holds_experiment
 
-from ._selection import checked, open_experiment
+from ._arguments import shown_path
+from ._errors import CommandError
+from ._selection import Chosen, Selection, checked, names_in_one_directory
 
 
-def move(
-    source: Annotated[Positional[str], arg(metavar="SRC", help_behavior_hint="")],
-    destination: Annotated[Positional[str], arg(metavar="DST", help_behavior_hint="")],
-) -> None:
-    """Move an experiment, also to another file system, and to or from an object store.
+def move(selection: Chosen = Selection()) -> int:
+    """Move experiments, also to another file system, and to or from an object store.
+
+    The last path is where to: a new path for one experiment or, if it is there already or ends with
+    `/`, a directory to move them into. Parents are made.
 
     Args:
-        source: the experiment's directory.
-        destination: its new path, or an existing directory to move it into. Parents are made.
+        selection: the experiments, and where to.
     """
-    from fifteen.experiments._local_path import local_path
-    from fifteen.experiments._walk import holds_experiment
-
-    experiment = open_experiment(source)
-    target = local_path(checked(destination), "DST")
-    is_folder = target.is_dir() and not holds_experiment(target)
-    if destination.endswith("/") or is_folder:
-        destination = f"{destination.rstrip('/')}/{experiment.data_dir.name}"
-    experiment.move(local_path(destination, "DST"))
-    print(printable(f"Moved {source} to {destination}"))
+    if len(selection.roots) < 2:
+        raise CommandError("expected what to move, and where to: fifteen move SRC DST")
+    *sources, last = map(checked, selection.roots)
+    target = local_path(last, "DST")
+    is_folder = last.endswith("/") or (target.is_dir() and not holds_experiment(target))
+    chosen = dataclasses.replace(selection, roots=tuple(sources))
+    fields, is_whole = chosen.find_to_change(each=True)
+    if len(fields) > 1 and not is_folder:
+        raise CommandError(
+            f"{last}: expected a directory for {len(fields)} experiments; write {last}/ to make it"
+        )
+    for field, name in zip(fields, names_in_one_directory(fields), strict=True):
+        destination = f"{last.rstrip('/')}/{name}" if is_folder else last
+        Experiment(field.path, verbose=False).move(local_path(destination, "DST"))
+        print(f"Moved {shown_path(field.path)} to {printable(destination)}")
+    return int(not is_whole)

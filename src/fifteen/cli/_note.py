@@ -2,29 +2,36 @@
 
 from typing import Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import arg
 
-from fifteen._text import printable
+from fifteen.experiments import Experiment
 
-from ._arguments import Directory, OptionalText, Texts
+from ._arguments import Texts, shown_path
 from ._errors import CommandError
-from ._selection import open_experiment
+from ._selection import Chosen, Selection
 
 
 def note(
-    directory: Directory,
-    text: Annotated[Positional[OptionalText], arg(metavar="[TEXT]", help_behavior_hint="")] = None,
+    selection: Chosen = Selection(),
     tag: Annotated[Texts, arg(metavar="TAG ...", help_behavior_hint="")] = (),
-) -> None:
-    """Write a note or tags beside an experiment, in `notes.yaml`.
+) -> int:
+    """Write a note or tags beside experiments, in `notes.yaml`.
+
+    The text comes after the directories: `fifteen note runs/a "the best so far" --tag paper`. It
+    replaces the note; an empty one removes it.
 
     Args:
-        directory: the experiment's directory.
-        text: replaces the note; an empty one removes it.
+        selection: the experiments.
         tag: tags to add.
     """
-    if text is None and not tag:
+    selection, texts = selection.split()
+    if not (texts or tag):
         raise CommandError("nothing to write; pass a text, or --tag NAME")
-    with open_experiment(directory) as experiment:
-        experiment.annotate(note=text, tags=list(tag) or None)
-    print(printable(f"Wrote {experiment.data_dir / 'notes.yaml'}"))
+    if len(texts) > 1:
+        raise CommandError(f"expected one text, found {len(texts)}: {', '.join(texts)}; quote it")
+    fields, is_whole = selection.find_to_change(each=True)
+    for field in fields:
+        with Experiment(field.path, verbose=False) as experiment:
+            experiment.annotate(note=texts[0] if texts else None, tags=list(tag) or None)
+        print(f"Wrote {shown_path(field.path / 'notes.yaml')}")
+    return int(not is_whole)

@@ -1,8 +1,5 @@
 """`fifteen plot`."""
 
-import dataclasses
-import glob
-import pathlib
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,7 +50,7 @@ def plot(
     if output is not None:
         check_output(output, ".pdf", ".svg", ".png", ".html")
     options = Options(x, smooth, over, log_x, log_y)
-    selection, patterns = _split(selection)
+    selection, patterns = selection.split()
     runs = selection.find_some()
     if output is not None and output.suffix.lower() == ".html":
         from fifteen.view._report import report
@@ -69,16 +66,6 @@ def plot(
     if output is not None:
         print(printable(f"Wrote {output}"))
     return int(print_problems(runs.fields))
-
-
-def _split(selection: Selection) -> tuple[Selection, list[str]]:
-    """Return the selection without the tags that follow its roots, and those."""
-    first, *others = selection.roots or (".",)
-    roots = [
-        name for name in others if "://" in name or pathlib.Path(name).is_dir() or glob.glob(name)
-    ]
-    tags = [name for name in others if name not in roots]
-    return dataclasses.replace(selection, roots=(first, *roots)), tags
 
 
 def _panels(

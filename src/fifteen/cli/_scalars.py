@@ -1,7 +1,6 @@
 """`fifteen scalars`."""
 
 import csv
-import dataclasses
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -10,8 +9,8 @@ from fifteen._text import printable
 from fifteen.experiments._names import matching
 from fifteen.view._columns import Column
 
-from ._arguments import Directory, Names
-from ._selection import open_experiment
+from ._arguments import Names
+from ._selection import Chosen, Selection
 from ._table import ExactOutput, Format, print_table, show_time, text_column, to_json
 
 if TYPE_CHECKING:
@@ -19,41 +18,42 @@ if TYPE_CHECKING:
 
 
 def scalars(
-    directory: Directory,
+    selection: Chosen = Selection(),
     tags: Names = (),
     format: Format = "table",
 ) -> None:
-    """Print every logged point of an experiment's scalars, one per line.
+    """Print every logged point of scalars, one per line.
+
+    Points of several experiments begin with the experiment's name; `fifteen export` adds the fields
+    that differ.
 
     Args:
-        directory: the experiment's directory.
+        selection: which experiments.
         tags: which scalars to print, by their tags; `*` matches any text. All by default.
         format: a table for people, or exact values with times in seconds since the epoch.
     """
-    # A handle that is not verbose would keep back its warnings of damaged files.
-    experiment = open_experiment(directory)
-    curves = dataclasses.replace(experiment, verbose=True).read_scalars()
-    chosen = matching(tags, curves, "scalar") if tags else list(curves)
-    series = {tag: curves[tag] for tag in chosen}
+    fields = selection.find_some(each=True).fields
+    curves = {field.name: field.read_scalars() for field in fields}
+    known = dict.fromkeys(tag for own in curves.values() for tag in own)
+    chosen = matching(tags, known, "scalar") if tags else known
+    series = {n: {tag: own[tag] for tag in chosen if tag in own} for n, own in curves.items()}
     if format == "json":
-        exact = to_json({tag: _columns(curve) for tag, curve in series.items()})
-        print(exact, file=ExactOutput())
-    elif format == "csv":
+        exact = {n: {tag: _columns(one) for tag, one in own.items()} for n, own in series.items()}
+        print(to_json(exact if len(exact) > 1 else exact.popitem()[1]), file=ExactOutput())
+        return
+    # The name says nothing if there is only one.
+    start = len(series) == 1
+    rows = (row[start:] for name, own in series.items() for row in _rows(name, own))
+    if format == "csv":
         writer = csv.writer(ExactOutput(), lineterminator="\n")
-        writer.writerow(["tag", "step", "wall_time", "value"])
-        for tag, curve in series.items():
-            writer.writerows(_rows(tag, curve))
-    elif not series:
-        print(f"fifteen: no scalars in {printable(str(directory))}", file=sys.stderr)
+        writer.writerow(["name", "tag", "step", "wall_time", "value"][start:])
+        writer.writerows(rows)
+    elif not chosen:
+        print(f"fifteen: no scalars in {printable(str(selection))}", file=sys.stderr)
     else:
-        columns = [
-            text_column("tag"),
-            Column("step"),
-            Column("time", show_time),
-            Column("value"),
-        ]
-        rows = [row for tag, curve in series.items() for row in _rows(tag, curve)]
-        print_table(columns, rows, format)
+        texts = [text_column("name"), text_column("tag")][start:]
+        numbers = [Column("step"), Column("time", show_time), Column("value")]
+        print_table([*texts, *numbers], rows, format)
 
 
 def _columns(curve: "ScalarSeries") -> dict[str, list[Any]]:
@@ -64,6 +64,7 @@ def _columns(curve: "ScalarSeries") -> dict[str, list[Any]]:
     }
 
 
-def _rows(tag: str, curve: "ScalarSeries") -> Iterator[list[Any]]:
-    for point in zip(*_columns(curve).values(), strict=True):
-        yield [tag, *point]
+def _rows(name: str, curves: "dict[str, ScalarSeries]") -> Iterator[list[Any]]:
+    for tag, curve in curves.items():
+        for point in zip(*_columns(curve).values(), strict=True):
+            yield [name, tag, *point]

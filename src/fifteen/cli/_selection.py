@@ -4,7 +4,7 @@ import dataclasses
 import glob
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
@@ -13,7 +13,7 @@ from ._arguments import OptionalInt, OptionalText, Texts
 from ._errors import CommandError, print_message
 
 if TYPE_CHECKING:
-    from fifteen.experiments import Experiment, Experiments
+    from fifteen.experiments import Experiments
     from fifteen.experiments._fields import Fields
 
 
@@ -38,9 +38,13 @@ class Selection:
         """Name the roots."""
         return " ".join(self.roots or (os.curdir,))
 
-    def find(self) -> "Experiments":
-        """Return the experiments."""
-        found = find_all(self.roots)
+    def find(self, each: bool = False) -> "Experiments":
+        """Return the experiments.
+
+        With `each`, one that is named stands for itself, without those inside it, and a directory
+        above some is taken only if `where` or `limit` chooses from them.
+        """
+        found = self._named() if each else find_all(self.roots)
         return self.choose(found if self.where is None and self.sort is None else found.load())
 
     def choose(self, found: "Experiments") -> "Experiments":
@@ -53,19 +57,39 @@ class Selection:
             found = found.sort(self.sort or "name", reverse=self.reverse)
         return found if self.limit is None else found[: self.limit]
 
-    def find_some(self) -> "Experiments":
-        """Return the experiments, of which there is at least one."""
-        found = self.find()
+    def find_some(self, each: bool = False) -> "Experiments":
+        """Return the experiments, of which there is at least one; see `find`."""
+        found = self.find(each)
         if not found:
             raise CommandError(self.advice())
         return found
 
-    def find_to_change(self) -> "tuple[list[Fields], bool]":
+    def _named(self) -> "Experiments":
+        from fifteen.experiments import Experiment, Experiments, find_experiments
+        from fifteen.experiments._local_path import local_path
+        from fifteen.experiments._walk import holds_experiment
+
+        roots = self.roots or (os.curdir,)
+        is_chosen = self.where is not None or self.limit is not None
+        held: list[Experiment] = []
+        top = None
+        for root in roots:
+            is_pattern = _is_glob(root)
+            for path in map(local_path, _expand(root)):
+                if (is_chosen or is_pattern) and not holds_experiment(path):
+                    held += find_experiments(path)
+                    # So that they have the same names as in `list`.
+                    top = path if len(roots) == 1 and not is_pattern else None
+                else:
+                    held.append(Experiment(path, verbose=False).assert_exists())
+        return Experiments({one.data_dir: one for one in held}.values(), top)
+
+    def find_to_change(self, each: bool = False) -> "tuple[list[Fields], bool]":
         """Return the experiments that a command may change, and whether none was left out.
 
         What `where` or `sort` could not read may be what would have spared an experiment.
         """
-        fields = self.find_some().fields
+        fields = self.find_some(each).fields
         for field in fields:
             if field.unreadable:
                 print_message(
@@ -75,6 +99,17 @@ class Selection:
                 )
         certain = [field for field in fields if not field.unreadable]
         return certain, len(certain) == len(fields)
+
+    def split(self) -> "tuple[Selection, list[str]]":
+        """Return the selection without the texts among its roots, and those."""
+        first, *others = self.roots or (os.curdir,)
+        texts = [
+            name
+            for name in others
+            if not name or not ("://" in name or pathlib.Path(name).is_dir() or glob.glob(name))
+        ]
+        roots = [name for name in others if name not in texts]
+        return dataclasses.replace(self, roots=(first, *roots)), texts
 
     def reach(self) -> set[pathlib.Path]:
         """Return the real paths of the roots, below which a command may change what it finds.
@@ -132,17 +167,20 @@ def _is_glob(root: str) -> bool:
 def _expand(root: str) -> list[str]:
     if not _is_glob(root):
         return [checked(root)]
-    paths = [path for path in sorted(glob.glob(root)) if pathlib.Path(path).is_dir()]
+    from fifteen.experiments._walk import natural
+
+    paths = sorted(filter(os.path.isdir, glob.glob(root)), key=natural)
     if not paths:
         raise CommandError(f"{root}: no directory matches this pattern; try it with `ls -d`")
     return paths
 
 
-def open_experiment(directory: str) -> "Experiment":
-    """Return the experiment in a directory, which holds one."""
-    from fifteen.experiments import Experiment
-
-    return Experiment(checked(directory), verbose=False).assert_exists()
+def names_in_one_directory(fields: "Iterable[Fields]") -> list[str]:
+    """Return what experiments are called if all of them are put into one directory."""
+    names = [field.path.name for field in fields]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise CommandError(f"several of them are called {twice[0]!r}; take one of these at a time")
+    return names
 
 
 def checked(path: str) -> str:

@@ -1,19 +1,21 @@
 """`fifteen show`."""
 
+import itertools
 import pathlib
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
 from fifteen._text import printable
-from fifteen.experiments._discovery import summary_with
+from fifteen.experiments import Experiment
 from fifteen.experiments._fields import PROVENANCE, SHOWN_STATISTICS, Fields
 from fifteen.experiments._names import matching
 from fifteen.view._columns import Column, show_bytes, show_pace
 
-from ._arguments import Directory, Flag, Names, OptionalInt
+from ._arguments import Flag, Names, OptionalInt, shown_path
 from ._errors import print_message
-from ._selection import open_experiment
+from ._selection import Chosen, Selection
 from ._table import STEPS, print_table, show_time, text_column
 
 if TYPE_CHECKING:
@@ -23,51 +25,65 @@ _LINES = 40
 
 
 def show(
-    directory: Directory,
+    selection: Chosen = Selection(),
     metadata: Names = (),
     tags: Names = (),
     leaves: Flag = False,
     step: Annotated[OptionalInt, arg(metavar="INT", help_behavior_hint="")] = None,
     prefix: Annotated[str, arg(metavar="PREFIX")] = "checkpoint_",
 ) -> int:
-    """Show what is in an experiment: metadata, checkpoints, and its scalars.
+    """Show what is in experiments: metadata, checkpoints, and their scalars.
 
     Args:
-        directory: the experiment's directory.
+        selection: which experiments.
         metadata: show these metadata alone, and whole; by default the first lines of all.
         tags: show these scalars alone, by their tags; `*` matches any text.
         leaves: list the leaves of a checkpoint alone, with their dtypes and shapes.
         step: whose leaves to list; the latest checkpoint's by default.
         prefix: what the name of that checkpoint begins with.
     """
-    experiment = open_experiment(directory)
-    fields = Fields(experiment.data_dir, str(directory), experiment)
-    summary = summary_with(experiment.data_dir, fields.timeline.last_step)
+    fields = selection.find_some(each=True).fields
     is_all = not (metadata or tags or leaves)
     # All that may fail comes first, so that nothing is shown if something is missing.
-    names = matching(metadata, summary.metadata, "metadata")
-    shown_tags = matching(tags, fields.scalars, "scalar") if tags else []
-    shown_leaves = experiment.checkpoint_leaves(step, prefix) if leaves else None
-    if step is None and leaves:
-        step = experiment.checkpoint_steps(prefix)[-1]
-
-    print(printable(str(directory)))
-    print(f"{show_bytes(summary.size)}, changed {show_time(summary.modified)}")
-    print(printable(str(fields.status)))
-    if pace := show_pace(fields):
-        print(", ".join(pace))
+    names = _chosen(metadata, [field.metadata_names for field in fields], "metadata")
+    shown_tags = _chosen(tags, [field.scalars for field in fields], "scalar")
+    checkpoints = [_leaves_of(field, step, prefix) for field in fields] if leaves else []
     is_whole = True
-    for name in summary.metadata if is_all else names:
-        is_whole &= _show_metadata(experiment.data_dir / f"{name}.yaml", name, limited=is_all)
-    if is_all and summary.checkpoints:
-        _show_checkpoints(summary.checkpoints)
-    if shown_leaves is not None:
-        _show_leaves(shown_leaves, f"{prefix}{step}")
-    if is_all:
-        shown_tags = list(fields.scalars)
-    if shown_tags:
-        _show_scalars(fields, shown_tags)
+    for number, field in enumerate(fields):
+        if number:
+            print("\n")
+        _show_head(field)
+        for name in field.metadata_names if is_all else names:
+            if name in field.metadata_names:
+                is_whole &= _show_metadata(field.path / f"{name}.yaml", name, limited=is_all)
+        if is_all and field.summary and field.summary.checkpoints:
+            _show_checkpoints(field.summary.checkpoints)
+        if leaves:
+            _show_leaves(*checkpoints[number])
+        if own := [tag for tag in field.scalars if is_all or tag in shown_tags]:
+            _show_scalars(field, own)
     return int(not is_whole)
+
+
+def _chosen(patterns: Sequence[str], known: Iterable[Iterable[str]], what: str) -> list[str]:
+    """Return the names that match patterns, of those that any experiment has."""
+    return matching(patterns, dict.fromkeys(itertools.chain(*known)), what) if patterns else []
+
+
+def _leaves_of(field: Fields, step: int | None, prefix: str) -> "tuple[str, dict[str, LeafInfo]]":
+    """Return the name of a checkpoint and its leaves."""
+    experiment = Experiment(field.path, verbose=False)
+    leaves = experiment.checkpoint_leaves(step, prefix)
+    return f"{prefix}{experiment.checkpoint_steps(prefix)[-1] if step is None else step}", leaves
+
+
+def _show_head(field: Fields) -> None:
+    print(shown_path(field.path))
+    if field.summary:
+        print(f"{show_bytes(field.summary.size)}, changed {show_time(field.summary.modified)}")
+    print(printable(str(field.status)))
+    if pace := show_pace(field):
+        print(", ".join(pace))
 
 
 def _show_metadata(path: pathlib.Path, name: str, limited: bool) -> bool:
@@ -111,7 +127,7 @@ def _show_checkpoints(checkpoints: dict[str, list[int]]) -> None:
     print_table(columns, [[prefix, steps[-1], steps] for prefix, steps in checkpoints.items()])
 
 
-def _show_leaves(leaves: "dict[str, LeafInfo]", checkpoint: str) -> None:
+def _show_leaves(checkpoint: str, leaves: "dict[str, LeafInfo]") -> None:
     _title(f"leaves of {checkpoint}")
     columns = [text_column("leaf"), text_column("dtype"), text_column("shape")]
     print_table(columns, [[name, leaf.dtype, leaf.shape] for name, leaf in leaves.items()])
