@@ -25,6 +25,7 @@ from fifteen.experiments import (
     UnsafePathError,
 )
 from fifteen.experiments.storage import Directory
+from fifteen.experiments.storage._remote import _store
 
 
 @dataclasses.dataclass
@@ -89,6 +90,21 @@ def test_large_checkpoint_is_transferred_in_parts(experiment):
         np.testing.assert_array_equal(restored[name], values)
     partial = experiment.restore_checkpoint({"small": np.zeros(5, int)}, partial=True)
     assert partial["small"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_array_changed_by_another_thread_while_it_is_sent(bucket, monkeypatch):
+    array = np.zeros(3 << 20)
+    put = _store.put
+
+    def put_changing(*arguments):
+        # After the checksum, which is sent first.
+        array[:] += 1
+        put(*arguments)
+
+    with Experiment(bucket, verbose=False) as experiment:
+        monkeypatch.setattr(_store, "put", put_changing)
+        experiment.save_checkpoint({"a": array, "b": np.ones(3)}, 1)
+        assert (experiment.restore_checkpoint(None)["a"] == 1).all()
 
 
 def test_single_leaf_takes_few_requests(bucket, proxy):

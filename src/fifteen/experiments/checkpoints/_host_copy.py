@@ -42,6 +42,22 @@ class Snapshot:
     # Another thread may change that memory while it is written, so each block is copied first.
     is_shared: bool = False
 
+    def duplicate(self) -> "Snapshot":
+        """Return another one of the same memory, to read it while this one keeps it."""
+        parts = self.parts
+        if not isinstance(parts, memoryview):
+            # JAX keeps what it has fetched as long as the array object lives.
+            parts = [
+                (index, values.addressable_data(0) if isinstance(values, jax.Array) else values)
+                for index, values in parts
+            ]
+        return dataclasses.replace(self, parts=parts, is_shared=False)
+
+    def settle(self) -> None:
+        """Copy memory that another thread may change."""
+        if self.is_shared and isinstance(self.parts, memoryview):
+            self.parts, self.is_shared = _copied(self.parts), False
+
     def prefetch(self) -> None:
         """Start to copy what is on an accelerator to the host."""
         for _, values in () if isinstance(self.parts, memoryview) else self.parts:

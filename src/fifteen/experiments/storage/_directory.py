@@ -109,6 +109,9 @@ class Directory:
     has_renames: ClassVar[bool] = True
     """Whether a directory takes its place in one step, with all that is in it."""
 
+    sends_in_order: ClassVar[bool] = False
+    """Whether a file is sent from its beginning on, once all of it is known."""
+
     readers: ClassVar[int] = 1
     """How many threads read many files faster than one does."""
 

@@ -5,7 +5,7 @@ import os
 import pathlib
 import stat
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self
 
 PIECE_BYTES = 8 << 20
@@ -103,8 +103,13 @@ class NewFile:
         self.write_at(self._end, data)
         self._end += data.nbytes
 
+    def write_each(self, pieces: Iterable[Any], nbytes: int) -> None:
+        """Append pieces of so many bytes; what is sent in order asks for each when it sends it."""
+        for piece in pieces:
+            self.write(piece)
+
     def skip(self, nbytes: int) -> None:
-        """Leave room for what `write_at` writes later."""
+        """Leave room for what `write_at` writes later; what is sent in order cannot do that."""
         self._end += nbytes
 
     def write_at(self, start: int, data: Any) -> None:

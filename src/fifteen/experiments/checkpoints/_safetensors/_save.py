@@ -1,14 +1,14 @@
 """Save a state that this process holds whole to one safetensors file; see `_header`."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, cast
 
 import google_crc32c
 import numpy as np
 
 from ..._gc import gc_paused
-from ...storage import NewFile
+from ...storage import Directory, NewFile
 from .. import _leaf, _tree
 from .._background import Background
 from .._host_copy import BLOCK_BYTES, Snapshot
@@ -19,6 +19,8 @@ from . import _header
 
 _SMALL_BYTES = 1 << 20
 """Writing this much takes less time than starting a thread for its checksums."""
+_PIECE_BYTES = 1 << 18
+"""What is copied at once to be sent: little enough to be in the processor's cache."""
 
 
 class LocalSave:
@@ -50,23 +52,43 @@ class LocalSave:
         directory.remove_leftovers()
         # The disk may have room for the checkpoints that are kept and only one more.
         directory.wait_for_removals()
-        with directory.replace(self._destination.path.name) as file:
-            write(file, self._leaves, self._structure)
+        write(directory, self._destination.path.name, self._leaves, self._structure)
         self._destination.apply_retention()
 
     def abandon(self, error: BaseException) -> None:
         """Do nothing: there is no other process."""
 
 
-def write(file: NewFile, leaves: Sequence[tuple[Key, Leaf]], structure: str) -> None:
-    """Write a checkpoint to an empty file; see `_header.compose`.
+def write(
+    directory: Directory, name: str, leaves: Sequence[tuple[Key, Leaf]], structure: str
+) -> None:
+    """Write a checkpoint to a file, in one step; see `_header.compose`."""
+    with gc_paused():
+        content = _Content(*_header.compose(leaves, structure))
+    if directory.sends_in_order:
+        _send(directory, name, content)
+    else:
+        with directory.replace(name) as file:
+            _write(file, content)
+
+
+class _Content(NamedTuple):
+    """What `_header.compose` returns."""
+
+    header: bytes
+    tensors: Sequence[Snapshot]
+    numbers: Sequence[int]
+
+
+def _write(file: NewFile, content: _Content) -> None:
+    """Write a file, and its header last.
 
     The kernel gets the arrays' own memory. The checksums of a block are computed while it is
     written, since writing leaves a processor idle. Values are released as they are written.
     """
+    header, tensors, numbers = content
     with gc_paused():
-        header, tensors, numbers = _header.compose(leaves, structure)
-        batches = _batches(tensors, numbers)
+        batches = _batches(_blocks(tensors, numbers))
         batch: list[tuple[int, memoryview]] | None = next(batches, [])
     checksums = [0] * len(tensors)
     following = next(batches, None)
@@ -88,26 +110,75 @@ def write(file: NewFile, leaves: Sequence[tuple[Key, Leaf]], structure: str) -> 
     file.write_at(0, _header.seal(header, checksums))
 
 
-def _batches(
+class _ChangedError(Exception):
+    """Another thread has changed an array between its checksum and its copy."""
+
+
+def _send(directory: Directory, name: str, content: _Content) -> None:
+    """Send a file, and its header first.
+
+    So the checksums are computed before. What another thread may change is copied in pieces when it
+    is sent, which takes little memory, and must have the same checksum then. Else it is sent again,
+    copied as a whole.
+    """
+    header, tensors, numbers = content
+    checksums = [0] * len(tensors)
+    _add_checksums(checksums, _blocks([tensor.duplicate() for tensor in tensors], numbers))
+    size = len(header) + sum(tensor.nbytes for tensor in tensors)
+    try:
+        with directory.replace(name) as file:
+            file.write_each(_pieces(content, checksums), size)
+    except _ChangedError:
+        for tensor in tensors:
+            tensor.settle()
+        _send(directory, name, content)
+
+
+def _pieces(content: _Content, checksums: Sequence[int]) -> Iterator[Any]:
+    """Yield what a file consists of."""
+    header, tensors, numbers = content
+    yield _header.seal(header, checksums)
+    shared = {n for n, tensor in zip(numbers, tensors, strict=True) if tensor.is_shared}
+    sent = dict.fromkeys(shared, 0)
+    for number, block in _blocks([tensor.duplicate() for tensor in tensors], numbers):
+        if number not in shared:
+            yield block
+            continue
+        flat = block.cast("B")
+        for start in range(0, len(flat), _PIECE_BYTES):
+            piece = bytes(flat[start : start + _PIECE_BYTES])
+            sent[number] = google_crc32c.extend(sent[number], piece)
+            yield piece
+    if any(checksums[number] != checksum for number, checksum in sent.items()):
+        raise _ChangedError
+
+
+def _blocks(
     tensors: Sequence[Snapshot], numbers: Sequence[int]
-) -> Iterator[list[tuple[int, memoryview]]]:
-    """Yield blocks in the order of the file: many small ones or a large one at a time."""
-    batch: list[tuple[int, memoryview]] = []
-    size = 0
+) -> Iterator[tuple[int, memoryview]]:
+    """Yield blocks in the order of the file, each with the number of its tensor."""
     for at, (tensor, number) in enumerate(zip(tensors, numbers, strict=True)):
         if at + 1 < len(tensors):
             tensors[at + 1].prefetch()
         for block in tensor.blocks():
-            if batch and size + block.nbytes > BLOCK_BYTES:
-                yield batch
-                batch, size = [], 0
-            batch.append((number, block))
-            size += block.nbytes
+            yield number, block
+
+
+def _batches(blocks: Iterator[tuple[int, memoryview]]) -> Iterator[list[tuple[int, memoryview]]]:
+    """Yield many small blocks or a large one at a time."""
+    batch: list[tuple[int, memoryview]] = []
+    size = 0
+    for number, block in blocks:
+        if batch and size + block.nbytes > BLOCK_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append((number, block))
+        size += block.nbytes
     if batch:
         yield batch
 
 
-def _add_checksums(checksums: list[int], batch: Sequence[tuple[int, memoryview]]) -> None:
+def _add_checksums(checksums: list[int], batch: Iterable[tuple[int, memoryview]]) -> None:
     for number, block in batch:
         # An array, since the function takes no memoryview.
         readable = cast(Any, np.frombuffer(block, np.uint8))

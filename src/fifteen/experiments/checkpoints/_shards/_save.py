@@ -55,8 +55,7 @@ class ShardedSave(DistributedSave):
     def _wait(self) -> None:
         inside = Directory(self._destination.path)
         inside.make()
-        with inside.replace(self._file(distributed.index())) as file:
-            write(file, self._parts, "null")
+        write(inside, self._file(distributed.index()), self._parts, "null")
 
     def _put_in_place(self) -> None:
         inside = Directory(self._destination.path)

@@ -62,6 +62,7 @@ class RemoteDirectory(Directory):
         ]
 
     has_renames = False
+    sends_in_order = True
     readers = _store.MAX_REQUESTS
 
     def listed(self) -> contextlib.AbstractContextManager[None]:

@@ -3,7 +3,9 @@
 import errno
 import functools
 import io
+import itertools
 import pathlib
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -81,22 +83,19 @@ class RemoteNewFile(NewFile):
     """Collect references to what is written, and put all of it in one atomic step."""
 
     def __init__(self) -> None:
-        self._end = 0
-        self._buffers: dict[int, memoryview] = {}
+        self._size = 0
+        self._pieces: list[Iterable[Any]] = []
 
     def write(self, *buffers: Any) -> None:
-        for buffer in buffers:
-            self.write_at(self._end, buffer)
-            self._end += memoryview(buffer).nbytes
+        self.write_each(buffers, sum(memoryview(buffer).nbytes for buffer in buffers))
 
-    def write_at(self, start: int, data: Any) -> None:
-        if memoryview(data).nbytes:
-            self._buffers[start] = memoryview(data).cast("B")
+    def write_each(self, pieces: Iterable[Any], nbytes: int) -> None:
+        self._size += nbytes
+        self._pieces.append(pieces)
 
     def put(self, path: pathlib.PurePath) -> None:
         """Give what was written its name."""
-        pieces = (self._buffers.pop(start) for start in sorted(self._buffers))
-        _store.put(path, pieces, self._end)
+        _store.put(path, itertools.chain.from_iterable(self._pieces), self._size)
 
 
 class ObjectReader(io.RawIOBase):

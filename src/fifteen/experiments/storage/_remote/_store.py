@@ -268,8 +268,8 @@ def _below(node: dict[str, Any], folder: str) -> Iterator[tuple[str, Any]]:
 def put(path: pathlib.PurePath, pieces: Iterator[Any], size: int) -> None:
     """Put an object whole; in parallel parts if it is large.
 
-    If a part cannot be sent, or `pieces` raises, obstore aborts the upload. It iterates over the
-    pieces in a thread of its own, in which nothing may call it.
+    If a part cannot be sent, or `pieces` raises, obstore aborts the upload. Nothing may call it
+    while it asks for the next piece. It holds the pieces, and copies none.
     """
     store, key = locate(path)
     part = max(PART_BYTES, size // _MAX_PARTS)
@@ -279,7 +279,7 @@ def put(path: pathlib.PurePath, pieces: Iterator[Any], size: int) -> None:
             return
         parts = (
             piece[at : at + part]
-            for piece in map(memoryview, pieces)
+            for piece in (memoryview(piece).cast("B") for piece in pieces)
             for at in range(0, len(piece), part)
         )
         obstore.put(
@@ -288,7 +288,8 @@ def put(path: pathlib.PurePath, pieces: Iterator[Any], size: int) -> None:
             parts,
             use_multipart=True,
             chunk_size=part,
-            max_concurrency=MAX_REQUESTS,
+            # Beside the parts that are sent, there is one that grows.
+            max_concurrency=MAX_REQUESTS - 1,
         )
 
 
