@@ -324,5 +324,5 @@ def test_huge_steps_are_refused(handle, step):
 
 
 def test_invalid_prefix_is_refused(handle):
-    with pytest.raises(CheckpointError, match=r"prefix .*: no name of a file can hold that"):
+    with pytest.raises(CheckpointError, match=r"prefix .*: no file name can contain that"):
         handle.save(jnp.ones(2), 1, prefix="run\ud800_")

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        # Imported when used: it needs JAX, and looking at experiments does not.
+        # Imported when used, since it needs JAX.
         if name == "TensorboardLogData":
             from ._log_data import TensorboardLogData
 

@@ -1,4 +1,4 @@
-"""Lines that are printed for each thing done, and warnings; neither with `verbose=False`."""
+"""Printed lines and warnings; neither with `verbose=False`."""
 
 import contextlib
 import contextvars
@@ -14,7 +14,7 @@ from .storage import suppressed_os_errors
 
 
 class _Block:
-    """A `with quiet()` block, for as long as it lives."""
+    """An active `with quiet()` block."""
 
 
 def _outside() -> _Block | None:
@@ -28,12 +28,12 @@ _quiet_block: contextvars.ContextVar[Callable[[], _Block | None]] = contextvars.
 
 @contextlib.contextmanager
 def quiet() -> Generator[None]:
-    """Warn of nothing inside the block.
+    """Suppress our warnings inside the block.
 
     `warnings.catch_warnings` changes all threads, and permanently if two of them are in such a
     block at once.
     """
-    # A signal handler may raise before `try`. What it sets then ends with the block's frame.
+    # If a signal handler raises before `try`, the setting ends with the block's frame.
     block = _Block()
     token = _quiet_block.set(weakref.ref(block))
     try:
@@ -63,8 +63,8 @@ def _level_of_user() -> int:
 
 
 def tell(line: str) -> None:
-    """Print a line for something that has been done, if it can be printed."""
-    # The work is done: a closed output, a full disk or a reader that has gone is not an error.
+    """Print a line about finished work, if it can be printed."""
+    # The work is done: a closed output, a full disk or a closed pipe is not an error.
     if getattr(sys.stdout, "closed", False):
         return
     with suppressed_os_errors():

@@ -1,4 +1,4 @@
-"""Summary: what is in an experiment, without reading all of it."""
+"""Summary of an experiment, without reading all of it."""
 
 import dataclasses
 import pathlib

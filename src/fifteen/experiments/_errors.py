@@ -12,7 +12,7 @@ class FifteenError(Exception):
 
 
 class ExperimentExistsError(FifteenError, AssertionError, FileExistsError):
-    """An experiment should be new, but its directory holds something."""
+    """An experiment should be new, but its directory is not empty."""
 
 
 class ExperimentNotFoundError(FifteenError, AssertionError, FileNotFoundError):
@@ -20,7 +20,7 @@ class ExperimentNotFoundError(FifteenError, AssertionError, FileNotFoundError):
 
 
 class ExperimentMovedError(FifteenError, RuntimeError):
-    """Something was written through a handle whose directory has been moved away."""
+    """A handle was used after its directory had been moved."""
 
 
 class ExperimentLockedError(FifteenError, RuntimeError):
@@ -32,7 +32,7 @@ class UnsafePathError(FifteenError, ValueError):
 
 
 class MetadataError(FifteenError, ValueError):
-    """An object cannot be written as metadata, or a file does not hold what was expected."""
+    """An object cannot be written as metadata, or a file does not contain what was expected."""
 
 
 class MetadataNotFoundError(FifteenError, FileNotFoundError):

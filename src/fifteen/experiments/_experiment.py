@@ -1,4 +1,4 @@
-"""Experiment: what a run of a training script writes to its directory, and reads from it."""
+"""Experiment: the directory of one run, to write to and to read from."""
 
 import contextlib
 import dataclasses
@@ -57,7 +57,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data_dir", local_path(self.data_dir))
-        # At once, so that after a move by another handle this one knows where the directory went.
+        # At once, so that this handle knows where another one moves the directory.
         # Not a cached property: Python 3.11 locks those, and a forked child could wait for ever.
         vars(self)["_session"] = session_of(self.data_dir)
 
@@ -162,7 +162,7 @@ class Experiment:
             >>> experiment.metadata_names()
             ['provenance']
         """
-        from . import provenance  # What it needs takes a while to import.
+        from . import provenance  # Its imports are slow.
 
         if distributed.is_primary():
             self.write_metadata("provenance", provenance.collect())
@@ -185,7 +185,7 @@ class Experiment:
         Args:
             target: any pytree of arrays, numbers, strings and None.
             step: the training step, at least 0 and above the latest one saved.
-            prefix: what the file's name begins with. Each prefix has its own history.
+            prefix: the start of the file's name. Each prefix has its own history.
             keep: how many of the newest checkpoints to keep, at least 1; `float("inf")` keeps all.
             overwrite: allow a step at or below the latest; the steps from there on are dropped.
             keep_every_n_steps: of the older checkpoints, also keep those this many steps apart.
@@ -198,7 +198,7 @@ class Experiment:
         Raises:
             CheckpointExistsError: the step is not above the latest, and `overwrite` is not set.
             CheckpointError: the target, step or `keep` cannot be saved as asked.
-            OSError: it could not be written, for example to a full disk. Earlier ones are whole.
+            OSError: it could not be written, for example to a full disk. Earlier ones are intact.
 
         Examples:
             >>> path = experiment.save_checkpoint({"weights": jnp.ones(3)}, step=100, keep=3)
@@ -417,7 +417,7 @@ class Experiment:
         with self._quiet():
             return self._session.open_reader().histograms(tags, warns=True)
 
-    # The directory as a whole
+    # The directory itself
 
     def assert_new(self) -> Self:
         """Raise if there is anything in the directory already; return self.
@@ -468,14 +468,14 @@ class Experiment:
         This handle, and every other one on the old directory, then refuses to work.
 
         Args:
-            new_data_dir: where it goes: absent or an empty directory. Its parents are made.
+            new_data_dir: the destination: absent or an empty directory. Its parents are made.
 
         Raises:
             ExperimentExistsError: something is there already.
             UnsafePathError: it is inside this experiment's directory, or in an object store, which
                 does not take a link that is in this one.
             LogWriteError: what was logged could not be written; nothing was moved.
-            OSError: a file could not be copied, or has changed meanwhile; nothing was moved.
+            OSError: a file could not be copied, or changed during the move; nothing was moved.
 
         Examples:
             >>> experiment.write_metadata("config", {})
@@ -487,7 +487,7 @@ class Experiment:
             was_there = self._session.move(self.data_dir, moved.data_dir)
         if was_there:
             self._print(f"Moved {self.data_dir} to", moved.data_dir)
-        # If a link has been moved, it leads to its directory only now.
+        # A moved link can be resolved only now.
         return dataclasses.replace(moved)
 
     def flush(self) -> None:

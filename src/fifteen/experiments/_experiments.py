@@ -1,4 +1,4 @@
-"""Experiments: many experiments, to filter, to sort and to tabulate."""
+"""Experiments: filter, sort and tabulate many experiments."""
 
 import itertools
 import operator
@@ -60,7 +60,6 @@ def find_experiments(root: pathlib.Path | str) -> "Experiments":
 
 
 def experiments_of(fields: Iterable[Fields]) -> "Experiments":
-    """Return experiments with what has been read of them."""
     found = Experiments(())
     found._fields = list(fields)  # pyright: ignore[reportPrivateUsage]
     return found
@@ -110,7 +109,7 @@ class Experiments(Sequence[Experiment]):
         if isinstance(index, slice):
             return experiments_of(self._fields[index])
         field = self._fields[operator.index(index)]
-        # Made when asked for: making thousands takes a while.
+        # Created on demand: creating thousands takes a while.
         field.experiment = field.experiment or Experiment(field.path, verbose=False)
         return field.experiment
 
@@ -118,7 +117,7 @@ class Experiments(Sequence[Experiment]):
         return len(self._fields)
 
     def __eq__(self, other: object) -> bool:
-        """Tell whether another sequence has equal experiments in the same order."""
+        """Return whether another sequence has equal experiments in the same order."""
         return isinstance(other, Sequence) and list(self) == list(other)
 
     __hash__ = None  # pyright: ignore[reportAssignmentType]  # As a list's.
@@ -236,7 +235,7 @@ class Experiments(Sequence[Experiment]):
                 raise
             parsed = None
         if parsed is None or parsed.names == (name,):
-            # What one experiment lacks may be in the file of another that cannot be read.
+            # The name may exist in an unreadable file.
             if all(value is ABSENT for value in values):
                 raise self._unknown(name)
             return values

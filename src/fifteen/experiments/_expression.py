@@ -1,4 +1,4 @@
-"""Expression: a condition on an experiment's values, or a value, as `where` and `--where` take it.
+"""Expression: the language of `where` and `--where` for conditions and values.
 
 ```
 config.lr < 0.1 and min(train/loss) < 0.5
@@ -9,8 +9,8 @@ status == 'failed' or not exists(test/accuracy)
 Python's parser reads it, after each name has been replaced by underscores, so that `train/loss`,
 `lambda` and names in backquotes are names. Nothing is ever run as Python.
 
-A `/` right between two names is part of a name, and divides otherwise: `train/loss` is a scalar,
-`train / loss` a quotient, and so are `loss/2` and `2/loss`.
+A `/` right between two names is part of a name, and divides otherwise: `train/loss` is a scalar;
+`train / loss`, `loss/2` and `2/loss` are quotients.
 """
 
 import ast
@@ -77,9 +77,9 @@ _REMEDIES: dict[type[ast.AST], str] = {
 
 
 class Expression:
-    """Hold an expression that has been checked; an error points at the place.
+    """A valid expression; errors point at the place.
 
-    `text` is what was written, and `names` are the names of values in it, in order.
+    `text` is its source, and `names` are the names of values in it, in order.
     """
 
     def __init__(self, text: str) -> None:
@@ -96,7 +96,7 @@ class Expression:
         return self._evaluate(self._body, lookup)
 
     def is_true(self, lookup: Lookup) -> bool:
-        """Tell whether the value counts as true; what is missing does not."""
+        """Return whether the value counts as true; a missing one does not."""
         return _is_true(self.evaluate(lookup))
 
     # Parsing
@@ -111,7 +111,7 @@ class Expression:
         self._indent = len(hidden) - len(self._source)
         if not self._source:
             raise ExpressionError("expected an expression such as `loss < 0.5`, found nothing")
-        # Strings aside, a lone = compares nothing.
+        # Outside of strings, a lone = is a mistake.
         blank = _TOKEN.sub(lambda token: "_" * len(token[0]), hidden)
         if lone := re.search(r"(?<![=<>!])=(?!=)", blank):
             raise self._error("write == to compare", lone.start())
@@ -120,7 +120,7 @@ class Expression:
                 warnings.simplefilter("ignore")
                 found = ast.parse(self._source, mode="eval").body
         except SyntaxError as error:
-            # The parser gives no place if the text ends too early.
+            # The parser gives no position if the text ends too early.
             at = self._indent + error.offset - 1 if error.offset else len(self.text)
             raise self._error("this cannot be parsed", min(at, len(self.text))) from None
         except (ValueError, MemoryError, RecursionError):
@@ -130,7 +130,7 @@ class Expression:
         return found
 
     def _check(self, node: ast.expr, depth: int) -> None:
-        """Raise unless all of a node is in the language."""
+        """Raise unless a node is in the language."""
         if depth > _MAX_DEPTH:
             raise self._error("this is nested too deeply", node)
         children: list[ast.expr] = []
@@ -183,7 +183,7 @@ class Expression:
         return self.text[start : start + len(node.id)].strip("`")
 
     def _column(self, offset: int) -> int:
-        """Return the column in the text of an offset in bytes, which the parser counts."""
+        """Convert the parser's byte offset to a column."""
         return self._indent + len(self._source.encode()[:offset].decode())
 
     def _error(self, problem: str, at: ast.expr | int) -> ExpressionError:
@@ -232,7 +232,7 @@ class Expression:
                 return items[number] if is_there else Missing.ABSENT
             case ast.Call(func=ast.Name() as function, args=arguments):
                 return self._call(self._name_of(function), arguments, lookup)
-            case _:  # `_check` has let nothing else through.
+            case _:  # `_check` refuses everything else.
                 raise AssertionError(ast.dump(node))
 
     def _call(self, function: str, arguments: list[ast.expr], lookup: Lookup) -> Any:
@@ -250,7 +250,7 @@ class Expression:
 
 
 def statistic_of(values: Any, function: str) -> Any:
-    """Return the smallest, largest, mean, first or last of some numbers, or how many there are."""
+    """Return the min, max, mean, first or last of some numbers, or their count."""
     if isinstance(values, str | int | float):
         values = [values]
     if not isinstance(values, list | tuple) or any(isinstance(v, Missing) for v in values):
@@ -267,7 +267,7 @@ def statistic_of(values: Any, function: str) -> Any:
 
 
 def _hide_name(token: re.Match[str]) -> str:
-    """Replace a name by one of the same length that means nothing to Python."""
+    """Replace a name by underscores of the same length."""
     text = token[0]
     return text if token["name"] is None or text in _WORDS else "_" * len(text)
 
@@ -283,7 +283,7 @@ def _is_true(value: Any) -> bool:
 
 
 def _calculate(operation: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
-    """Calculate with two numbers; the result is missing if there is none."""
+    """Apply an operator to two numbers; an undefined result is missing."""
     if not (isinstance(left, int | float) and isinstance(right, int | float)):
         return Missing.ABSENT
     try:

@@ -1,4 +1,4 @@
-"""Packages that one of the optional extras installs."""
+"""Packages of the optional extras."""
 
 import importlib
 from typing import Any

@@ -1,4 +1,4 @@
-"""Fields: what an experiment holds, by the names that people use for it."""
+"""Fields: the values of an experiment, by the names that users give."""
 
 import dataclasses
 import functools
@@ -80,18 +80,18 @@ class Statistics(NamedTuple):
 
 
 class Fields:
-    """Read what an experiment holds when it is first asked for, and keep it.
+    """The values of an experiment, read on first use and kept.
 
     Of curves, only the statistics and the ends are kept.
 
     Attributes:
         path: the experiment's directory.
         root: the directory below which it was found.
-        name: what it is called among others.
-        experiment: the experiment itself, once somebody has asked for it.
+        name: its name among other experiments.
+        experiment: the experiment itself, once requested.
         total: how many steps are planned, if no field of the metadata says it.
-        problems: a line for each thing that could not be read.
-        unreadable: the names of the metadata that could not be read, of those asked for.
+        problems: a line per file or directory that could not be read.
+        unreadable: the names of the requested metadata that could not be read.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Fields:
 
     @functools.cached_property
     def summary(self) -> Summary | None:
-        """What names and the ends of files say; None if the experiment has gone meanwhile."""
+        """A summary by names and the ends of files; None if the experiment has disappeared."""
         try:
             with self._directory.listed():
                 return summary_with(self.path, self.timeline.last_step)
@@ -123,7 +123,7 @@ class Fields:
 
     @property
     def own_metadata(self) -> list[str]:
-        """The names of the metadata that say what the experiment is."""
+        """The names of the metadata that describe the experiment."""
         return [name for name in self.metadata_names if name not in (PROVENANCE, NOTES)]
 
     def metadata(self, names: Iterable[str] | None = None) -> dict[str, Any]:
@@ -143,12 +143,12 @@ class Fields:
 
     @functools.cached_property
     def ends(self) -> Ends:
-        """What the beginnings and the ends of the event files tell."""
+        """The beginnings and the ends of the event files."""
         return read_ends(self._directory, _WINDOWS)
 
     @property
     def timeline(self) -> Timeline:
-        """When it was logged, and how its script ended."""
+        """The times of its events, and how its script ended."""
         return self.ends.timeline
 
     @property
@@ -218,7 +218,7 @@ class Fields:
         return total * (1 - progress) / speed
 
     def statistics(self) -> dict[str, float]:
-        """Return what tables show of the curves, by names such as `loss:min`."""
+        """Return the statistics that tables show, by names such as `loss:min`."""
         return {
             f"{tag}:{statistic}": getattr(found, statistic)
             for tag, found in self.scalars.items()
@@ -226,7 +226,7 @@ class Fields:
         }
 
     def has(self, name: str) -> bool:
-        """Tell whether a field or a scalar has exactly this name."""
+        """Return whether a field or a scalar has exactly this name."""
         return name in self.metadata() or name in self.tail
 
     def names(self) -> list[str]:
@@ -281,7 +281,7 @@ class Fields:
         if summary is None:
             return UNREADABLE
         if name in ("tags", "note"):
-            # People edit the file.
+            # Users edit this file.
             value = self.metadata([NOTES]).get(f"{NOTES}.{name}")
             if NOTES in self.unreadable:
                 return UNREADABLE
@@ -302,7 +302,7 @@ class Fields:
         return summary.modified if name == "changed" else max(0.0, time.time() - summary.modified)
 
     def _metadata_of(self, name: str) -> dict[str, Any]:
-        """Read a file as plain data, whatever classes it was written from."""
+        """Read a file as plain data, without its classes."""
         if name in self.metadata_names and name not in self._metadata:
             values: dict[str, Any] = {}
             try:
@@ -318,7 +318,7 @@ class Fields:
 
 
 def lookups_of(fields: Sequence[Fields]) -> list[Lookup]:
-    """Return how to look up the values of each of several experiments.
+    """Return a lookup function for each experiment.
 
     A name that one of them has in full is not ambiguous in another, where several names end in it.
     """

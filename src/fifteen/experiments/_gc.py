@@ -1,4 +1,4 @@
-"""Pause Python's garbage collector while many objects are made and none is garbage."""
+"""Pause Python's garbage collector."""
 
 import contextlib
 import gc
@@ -7,10 +7,9 @@ from collections.abc import Generator
 
 @contextlib.contextmanager
 def gc_paused() -> Generator[None]:
-    """Keep the garbage collector from running for a moment.
+    """Pause the garbage collector while many objects are created and none is garbage.
 
-    Making thousands of objects triggers collections that each look through all objects, which takes
-    longer than making them.
+    Otherwise collections, which scan all objects, take longer than creating the new ones.
     """
     pause = gc.isenabled()
     try:

@@ -18,14 +18,14 @@ _MIN_PARALLEL = 300
 """Starting processes takes as long as reading some 100 experiments."""
 _CHUNK = 50
 _GIVEN = {"path", "root", "name", "experiment", "_directory"}
-"""The attributes of `Fields` that hold nothing that was read."""
+"""The attributes of `Fields` that are not read from files."""
 
 _inherited: list[Fields] = []
-"""What this process was forked to read. Sending it would take as long as reading it."""
+"""The experiments for a forked process. Sending them would take as long as reading them."""
 
 
 def load(fields: Sequence[Fields]) -> None:
-    """Read what most questions about many experiments need, if several processes may be used.
+    """Read what most queries need, if several processes may be used.
 
     A process that has imported JAX or has threads is not forked, and reads later.
     """
@@ -49,7 +49,7 @@ def load(fields: Sequence[Fields]) -> None:
 
 
 def load_remote(fields: Sequence[Fields]) -> bool:
-    """Read the same of those in object stores, at the same time; return whether there are any."""
+    """Read those in object stores concurrently; return whether there are any."""
     pending = [field for field in fields if "summary" not in vars(field)]
     roots = {field.root: Directory(field.root) for field in pending}
     threads = max((root.readers for root in roots.values()), default=1)

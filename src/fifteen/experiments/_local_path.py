@@ -1,4 +1,4 @@
-"""The directory that a user's path names."""
+"""A user's path as the path of a directory."""
 
 import os
 import pathlib
@@ -24,7 +24,7 @@ _BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]*")
 
 
 def is_address(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a path is an address, also if `pathlib` has read it."""
+    """Return whether a path is an address, also one that `pathlib` has parsed."""
     return _ADDRESS.fullmatch(os.fspath(path)) is not None
 
 
@@ -32,8 +32,8 @@ def local_path(path: Any, name: str = "data_dir") -> pathlib.Path:
     """Return the absolute path of a directory, or the address of a remote one.
 
     Args:
-        path: what a user has passed; a leading `~` is the home directory.
-        name: what the user's parameter is called.
+        path: the user's path; a leading `~` is the home directory.
+        name: the name of the user's parameter.
 
     Raises:
         TypeError: it is not a path.

@@ -1,10 +1,10 @@
-"""Missing: what stands for a value that an experiment does not have."""
+"""Missing: the placeholder for a value that an experiment does not have."""
 
 import enum
 
 
 class Missing(enum.Enum):
-    """What stands for a value that an experiment does not have."""
+    """The placeholder for a value that an experiment does not have."""
 
     ABSENT = ""
     """Nothing: not even None, which a config may hold."""

@@ -1,4 +1,4 @@
-"""Names by which people ask for values: the end of a longer name, or a pattern."""
+"""Find names by their end or by a pattern."""
 
 import fnmatch
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,7 @@ from ._errors import ExpressionError
 
 
 def ending_in(name: str, names: Iterable[str], separator: str) -> str | None:
-    """Return the only one of the names that is, or ends in, the given one."""
+    """Return the only name that equals, or ends in, the given one."""
     matches = [key for key in names if key == name or key.endswith(separator + name)]
     if name in matches:
         return name

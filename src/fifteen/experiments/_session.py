@@ -1,8 +1,8 @@
-"""What a process has open in an experiment's directory.
+"""Session: the state of a process for an experiment's directory.
 
-`Experiment` is a frozen value that is made, copied and thrown away at will. What must exist once
-in a process for a directory, however many handles there are on it (one event file, one
-checkpoint being saved in the background), belongs to a session, which they share.
+`Experiment` is a frozen value that can be created, copied and dropped freely. State that must exist
+once per process and directory (the event file, the checkpoint being saved) belongs to a session,
+which all handles share.
 """
 
 import contextlib
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 _lock = threading.RLock()
 _sessions: "weakref.WeakValueDictionary[pathlib.Path, Session]" = weakref.WeakValueDictionary()
 _open: "set[Session]" = set()
-"""Keeps the sessions that have something open, also when their last handle is gone."""
+"""Sessions with open files or threads, which outlive their last handle."""
 
 
 class Session:
-    """Hold the open event log and the checkpoints of one directory."""
+    """The open event log and the checkpoints of one directory."""
 
     def __init__(self, directory: pathlib.Path) -> None:
         self.directory = directory
@@ -45,17 +45,16 @@ class Session:
         self._checkpoints: Checkpoints | None = None
         self.reader = EventReader(Directory(directory))
         self._changing = threading.RLock()
-        """Held while the directory is made for the event log, and while it is cleared or left."""
-        # One for the session's whole life: who logs while another thread closes it, and who kept
-        # its summary writer, would otherwise write to one that nobody flushes any more.
+        """Held while the directory is created for the event log, cleared or moved."""
+        # Never replaced: a thread that logs during a close, or a user's summary writer, would
+        # otherwise write to a log that is never flushed.
         self._events: EventLog | None = None
         self._is_open = False
         self._mark: OpenMark | None = None
 
     @property
     def checkpoints(self) -> "Checkpoints":
-        """The checkpoints, to save, to restore, and to look into."""
-        # Imported when used, since it takes a while.
+        # Imported when used, since it is slow.
         from .checkpoints import Checkpoints
 
         with _lock:
@@ -65,16 +64,16 @@ class Session:
 
     @property
     def open_events(self) -> "EventLog | None":
-        """The event log, if it is open and the directory still here."""
+        """The event log, if it is open and the directory has not moved."""
         return self._events if self._is_open and self.moved_to is None else None
 
     @property
     def was_closed(self) -> bool:
-        """Whether the event log is to be opened again before it is used, in the same directory."""
+        """Whether the event log was closed and must be reopened in the same directory."""
         return not self._is_open and self.moved_to is None
 
     def open_event_log(self) -> "tuple[EventLog, bool]":
-        """Return the event log, and whether it had to be opened."""
+        """Return the event log, and whether it was opened just now."""
         from .events.writing import EventLog  # It needs JAX.
 
         directory = Directory(self.directory)
@@ -95,7 +94,7 @@ class Session:
             return self._events, not was_open
 
     def open_reader(self) -> EventReader:
-        """Return the reader of the curves, for which all that was logged is written."""
+        """Write all logs, and return the reader of the curves."""
         self.check()
         self.write_logs()
         if not Directory(self.directory).is_present():
@@ -105,21 +104,21 @@ class Session:
         return self.reader
 
     def mark_open(self) -> None:
-        """Show others that a process works on the directory, until it closes it or dies."""
-        # Of several processes the first one alone closes the directory before it moves it.
+        """Mark the directory as open until this process closes it or dies."""
+        # Only the first of several processes closes the directory before moving it.
         if self._mark is not None:
             self._mark.check()
         elif distributed.is_primary():
-            # Without a reference to this session, which is gone with its last handle.
+            # Without a reference to this session, which ends with its last handle.
             lose = weakref.WeakMethod(self._lose)
             self._mark = Directory(self.directory).mark_open(lambda: (lose() or _do_nothing)())
 
     def _lose(self) -> None:
-        # Who logs next opens the log again, and is told why that is refused.
+        # The next `log` reopens the log, which raises the reason.
         self._is_open = False
 
     def unmark(self) -> None:
-        """Show others that this process no longer works on the directory."""
+        """Remove the mark of this process."""
         mark, self._mark = self._mark, None
         if mark is not None:
             mark.release()
@@ -146,29 +145,29 @@ class Session:
                 self._mark.wait()
 
     def flush(self) -> None:
-        """See everything handed over onto the disk, and raise what went wrong."""
+        """Write everything to disk, and raise errors of pending work."""
         error = None if self._events is None else _error_of(self._events.flush)
         _raise_last([error, self._settle_checkpoints()])
 
     def write_logs(self) -> None:
         """Write what has been logged, so that no checkpoint is ahead of its curves.
 
-        A run that resumes from a checkpoint logs only what comes after it, and what was logged
-        before and then lost to a kill would stay missing.
+        A run that resumes from a checkpoint does not repeat earlier logs, so logs lost to a kill
+        would stay missing.
         """
         if self._events is not None:
-            # A log that cannot be written says so itself, and is no reason to lose a checkpoint.
+            # The log reports its own errors, which must not prevent a checkpoint.
             with contextlib.suppress(LogWriteError):
                 self._events.write()
 
     def close(self) -> None:
-        """Flush, and let go of files and threads; using the session opens them again."""
+        """Flush, and release files and threads; the next use reopens them."""
         _raise_last(self.settle())
 
     def settle(self) -> list[BaseException]:
-        """Close, and return what went wrong with all that was pending.
+        """Close, and return the errors of pending work.
 
-        What a signal handler of the user's raises meanwhile is none of that, and is raised.
+        Exceptions of the user's signal handlers are raised instead.
         """
         errors = [_error_of(self._close_events), self._settle_checkpoints()]
         self.unmark()
@@ -178,7 +177,7 @@ class Session:
         return None if self._checkpoints is None else self._checkpoints.settle()
 
     def begin_in_child(self) -> None:
-        """Let go of locks that a thread of the parent held when the process was forked."""
+        """Release locks that a thread of the parent held at the fork."""
         self._changing = threading.RLock()
         self.reader = EventReader(Directory(self.directory))
         if self._mark is not None:
@@ -188,7 +187,7 @@ class Session:
             self._checkpoints.begin_in_child()
 
     def _close_events(self) -> None:
-        # First of all: who logs meanwhile then opens it again.
+        # First, so that a concurrent `log` reopens it.
         self._is_open = False
         if self._events is not None:
             self._events.record_end()
@@ -203,9 +202,9 @@ class Session:
         with distributed.collective("clear"):
             self.check()
             distributed.on_primary(directory.check_removable)
-            # A thread that opens the log meanwhile waits, and then makes the directory again.
+            # A thread that opens the log waits, and then creates the directory again.
             with self._changing:
-                # Errors of pending work do not matter: its results are removed, too.
+                # Errors of pending work do not matter, since its results are removed.
                 self.settle()
                 return distributed.on_primary(directory.remove_whole)
 
@@ -215,7 +214,7 @@ class Session:
         with distributed.collective("move"):
             self.check()
             distributed.on_primary(lambda: source.check_movable(target))
-            # If a link is moved, other handles go on using the directory that it leads to.
+            # If a link is moved, other handles keep using its target.
             with contextlib.nullcontext() if source.is_link() else self._leaving(destination):
                 self.close()
                 return distributed.on_primary(lambda: source.move(target))
@@ -224,8 +223,8 @@ class Session:
     def _leaving(self, moved_to: pathlib.Path) -> Generator[None]:
         """Give up the directory, unless the block that moves it raises.
 
-        Every handle on this session refuses to work from the beginning of the block. What another
-        thread wrote meanwhile would come after everything was closed, and make the directory again.
+        Every handle on this session refuses to work from the start of the block: a write by another
+        thread after the close would create the directory again.
         """
         with self._changing:
             self.moved_to = moved_to
@@ -242,7 +241,7 @@ class Session:
 
 
 def _do_nothing() -> None:
-    """Stand for a method of what is gone."""
+    """Replace a method of a closed session."""
 
 
 def _error_of(action: Callable[[], None]) -> LogWriteError | None:
@@ -254,7 +253,7 @@ def _error_of(action: Callable[[], None]) -> LogWriteError | None:
 
 
 def _raise_last(errors: Iterable[BaseException | None]) -> None:
-    """Raise the last error, with those before it as what it came after."""
+    """Raise the last error, with the earlier ones as its context."""
     found = [error for error in errors if error is not None]
     for earlier, later in itertools.pairwise(found):
         later.__context__ = later.__context__ or earlier
@@ -267,7 +266,7 @@ def session_of(directory: pathlib.Path) -> Session:
     key = Directory(directory).real_path()
     with _lock:
         session = _sessions.get(key)
-        # A signal handler may have made one meanwhile, in spite of the lock.
+        # A signal handler may have created one despite the lock.
         return session or _sessions.setdefault(key, Session(directory))
 
 
@@ -277,13 +276,13 @@ def _unmark_all() -> None:
 
 
 def _begin_in_child() -> None:
-    """Let go of locks that a thread of the parent held when the process was forked."""
+    """Release locks that a thread of the parent held at the fork."""
     global _lock
     _lock = threading.RLock()
     for session in list(_sessions.values()):
         session.begin_in_child()
 
 
-# A process that a signal ends keeps its marks, so that it counts as killed.
+# A process that ends by a signal keeps its marks, so that it counts as killed.
 _shutdown.register(_unmark_all, lambda: None)
 os.register_at_fork(after_in_child=_begin_in_child)

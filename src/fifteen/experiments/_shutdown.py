@@ -1,7 +1,7 @@
-"""Finish pending work when the process exits or is told to end by SIGTERM or SIGHUP.
+"""Finish pending work at exit and at SIGTERM or SIGHUP.
 
 Python runs `atexit` callbacks at a normal exit, `sys.exit`, an uncaught exception and Ctrl-C. By
-default a signal such as SIGTERM, with which a scheduler preempts a job, ends it without them.
+default a signal such as SIGTERM, by which schedulers preempt jobs, ends it without them.
 """
 
 import _thread
@@ -28,7 +28,7 @@ _ending: "_Ending | None" = None
 
 
 def register(at_exit: Callable[[], None], at_signal: Callable[[], None] | None = None) -> None:
-    """Register what finishes some work, for as long as the process lives.
+    """Register functions that finish some work.
 
     `at_exit` runs when the interpreter exits, after the `atexit` callbacks that a script has
     registered since it imported us; the last one registered runs first. `at_signal`, by default the
@@ -66,7 +66,7 @@ def fail() -> None:
     if _has_failed:
         return
     _has_failed = True
-    # A last `flush` of stderr that fails is all that changes the code of an interpreter that exits.
+    # Only a failing last `flush` of stderr changes the code of an exiting interpreter.
     if sys.stderr is None or sys.stderr.closed:
         sys.stderr = io.TextIOWrapper(io.BytesIO())
     stream: Any = sys.stderr
@@ -89,7 +89,7 @@ def _finish_in_multiprocessing() -> None:
     _finalized_pid = os.getpid()
     from multiprocessing import util
 
-    # After all else that ends a process of `multiprocessing`.
+    # After all other finalizers of a `multiprocessing` process.
     util.Finalize(None, _finish_in_child, exitpriority=-1000)
 
 
@@ -102,7 +102,7 @@ def _finish_in_child() -> None:
     # `atexit` runs this, and an exception would not change the exit code.
     import multiprocessing
 
-    if multiprocessing.get_start_method() != "spawn":  # There, `fail` does.
+    if multiprocessing.get_start_method() != "spawn":  # There, `fail` sets it.
         print(end="", flush=True)
         os._exit(1)
 
@@ -110,9 +110,8 @@ def _finish_in_child() -> None:
 class _Ending:
     """Finish all work in a thread, then end the process by a signal.
 
-    A handler interrupts the main thread anywhere, also while it holds a lock that the work needs.
-    So the work is done in a thread, which is started without `threading`: the main thread may hold
-    its locks, too.
+    A handler interrupts the main thread anywhere, even while it holds a lock that the work needs.
+    So a thread does the work. It is started without `threading`, whose locks may be held too.
     """
 
     def __init__(self, number: int) -> None:
@@ -124,8 +123,8 @@ class _Ending:
 
     def wait(self, seconds: float) -> None:
         """Wait for the work, and end the process if it is done."""
-        # The thread sends the signal once more when it is done, and the handler that this calls may
-        # interrupt another one right after it has acquired the lock.
+        # The thread repeats the signal when it is done, and that handler may interrupt another
+        # one right after it has acquired the lock.
         if self._is_done or self._running.acquire(timeout=seconds):
             signal.signal(self._number, signal.SIG_DFL)
             os.kill(os.getpid(), self._number)
@@ -137,8 +136,8 @@ class _Ending:
                 finish()
         self._is_done = True
         self._running.release()
-        # The main thread may have gone on meanwhile. This calls the handler once more, unless that
-        # is still about to wait.
+        # The main thread may have continued. This calls the handler once more, unless it is still
+        # about to wait.
         if _ending is self and signal.getsignal(self._number) is _on_signal:
             os.kill(os.getpid(), self._number)
 
@@ -161,8 +160,7 @@ def _reset_in_child() -> None:
     _has_failed = False
 
 
-# Registered first, so that it runs last: a process that was told to end while it exited ends by
-# that signal.
+# Registered first, so it runs last: a process that gets a signal while it exits ends by it.
 atexit.register(_end_by_signal)
 os.register_at_fork(after_in_child=_reset_in_child)
 

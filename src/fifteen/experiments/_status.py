@@ -12,7 +12,7 @@ State: TypeAlias = Literal["running", "finished", "failed", "killed", "diverged"
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-    """Tell whether an experiment is running, or how it has ended.
+    """Whether an experiment is running, or how it has ended.
 
     Attributes:
         state: `running` if a living process has it open, `killed` if one died that had, `finished`
@@ -32,7 +32,6 @@ class Status:
     is_by_lease: bool = False
 
     def __str__(self) -> str:
-        """Describe it in a few words."""
         diverged = "" if self.diverged_at is None else f"diverged at {self.diverged_at}"
         ago = f"{show_duration(max(0.0, time.time() - self.written))} ago"
         if self.state == "unknown":
@@ -48,7 +47,7 @@ class Status:
 def status_of(
     open_state: OpenState, end: SessionEnd | None, diverged_at: int | None, written: float
 ) -> Status:
-    """Return the status that the marks of open directories and the ends of event files tell."""
+    """Return the status by open marks and the ends of event files."""
     state: State = "unknown"
     error = ""
     if open_state == "open":
@@ -65,7 +64,7 @@ def status_of(
 
 
 def show_duration(seconds: float) -> str:
-    """Write a duration for people, in its largest unit."""
+    """Format a duration in its largest unit."""
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"

@@ -1,4 +1,4 @@
-"""All values of many experiments, by their full names."""
+"""The values of many experiments by full names."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ def columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def tables_of(fields: Sequence[Fields]) -> dict[str, dict[str, list[Any]]]:
-    """Return all values of experiments by full names, of each kind: built-in, field and scalar."""
+    """Return the values of experiments by full names, per kind: built-in, field and scalar."""
     scalars = columns_of([field.statistics() for field in fields])
     return {
         "built-in": {

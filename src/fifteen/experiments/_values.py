@@ -1,4 +1,4 @@
-"""Values of metadata: as plain data, compared by expressions, and in their order."""
+"""Values of metadata: conversion, comparison and order."""
 
 import datetime
 import math
@@ -14,7 +14,7 @@ MAX_BITS = 14_000
 
 
 def showable(value: Any) -> Any:
-    """Return a number for an array of one, and text for an int that Python refuses to write."""
+    """Return an array of one value as a number, and an int too long for Python to print as text."""
     if isinstance(value, int) and value.bit_length() > MAX_BITS:
         return hex(value)
     if isinstance(value, list | tuple):
@@ -25,7 +25,7 @@ def showable(value: Any) -> Any:
 
 
 def comparable(value: Any) -> Any:
-    """Return a value as expressions compare it: as a list or, for a path or a date, as text."""
+    """Return a value for comparison in expressions; paths and dates become text."""
     plain = to_plain(value)
     if isinstance(plain, tuple):
         return list(plain)
@@ -33,14 +33,14 @@ def comparable(value: Any) -> Any:
 
 
 def to_plain(value: Any) -> Any:
-    """Return what NumPy has as numbers and lists of Python, and a set as a sorted list."""
+    """Convert NumPy values to Python's, and sets to sorted lists."""
     if isinstance(value, set | frozenset):
         return sorted(value, key=repr)
     return value.tolist() if hasattr(value, "tolist") else value
 
 
 def differ(values: Iterable[Any]) -> bool:
-    """Tell whether values are not all equal."""
+    """Return whether values are not all equal."""
     texts = iter(values)
     first = next(texts, None)
     exact = repr(to_plain(first))
@@ -49,7 +49,7 @@ def differ(values: Iterable[Any]) -> bool:
 
 
 def _sort_key(value: Any) -> tuple[int, Any]:
-    """Return a key that sorts numbers, then texts, then lists; `_rank` says what is last."""
+    """Return a key that sorts numbers, then texts, then lists."""
     if isinstance(value, int | float):
         return 0, value
     if isinstance(value, list | tuple):
@@ -58,13 +58,13 @@ def _sort_key(value: Any) -> tuple[int, Any]:
 
 
 def _rank(value: Any) -> int:
-    """Return 0, or the place at the end of every order: NaN 1, None 2, what is missing 3."""
+    """Return 0, or the rank of a value that always comes last: NaN 1, None 2, missing 3."""
     is_nan = isinstance(value, float) and math.isnan(value)
     return 3 if isinstance(value, Missing) else 2 if value is None else int(is_nan)
 
 
 def in_order(values: Iterable[Any], reverse: bool = False) -> tuple[list[int], list[int]]:
-    """Return the positions of values in their order, and of those that come last either way."""
+    """Return the sorted positions of values, and those of values that always come last."""
     plain = list(map(to_plain, values))
     known = [number for number, value in enumerate(plain) if not _rank(value)]
     known.sort(key=lambda number: _sort_key(plain[number]), reverse=reverse)

@@ -1,4 +1,4 @@
-"""Verification: which files of an experiment are whole."""
+"""Verification of an experiment's files."""
 
 import dataclasses
 import pathlib
@@ -14,10 +14,10 @@ from .storage import Directory
 
 @dataclasses.dataclass(frozen=True)
 class Verified:
-    """A file that has been read to its end, or the directory of a checkpoint."""
+    """A verified file, or directory of a checkpoint."""
 
     path: pathlib.Path
-    problem: str  # Empty if it is whole.
+    problem: str  # Empty if it is intact.
 
 
 def verify(directory: pathlib.Path) -> Iterator[Verified]:

@@ -1,4 +1,4 @@
-"""Find the directories that are experiments, in the order that people expect."""
+"""Find experiments, in natural order."""
 
 import pathlib
 import re
@@ -44,7 +44,7 @@ def find_paths(root: pathlib.Path) -> list[pathlib.Path]:
 
 
 def holds_experiment(path: pathlib.Path) -> bool:
-    """Tell whether a directory directly holds metadata, a checkpoint or an event file."""
+    """Return whether a directory directly holds metadata, a checkpoint or an event file."""
     directory = Directory(path)
     try:
         entries = directory.entries()
@@ -85,7 +85,7 @@ def check_exists(path: pathlib.Path) -> None:
 
 
 def _found_at(path: pathlib.Path) -> str:
-    """Describe what is at a path; an empty text if it is free."""
+    """Describe the content of a path; an empty text if it is free."""
     directory = Directory(path)
     kind = directory.kind_of()
     if kind is None:
@@ -118,9 +118,9 @@ class _Walk:
         return found
 
     def _below(self, top: Directory) -> Iterator[pathlib.Path]:
-        # Inside an experiment with events or checkpoints, a directory with only metadata or only
-        # checkpoints is a sub-folder of it: names and prefixes may have one (`eval/step_100`).
-        # Inside one with metadata alone, as of a sweep, it is an experiment of its own.
+        # In an experiment with events or checkpoints, a directory with only metadata or only
+        # checkpoints is a sub-folder: names and prefixes may have one (`eval/step_100`). In one
+        # with only metadata, such as a sweep's, it is an experiment of its own.
         real = str(top.real_path())
         pending = [(top, real, self._enter(top, real), False)]
         while pending:
@@ -158,7 +158,7 @@ class _Walk:
 
 
 def _kind(entry: Entry) -> str:
-    """Return the kind of an experiment's file; an empty text for any other."""
+    """Return the kind of an experiment's file; an empty text for other files."""
     if entry.kind != "file" or entry.name.startswith("."):
         return ""
     if "tfevents" in entry.name:
@@ -180,7 +180,7 @@ def _is_orbax(name: str, entries: list[Entry]) -> bool:
 
 
 def natural(path: object) -> list[tuple[str, Decimal, str]]:
-    """Return a key that sorts numbers by value and all else as text."""
+    """Return a key that sorts numbers by value and the rest as text."""
     text, at = str(path), 0
     parts: list[tuple[str, Decimal, str]] = []
     for match in _NUMBER.finditer(text):

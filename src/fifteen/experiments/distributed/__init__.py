@@ -1,4 +1,4 @@
-"""Which process of a run does what, and how all of them agree."""
+"""Coordination of the processes of a run."""
 
 from ._group import ProcessGroup as ProcessGroup
 from ._group import collective as collective

@@ -1,17 +1,17 @@
 """ProcessGroup: collectives of the processes of one run, on the host.
 
-Without `jax.distributed.initialize` a process is alone, and nothing here touches JAX's backends:
-asking JAX for the process index would initialise them, and then a script could no longer call
-`jax.distributed.initialize` itself.
+Without `jax.distributed.initialize` there is one process, and nothing here touches JAX's backends:
+asking JAX for the process index would initialise them, which breaks a later call of
+`jax.distributed.initialize`.
 
-With it, the processes talk through the key-value store of JAX's coordination service instead of
+With it, the processes communicate by the key-value store of JAX's coordination service instead of
 collectives on the devices: nothing is compiled, a background thread may use it while the main
-thread trains, and a process that has died is noticed after a while.
+thread trains, and the death of a process is noticed.
 
-In a collective each process brings a value or an error. Process 0 gathers them and publishes the
-result, so either all processes go on or all raise. Inside `collective`, an error between two rounds
-is reported in a last round, so that no process waits for one that has given up. A process that is
-interrupted, for example by Ctrl-C, reports that and does not wait.
+In a collective, each process contributes a value or an error. Process 0 gathers them and publishes
+the result, so all processes continue or all raise. Inside `collective`, an error between two rounds
+is reported in a final round, so that no process waits in vain. A process that is interrupted, for
+example by Ctrl-C, reports that and does not wait.
 """
 
 import contextlib
@@ -30,11 +30,11 @@ TIMEOUT_SECONDS = 1800
 """How long a process waits for the others: some of them may be compiling or evaluating."""
 
 MAX_WAIT_SECONDS = 1
-"""How long a process waits at a time: Python cannot handle Ctrl-C meanwhile."""
+"""How long a process waits at a time, since Python cannot handle Ctrl-C during a wait."""
 
 
 def is_primary() -> bool:
-    """Tell whether this process is the one that writes metadata and events."""
+    """Return whether this process is the one that writes metadata and events."""
     return index() == 0
 
 
@@ -50,9 +50,9 @@ def count() -> int:
 
 
 class ProcessGroup:
-    """Count the rounds of one thread, which are made in the same order in every process.
+    """The rounds of one thread, in the same order in every process.
 
-    It alone uses the channel, whose name is the same in every process.
+    No other group uses its channel, whose name is the same in every process.
     """
 
     def __init__(self, channel: str) -> None:
@@ -63,9 +63,9 @@ class ProcessGroup:
         self._lock = threading.RLock()
 
     def on_primary(self, action: Callable[[], T]) -> T:
-        """Run `action` in process 0 once all have made this call; return its result in all.
+        """Run `action` in process 0 once all have made this call; return its JSON result in all.
 
-        JSON must keep it. What `action` raises in process 0 is raised in every process.
+        An error of `action` is raised in every process.
         """
         if count() == 1:
             return action()
@@ -77,7 +77,7 @@ class ProcessGroup:
                 self.all_gather(name)
             except BaseException as error:
                 if not (self._depth or is_shared(error, handled)):
-                    # Interrupted after that round, and no enclosing block will report it.
+                    # Interrupted after that round, and outside any block that would report it.
                     self.all_gather(name, error=error)
                 raise
             result: Any = None
@@ -92,9 +92,9 @@ class ProcessGroup:
 
     @contextlib.contextmanager
     def collective(self, name: str) -> Generator[None]:
-        """Make a block, which may contain collectives, fail in every process if it fails in one.
+        """Fail in every process if the block, which may contain collectives, fails in one.
 
-        The name says what the block does. If the names differ, all processes raise.
+        If the processes pass different names, all raise.
         """
         if count() == 1:
             yield
@@ -104,7 +104,7 @@ class ProcessGroup:
                 # The outermost block reports the errors of all blocks inside it.
                 yield
                 return
-            # An error that the caller is already handling is not one of this block.
+            # An error that the caller is already handling does not belong to this block.
             handled = sys.exc_info()[1]
             error: BaseException | None = None
             try:
@@ -121,11 +121,10 @@ class ProcessGroup:
     def all_gather(
         self, name: str, value: Any = None, error: BaseException | None = None
     ) -> list[Any]:
-        """Exchange a value that JSON keeps, or report an error, in one round of all processes.
+        """Exchange JSON values or errors in one round of all processes.
 
-        Return the values in the order of the processes; or raise this process's own error, the
-        first that another one reports, or a `RuntimeError` if one did not answer, or made another
-        call: the name says what the round is for.
+        Return the values in the order of the processes. Raise this process's own error, the first
+        of another, or a `RuntimeError` if one did not answer or passed another name.
         """
         if count() == 1:
             if error is not None:
@@ -162,26 +161,26 @@ class ProcessGroup:
         ]
         result = _result_of([json.loads(text) for text in texts])
         if number:
-            # Every process is in this round, so none still reads the previous one.
+            # Every process has reached this round, so none still reads the previous one.
             client.key_value_delete(self._directory(number - 1))
         return self._publish(number, result)
 
     def _publish(self, number: int, result: "_Result") -> "_Result":
-        """Publish the result of a round; return the one that was published first."""
+        """Publish the result of a round; return the first one published."""
         from jax.errors import JaxRuntimeError
 
         client, key = _state().client, f"{self._directory(number)}all"
         try:
             client.key_value_set(key, json.dumps(result))
         except JaxRuntimeError:
-            # One was published before, or the service is gone and this raises.
+            # Another was published first, or the service is gone and this raises.
             return json.loads(_get(client, key, "process 0", "the result of a round"))
         return result
 
     def _abort(self, number: int, brought: str, error: BaseException) -> bool:
-        """Tell the others, without waiting for them, that this process has been interrupted.
+        """Report, without waiting, that this process has been interrupted.
 
-        Return whether they raise in this round; it may be over.
+        Return whether the others raise in this round, which may be over.
         """
         from jax.errors import JaxRuntimeError
 
@@ -227,7 +226,7 @@ def _result_of(brought: list[list[Any]]) -> _Result:
         came = ", ".join(f"process {process} for {name}" for process, name in enumerate(names))
         problem = {
             "type": "RuntimeError",
-            "message": f"the processes came for different things: {came}; every process of the "
+            "message": f"the processes made different calls: {came}; every process of the "
             "run must make the same calls on an experiment, in the same order",
             "process": 0,
         }

@@ -13,7 +13,7 @@ _SHARED = "_fifteen_shared"
 
 
 def serialize(error: BaseException) -> dict[str, Any]:
-    """Return an error as JSON can hold it."""
+    """Return an error as JSON data."""
     described: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
     if isinstance(error, OSError) and error.errno is not None:
         filename = None if error.filename is None else str(error.filename)
@@ -23,13 +23,13 @@ def serialize(error: BaseException) -> dict[str, Any]:
 
 
 def deserialize(problem: dict[str, Any], count: int) -> Exception:
-    """Return an error of the kind that another process, of `count`, has raised and serialized."""
+    """Return the serialized error of another process."""
     kind, message = problem["type"], problem["message"]
     known = {error.__name__: error for error in _kinds_of(FifteenError)}
     if kind in known:
         revived: Exception = known[kind](message)
     elif "errno" in problem:
-        # The constructor chooses the subclass, such as PermissionError, by the number.
+        # The constructor chooses a subclass, such as PermissionError, by the number.
         revived = OSError(problem["errno"], message, problem["filename"])
     else:
         # An interrupt has no message.
@@ -51,9 +51,9 @@ def clear_mark(error: BaseException) -> None:
 
 
 def is_shared(error: BaseException, handled: BaseException | None) -> bool:
-    """Tell whether an error, or one that it was made of, has been raised in all processes.
+    """Return whether an error, or one in its chain, has been raised in all processes.
 
-    `handled` was being handled before; it is the error's context, and not a part of it.
+    `handled` is an earlier error that was being handled; it does not count.
     """
     return any(hasattr(part, _SHARED) for part in _made_of(error, handled))
 

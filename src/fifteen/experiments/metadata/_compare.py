@@ -11,7 +11,7 @@ from ._schema import Context, Schemas
 
 
 def same(a: Any, b: Any, schemas: Schemas) -> bool:
-    """Tell whether two values have one class and one content, in one order.
+    """Return whether two values have one class and one content, in one order.
 
     NaN is the same as NaN, and 0.0 is not -0.0. A NumPy or JAX scalar is the same as the plain
     number that is written for it, and an integer the same as the float that equals it.

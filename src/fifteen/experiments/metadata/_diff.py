@@ -72,7 +72,7 @@ class _ClassName(str):
     """The class of an object, as a value of a config beside the object's fields."""
 
     def is_same(self, other: str) -> bool:
-        """Tell whether two names may be of one class; one of them may lack its module."""
+        """Return whether two names may be of one class; one of them may lack its module."""
         return self == other or self.endswith(f".{other}") or other.endswith(f".{self}")
 
 
@@ -260,7 +260,7 @@ def _plain(value: Any) -> Any:
 
 
 def _is_equal(a: Any, b: Any) -> bool:
-    """Tell whether two values are equal; numbers by value, sets and mappings in any order."""
+    """Return whether two values are equal; numbers by value, sets and mappings in any order."""
     if a is b:
         return True
     if isinstance(a, _ClassName) and isinstance(b, _ClassName):

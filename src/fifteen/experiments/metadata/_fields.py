@@ -130,7 +130,7 @@ def _aliases(metadata: Mapping[Any, Any]) -> tuple[str, ...]:
 
 
 def is_mapping_class(cls: Any) -> bool:
-    """Tell whether a class is a mapping, or ml_collections' ConfigDict, which does not say so."""
+    """Return whether a class is a mapping, or ml_collections' ConfigDict, which does not say so."""
     if not isinstance(cls, type):
         return False
     return issubclass(cls, Mapping) or any(

@@ -21,12 +21,12 @@ _MAX_LISTED = 10_000
 
 
 def is_jax_array(value: Any) -> bool:
-    """Tell whether a value is an array of JAX, without importing it."""
+    """Return whether a value is an array of JAX, without importing it."""
     return isinstance(value, getattr(sys.modules.get("jax"), "Array", ()))
 
 
 def is_jax_scalar_type(value: Any) -> bool:
-    """Tell whether a value is what JAX calls a scalar type, such as `jnp.float32`."""
+    """Return whether a value is what JAX calls a scalar type, such as `jnp.float32`."""
     return type(value).__name__ == "_ScalarMeta" and type(value).__module__.startswith("jax.")
 
 
@@ -53,7 +53,7 @@ def _name_of(dtype: Any) -> str:
 
 
 def is_extended(dtype: Any) -> bool:
-    """Tell whether a dtype is one of those that JAX adds to NumPy, such as bfloat16."""
+    """Return whether a dtype is one of those that JAX adds to NumPy, such as bfloat16."""
     return dtype.type.__module__ == "ml_dtypes"
 
 
@@ -74,7 +74,7 @@ def parse_dtype(text: str) -> np.dtype[Any]:
 
 
 def is_dtype(value: Any) -> bool:
-    """Tell whether a value is a dtype, or a class that stands for one (`jnp.bfloat16`)."""
+    """Return whether a value is a dtype, or a class that stands for one (`jnp.bfloat16`)."""
     is_class = isinstance(value, type) and issubclass(value, np.generic)
     return is_class or isinstance(value, np.dtype) or is_jax_scalar_type(value)
 
@@ -108,7 +108,7 @@ def parse_dtype_text(text: str) -> Any:
 
 
 def is_array(value: Any) -> bool:
-    """Tell whether a value is a NumPy or JAX array or scalar."""
+    """Return whether a value is a NumPy or JAX array or scalar."""
     return isinstance(value, np.ndarray | np.generic) or is_jax_array(value)
 
 

@@ -154,7 +154,7 @@ _WORDS = frozenset((*NULLS, *BOOLS, "y", "Y", "n", "N"))
 
 
 def is_safe(text: str) -> bool:
-    """Tell whether every reader takes a text without quotes for a string."""
+    """Return whether every reader takes a text without quotes for a string."""
     return len(text) < 500 and bool(_SAFE.fullmatch(text)) and text not in _WORDS
 
 

@@ -87,7 +87,7 @@ class _Union:
         return node
 
     def is_meant(self, member: Schema, kind: str) -> bool:
-        """Tell whether an untagged node of a kind is read as one alternative and no other."""
+        """Return whether an untagged node of a kind is read as one alternative and no other."""
         rank = member.ranks.get(kind, _NONE)
         rivals = (m.ranks.get(kind, _NONE) for m in self.members if m is not member)
         return all(rank < rival for rival in rivals)

@@ -20,7 +20,7 @@ _GPUS = pathlib.Path("/proc/driver/nvidia/gpus")
 
 @dataclasses.dataclass(frozen=True)
 class Provenance:
-    """Where a run comes from; None or empty if it could not be found out.
+    """The origin of a run; None or empty if unknown.
 
     Neither environment variables nor the user's name are recorded: the home directory is
     written as `~`, and credentials in URLs and on the command line as `***`. Only the diff is
@@ -70,7 +70,7 @@ class Provenance:
 
 
 def collect() -> Provenance:
-    """Return where this run comes from, without initialising JAX's devices."""
+    """Return the provenance of this run, without initialising JAX's devices."""
     git = _git.read_repository(_code_directories())
     working_directory = _working_directory()
     return Provenance(
@@ -114,7 +114,7 @@ def _working_directory() -> str | None:
 def _packages() -> dict[str, str]:
     versions: dict[str, str] = {}
     for package in importlib.metadata.distributions():
-        # The leftovers of a failed installation have no name.
+        # Leftovers of failed installations have no name.
         if "Name" in package.metadata:
             # Python imports the first one on the path.
             versions.setdefault(package.name.replace("_", "-").lower(), package.version)
@@ -130,7 +130,7 @@ def _gpus() -> list[str]:
 
 
 def _devices() -> list[str] | None:
-    # JAX has no public function for this. If the private one is gone, nothing is recorded.
+    # JAX has no public function for this. Without the private one, nothing is recorded.
     bridge = sys.modules.get("jax._src.xla_bridge")
     is_initialized = getattr(bridge, "backends_are_initialized", None)
     if is_initialized is None or not is_initialized():

@@ -1,4 +1,4 @@
-"""The state of a git repository: what is checked out, and what differs from it."""
+"""The state of a git repository."""
 
 import dataclasses
 import os
@@ -10,10 +10,9 @@ from ._redaction import redact, without_home
 OUTPUT_LIMIT = 1 << 20
 _UNTRACKED_LIMIT = 1000
 _SECONDS = 5.0
-"""How long git may take in all, so that a hanging file system does not hold up a run."""
+"""The time limit of git, so that a hanging file system does not block a run."""
 
-# The user's configuration must not change what is recorded. With a monitor, git would start a
-# process that goes on running.
+# The user's configuration must not change the record. A monitor would leave a process running.
 _GIT = ("git", "-c", "core.fsmonitor=false")
 _STATUS = ("status", "--porcelain=v2", "--branch", "-z", "--untracked-files=normal")
 _DIFF = ("diff", "HEAD", "--no-color", "--no-ext-diff", "--no-textconv", "--submodule=short",
@@ -24,7 +23,7 @@ _ENVIRONMENT = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_L
 
 @dataclasses.dataclass
 class Repository:
-    """What `Provenance` records of a repository; None if it could not be found out."""
+    """The record of a repository in `Provenance`; None if unknown."""
 
     commit: str | None = None
     branch: str | None = None
@@ -35,7 +34,7 @@ class Repository:
 
 
 def read_repository(directories: list[str]) -> Repository:
-    """Read the repository of the first directory that is in one; all is None if none is."""
+    """Read the repository of the first directory that is in one; else everything is None."""
     deadline = time.monotonic() + _SECONDS
     repository = Repository()
     for directory in directories:
@@ -53,7 +52,7 @@ def read_repository(directories: list[str]) -> Repository:
 
 
 def _take_status(repository: Repository, status: str) -> None:
-    """Parse what git-status(1) describes as "Porcelain Format Version 2"."""
+    """Parse "Porcelain Format Version 2" of git-status(1)."""
     repository.dirty = False
     entries = iter(status.split("\0"))
     for entry in entries:
@@ -69,14 +68,14 @@ def _take_status(repository: Repository, status: str) -> None:
         elif kind:
             repository.dirty = True
             if kind == "2":
-                next(entries, "")  # A renamed entry is followed by its old name.
+                next(entries, "")  # The old name follows a renamed entry.
     more = len(repository.untracked) - _UNTRACKED_LIMIT
     if more > 0:
         repository.untracked[_UNTRACKED_LIMIT:] = [f"[truncated: {more} more]"]
 
 
 def _cut(diff: str) -> str:
-    """Cut a diff after the last whole line that fits."""
+    """Cut a diff after the last complete line that fits."""
     data = diff.encode()
     if len(data) <= OUTPUT_LIMIT:
         return diff
@@ -85,7 +84,7 @@ def _cut(diff: str) -> str:
 
 
 def _run(directory: str, deadline: float, arguments: tuple[str, ...]) -> str | None:
-    """Return what git prints; None if it fails or takes too long."""
+    """Return the output of git; None if it fails or takes too long."""
     try:
         ran = subprocess.run(
             [*_GIT, *arguments],

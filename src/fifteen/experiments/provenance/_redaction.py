@@ -1,4 +1,4 @@
-"""Hide what must not be recorded: credentials, and the name of the user."""
+"""Redact credentials and the user's name."""
 
 import os
 import re
@@ -17,7 +17,7 @@ _SECRET_VALUE = re.compile(
     r"|A[KS]IA[A-Z0-9]{16}|eyJ[\w-]+\.eyJ[\w-]+\.[\w-]+)"
 )
 _SIGNATURE = re.compile(
-    # What signs an address for Amazon, Google and Azure.
+    # Signatures in addresses of Amazon, Google and Azure.
     r"([?&;](?:x-(?:amz|goog)-(?:signature|credential|security-token)|signature|sig|awsaccesskeyid)=)"
     r"[^&\s'\"]+",
     re.IGNORECASE,
@@ -34,9 +34,9 @@ def without_home(text: str) -> str:
 
 
 def redact_command(command: list[str]) -> list[str]:
-    """Return the arguments of a command line, with `***` for what looks like a credential.
+    """Return the arguments of a command line, with `***` for credentials.
 
-    That is: user names and passwords in URLs, tokens of well-known forms, and the values of
+    These are user names and passwords in URLs, tokens of well-known forms, and the values of
     `--api-key`, `--token`, `wandb.password=` and the like.
     """
     redacted: list[str] = []
@@ -55,7 +55,7 @@ def redact_command(command: list[str]) -> list[str]:
 
 
 def redact(text: str) -> str:
-    """Return a text with `***` for what looks like a credential."""
+    """Return a text with `***` for credentials."""
     text = _URL_USER.sub(rf"\1{HIDDEN}@", text)
     text = _AUTHORIZATION.sub(rf"\1{HIDDEN}", text)
     text = _SIGNATURE.sub(rf"\1{HIDDEN}", text)
@@ -63,7 +63,7 @@ def redact(text: str) -> str:
 
 
 def _is_secret(name: str) -> bool:
-    """Tell whether the value of an argument (`--api-key`, `wandb.apiKey`) is a credential."""
+    """Return whether the value of an argument (`--api-key`, `wandb.apiKey`) is a credential."""
     words = [word.lower() for word in _WORD.findall(name)]
     if not words:
         return False

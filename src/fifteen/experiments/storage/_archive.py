@@ -1,6 +1,6 @@
 """A directory as one compressed file, `.tar.zst`, and back.
 
-Zstandard checks what it unpacks by a checksum of the whole.
+Zstandard verifies a checksum of all content.
 """
 
 import functools
@@ -20,14 +20,14 @@ _CHUNK_BYTES = 1 << 20
 
 
 def archive(directory: pathlib.Path, output: pathlib.Path) -> None:
-    """Pack a directory, and compare what was written with it before it gets its name.
+    """Pack a directory; the archive is compared with it before it gets its name.
 
     Raises:
         ExperimentExistsError: the output is there already.
         UnsafePathError: the output is in the directory, or a file in it cannot be unpacked again.
-        OSError: a file changed meanwhile, or cannot be read.
+        OSError: a file changed while it was read, or cannot be read.
     """
-    # The path of an address only looks like one.
+    # The path of an address is not a `pathlib.Path`.
     if not isinstance(directory, pathlib.Path):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise UnsafePathError(f"{directory}: an address; move it to a disk, and archive it there")
     if os.path.lexists(output):
@@ -35,7 +35,7 @@ def archive(directory: pathlib.Path, output: pathlib.Path) -> None:
     if output.resolve().is_relative_to(directory.resolve()):
         raise UnsafePathError(f"{output}: is in {directory} itself; choose another directory")
     zstandard = import_extra("zstandard", "archive", "archive")
-    # Each byte is written, and read from both sides to be compared.
+    # Each byte is written, and read from both sides for the comparison.
     total = 3 * _local.size_of(directory)
     with _local.atomic_file(output) as file, progress("Archiving", total) as advance:
         compressor = zstandard.ZstdCompressor(level=3, threads=-1, write_checksum=True)
@@ -51,18 +51,18 @@ def archive(directory: pathlib.Path, output: pathlib.Path) -> None:
         present = _digests_of(directory, advance)
         if packed != present:
             odd = sorted(packed.items() ^ present.items())[0][0]
-            raise OSError(f"{directory}: {odd} has changed meanwhile; archive it again")
+            raise OSError(f"{directory}: {odd} changed while it was archived; archive it again")
 
 
 def unarchive(path: pathlib.Path, destination: pathlib.Path) -> pathlib.Path:
     """Unpack an archive below a directory, and return the experiment's path.
 
-    It appears there whole, once all of the archive has been verified.
+    It appears there complete, once the archive has been verified.
 
     Raises:
-        ExperimentExistsError: something has the experiment's name.
+        ExperimentExistsError: the experiment's name is taken.
         UnsafePathError: a member of the archive leads out of it.
-        OSError: it is damaged, or no archive.
+        OSError: it is damaged or not an archive.
     """
     zstandard = import_extra("zstandard", "unarchive", "archive")
     _local.make_directory(destination)
@@ -90,9 +90,9 @@ def _unpack(zstandard: Any, file: Any, target: pathlib.Path, path: pathlib.Path)
     try:
         with tarfile.open(fileobj=reader, mode="r|") as tar:
             for member in tar:
-                # Refuses absolute names, `..`, links that lead out, and devices.
+                # Refuses absolute names, `..`, links to the outside, and devices.
                 tar.extract(member, target, filter="data")
-        # The checksum comes after all else.
+        # The checksum is at the end.
         while reader.read(_CHUNK_BYTES):
             pass
     except tarfile.FilterError as error:
@@ -103,7 +103,7 @@ def _unpack(zstandard: Any, file: Any, target: pathlib.Path, path: pathlib.Path)
 
 
 def _chosen(directory: pathlib.Path, member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    """Leave out temporaries, and refuse what `unarchive` will refuse."""
+    """Omit temporaries, and refuse members that `unarchive` would refuse."""
     if _local.is_temporary(pathlib.PurePath(member.name).name):
         return None
     try:
@@ -116,7 +116,7 @@ def _chosen(directory: pathlib.Path, member: tarfile.TarInfo) -> tarfile.TarInfo
 
 
 class _Counted:
-    """A file or a stream that tells how many bytes have gone through it."""
+    """A stream that reports the bytes read or written."""
 
     def __init__(self, file: Any, advance: Advance) -> None:
         self._file = file
@@ -133,7 +133,7 @@ class _Counted:
 
 
 def _digests(zstandard: Any, file: Any, advance: Advance) -> dict[str, str]:
-    """Return a digest of the content of each member of an archive, by its path."""
+    """Return a digest of each member's content by path."""
     found: dict[str, str] = {}
     reader = zstandard.ZstdDecompressor().stream_reader(file, closefd=False)
     with tarfile.open(fileobj=reader, mode="r|") as tar:

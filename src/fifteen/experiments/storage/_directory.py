@@ -1,4 +1,4 @@
-"""Directory: what the rooms may do to a directory and the files in it."""
+"""Directory: the operations on a directory and its files."""
 
 import contextlib
 import dataclasses
@@ -20,14 +20,14 @@ class Entry(NamedTuple):
     """A name in a directory."""
 
     name: str
-    kind: Kind  # Of what it leads to, links followed; `other` for a broken link, too.
+    kind: Kind  # Links are followed; a broken one is `other`.
     is_link: bool
 
 
 class Usage(NamedTuple):
-    """What a directory holds."""
+    """The usage of a directory."""
 
-    size: int  # The bytes in all files below it; links count nothing.
+    size: int  # The bytes of all files below it; links do not count.
     modified: float  # When anything below it was last written, in seconds since the epoch.
 
 
@@ -55,12 +55,12 @@ class Directory:
     """
 
     has_leases: ClassVar[bool] = False
-    """Whether a mark is a lease, which its process renews and which one process has at a time."""
+    """Whether a mark is a lease, which its process renews and only one process has."""
 
     path: pathlib.Path
 
     def __new__(cls, path: pathlib.Path | None = None) -> "Directory":
-        """Make the kind of directory that a remote path knows."""
+        """Create the kind of directory that the path needs."""
         return object.__new__(getattr(path, "directory_type", cls))
 
     def __str__(self) -> str:
@@ -73,21 +73,20 @@ class Directory:
         """Return `name + suffix` if it stays inside this directory.
 
         Raises:
-            UnsafePathError: it is empty or absolute, goes through `..` or a link that leads out,
-                or already ends with the suffix.
+            UnsafePathError: it is empty or absolute, contains `..` or a link to the outside, or
+                already ends with the suffix.
         """
         return str(_local.inside(self.path, name, suffix).relative_to(self.path))
 
     def is_present(self) -> bool:
-        """Tell whether the directory is there."""
         return self.path.is_dir()
 
     def must_be_made(self) -> bool:
-        """Tell whether `make` has anything to do before a file can be written."""
+        """Return whether `make` must create anything."""
         return not self.is_present()
 
     def make(self) -> bool:
-        """Make the directory and its parents durably; return whether that was necessary.
+        """Create the directory and its parents durably; return whether that was necessary.
 
         Raises:
             NotADirectoryError: something else has its name, or the name of a parent.
@@ -95,11 +94,11 @@ class Directory:
         return _local.make_directory(self.path)
 
     def names(self) -> list[str]:
-        """Return the names in it, sorted, without temporaries; none if it is absent."""
+        """Return its names, sorted, without temporaries; none if it is absent."""
         return _local.list_names(self.path)
 
     def entries(self) -> list[Entry]:
-        """Return what is in it, sorted by name, without temporaries; nothing if it is absent."""
+        """Return its entries, sorted by name, without temporaries; none if it is absent."""
         try:
             found = _local.scan(str(self.path))
         except (FileNotFoundError, NotADirectoryError):
@@ -107,20 +106,20 @@ class Directory:
         return sorted(_entry(entry) for entry in found if _local.is_visible(entry.name))
 
     has_renames: ClassVar[bool] = True
-    """Whether a directory takes its place in one step, with all that is in it."""
+    """Whether a directory can be replaced by a rename."""
 
     sends_in_order: ClassVar[bool] = False
     """Whether a file is sent from its beginning on, once all of it is known."""
 
     readers: ClassVar[int] = 1
-    """How many threads read many files faster than one does."""
+    """How many threads read many files fastest."""
 
     def listed(self) -> contextlib.AbstractContextManager[None]:
         """Return a block in which all that is below may be listed once, and not be asked again."""
         return _local.listed()
 
     def kind_of(self, name: str = "") -> Kind | None:
-        """Tell what a name leads to, links followed; None if there is nothing."""
+        """Return the kind of a name, links followed; None if there is nothing."""
         # A save asks this often, and joining a `Path` takes longer than the system call.
         path = f"{self.path}/{name}" if name else str(self.path)
         try:
@@ -135,7 +134,7 @@ class Directory:
         return "directory" if stat.S_ISDIR(mode) else "other"
 
     def is_link(self, name: str = "") -> bool:
-        """Tell whether a name is a symbolic link."""
+        """Return whether a name is a symbolic link."""
         return (self.path / name).is_symlink()
 
     def real_path(self) -> pathlib.Path:
@@ -178,10 +177,10 @@ class Directory:
 
     @contextlib.contextmanager
     def replace(self, name: str) -> Generator[NewFile]:
-        """Write a file that is there whole or not at all, whenever the process dies.
+        """Write a file atomically.
 
-        When the block ends, the file is synced and takes its name in one step. If the block raises,
-        a file of that name stays as it was.
+        When the block ends, the file is synced and takes its name in one step. If the block raises
+        or the process dies, a file of that name is unchanged.
         """
         with _local.atomic_file(self.path / name) as file:
             yield NewFile(file.fileno())
@@ -192,9 +191,9 @@ class Directory:
         """Create a file to append to, which begins with `head`.
 
         Args:
-            name_after: returns a name, given those in the directory; called again if it is taken.
-            head: is written by the way, or there is no file.
-            report: takes what the user must be told; may be called later, by a thread.
+            name_after: returns a name, given the existing ones; called again if it is taken.
+            head: written with the file, so no file lacks it.
+            report: takes messages to the user; may be called later, by a thread.
         """
         while True:
             path = self.path / name_after(self.names())
@@ -212,11 +211,11 @@ class Directory:
         return file
 
     def remove(self, name: str) -> None:
-        """Remove a file, a link, or a directory with all that is in it, if it is there."""
+        """Remove a file, a link, or a directory with its content, if it exists."""
         _local.remove(self.path / name)
 
     def check_removable(self) -> None:
-        """Raise `UnsafePathError` if the directory must not be removed with all that is in it."""
+        """Raise `UnsafePathError` if the directory must not be removed."""
         _local.refuse_to_clear(self.path)
 
     def remove_whole(self) -> bool:
@@ -239,7 +238,7 @@ class Directory:
     def move(self, destination: "Directory") -> bool:
         """Move the directory, also to another file system; return whether it was there.
 
-        Raises as `check_movable`, and `OSError` if it cannot be moved; it is whole then.
+        Raises as `check_movable`, and `OSError` if it cannot be moved; it is intact then.
         """
         self.check_movable(destination)
         was_there = self.is_link() or self.kind_of() is not None
@@ -248,7 +247,7 @@ class Directory:
         return was_there
 
     def take(self, source: "Directory") -> None:
-        """Move another directory of a file system here."""
+        """Move a local directory here."""
         _move.move(source.path, self.path)
 
     def files(self) -> list[str]:
@@ -261,9 +260,9 @@ class Directory:
 
     @contextlib.contextmanager
     def arriving(self, source: "Directory") -> Generator["Directory"]:
-        """Yield a directory to copy to, which takes this one's place when the block ends.
+        """Yield a directory to copy to, which replaces this one when the block ends.
 
-        If the block raises, what was copied is removed.
+        If the block raises, the copy is removed.
         """
         del source
         with _move.arriving(self.path) as path:
@@ -284,18 +283,18 @@ class Directory:
 
     @staticmethod
     def wait_for_removals() -> None:
-        """Wait until the blocks of what was removed in the background are free."""
+        """Wait until `remove_in_background` has freed all blocks."""
         _removal.wait_for_removals()
 
     def mark_open(self, on_loss: Callable[[], None] = lambda: None) -> OpenMark | None:
-        """Mark the directory as open in this process; None if the file system cannot do that.
+        """Mark the directory as open in this process; None if the file system has no locks.
 
-        `on_loss` is called in a thread if the mark is a lease and another process has it.
+        `on_loss` is called in a thread if the mark is a lease and another process has taken it.
         """
         return mark_open(self.path)
 
     def open_state(self) -> OpenState:
-        """Tell whether a process has it open, or was killed while it had."""
+        """Return whether a process has it open, or was killed while it had it open."""
         return open_state(self.path)
 
     def remove_leftovers(self) -> None:
@@ -304,7 +303,7 @@ class Directory:
 
     @contextlib.contextmanager
     def temporary(self, name: str) -> Generator["Directory"]:
-        """Make a hidden directory, in which another one is made for `replace_directory`.
+        """Create a hidden directory in which to prepare one for `replace_directory`.
 
         It is no leftover until the block ends. The caller removes it.
         """
@@ -317,7 +316,7 @@ class Directory:
         _local.sync_all(self.path)
 
     def replace_directory(self, new: "Directory", name: str) -> None:
-        """Rename a directory that is whole and synced, in place of what has the name."""
+        """Replace whatever has the name by a complete and synced directory."""
         _local.replace_directory(new.path, self.path / name)
 
 

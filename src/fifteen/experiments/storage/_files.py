@@ -1,4 +1,4 @@
-"""Open files: one that is read, one that is written whole, and one that is appended to."""
+"""Open files: to read, to write atomically, and to append to."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self
 
 PIECE_BYTES = 8 << 20
-"""As much as `pieces` reads at a time."""
+"""How much `pieces` reads at a time."""
 
 
 class ReadableFile:
@@ -19,9 +19,8 @@ class ReadableFile:
         path: where it was opened.
         size: its bytes when it was opened.
         modified_ns: when it was last written, in nanoseconds since the epoch.
-        identity: differs from that of every other file, and stays if the file is renamed.
-        parallel_bytes: how much it takes to read at the same time to be fast; 0 if that is no
-            faster.
+        identity: unique to the file, and kept if it is renamed.
+        parallel_bytes: how much to read in parallel to be fast; 0 if that is no faster.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -65,7 +64,7 @@ class ReadableFile:
         return os.fstat(self._descriptor).st_size
 
     def read(self, start: int = 0, end: int | None = None) -> bytes:
-        """Return the bytes from `start` up to `end`; fewer if the file ends before."""
+        """Return the bytes from `start` to `end`; fewer if the file ends before."""
         parts: list[bytes] = []
         end = self.current_size() if end is None else end
         while start < end and (part := os.pread(self._descriptor, end - start, start)):
@@ -79,7 +78,7 @@ class ReadableFile:
             yield self.read(start, min(start + PIECE_BYTES, self.size))
 
     def read_into(self, buffer: Any, start: int) -> int:
-        """Fill a buffer with the bytes from `start` on; return how many there were."""
+        """Fill a buffer from `start` on; return the number of bytes read."""
         view, done = memoryview(buffer).cast("B"), 0
         while done < len(view):
             count = os.preadv(self._descriptor, [view[done:]], start + done)
@@ -90,7 +89,7 @@ class ReadableFile:
 
 
 class NewFile:
-    """Write a file, empty at first, that gets its name once all of it is written."""
+    """Write a new file, which gets its name once it is complete."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -98,7 +97,7 @@ class NewFile:
 
     def write(self, *buffers: Any) -> None:
         """Append buffers; raise `OSError` if the disk does not take all of them."""
-        # Joining many small ones takes less time than a call of the kernel for each.
+        # Joining many small ones is faster than a system call for each.
         data = memoryview(buffers[0] if len(buffers) == 1 else b"".join(buffers))
         self.write_at(self._end, data)
         self._end += data.nbytes
@@ -113,7 +112,7 @@ class NewFile:
         self._end += nbytes
 
     def write_at(self, start: int, data: Any) -> None:
-        """Write where `skip` has left room; raise `OSError` if the disk does not take all of it."""
+        """Write into a gap; raise `OSError` if the disk does not take all of it."""
         view = memoryview(data).cast("B")
         while view:
             written = os.pwrite(self._descriptor, view, start)
@@ -125,15 +124,15 @@ class NewFile:
 
 
 def _closing(owner: Any, descriptor: int) -> Callable[[], Any]:
-    """Return a function that closes a descriptor, also called when the owner is collected."""
+    """Return a finalizer of the owner that closes a descriptor."""
     close = weakref.finalize(owner, os.close, descriptor)
-    # At exit it would run before our own work there, which still writes.
+    # At exit it would run before our own work, which still writes.
     close.atexit = False
     return close
 
 
 class AppendedFile:
-    """Append to a new file, which readers may follow meanwhile.
+    """Append to a new file, which readers may follow.
 
     Raises:
         FileExistsError: its name is taken.
@@ -145,17 +144,17 @@ class AppendedFile:
         self._close = _closing(self, self._descriptor)
 
     def write(self, data: Any) -> int:
-        """Append data; return how many of its bytes were written, at least one."""
+        """Append data; return the number of bytes written, at least one."""
         written = os.write(self._descriptor, data)
         if not written:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return written
 
     def flush(self) -> None:
-        """Do nothing: readers see at once what was written."""
+        """Do nothing: readers see writes at once."""
 
     def is_gone(self) -> bool:
-        """Tell whether it has been deleted, so that what is written to it would be lost."""
+        """Return whether it has been deleted, so that writes would be lost."""
         return os.fstat(self._descriptor).st_nlink == 0
 
     def close(self) -> None:

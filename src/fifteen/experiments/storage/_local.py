@@ -1,4 +1,4 @@
-"""Paths on a local or shared disk: files and directories that appear and vanish whole.
+"""Paths on a local or shared disk: files and directories that appear and vanish atomically.
 
 A temporary is a hidden name beside its destination, `.NAME.RANDOM.fifteen-tmp`. Its writer holds
 its lock while it writes. A temporary whose lock is free is a leftover, and is removed.
@@ -39,18 +39,17 @@ def atomic_file(path: pathlib.Path) -> Generator[io.FileIO]:
 
 
 def temporary_beside(path: pathlib.Path) -> pathlib.Path:
-    """Return a hidden name beside `path` that nothing has, and that counts as a temporary."""
-    # A file system takes names of at most 255 bytes, and a character has up to 4.
+    """Return an unused hidden name beside `path` that counts as a temporary."""
+    # A name has at most 255 bytes, and a character up to 4.
     return path.with_name(f".{path.name[:50]}.{os.urandom(4).hex()}{_TEMPORARY_SUFFIX}")
 
 
 def is_temporary(name: str) -> bool:
-    """Tell whether a name is one that `temporary_beside` makes."""
     return name.startswith(".") and name.endswith(_TEMPORARY_SUFFIX)
 
 
 def remove_leftovers(directory: pathlib.Path) -> list[pathlib.Path]:
-    """Remove the temporaries of writers that have died; return what was removed."""
+    """Remove the temporaries of dead writers; return their paths."""
     removed: list[pathlib.Path] = []
     for name in names(directory):
         path = directory / name
@@ -61,11 +60,11 @@ def remove_leftovers(directory: pathlib.Path) -> list[pathlib.Path]:
 
 
 def replace_directory(new: pathlib.Path, path: pathlib.Path) -> None:
-    """Put a directory that is whole and synced in place of another, on the same file system.
+    """Replace a directory by a complete and synced one on the same file system.
 
-    A directory cannot be replaced in one step as a file can. So the new one is first renamed to a
-    hidden name of its own beside the old one. Then the old one is removed and the new one takes
-    its name. If the process is killed in between, the next listing finishes this.
+    A directory cannot be replaced in one step like a file. So the new one is first renamed to a
+    hidden name beside the old one. Then the old one is removed and the new one takes its name. If
+    the process is killed in between, the next listing finishes this.
     """
     with _locks.hold(new):
         if not os.path.lexists(path):
@@ -83,7 +82,7 @@ def replace_directory(new: pathlib.Path, path: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def locked_directory(path: pathlib.Path) -> Generator[None]:
-    """Make a directory named by `temporary_beside`, and hold its lock."""
+    """Create a directory named by `temporary_beside`, and hold its lock."""
     path.mkdir()
     with _locks.hold(path):
         yield
@@ -139,16 +138,16 @@ def names(directory: pathlib.Path) -> list[str]:
 
 
 def is_visible(name: str) -> bool:
-    """Tell whether a name is content, and not our unfinished work."""
+    """Return whether a name is content and not unfinished work."""
     return not (is_temporary(name) or _is_replacement(name))
 
 
 def make_directory(path: pathlib.Path) -> bool:
-    """Make a directory and its parents, as `Directory.make` does."""
+    """Create a directory and its parents, as `Directory.make` does."""
     missing: list[pathlib.Path] = []
     current = path
     while not current.is_dir():
-        # Another thread may have made it since.
+        # Another thread may have created it.
         if os.path.lexists(current) and not current.is_dir():
             what = "a broken link" if current.is_symlink() else "a file"
             raise NotADirectoryError(
@@ -166,16 +165,16 @@ def make_directory(path: pathlib.Path) -> bool:
 
 
 def remove(path: pathlib.Path) -> None:
-    """Remove a file, a link, or a directory with all that is in it.
+    """Remove a file, a link, or a directory with its content.
 
     A directory is first renamed to a hidden name, so that a kill leaves nothing half deleted under
-    its own. Links are removed, never followed. A name that is absent is not an error.
+    its own. Links are removed, never followed. An absent name is not an error.
     """
     try:
         if not stat.S_ISDIR(path.lstat().st_mode):
             path.unlink()
             return
-        # Locked, so that no other process takes it for a leftover and removes it as well.
+        # Locked, so that no other process removes it as a leftover.
         with _locks.hold(path):
             doomed = temporary_beside(path)
             path.rename(doomed)
@@ -186,7 +185,7 @@ def remove(path: pathlib.Path) -> None:
 
 
 def size_of(directory: pathlib.Path) -> int:
-    """Return about how many bytes a directory holds, to say how far it is done."""
+    """Return the approximate size of a directory, for progress bars."""
     return sum(path.lstat().st_size for path in directory.rglob("*"))
 
 
@@ -223,7 +222,7 @@ def inside(root: pathlib.Path, name: str, suffix: str = "") -> pathlib.Path:
     if problem:
         raise UnsafePathError(f"name {name!r}: {problem}")
     path = root / (name + suffix)
-    # Only a link can still lead out, and resolving paths takes long.
+    # Only a link can still lead outside, and resolving paths is slow.
     may_leave = "/" in name or path.is_symlink()
     if may_leave and not path.resolve().is_relative_to(root.resolve()):
         raise UnsafePathError(
@@ -234,12 +233,12 @@ def inside(root: pathlib.Path, name: str, suffix: str = "") -> pathlib.Path:
 
 
 def sync_directory(path: pathlib.Path) -> None:
-    """Make the names in a directory durable: a rename is on disk only once this returns."""
+    """Make the names in a directory durable, as after a rename."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network and FUSE file systems cannot sync a directory and say so.
+        # Some network and FUSE file systems cannot sync a directory.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:
@@ -259,16 +258,16 @@ def sync_all(directory: pathlib.Path) -> None:
 
 
 def problem_of_name(name: str, suffix: str) -> str:
-    """Say why a name must not be used in a directory; an empty text if it may be."""
+    """Say why a name must not be used in a directory; an empty text if it may."""
     parts = name.split("/")
     if not name:
         return "it is empty"
     if "\0" in name:
-        return "it holds a NUL"
+        return "it contains a NUL"
     try:
         os.fsencode(name)
     except UnicodeEncodeError:
-        return "no name of a file can hold that"
+        return "no file name can contain that"
     if pathlib.PurePath(name).is_absolute():
         return "it is absolute; give a name inside the experiment"
     if ".." in parts:
@@ -285,7 +284,7 @@ def _is_replacement(name: str) -> bool:
 
 
 def _finish_replacement(path: pathlib.Path) -> bool:
-    """Rename a waiting replacement if the old directory is gone; return whether it was."""
+    """Rename a waiting replacement if the old directory is gone; return whether it is."""
     if not _is_replacement(path.name):
         return False
     final = path.with_name(path.name[1:].removesuffix(_REPLACEMENT_SUFFIX))

@@ -1,8 +1,8 @@
-"""Locks on what is being written, which tell a dead writer's leftover from a living one's work.
+"""Locks on unfinished work, by which leftovers of dead writers are recognised.
 
-A writer holds an exclusive `flock` while it writes, and the kernel drops it when the writer dies,
-however it dies. A process id would say nothing on a shared disk or after a reboot. A forked child,
-such as a data loader's, does not share its parent's locks: it may outlive the parent.
+A writer holds an exclusive `flock` while it writes, and the kernel drops it when the writer dies.
+A process id would mean nothing on a shared disk or after a reboot. A forked child, such as a data
+loader's, does not share its parent's locks, since it may outlive the parent.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ def hold(directory: pathlib.Path) -> Generator[None]:
 
 @contextlib.contextmanager
 def create(path: pathlib.Path) -> Generator[io.FileIO]:
-    """Create a file and hold its lock; again, if it is removed before it is locked."""
+    """Create a file and hold its lock; repeat if it is removed before it is locked."""
     while True:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         with io.FileIO(os.open(path, flags, FILE_MODE), "r+") as file:
@@ -54,24 +54,24 @@ def create(path: pathlib.Path) -> Generator[io.FileIO]:
 
 
 def take(descriptor: int) -> None:
-    """Hold the lock of an open file; a forked child has no part in it."""
+    """Hold the lock of an open file, without forked children."""
     _held.add(descriptor)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def let_go(descriptor: int) -> None:
-    """Forget a descriptor that is about to be closed, by which a lock is held."""
+    """Forget the descriptor of a lock that is about to be closed."""
     _held.discard(descriptor)
 
 
 def count_held() -> int:
-    """Return how many locks this process holds, each by a file descriptor."""
+    """Return the number of locks, each with a file descriptor, that this process holds."""
     return len(_held)
 
 
 def remove_if_free(path: pathlib.Path) -> bool:
     """Remove a file or directory unless its lock is held; return whether it was removed."""
-    # Its writer may live, another process may be faster, or it may belong to another user.
+    # Its writer may be alive, another process faster, or its owner another user.
     with suppressed_os_errors():
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
@@ -96,7 +96,7 @@ def _is_at(file: io.FileIO, path: pathlib.Path) -> bool:
 def _let_go_in_child() -> None:
     if not _held:
         return
-    # Their numbers stay in use, because objects that the child has copied will close them.
+    # Their numbers stay in use, since objects copied into the child will close them.
     nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     for descriptor in _held:
         os.dup2(nothing, descriptor, inheritable=False)

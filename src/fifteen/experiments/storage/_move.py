@@ -1,4 +1,4 @@
-"""Moving a directory, within a file system or across two."""
+"""Move a directory within a file system or to another."""
 
 import contextlib
 import errno
@@ -47,11 +47,11 @@ def check(source: "Directory", destination: "Directory") -> None:
 
 
 def move(source: pathlib.Path, destination: pathlib.Path) -> None:
-    """Move an existing directory to an absent or empty one, whose parents are made.
+    """Move an existing directory to an absent or empty one, whose parents are created.
 
-    Within a file system this is one rename. Across two, the copy is made under a hidden name,
-    compared with the source byte for byte and synced before it takes the destination's name. Only
-    then is the source removed, so a kill at any moment leaves at least one of them whole.
+    Within a file system this is one rename. Across two, the copy gets a hidden name, is compared
+    with the source byte for byte and synced before it takes the destination's name. Only then is
+    the source removed, so a kill at any moment leaves at least one of them complete.
     """
     _local.make_directory(destination.parent)
     if source.is_symlink():
@@ -70,7 +70,7 @@ def move(source: pathlib.Path, destination: pathlib.Path) -> None:
 
 
 def _move_link(source: pathlib.Path, destination: pathlib.Path) -> None:
-    """Move a link to an experiment. It becomes absolute, since a relative one would break."""
+    """Move a link to an experiment, which becomes absolute."""
     if destination.exists():
         destination.rmdir()
     destination.symlink_to(source.resolve())
@@ -90,9 +90,9 @@ def _copy_across(source: pathlib.Path, destination: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def arriving(path: pathlib.Path) -> Generator[pathlib.Path]:
-    """Yield a hidden directory, which takes the path when the block ends, and is gone if it raises.
+    """Yield a hidden directory, which takes the path when the block ends, unless it raises.
 
-    What is at the path must be an empty directory.
+    The path must be absent or an empty directory.
     """
     _local.make_directory(path.parent)
     _local.remove_leftovers(path.parent)
@@ -108,7 +108,7 @@ def arriving(path: pathlib.Path) -> Generator[pathlib.Path]:
 
 
 def changed_meanwhile(file: object, source: object, destination: object) -> OSError:
-    """Return the error of a file that was written while its directory was copied."""
+    """Return the error about a file that changed while its directory was copied."""
     return OSError(
         f"{file}: changed while {source} was copied to {destination}; nothing was moved. Stop what "
         "writes there and move again"
@@ -133,7 +133,7 @@ def files(directory: pathlib.Path) -> list[str]:
 
 def _copy_file(advance: Advance, source: str, destination: str) -> None:
     if not os.path.isfile(source):
-        shutil.copy2(source, destination)  # Says which kind of file it does not take.
+        shutil.copy2(source, destination)  # Raises the reason for other kinds of files.
         return
     with open(source, "rb") as file, open(destination, "wb") as copy:
         while data := file.read(_CHUNK_BYTES):

@@ -1,8 +1,8 @@
-"""OpenMark: a hidden file that says that a living process has a directory open.
+"""OpenMark: a hidden file that marks a directory as open in a running process.
 
-Its writer holds the lock of the file until it closes the directory, and removes the file then. The
-kernel drops the lock of a process that dies, however it dies. So a file whose lock is free was left
-by a process that was killed. Like any temporary, it is not content of the directory.
+Its writer holds the lock of the file until it closes the directory and removes the file. The kernel
+drops the lock of a process that dies. So a file with a free lock was left by a killed process. Like
+any temporary, it is not content of the directory.
 """
 
 import fcntl
@@ -21,11 +21,11 @@ _NAME = "open"
 _MAX_MARKS = 128
 """Each needs a file descriptor, of which a process has 1,024."""
 _SECONDS_BETWEEN_HOSTS = 600
-"""On some network file systems, a host sees nothing of the locks of others."""
+"""On some network file systems, hosts do not see each other's locks."""
 
 
 class OpenMark:
-    """Say that this process has a directory open, until it is released."""
+    """The mark of this process until it is released."""
 
     def __init__(self, directory: pathlib.Path) -> None:
         path = _local.temporary_beside(directory / _NAME)
@@ -45,20 +45,20 @@ class OpenMark:
     wait = check
 
     def release(self) -> None:
-        """Say that this process no longer has it open."""
-        # At exit, a finalizer that is called does nothing.
+        """Remove the mark."""
+        # At exit, calling the finalizer has no effect.
         if (alive := self._finalizer.detach()) is not None:
             _, release, arguments, _ = alive
             release(*arguments)
 
     def forget(self) -> None:
-        """Leave the mark to the process that this one was forked from."""
+        """Leave the mark to the parent process."""
         if self._finalizer.detach() is not None:
             os.close(self._descriptor)
 
 
 def mark_open(directory: pathlib.Path) -> OpenMark | None:
-    """Mark a directory as open; None if its file system does not take that."""
+    """Mark a directory as open; None if its file system has no locks."""
     if _locks.count_held() >= _MAX_MARKS:
         return None
     for path in _paths(directory):
@@ -69,7 +69,7 @@ def mark_open(directory: pathlib.Path) -> OpenMark | None:
 
 
 def open_state(directory: pathlib.Path) -> OpenState:
-    """Tell whether a process has a directory open, or was killed while it had."""
+    """Return whether a process has a directory open, or was killed while it had it open."""
     state: OpenState = "unknown"
     for path in _paths(directory):
         with suppressed_os_errors():

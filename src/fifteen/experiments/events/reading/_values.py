@@ -92,7 +92,7 @@ def images_of(event: Any, tag: str) -> list[bytes]:
 
 
 def is_float32(value: Any, plugins: Plugins) -> bool:
-    """Tell whether a `Summary.Value` is a scalar that `set_float32` can replace."""
+    """Return whether a `Summary.Value` is a scalar that `set_float32` can replace."""
     if value.WhichOneof("value") != "tensor":
         return value.HasField("simple_value")
     tensor = value.tensor

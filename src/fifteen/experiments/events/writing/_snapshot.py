@@ -199,7 +199,7 @@ def _read_if_ready(vector: jax.Array) -> jax.Array | bytes:
 
 
 def _can_be_packed(scalars: Mapping[str, Any], step: jax.Array | None) -> bool:
-    """Tell whether nothing about the values keeps them from being packed into one vector."""
+    """Return whether nothing about the values keeps them from being packed into one vector."""
     if any(problem_of_scalar(value) for value in scalars.values()):
         return False
     values = scalars.values() if step is None else [*scalars.values(), step]

@@ -188,7 +188,7 @@ def _problem_of_array(kind: str, value: Any, count: int | None) -> str:
 
 
 def is_real(dtype: Any) -> bool:
-    """Tell whether a dtype's values are real numbers, as bool, integers and floats are."""
+    """Return whether a dtype's values are real numbers, as bool, integers and floats are."""
     is_number = _is_integer(dtype) or jnp.issubdtype(dtype, np.floating)
     return is_number or jnp.issubdtype(dtype, np.bool_)
 
