@@ -58,14 +58,15 @@ def picture_of_terminal(
     console = Console(record=True, width=columns, file=open(os.devnull, "w"))  # noqa: SIM115
     for command in commands:
         console.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
-        console.print(Text.from_ansi(in_terminal(command, directory, columns)))
+        console.print(Text.from_ansi(in_terminal(command, directory, columns).rstrip()))
+    console.print()
     svg = console.export_svg(title="runs", theme=MONOKAI)
     # The fonts of the system: the picture is drawn without the network.
     svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL).replace(
         "Fira Code", "DejaVu Sans Mono"
     )
-    page.set_content(f"<body style='margin:0'>{svg}</body>")
-    page.locator("svg").first.screenshot(path=HERE / f"{name}.png")
+    page.set_content(f"<body style='margin: 0'>{svg}</body>")
+    page.locator("svg").first.screenshot(path=HERE / f"{name}.png", omit_background=True)
 
 
 @contextlib.contextmanager
@@ -96,15 +97,15 @@ def main(steps: int = 1500) -> None:
 
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium")
         page = browser.new_page(viewport={"width": 1200, "height": 760})
-        where = "fifteen list runs/sweep --where 'max(test/accuracy) > 0.8' --sort test/loss"
-        where += " --columns learning_rate seed test/loss test/accuracy:max"
+        where = "fifteen list runs/sweep --where 'max(test/accuracy) > 0.8' --sort test/loss \\\n"
+        where += "    --columns learning_rate seed test/loss test/accuracy:max"
         plot = "fifteen plot runs/sweep test/accuracy --over seed"
-        picture_of_terminal(page, "list", [where], here, 100)
+        picture_of_terminal(page, "list", [where], here, 126)
         picture_of_terminal(page, "plot", [plot], here, 100)
 
         best = find_experiments(here / "runs" / "sweep").sort("test/loss")
         shown = f"{best[:8]._repr_html_()}<hr>{best[0]._repr_html_()}".replace(str(here), "~")
-        page.set_content(f"<!doctype html><body style='width: 1260px; margin: 0'>{shown}")
+        page.set_content(f"<!doctype html><body style='width: 1240px; margin: 0; padding: 12px'>{shown}")
         page.locator("body").screenshot(path=HERE / "notebook.png")
 
         view = [str(BIN / "fifteen"), "view", str(here / "runs" / "sweep")]
@@ -116,17 +117,24 @@ def main(steps: int = 1500) -> None:
             page.wait_for_timeout(3_000)
             page.screenshot(path=HERE / "view.png")
 
-        board = [str(BIN / "tensorboard"), "--logdir", str(here / "runs" / "digits"), "--port", "0"]
+        # With all points and without the pane of settings.
+        settings = '{"ignoreOutliers": false, "timeSeriesSettingsPaneOpened": false}'
+        page.add_init_script(
+            f"for (const name of ['_tb_global_settings', '_tb_global_settings.timeseries'])"
+            f"  localStorage.setItem(name, '{settings}')"
+        )
+        page.set_viewport_size({"width": 1200, "height": 480})
+        (here / "logs").mkdir()
+        (here / "runs" / "digits").rename(here / "logs" / "killed_and_resumed")
+        board = [str(BIN / "tensorboard"), "--logdir", str(here / "logs"), "--port", "0"]
         with served(board, r"http://\S+") as address:
             for _ in range(60):
                 with contextlib.suppress(OSError):
                     urllib.request.urlopen(address)
                     break
                 time.sleep(0.5)
-            page.goto(f"{address}?tagFilter=train#timeseries")
+            page.goto(f"{address}?tagFilter=train%2F(loss|grad_norm)#timeseries")
             page.wait_for_timeout(12_000)
-            page.locator("settings-view button, button[aria-label*=settings i]").first.click()
-            page.wait_for_timeout(2_000)
             page.screenshot(path=HERE / "tensorboard.png")
     for path in sorted(HERE.glob("*.png")):
         print(f"{path.name}: {path.stat().st_size:,} bytes")

@@ -60,6 +60,23 @@ def test_mean_over_seeds_is_drawn(plot, sweep):
     assert "seed=" not in out
 
 
+def test_ticks_are_round_numbers(plot, tmp_path):
+    with Experiment(tmp_path / "run", verbose=False) as experiment:
+        for step in range(1, 301):
+            experiment.log(TensorboardLogData({"loss": 0.03 + step / 313}), step=step)
+    *lines, steps, _ = plot(tmp_path).out.rstrip().splitlines()
+    assert steps.split() == ["50", "100", "150", "200", "250", "300"]
+    values = re.findall(r"^ *([\d.]+)┤", "\n".join(lines), re.M)
+    assert values == ["1", "0.8", "0.6", "0.4", "0.2", "0"]
+
+
+def test_values_that_hardly_differ_are_drawn(plot, tmp_path):
+    with Experiment(tmp_path / "run", verbose=False) as experiment:
+        for step, value in enumerate([0.0, 5e-324, 1.0, 1.0 + 2**-20, 3e38, -3e38]):
+            experiment.log(TensorboardLogData({"a": value, f"b{step}": value}), step=step)
+    assert "a" in plot(tmp_path, "a", "b*").out
+
+
 def test_axes_may_be_logarithmic_seconds_or_a_scalar(plot, sweep):
     assert "seconds" in plot(sweep, "train/loss", "--x", "time").out
     assert "eval/loss" in plot(sweep, "train/loss", "--x", "eval/loss").out

@@ -1,5 +1,6 @@
 """Curves in a terminal, drawn by plotext."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -30,9 +31,14 @@ def draw(
     if shown is None:
         return f"{title}: nothing to draw\n"
     figure.ruler("y").lim(*shown)
-    for axis, is_log in (("x", options.log_x), ("y", options.log_y)):
+    x = np.concatenate([curve.x[np.isfinite(curve.x)] for curve in curves.values()])
+    span = (x.min(), x.max()) if len(x) else (0, 0)
+    for axis, is_log, (low, high) in (("x", options.log_x, span), ("y", options.log_y, shown)):
         if is_log:
             figure.ruler(axis).scale("log")
+        elif 1e-300 < high - low < np.inf:
+            ticks = _ticks(low, high)
+            figure.ruler(axis).ticks(ticks, [f"{tick:.10g}" for tick in ticks])
     for index, curve in enumerate(curves.values()):
         drawn = downsample(curve, 4 * size[0])
         if options.log_x:
@@ -47,6 +53,13 @@ def draw(
     plot = figure.build().string(colorless=not colors)
     legend = _legend(curves, colors) if len(curves) > 1 or diverged(curves) else []
     return "\n".join([*map(str.rstrip, plot.rstrip("\n").split("\n")), *legend, ""])
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return round numbers between two limits, at most seven."""
+    unit = 10.0 ** math.floor(math.log10((high - low) / 6))
+    step = next(unit * n for n in (1, 2, 5, 10) if high - low <= 6 * unit * n)
+    return (np.arange(math.ceil(low / step), math.floor(high / step) + 1) * step).tolist()
 
 
 def _draw_line(
