@@ -93,7 +93,7 @@ def test_each_promise_has_a_test():
     missing = [
         f"{file}::{test}"
         for file, test in named
-        if f"\ndef {test}(" not in (ROOT / "tests" / file).read_text()
+        if f"def {test}(" not in (ROOT / "tests" / file).read_text()
     ]
     assert missing == []
 
