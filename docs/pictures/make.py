@@ -105,7 +105,9 @@ def main(steps: int = 1500) -> None:
 
         best = find_experiments(here / "runs" / "sweep").sort("test/loss")
         shown = f"{best[:8]._repr_html_()}<hr>{best[0]._repr_html_()}".replace(str(here), "~")
-        page.set_content(f"<!doctype html><body style='width: 1240px; margin: 0; padding: 12px'>{shown}")
+        page.set_content(
+            f"<!doctype html><body style='width: 78rem; margin: 0; padding: 9pt'>{shown}"
+        )
         page.locator("body").screenshot(path=HERE / "notebook.png")
 
         view = [str(BIN / "fifteen"), "view", str(here / "runs" / "sweep")]
