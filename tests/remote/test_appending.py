@@ -322,7 +322,9 @@ print("all logged", flush=True)
     child = start(script, bucket)
     output, errors = child.communicate(timeout=PATIENCE)
     assert "all logged" in output
-    named = re.search(r"LogWriteError at exit, .* written to (\S+); if this process ends", errors)
+    named = re.search(
+        r"LogWriteError at exit: s3://.*: .* written to (\S+); if this process ends", errors
+    )
     assert named is not None, errors
     shutil.rmtree(named[1])
     assert proxy.requests == []
@@ -346,7 +348,8 @@ for step in range(50, 200): log_step(log, step)
     _, errors = child.communicate("\n", timeout=PATIENCE)
     assert "Traceback" not in errors
     named = re.search(
-        r"LogWriteError at exit, .* written to (\S+); if this process ends, copy it there", errors
+        r"LogWriteError at exit: s3://.*: .* written to (\S+); if this process ends, copy it there",
+        errors,
     )
     assert named is not None, errors
     proxy.turn_on()

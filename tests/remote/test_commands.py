@@ -2,6 +2,10 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
+import urllib.request
 import uuid
 
 import numpy as np
@@ -85,6 +89,58 @@ def files(root):
         for folder in (directory / "sweep").names()
         for name in (directory / "sweep" / folder).names()
     }
+
+
+@pytest.mark.slow
+def test_all_commands_read_from_a_server(bucket, tmp_path, capsys):
+    for number in range(2):
+        with Experiment(f"{bucket}/run_{number}", verbose=False) as experiment:
+            experiment.write_metadata("config", {"lr": 0.125 * number})
+            for step in range(4):
+                experiment.log(TensorboardLogData(scalars={"train/loss": 1 / (step + 1)}), step)
+            experiment.save_checkpoint({"w": np.ones(3)}, 4)
+    first, last = f"{bucket}/run_0", f"{bucket}/run_1"
+    for command, expected in {
+        f"list {bucket}": "run_1",
+        f"list {bucket} --where lr>0.1 --columns lr --format csv": "0.125",
+        f"show {first}": "checkpoint_",
+        f"compare {first} {last}": "0.125",
+        f"scalars {first}": "train/loss",
+        f"plot {bucket} train/loss": "train/loss",
+        f"plot {bucket} train/loss --output {tmp_path}/a.pdf": "a.pdf",
+        f"report {bucket} --output {tmp_path}/a.html": "a.html",
+        f"export {bucket} --output {tmp_path}/a.csv": "a.csv",
+        f"verify {bucket}": "0 are damaged",
+        f"watch {bucket} --all": "run_1",
+        f"note {first} changed": "",
+        f"prune {bucket} --keep 1": "",
+        f"move {last} {tmp_path}/back": "Moved",
+        f"rm {first} --yes": "",
+        f"doctor {bucket}": "works",
+    }.items():
+        assert main(command.split()) in (None, 0), capsys.readouterr()
+        assert expected in capsys.readouterr().out, command
+    Experiment(first, verbose=False).assert_new()
+    assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+    assert (tmp_path / "a.html").stat().st_size > 100_000
+    assert "0.25" in (tmp_path / "a.csv").read_text()
+    assert Experiment(tmp_path / "back", verbose=False).read_metadata("config") == {"lr": 0.125}
+
+
+@pytest.mark.slow
+def test_page_shows_experiments_on_a_server(bucket):
+    with Experiment(f"{bucket}/run_0", verbose=False) as experiment:
+        experiment.log(TensorboardLogData(scalars={"train/loss": 0.5}), 1)
+    command = [sys.executable, "-c", "from fifteen.cli import main; main()", "view", bucket]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as page:
+        try:
+            address = re.search(r"http://\S+", page.stdout.readline())[0]
+            with urllib.request.urlopen(f"{address}table", timeout=60) as answer:
+                assert "run_0" in answer.read().decode()
+        finally:
+            page.send_signal(signal.SIGINT)
 
 
 def test_archive_refuses_an_address(roots, capsys, tmp_path):

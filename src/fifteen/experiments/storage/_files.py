@@ -6,7 +6,7 @@ import pathlib
 import stat
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 PIECE_BYTES = 8 << 20
 """How much `pieces` reads at a time."""
@@ -137,6 +137,9 @@ class AppendedFile:
     Raises:
         FileExistsError: its name is taken.
     """
+
+    keeps_unsent: ClassVar[bool] = False
+    """Whether what cannot be written is kept elsewhere, which the error of `flush` names."""
 
     def __init__(self, path: pathlib.Path, mode: int) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC

@@ -278,6 +278,11 @@ class BackgroundWriter:
                 self.reports.append(f"{describe(entry)} are left out: {_text(error)}")
         yield bytes(batch)
 
+    @property
+    def keeps_unsent(self) -> bool:
+        """Whether what cannot be written is kept elsewhere."""
+        return self._file is not None and self._file.keeps_unsent
+
     def _write_batches(self) -> None:
         """Write the pending batch, then the rest as it is encoded."""
         self._batch = self._batch or next(self._batches, b"")
@@ -309,10 +314,8 @@ def _finish_all(finish: Callable[[BackgroundWriter], None]) -> None:
         except (LogWriteError, RuntimeError) as error:
             # Nobody is left to catch it.
             reason = _text(error.__cause__ or error)
-            print(
-                f"LogWriteError at exit, what is not written is lost: {writer.directory}: {reason}",
-                file=sys.stderr,
-            )
+            lost = "" if writer.keeps_unsent else ", what is not written is lost"
+            print(f"LogWriteError at exit{lost}: {writer.directory}: {reason}", file=sys.stderr)
 
 
 _shutdown.register(

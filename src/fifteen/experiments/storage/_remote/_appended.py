@@ -66,6 +66,8 @@ class AppendedObjects(AppendedFile):
         report: called, in a thread, with what the user must be told.
     """
 
+    keeps_unsent = True
+
     def __init__(
         self,
         directory: _Directory,
