@@ -15,16 +15,16 @@ SUCCESS, FAILURE = 1, 2
 
 @functools.cache
 def event_type() -> Any:
-    """Return the class `Event`. It is imported when first needed: that takes 90 ms."""
+    """Return the class `Event`, imported on first use: that takes 90 ms."""
     from tensorboardX.proto import event_pb2
 
-    messages: Any = event_pb2  # The compiled module makes its classes when it is imported.
+    messages: Any = event_pb2  # The compiled module creates its classes on import.
     return messages.Event
 
 
 @functools.cache
 def hparams_type() -> Any:
-    """Return the class `HParamsPluginData`, imported when first needed."""
+    """Return the class `HParamsPluginData`, imported on first use."""
     from tensorboardX.proto import plugin_hparams_pb2
 
     messages: Any = plugin_hparams_pb2
@@ -32,5 +32,5 @@ def hparams_type() -> Any:
 
 
 def record(event: Any) -> bytes:
-    """Return the record that holds an event."""
+    """Return the record of an event."""
     return frame(event.SerializeToString())

@@ -1,4 +1,4 @@
-"""TFRecord framing: how an event file holds one record after another.
+"""TFRecord framing of the records in an event file.
 
 A record is `length: uint64`, `masked CRC-32C of the length: uint32`, the payload, and
 `masked CRC-32C of the payload: uint32`, all little-endian. The format and the mask are
@@ -19,7 +19,7 @@ crc32c: Callable[[bytes], int] = google_crc32c.value
 
 
 def frame(payload: bytes) -> bytes:
-    """Return the record that holds a payload."""
+    """Return the record of a payload."""
     length = len(payload).to_bytes(8, "little")
     header = length + FOOTER.pack(masked(crc32c(length)))
     return b"".join([header, payload, FOOTER.pack(masked(crc32c(payload)))])

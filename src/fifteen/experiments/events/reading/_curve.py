@@ -16,12 +16,12 @@ class Points(NamedTuple):
     position: Integers  # Of the event in all files of a directory.
     step: Integers
     wall_time: npt.NDArray[np.float64]  # Seconds since the epoch.
-    # A float64 for a scalar, `Buckets` for a histogram, the bytes of the event for all else.
+    # A float64 for a scalar, `Buckets` for a histogram, otherwise the bytes of the event.
     value: npt.NDArray[Any]
 
 
 class Curve:
-    """The points of one tag in the order of their steps; of several at a step, the last written.
+    """The points of one tag by step; the last write of a step wins.
 
     The arrays have room for more points, so adding some does not copy the others.
     """
@@ -30,17 +30,17 @@ class Curve:
         self._columns = Points._make(np.zeros((4, 0), np.int64))
         self.count = 0
         self.series: Any = None
-        """What the reader has made of the points; None once they have changed."""
+        """The reader's series of the points; None once they have changed."""
 
     @property
     def points(self) -> Points:
-        """The points, in arrays that stay as they are when points are added."""
+        """The points, in arrays that do not change when points are added."""
         if self.count == len(self._columns.step):
             return self._columns
         return Points._make(column[: self.count] for column in self._columns)
 
     def add(self, parts: list[Points]) -> None:
-        """Add points, which may have been written before or after those already there."""
+        """Add points, which may have been written before or after the existing ones."""
         old, count = self.points, self.count
         steps = [old.step[-1:], *(part.step for part in parts)]
         if not (count and _is_ascending(np.concatenate(steps))):
@@ -60,7 +60,7 @@ class Curve:
 
     @property
     def last_written(self) -> tuple[int, int]:
-        """The position and the step of the point that was written last; there must be one."""
+        """The position and the step of the last written point; there must be one."""
         points = self.points
         number = int(points.position.argmax())
         return points.position.item(number), points.step.item(number)
@@ -76,22 +76,22 @@ class Curve:
 
 
 def visible(points: Points, starts: Starts) -> Points:
-    """Leave out what was written before a session start and has its step or a later one.
+    """Drop points that were written before a session start at its step or later.
 
-    As in TensorBoard (`event_accumulator.py`), the order of the files and the position in a file
-    say what was written before.
+    As in TensorBoard (`event_accumulator.py`), files and their records are ordered by position,
+    not by time.
     """
     if not starts:
         return points
     positions = np.array([position for position, _ in starts], np.int64)
-    # After the last start, nothing is hidden.
+    # Nothing after the last start is hidden.
     steps = np.array([*(step for _, step in starts), np.iinfo(np.int64).max], np.int64)
     lowest = np.minimum.accumulate(steps[::-1])[::-1]
     return _take(points, points.step < lowest[np.searchsorted(positions, points.position)])
 
 
 def _in_order(points: Points) -> Points:
-    """Sort by step; of several points at a step, keep the one written last."""
+    """Sort by step; keep the last written point of each."""
     if not _is_ascending(points.position):
         points = _take(points, np.argsort(points.position, kind="stable"))
     if _is_ascending(points.step):

@@ -1,4 +1,4 @@
-"""EventFile: what one event file holds, as far as it has been read."""
+"""EventFile: the content of one event file, as far as it has been read."""
 
 import bisect
 import contextlib
@@ -39,7 +39,7 @@ MALFORMED = (DecodeError, ValueError, OverflowError)
 
 
 def event_files(directory: Directory) -> list[str]:
-    """Return the names of a directory's event files, the oldest first."""
+    """Return the names of a directory's event files, oldest first."""
     return [
         entry.name
         for entry in directory.entries()
@@ -50,7 +50,7 @@ def event_files(directory: Directory) -> list[str]:
 
 
 class EventFile:
-    """One event file, as far as it has been read; of one larger than a window, only its end.
+    """One event file, as far as it has been read; only its end if it is larger than the window.
 
     The position of an event is its offset in the file, plus `base`.
     """
@@ -71,7 +71,7 @@ class EventFile:
         self._damage_at_end: list[Damage] = []
 
     def update(self, file: ReadableFile) -> bool:
-        """Read what is new; return False if the file no longer holds what has been read."""
+        """Read new events; return False if the part already read has changed."""
         stamp = file.identity, file.size, file.modified_ns
         if stamp != self._stamp:
             if file.size < self.end or self._fingerprint != self._fingerprint_of(file):
@@ -88,12 +88,12 @@ class EventFile:
         return points, starts
 
     def _fingerprint_of(self, file: ReadableFile) -> bytes:
-        """Return the first and the last bytes of what was read; they hold times and checksums."""
+        """Return the first and last bytes of the part read, which contain times and checksums."""
         first = file.read(0, min(_FINGERPRINT_BYTES, self.end))
         return first + file.read(max(0, self.end - _FINGERPRINT_BYTES), self.end)
 
     def read_on(self, file: ReadableFile) -> None:
-        """Read what is new; an incomplete or damaged end is read again the next time."""
+        """Read new events; an incomplete or damaged end is read again the next time."""
         at, size, needed = self.end, file.size, _CHUNK_BYTES
         gap: Gap | None = None
         if self._window is not None and at == 0 and size > self._window:
@@ -105,12 +105,12 @@ class EventFile:
                 with contextlib.suppress(*MALFORMED):
                     dict(values_of(event, self.plugins) if event is not None else ())
             at = size - self._window
-            gap = Gap(at, "", is_torn=False)  # The window begins within a record.
+            gap = Gap(at, "", is_torn=False)  # The window begins inside a record.
         while at < size:
             end = min(at + needed, size)
             buffer = file.read(at, end)
             if at + len(buffer) < end:
-                size = at + len(buffer)  # The file has been truncated meanwhile.
+                size = at + len(buffer)  # The file has been truncated.
             found = scan(buffer, at, size, gap)
             for damage in found.damages:
                 self._add_damage(damage)
@@ -127,7 +127,7 @@ class EventFile:
         self._damage_at_end = [Damage(gap.start, size, gap.reason)] if gap and is_damaged else []
 
     def report(self) -> str:
-        """Return a line that says what was skipped; an empty one if nothing was."""
+        """Return a line about skipped parts; an empty one if there are none."""
         shown = self._damages + self._damage_at_end
         if not shown:
             return ""
@@ -142,8 +142,8 @@ class EventFile:
             self._damages.append(damage)
 
     def _keep_ends(self, found: Scan, events: "_Events") -> None:
-        """Keep what `timeline` asks of the first and the last events."""
-        # A file is begun after its first points were logged, so the first record is not the
+        """Keep what `timeline` needs of the first and the last events."""
+        # A file is created after its first points were logged, so the first record is not the
         # earliest.
         count = bisect.bisect_left(found.offsets, _FIRST_BYTES)
         first = filter(None, map(events.__getitem__, range(count)))
@@ -176,7 +176,7 @@ class EventFile:
         for _ in range(_MAX_TEMPLATES):
             if len(numbers) < _MIN_ROWS or len(left) == _MAX_FAILURES:
                 break
-            # The first events have short steps, so they are the least like the others.
+            # The first events have short steps, so they differ most from the others.
             middle = len(numbers) // 2
             try:
                 template = template_of(payloads[numbers[middle]], self.plugins)
@@ -189,7 +189,7 @@ class EventFile:
             is_match = template.matches(rows)
             steps, wall_times, values = template.decode(rows[is_match])
             matching = positions[numbers[is_match]]
-            # If a tag comes twice in an event, its last value counts.
+            # If a tag is twice in an event, its last value wins.
             columns = np.ascontiguousarray(values.T)
             for tag, column in dict(zip(template.tags, columns, strict=True)).items():
                 self._points["scalars", tag].append(Points(matching, steps, wall_times, column))
@@ -206,7 +206,7 @@ class EventFile:
             offset, payload = found.offsets[number], found.payloads[number]
             event = events[number]
             try:
-                # If it is malformed, this says why.
+                # If it is malformed, this raises the reason.
                 values = dict(values_of(event or parse(payload), self.plugins))
             except MALFORMED as error:
                 end = offset + len(payload) + OVERHEAD
@@ -235,7 +235,7 @@ class _Events(dict[int, Any]):
         self._payloads = payloads
 
     def __missing__(self, number: int) -> Any:
-        # Python drops what a signal handler raises while a generator is closed, so this is none.
+        # Not a generator: Python drops exceptions of signal handlers while it closes one.
         try:
             event = parse(self._payloads[number])
         except MALFORMED:
@@ -246,7 +246,7 @@ class _Events(dict[int, Any]):
 
 def _points(rows: list[Any], dtype: npt.DTypeLike) -> Points:
     position, step, wall_time, value = zip(*rows, strict=True)
-    # Not from a list: NumPy would make the arrays of several histograms one array.
+    # Not from a list: NumPy would join the arrays of several histograms.
     values = np.empty(len(value), dtype)
     values[:] = value
     return Points(

@@ -27,21 +27,21 @@ _MAX_NAMED = 10
 
 
 class EventReader:
-    """Read the event files of a directory, again and again while they grow.
+    """Read the event files of a directory, repeatedly while they grow.
 
-    The files may be those of this package, flax, tensorboardX, PyTorch or TensorFlow. No point is
-    sampled away. If a step was logged twice, the last write counts, and what `rewind_logs` made
-    void is left out. Damaged bytes are skipped with an `ExperimentWarning` that names the file and
-    the place; an incomplete record at the end of a file is skipped silently.
+    The files may be those of this package, flax, tensorboardX, PyTorch or TensorFlow. Points are
+    never sampled. If a step was logged twice, the last write wins, and points that `rewind_logs`
+    hides are left out. Damaged bytes are skipped with an `ExperimentWarning` that names file and
+    place; an incomplete record at the end of a file is skipped silently.
     """
 
     def __init__(self, directory: Directory, window: int | None = None) -> None:
-        """Read all of each file, or of those that are larger than a window only their ends."""
+        """Read whole files, or only the ends of those larger than the window."""
         self._directory = directory
         self._window = window
         self.problems: dict[str, str] = {}
-        """What is wrong with files, by their names, as far as the last reading has found."""
-        # Reentrant: a handler of warnings may read in turn.
+        """Problems found by the last read, by file name."""
+        # Reentrant: a handler of warnings may read too.
         self._lock = threading.RLock()
         self._forget()
 
@@ -51,14 +51,14 @@ class EventReader:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of the files has been read: none is damaged, or larger than the window."""
+        """Whether the files were read completely: none is damaged or larger than the window."""
         return self._window is None or all(
             file.end <= self._window and not file.report() for file in self._files.values()
         )
 
     @property
     def timeline(self) -> Timeline:
-        """What the files tell, as far as they have been read."""
+        """The timeline of the files, as far as they have been read."""
         with self._lock:
             files = list(self._files.values())
             events = [file.last_event for file in files if file.last_event is not None]
@@ -74,9 +74,9 @@ class EventReader:
     def scalars(
         self, tags: Iterable[str] | None = None, *, warns: bool = False
     ) -> dict[str, ScalarSeries]:
-        """Return a series for each tag that is there, sorted by tag.
+        """Return a series for each tag, sorted by tag.
 
-        In `tags`, `*` matches any text. `warns` tells the user about tags that are not there.
+        In `tags`, `*` matches any text. `warns` makes missing tags a warning.
         """
         with self._lock:
             curves = self._curves_of("scalars", tags, warns)
@@ -85,7 +85,7 @@ class EventReader:
     def histograms(
         self, tags: Iterable[str] | None = None, *, warns: bool = False
     ) -> dict[str, HistogramSeries]:
-        """Return a series for each tag that is there; see `scalars`."""
+        """Return a series for each tag; see `scalars`."""
         with self._lock:
             curves = self._curves_of("histograms", tags, warns)
             return {tag: _series(curve, _histogram_series) for tag, curve in curves}
@@ -109,7 +109,7 @@ class EventReader:
                 for position, step, wall_time, size in zip(*rows, strict=True):
                     number, offset = divmod(position, _FILE_STEP)
                     start = offset + HEADER.size
-                    # The file may have been deleted or replaced meanwhile.
+                    # The file may have been deleted or replaced.
                     with contextlib.suppress(OSError, *MALFORMED):
                         with self._directory.open(names[number]) as file:
                             event = parse(file.read(start, start + size))
@@ -119,7 +119,7 @@ class EventReader:
     def _curves_of(
         self, kind: str, tags: Iterable[str] | None = None, warns: bool = False
     ) -> list[tuple[str, Curve]]:
-        """Read what is new; return tags and curves that match, sorted by tag."""
+        """Read new events; return tags and curves that match, sorted by tag."""
         if isinstance(tags, str):
             raise LogDataError(
                 f"tags: expected several tags, found the str {tags!r}; pass [{tags!r}]"
@@ -146,7 +146,7 @@ class EventReader:
         self._curves: dict[str, dict[str, Curve]] = defaultdict(lambda: defaultdict(Curve))
 
     def _update(self) -> None:
-        """Read what is new in all files, or all of them if one has been deleted or rewritten."""
+        """Read new events of all files, or everything if one has been deleted or rewritten."""
         names = event_files(self._directory)
         if names[: len(self._files)] != list(self._files):
             self._forget()
@@ -188,7 +188,7 @@ class EventReader:
 
 
 class Ends(NamedTuple):
-    """What the beginnings and the ends of event files tell."""
+    """The beginnings and the ends of event files."""
 
     timeline: Timeline
     curves: dict[str, ScalarSeries]  # The last points.
@@ -204,7 +204,7 @@ def read_ends(directory: Directory, windows: Sequence[int] = (1 << 13, 1 << 19, 
     found = Ends(Timeline(), {}, True)
     for window in windows:
         reader = EventReader(directory, window)
-        with _console.quiet():  # A window begins within a record, which looks like damage.
+        with _console.quiet():  # A window begins inside a record, which looks like damage.
             curves = reader.scalars()
         found = Ends(reader.timeline, curves, reader.is_whole)
         if found.is_whole or found.timeline.last_step is not None:

@@ -1,4 +1,4 @@
-"""Scan bytes for records, past whatever is damaged."""
+"""Scan bytes for records, and skip damage."""
 
 import dataclasses
 import re
@@ -32,25 +32,25 @@ class Gap:
     """Bytes after which no record has been found yet."""
 
     start: int  # An offset in the file.
-    reason: str  # Why no record is read there.
-    is_torn: bool  # They begin with a record that would end after the file.
+    reason: str  # Why no record can be read there.
+    is_torn: bool  # They begin with a record whose end is beyond the file.
     is_zero: bool = True  # All of them are zero, as after a crash of the machine.
 
 
 @dataclasses.dataclass(slots=True)
 class Scan:
-    """The records in a part of a file. All offsets are offsets in the file."""
+    """The records in a part of a file. All offsets are relative to the file."""
 
-    end: int  # Where the next part has to begin.
-    gap: Gap | None  # Damage that reaches to the end of the part.
+    end: int  # The start of the next part.
+    gap: Gap | None  # Damage up to the end of the part.
     offsets: list[int] = dataclasses.field(default_factory=list[int])
     payloads: list[bytes] = dataclasses.field(default_factory=list[bytes])
     damages: list[Damage] = dataclasses.field(default_factory=list[Damage])
-    needed: int = HEADER.size  # How many bytes the next part must have at least.
+    needed: int = HEADER.size  # The minimum size of the next part.
 
 
 def scan(buffer: bytes, base: int, file_end: int, gap: Gap | None = None) -> Scan:
-    """Scan the part of a file at the offset `base`; `gap` is how the part before it ended."""
+    """Scan the part of a file at the offset `base`; `gap` is the end of the previous part."""
     found = Scan(base, gap)
     lengths = _Lengths()
     budget = _MAX_CHECKSUM_PASSES * len(buffer)
@@ -99,7 +99,7 @@ class _Lengths(dict[bytes, int | None]):
 def _complete_records(
     buffer: bytes, at: int, limit: int, lengths: _Lengths
 ) -> tuple[list[int], list[bytes], int]:
-    """Return offsets and payloads of the records from `at` on, and where the last one ends."""
+    """Return offsets and payloads of the records from `at` on, and the end of the last one."""
     offsets: list[int] = []
     payloads: list[bytes] = []
     while len(offsets) < limit:
@@ -113,7 +113,7 @@ def _complete_records(
 
 
 def _count_intact(buffer: bytes, offsets: list[int], payloads: list[bytes]) -> int:
-    """Return how many records there are before the first one with a wrong checksum."""
+    """Return the number of records before the first wrong checksum."""
     if len(payloads) < _MIN_BATCH:
         for count, (offset, payload) in enumerate(zip(offsets, payloads, strict=True)):
             (stored,) = FOOTER.unpack_from(buffer, offset + HEADER.size + len(payload))
@@ -129,24 +129,23 @@ def _count_intact(buffer: bytes, offsets: list[int], payloads: list[bytes]) -> i
 
 
 def _extend_gap(found: Scan, gap: Gap, buffer: bytes, base: int, file_end: int) -> None:
-    """Extend a gap to the end of the buffer."""
     start = max(0, gap.start - base)
     gap.is_zero = gap.is_zero and buffer.count(0, start) == len(buffer) - start
     found.end = base + len(buffer)
     if found.end < file_end:
-        # A header may begin in this buffer and end in the next one.
+        # A header may span this buffer and the next.
         found.end = max(base + 1, found.end - HEADER.size + 1)
 
 
 def _find_header(buffer: bytes, at: int, end: int) -> int | None:
-    """Return where the next intact header is whose record ends before `end`."""
+    """Return the offset of the next intact header whose record ends before `end`."""
     # No record has 4 GiB, so the upper half of its length is zero.
     while (zeros := buffer.find(bytes(4), at + 4)) >= 0:
         at = zeros - 4
         length = payload_length(buffer[at : at + HEADER.size])
         if length is not None and at + length + OVERHEAD <= end:
             return at
-        # A region of zeros holds no header, so its bytes are not tried one by one.
+        # A region of zeros has no header, so its bytes are not tried one by one.
         nonzero = _NONZERO.search(buffer, at)
         if nonzero is None:
             return None

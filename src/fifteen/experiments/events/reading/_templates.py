@@ -1,8 +1,8 @@
-"""Decode many alike events at once.
+"""Decode many similar events at once.
 
-A training loop writes the same tags again and again. Between two such events only the wall time,
-the step and the values differ. So one of them is parsed and serves as a template; the others are
-rows of a matrix in which all other bytes must be equal, and their numbers are columns of it.
+A training loop writes the same tags repeatedly. Such events differ only in wall time, step and
+values. So one of them is parsed and serves as a template; the others are rows of a matrix in which
+all other bytes must be equal, and their numbers are columns.
 """
 
 import dataclasses
@@ -49,7 +49,7 @@ class Template:
 
 
 def template_of(payload: bytes, plugins: Plugins) -> Template | None:
-    """Make a template of an event; None if it holds anything but scalars of float32."""
+    """Return the template of an event; None if it contains anything but float32 scalars."""
     event = parse(payload)
     scalars = event.summary.value
     if not (scalars and event.wall_time and event.SerializeToString() == payload):
@@ -64,7 +64,7 @@ def template_of(payload: bytes, plugins: Plugins) -> Template | None:
     values = np.flatnonzero(rows[0] != rows[1])
     step_end = _STEP
     if event.step:
-        # All bytes of a varint but the last one have their highest bit set.
+        # All bytes of a varint except the last have their highest bit set.
         step_end += 1 + next(n for n, byte in enumerate(payload[_STEP:]) if byte < 0x80)
     step = slice(_STEP, step_end)
     row = np.frombuffer(payload, np.uint8)

@@ -29,14 +29,14 @@ _DTYPES: dict[int, tuple[str, npt.DTypeLike]] = {
 }
 """TensorFlow's number of a dtype (`types.proto`): the field of its elements, and NumPy's dtype.
 
-An empty name stands for a field that tensorboardX's messages lack.
+An empty name is a field that tensorboardX's messages lack.
 """
 
 _MAX_IMPLIED_ELEMENTS = 1 << 20
 
 
 def to_numpy(tensor: Any) -> npt.NDArray[Any] | None:
-    """Return a `TensorProto` as an array; None if it does not hold numbers.
+    """Return a `TensorProto` as an array; None if its elements are not numbers.
 
     Raises `ValueError` or `OverflowError` if its elements do not fill its shape or dtype.
     """
@@ -69,9 +69,9 @@ def buckets_of_tensor(tensor: Any) -> Buckets | None:
 def buckets_of_histogram(histogram: Any) -> Buckets:
     """Return the buckets of a `HistogramProto`, which states right edges only.
 
-    As in TensorBoard (`data_compat.py`), empty buckets at both ends are left out. The outermost
-    edges are the smallest and the largest value: those in the file may be the largest finite
-    numbers. Raises `ValueError` if there are more edges than counts, or fewer.
+    As in TensorBoard (`data_compat.py`), empty buckets at both ends are dropped. The outermost
+    edges are the smallest and the largest value, since the file may have the largest finite
+    numbers there. Raises `ValueError` if the numbers of edges and counts differ.
     """
     limits, counts = np.array(histogram.bucket_limit), np.array(histogram.bucket)
     if len(limits) != len(counts):

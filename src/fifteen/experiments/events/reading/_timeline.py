@@ -1,4 +1,4 @@
-"""When a directory's events were logged, how its script ended, and from which step on it is NaN."""
+"""Timeline: times of a directory's events, how its script ended, and where it diverged."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -19,16 +19,16 @@ class SessionEnd(NamedTuple):
 
 
 class Timeline(NamedTuple):
-    """When a directory's events were logged, how far they go, and how the script ended."""
+    """Times and last step of a directory's events, and how the script ended."""
 
     first_time: float | None = None  # Of the first events, in seconds since the epoch.
     last_time: float | None = None  # Of the last event.
     last_step: int | None = None  # Of the last scalars or histograms that no rewind hides.
-    end: SessionEnd | None = None  # None if anything was logged after it.
+    end: SessionEnd | None = None  # None if anything was logged later.
 
 
 def session_end(event: Any) -> SessionEnd | None:
-    """Return how a script ended if an event says so."""
+    """Return the session end in an event, if there is one."""
     for value in event.summary.value:
         if value.tag == SESSION_END_TAG:
             try:
@@ -43,7 +43,7 @@ def session_end(event: Any) -> SessionEnd | None:
 
 
 def diverged_at(curves: Mapping[str, ScalarSeries]) -> int | None:
-    """Return the step from which on a curve is only NaN or infinite; the first of all curves."""
+    """Return the first step from which a curve is only NaN or infinite."""
     steps: list[int] = []
     for curve in curves.values():
         finite = np.flatnonzero(np.isfinite(curve.value))

@@ -1,4 +1,4 @@
-"""The scalars, histograms, texts and images in an event, whichever writer wrote it."""
+"""The scalars, histograms, texts and images in an event of any writer."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -43,7 +43,7 @@ def values_of(
     """Yield a kind with a tag, and the value: a number for "scalars", buckets for "histograms".
 
     The value of "texts" and "images" is None; `texts_of` and `images_of` return them. `UNKNOWN`
-    stands for a tensor whose plugin is not known yet. The plugins of new tags are added to
+    is the kind of a tensor whose plugin is not known yet. The plugins of new tags are added to
     `plugins`. Raises `ValueError` or `OverflowError` if a tensor or a histogram is malformed.
     """
     for value in event.summary.value:

@@ -25,13 +25,13 @@ from ._encoder import Encoder, describe
 
 SECONDS_BETWEEN_WRITES = 0.5
 MAX_ENTRIES = 4096
-"""Few enough that the garbage collector has no reason to look through the whole heap."""
+"""Few enough that the garbage collector does not scan the full heap."""
 _MAX_BYTES = 16 << 20
 _MAX_BATCH_BYTES = 1 << 18
 
 
 class _Request:
-    """A caller waits for this: all it has handed over is written, or could not be."""
+    """Answered once everything handed over before is written, or could not be."""
 
     def __init__(self, is_close: bool) -> None:
         self.is_close = is_close
@@ -54,11 +54,11 @@ class BackgroundWriter:
         _writers.add(self)
 
     def reset(self) -> None:
-        """Start empty, also in a forked child: the parent writes what was handed over before."""
+        """Start empty, also in a forked child: the parent writes the earlier entries."""
         self._encoder = Encoder()
         self._entries: collections.deque[Any] = collections.deque()
         self._entry_bytes = 0
-        # None wakes the thread up.
+        # None wakes the thread.
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._taken: list[_Request] = []
         self._room_wanted: collections.deque[_thread.LockType] = collections.deque()
@@ -83,7 +83,7 @@ class BackgroundWriter:
             self._start()
 
     def put_large(self, entry: Any) -> None:
-        """Hand over an entry whose size counts; wait only while the queue is full."""
+        """Hand over a large entry; wait only while the queue is full."""
         self._make_room(len(entry) if isinstance(entry, bytes) else getattr(entry, "nbytes", 0))
         self.put(entry)
 
@@ -101,33 +101,33 @@ class BackgroundWriter:
 
     @property
     def is_open(self) -> bool:
-        """Whether anything has been handed over that no `close` was called for since."""
+        """Whether anything has been handed over since the last `close`."""
         return self._file is not None or bool(self._entries)
 
     @property
     def is_deleted(self) -> bool:
-        """Whether the file has been deleted, by the user."""
+        """Whether the user has deleted the file."""
         file = self._file
         return file is not None and file.is_gone()
 
     def flush(self) -> None:
-        """Write everything that has been handed over; raise `LogWriteError` if that fails."""
+        """Write everything handed over; raise `LogWriteError` if that fails."""
         self._ask(is_close=False)
         file = self._file
         if file is not None:
-            # Not in the thread, which goes on writing while this waits for a network.
+            # Not in the thread, which keeps writing while this waits for a network.
             try:
                 file.flush()
             except OSError as error:
                 raise self._error_of(error) from error
 
     def close(self) -> None:
-        """Flush, end the thread and close the file. What is put later opens another."""
+        """Flush, end the thread and close the file. A later entry opens another."""
         self.flush()
         self._ask(is_close=True)
 
     def _ask(self, is_close: bool) -> None:
-        # If a thread has died and left anything, another one takes its place.
+        # If a thread has died and left entries, another replaces it.
         while self._thread or self._is_starting or self._entries or self._batch or self._error:
             request = _Request(is_close)
             self._requests.put(request)
@@ -160,7 +160,7 @@ class BackgroundWriter:
     def _start(self) -> None:
         if self._thread or self._is_starting:
             return
-        # Not in `__init__`, since a forked child must prepare again.
+        # Not in `__init__`, since a forked child must repeat it.
         _shutdown.prepare()
         self._is_starting = True
         try:
@@ -181,7 +181,7 @@ class BackgroundWriter:
             while self._write_next():
                 pass
         finally:
-            # However the thread ends, nobody may go on waiting for it.
+            # However the thread ends, no caller may keep waiting for it.
             requests, self._taken = self._taken, []
             self._thread.clear()
             for request in requests + self._take_requests():
@@ -193,7 +193,7 @@ class BackgroundWriter:
                 self._start()
 
     def _write_next(self) -> bool:
-        """Wait until something is due, and write it; return whether to go on."""
+        """Wait until something is due, and write it; return whether to continue."""
         self._wait()
         self._write()
         is_closing = self._error is None and any(request.is_close for request in self._taken)
@@ -236,7 +236,7 @@ class BackgroundWriter:
                 requests.append(request)
 
     def _write(self) -> None:
-        """Write everything; keep what cannot be written for the next time."""
+        """Write everything; keep the rest for the next time after an error."""
         try:
             self._write_batches()
             entries = [self._entries.popleft() for _ in range(len(self._entries))]
@@ -258,8 +258,8 @@ class BackgroundWriter:
             self._error = None
 
     def _encoded(self, entries: list[Any]) -> Iterator[bytes]:
-        """Yield batches of records; report entries that cannot be encoded, and leave them out."""
-        # If this fails, so does encoding, which reports it.
+        """Yield batches of records; report and drop entries that cannot be encoded."""
+        # If this fails, encoding fails too and reports it.
         with contextlib.suppress(BaseException):
             self._encoder.prepare(entries)
         batch = bytearray()
@@ -312,7 +312,7 @@ def _finish_all(finish: Callable[[BackgroundWriter], None]) -> None:
         try:
             finish(writer)
         except (LogWriteError, RuntimeError) as error:
-            # Nobody is left to catch it.
+            # No caller is left to catch it.
             reason = _text(error.__cause__ or error)
             lost = "" if writer.keeps_unsent else ", what is not written is lost"
             print(f"LogWriteError at exit{lost}: {writer.directory}: {reason}", file=sys.stderr)

@@ -23,7 +23,7 @@ class Encoder:
         self._layouts: dict[tuple[str, ...], tuple[Any, list[Any]]] = {}
 
     def prepare(self, entries: Sequence[Any]) -> None:
-        """Start to copy vectors from an accelerator to the host, so that the copies overlap."""
+        """Start copying vectors from an accelerator, so that the copies overlap."""
         for entry in entries:
             if isinstance(entry, bytes | Arrays):
                 continue
@@ -34,7 +34,7 @@ class Encoder:
     def records(self, entry: Any, report: Report) -> Iterator[bytes]:
         """Yield the records of an entry: a serialized event, `Arrays`, or the fields of `Scalars`.
 
-        Raises whatever reading the values raises, for instance if a computation has failed.
+        Raises errors of reading the values, for instance of a failed computation.
         """
         if isinstance(entry, bytes):
             yield _tfrecord.frame(entry)
@@ -73,7 +73,7 @@ class Encoder:
                 self._layouts.clear()
             event = _protos.event_type()()
             self._layouts[tags] = event, [event.summary.value.add(tag=tag) for tag in tags]
-        # Refilling a message takes a fraction of the time that making one takes.
+        # Refilling a message is much faster than creating one.
         event, values = self._layouts[tags]
         event.wall_time, event.step = wall_time, step
         for value, number in zip(values, numbers, strict=True):
@@ -131,7 +131,7 @@ def _histograms(entry: Arrays, report: Report) -> Iterator[bytes]:
 
 
 def _add_histogram(event: Any, tag: str, values: Any) -> str:
-    """Add a histogram to an event; say how many values are not finite, if any."""
+    """Add a histogram to an event; return a text about non-finite values."""
     counted = histogram(values)
     message = event.summary.value.add(tag=tag).histo
     message.min, message.max, message.num, message.sum, message.sum_squares = counted.moments

@@ -40,7 +40,7 @@ class EventLog:
         _logs.add(self)
         _outcome.remember_exits()
         if self._writes:
-            # Not in the thread: a child forked during an import could never finish it.
+            # Not in the thread: a child forked during this import could never finish it.
             _protos.event_type()
             _protos.hparams_type()
 
@@ -52,7 +52,7 @@ class EventLog:
         histograms_every_n: Any = 1,
         at_run_time: Callable[..., None] | None = None,
     ) -> None:
-        """Take scalars and histograms; see `Experiment.log`, which raises the same.
+        """Log scalars and histograms; see `Experiment.log`, which raises the same.
 
         When a traced function runs, it calls `at_run_time` with the other arguments; by default,
         that is this method.
@@ -100,7 +100,7 @@ class EventLog:
     ) -> None:
         is_stacked = not isinstance(steps, int) and steps.ndim == 1
         if histograms or is_stacked:
-            # Check before anything is handed over: if one value is wrong, none is logged.
+            # Check first: if one value is wrong, none is logged.
             _validation.check(scalars, histograms, steps)
         # A traced function may log concrete values, which must be packed now.
         with jax.ensure_compile_time_eval():
@@ -139,7 +139,7 @@ class EventLog:
     def log_hparams(self, hparams: Mapping[str, Any], metrics: Sequence[str]) -> None:
         """Give the run its row in the HParams tab; see `Experiment.log_hparams`."""
         if not all(hparams):
-            # `flatten` gives the name "" to what has no fields, such as 3 or an empty config.
+            # `flatten` gives values without fields, such as 3 or an empty config, the name "".
             (whole,) = hparams.values()
             if not isinstance(whole, Mapping) and not dataclasses.is_dataclass(whole):
                 raise LogDataError(
@@ -167,7 +167,7 @@ class EventLog:
         self._put_summaries(_hparams.summaries(plain, metrics))
 
     def log_end(self, is_success: bool, reason: str = "") -> None:
-        """Record how the script ended; whatever is logged later starts another session."""
+        """Record how the script ended; later logs start another session."""
         if not self._writes:
             return
         if self._hparams is None:
@@ -196,7 +196,7 @@ class EventLog:
         return bool(self._writer.reports)
 
     def report(self) -> None:
-        """Warn about the problems that the writing thread has met."""
+        """Warn about problems of the writing thread."""
         while self._writer.reports:
             try:
                 text = self._writer.reports.pop(0)
@@ -205,19 +205,19 @@ class EventLog:
             _console.warn(text)
 
     def write(self) -> None:
-        """Write everything that has been handed over, without warnings."""
+        """Write everything handed over, without warnings."""
         self._await_callbacks()
         self._writer.flush()
 
     def flush(self) -> None:
-        """Write everything that has been handed over; raise `LogWriteError` if that fails."""
+        """Write everything handed over; raise `LogWriteError` if that fails."""
         try:
             self.write()
         finally:
             self.report()
 
     def follow(self, directory: Directory) -> None:
-        """Go on in the directory's new place, also with the `summary_writer` that users hold."""
+        """Continue in the moved directory, also with the user's `summary_writer`."""
         self._directory = self._writer.directory = directory
 
     def close(self) -> None:
@@ -230,7 +230,7 @@ class EventLog:
             self.report()
 
     def record_end(self) -> None:
-        """Record how the run has ended, unless nothing has been logged since that was recorded."""
+        """Record how the run has ended, unless nothing was logged since the last record."""
         self._await_callbacks()
         # If the user has deleted the directory, nothing more is written there.
         if self._writer.is_open and not self._has_end and not self._writer.is_deleted:
@@ -238,7 +238,7 @@ class EventLog:
             self.log_end(*_outcome.outcome())
 
     def _await_callbacks(self) -> None:
-        """Wait until what was logged inside `jit` has been handed over."""
+        """Wait until logs inside `jit` have been handed over."""
         if self._has_callbacks:
             jax.effects_barrier()
 
@@ -251,6 +251,6 @@ def _record_ends() -> None:
         log.record_end()
 
 
-# This runs before the writers are closed, which registered earlier. A run that a signal ends has
-# no end of its own.
+# This runs before the writers, which registered earlier, are closed. A run that ends by a signal
+# records no end.
 _shutdown.register(_record_ends, lambda: None)

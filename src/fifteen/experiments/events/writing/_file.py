@@ -1,4 +1,4 @@
-"""Event files: one per log, which no other process or log shares.
+"""Event files: one per log, never shared.
 
 TensorBoard reads each file with `tfevents` in its name, in the order of the names, which begin with
 the second of creation.
@@ -21,7 +21,7 @@ _numbers = itertools.count()
 
 
 def create(directory: Directory, report: Callable[[str], None]) -> AppendedFile:
-    """Create an event file; `report` takes what the user must be told later."""
+    """Create an event file; `report` takes later messages to the user."""
     event = _protos.event_type()(wall_time=time.time(), file_version="brain.Event:2")
     return directory.append(_name_after, _protos.record(event), report)
 
@@ -29,7 +29,7 @@ def create(directory: Directory, report: Callable[[str], None]) -> AppendedFile:
 def _name_after(names: list[str]) -> str:
     """Return a name that sorts after those of all other event files.
 
-    The last of them may have been created in this second, or by a host whose clock is ahead.
+    The last of them may be of this second, or of a host whose clock is ahead.
     """
     host = socket.gethostname().replace("/", "_") or "localhost"
     second = max(int(time.time()), _last_second(names) + 1)

@@ -30,7 +30,7 @@ class Histogram:
     edges: npt.NDArray[np.float64]  # `(n + 1,)`, from the smallest value to the largest.
     counts: npt.NDArray[np.float64]  # `(n,)`
     moments: Moments
-    not_finite: int  # How many values are NaN or infinite, and left out.
+    not_finite: int  # The number of NaN and infinite values, which are not counted.
 
 
 def histogram(values: npt.NDArray[np.generic]) -> Histogram:
@@ -66,7 +66,7 @@ def _range(
     """Return the smallest and the largest finite value, and the finite values."""
     if flat.size:
         smallest, largest = float(flat.min()), float(flat.max())
-        # NaN and infinity show in the extremes, so finite data need not be searched.
+        # NaN and infinity show in the extremes, so finite data is not searched.
         if math.isfinite(smallest) and math.isfinite(largest):
             return smallest, largest, flat
     finite = flat[np.isfinite(flat)]
@@ -108,7 +108,7 @@ def _count(
             scaled[(chunk < 0) & (scaled == 0)] = -1
         scaled -= exact(first)
         index = scaled.astype(np.uint8)
-        # Two neighbours make one 16-bit number, so that there is half as much to count.
+        # Two neighbours form one 16-bit number, which halves the counting.
         pairs = index[: index.size // 2 * 2].view(np.uint16)
         by_pair += np.bincount(pairs, minlength=by_pair.size)
     by_pair = by_pair.reshape(buckets, 256)
@@ -118,7 +118,7 @@ def _count(
     inner = _scale((first + np.arange(1, buckets)).astype(np.float64), exponent)
     edges = np.concatenate([[smallest], inner, [largest]])
     if edges[-2] == largest:
-        # The largest value is alone in a bucket without a width. The bucket before it includes it.
+        # The largest value is in a bucket of width 0, which the bucket before it absorbs.
         edges, counts = edges[:-1], np.append(counts[:-2], counts[-2] + counts[-1])
     return edges, counts.astype(np.float64)
 

@@ -11,7 +11,7 @@ from ._validation import problem_of_scalar
 
 
 def summaries(hparams: Mapping[str, Any], metrics: Sequence[str]) -> list[Any]:
-    """Return the `Summary` with this run's values, and the one with the columns if there is one.
+    """Return the `Summary` with this run's values, and the one with the columns, if any.
 
     TensorBoard uses the columns that one run describes for all runs. If none does, each value and
     each scalar of any run becomes a column, which suits runs with different configs. So columns
@@ -24,7 +24,7 @@ def summaries(hparams: Mapping[str, Any], metrics: Sequence[str]) -> list[Any]:
 
 
 def session_end(is_success: bool, reason: str) -> Any:
-    """Return the `Summary` that says how a script ended.
+    """Return the `Summary` of a script's end.
 
     TensorBoard shows the status only, so the reason is the summary's description.
     """
@@ -40,7 +40,7 @@ def session_end(is_success: bool, reason: str) -> Any:
 
 
 def to_plain(value: Any) -> bool | float | str:
-    """Return what TensorBoard can show: a bool, a number or a text."""
+    """Return a value as TensorBoard can show it: a bool, a number or a text."""
     if isinstance(value, bool) or getattr(value, "dtype", None) == np.bool_:
         return bool(value) if np.ndim(value) == 0 else str(value)
     if isinstance(value, str):

@@ -14,14 +14,14 @@ _last_exit: tuple[SystemExit, FrameType, int] | None = None
 
 @functools.cache
 def remember_exits() -> None:
-    """Remember from now on with what code `sys.exit` is called: Python tells it nobody later."""
+    """Record the codes of `sys.exit` from now on, since Python does not keep them."""
     exit = sys.exit
 
     @functools.wraps(exit)
     def remember_and_exit(status: object = None) -> NoReturn:
         global _last_exit
         frame = _outermost_frame()
-        # Elsewhere it ends a thread alone.
+        # In other threads it ends only the thread.
         if threading.current_thread() is threading.main_thread():
             _last_exit = SystemExit(status), frame, frame.f_lasti
         exit(status)  # pyright: ignore[reportArgumentType]  # It takes any object.
@@ -30,11 +30,11 @@ def remember_exits() -> None:
 
 
 def _ended_by() -> SystemExit | None:
-    """Return the `sys.exit` that has ended the script, if one has."""
+    """Return the `sys.exit` that has ended the script, if any."""
     if _last_exit is None:
         return None
     error, frame, instruction = _last_exit
-    # The script went on if somebody has caught it, and goes on while that frame runs.
+    # If it was caught, the script continued, and continues while that frame runs.
     has_ended = frame.f_lasti == instruction and _outermost_frame() is not frame
     return error if has_ended else None
 
@@ -47,9 +47,9 @@ def _outermost_frame() -> FrameType:
 
 
 def outcome() -> tuple[bool, str]:
-    """Return whether the script ends well, and otherwise the error that ends it, in one line.
+    """Return whether the script ends well, and otherwise its error in one line.
 
-    That is the error that is being handled, or the one that has ended the script.
+    The error is the one being handled, or the one that has ended the script.
     """
     error = sys.exc_info()[1]
     # An interactive interpreter keeps the last error of any line.

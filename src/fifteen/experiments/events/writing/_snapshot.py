@@ -1,4 +1,4 @@
-"""Copy values at the call, so that the caller may donate, delete or change its own."""
+"""Copy values at the call, so that the caller may donate, delete or change them."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from . import _validation
 from ._validation import Steps, is_real, problem_of_scalar
 
 MANY_SCALARS = 64
-"""From that many scalars on, the size of an entry counts."""
+"""From this number of scalars on, the size of an entry counts."""
 _BYTES_PER_SCALAR = 256
 _MAX_LAYOUTS = 4096
 _DISPATCH_ERRORS = (RuntimeError, TypeError, ValueError)
@@ -23,8 +23,8 @@ _DISPATCH_ERRORS = (RuntimeError, TypeError, ValueError)
 class Scalars(NamedTuple):
     """The scalars of one step.
 
-    A tuple of few objects: many wait to be written, and the garbage collector scans all of them
-    while the caller waits.
+    A tuple of few objects: many wait in the queue, and the garbage collector scans them all while
+    the caller waits.
     """
 
     tags: tuple[str, ...]  # First those of `host_values`, then those of `vectors`.
@@ -37,7 +37,7 @@ class Scalars(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """About what the entry takes, in memory and as an event; 0 if that is little."""
+        """The approximate size in memory and as an event; 0 if small."""
         count = len(self.tags)
         return count * _BYTES_PER_SCALAR if count >= MANY_SCALARS else 0
 
@@ -76,8 +76,8 @@ class Snapshots:
         """Return the fields of a `Scalars`; None unless all values are arrays on one device.
 
         Most training loops log such values. The tags must be known from `of_scalars`. A dispatch
-        evicts most of the interpreter from the processor's caches, so each line after it takes
-        several times as long; making a `Scalars` would take longer than all the rest.
+        evicts most of the interpreter from the processor's caches, so each line after it is
+        several times slower; creating a `Scalars` would take longer than all the rest.
         """
         layout = self._layouts.get(tuple(scalars))
         values = scalars.values()
@@ -92,7 +92,7 @@ class Snapshots:
         except _DISPATCH_ERRORS:
             if _can_be_packed(scalars, None):
                 raise
-            # `of_scalars` says what is wrong.
+            # `of_scalars` raises the reason.
             return None
         if type(vector) not in self._array_types:
             # A tracer: the caller is traced.
@@ -135,13 +135,13 @@ class Snapshots:
         return Scalars(tags, host_values, vectors, host_step, every_n, now)
 
     def _look_at(self, scalars: Mapping[str, Any]) -> _Layout:
-        """Find out how to pack scalars, and remember it for their tags."""
+        """Determine how to pack scalars, and cache it for their tags."""
         _validation.check(scalars, {}, 0)
         if len(self._layouts) >= _MAX_LAYOUTS:
             self._layouts.clear()
         arrays = [value for value in scalars.values() if isinstance(value, jax.Array)]
         devices = {device for array in arrays for device in array.sharding.device_set}
-        # Only one process logs, so what it dispatches must not need the others.
+        # Only one process logs, so its dispatches must not need the others.
         is_spread = len(devices) > 1 or jax.distributed.is_initialized() if arrays else None
         on_host = all(device.platform == "cpu" for device in devices)
         tags = tuple(scalars)
@@ -151,7 +151,7 @@ class Snapshots:
     def _split(
         self, scalars: Mapping[str, Any]
     ) -> tuple[tuple[str, ...], list[float], list[jax.Array]]:
-        """Return tags, values of Python and NumPy, and arrays on devices, in the order of tags."""
+        """Return tags, host values and device arrays, in the order of tags."""
         host: dict[str, float] = {}
         device: dict[str, jax.Array] = {}
         for tag, value in scalars.items():
@@ -186,7 +186,7 @@ def _copy(value: Any) -> Any:
 def _read_if_ready(vector: jax.Array) -> jax.Array | bytes:
     """Return a vector's bytes if they can be read without waiting.
 
-    An array object takes kilobytes, however small the array: reading thousands of them costs less
+    An array object takes kilobytes, however small the array: reading thousands of them is cheaper
     than keeping them.
     """
     if not vector.is_ready():  # pyright: ignore[reportAttributeAccessIssue] # Arrays have it.
@@ -194,12 +194,12 @@ def _read_if_ready(vector: jax.Array) -> jax.Array | bytes:
     try:
         return bytes(memoryview(vector))  # pyright: ignore[reportArgumentType] # CPUs' arrays are.
     except jax.errors.JaxRuntimeError:
-        # The computation has failed, which the writing thread reports.
+        # The computation has failed; the writing thread reports it.
         return vector
 
 
 def _can_be_packed(scalars: Mapping[str, Any], step: jax.Array | None) -> bool:
-    """Return whether nothing about the values keeps them from being packed into one vector."""
+    """Return whether the values can be packed into one vector."""
     if any(problem_of_scalar(value) for value in scalars.values()):
         return False
     values = scalars.values() if step is None else [*scalars.values(), step]
@@ -218,7 +218,7 @@ def _pack_values(*values: jax.Array) -> jax.Array:
 def _pack(values: Sequence[jax.Array], step: jax.Array | None) -> jax.Array:
     for value in values:
         if value.shape != () or not is_real(value.dtype):
-            raise ValueError("not a real scalar")  # The caller then says which.
+            raise ValueError("not a real scalar")  # The caller then raises the reason.
     # As bits, so that a step fits in beside them, and `jax_debug_nans` does not see a NaN.
     words = [_bits(value.astype(jnp.float32)) for value in values]
     return jnp.stack(words if step is None else [*words, *_words_of_step(step)])

@@ -1,4 +1,4 @@
-"""Say what is wrong with a tag, a value, a step or an interval that cannot be logged."""
+"""Checks of tags, values, steps and intervals."""
 
 import math
 import numbers
@@ -25,7 +25,7 @@ _DELETED = "the array was deleted or donated before it was logged"
 def check_arguments(
     log_data: Any, scalars_every_n: Any, histograms_every_n: Any
 ) -> tuple[Mapping[str, Any], Mapping[str, Any], int, int]:
-    """Return scalars, histograms and intervals, or raise `LogDataError` with all that is wrong."""
+    """Return scalars, histograms and intervals, or raise `LogDataError` with all problems."""
     problems: list[str] = []
     scalars: Any = {}
     histograms: Any = {}
@@ -50,7 +50,7 @@ def check_arguments(
     ]
     if problems:
         raise LogDataError("; ".join(problems))
-    # Only step 0 is a multiple of an interval that is larger than any step.
+    # Only step 0 is a multiple of an interval larger than any step.
     every_scalars, every_histograms = (min(interval or 1, MAX_STEP) for interval in intervals)
     return scalars, histograms, every_scalars, every_histograms
 
@@ -93,7 +93,7 @@ def _host_steps(step: Any) -> int | npt.NDArray[np.int64]:
     if array.dtype.kind != "i" and array.size:
         _in_range(int(array.min()))
         _in_range(int(array.max()))
-    # A copy, since the caller may change its own.
+    # A copy, since the caller may change the array.
     return int(array) if array.ndim == 0 else array.astype(np.int64)
 
 
@@ -108,7 +108,7 @@ def _in_range(step: int) -> int:
 
 
 def _whole(value: Any) -> int | None:
-    """Return a whole number of Python or NumPy as an int; None for anything else."""
+    """Return an integral Python or NumPy number as an int; None for anything else."""
     if isinstance(value, bool):
         return None
     if isinstance(value, numbers.Integral):
@@ -188,7 +188,7 @@ def _problem_of_array(kind: str, value: Any, count: int | None) -> str:
 
 
 def is_real(dtype: Any) -> bool:
-    """Return whether a dtype's values are real numbers, as bool, integers and floats are."""
+    """Return whether a dtype is bool, integer or floating."""
     is_number = _is_integer(dtype) or jnp.issubdtype(dtype, np.floating)
     return is_number or jnp.issubdtype(dtype, np.bool_)
 
