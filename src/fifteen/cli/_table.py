@@ -1,7 +1,6 @@
 """Tables: for people, and for other programs."""
 
 import csv
-import io
 import json
 import math
 import re
@@ -163,15 +162,23 @@ def _for_json(value: Any) -> Any:
 
 
 def _print_plain(columns: list[Column], cells: list[list[str]]) -> None:
-    widths = [max(map(_width, texts)) for texts in zip(*cells, strict=True)]
-    out = io.StringIO()
+    widths = dict(enumerate(_natural_widths(cells)))
+    sys.stdout.write("".join(f"{line}\n" for line in _lines(columns, cells, widths)))
+
+
+def _natural_widths(cells: list[list[str]]) -> list[int]:
+    return [max(map(_width, texts)) for texts in zip(*cells, strict=True)]
+
+
+def _lines(columns: list[Column], cells: list[list[str]], widths: dict[int, int]) -> Iterator[str]:
+    """Yield a line for each row, if nothing in some columns is wider than its column."""
     for row in cells:
         padded: list[str] = []
-        for column, text, width in zip(columns, row, widths, strict=True):
+        for index, width in widths.items():
+            text = row[index]
             space = " " * (width - _width(text))
-            padded.append(space + text if column.is_number else text + space)
-        out.write(_GAP.join(padded).rstrip() + "\n")
-    sys.stdout.write(out.getvalue())
+            padded.append(space + text if columns[index].is_number else text + space)
+        yield _GAP.join(padded).rstrip()
 
 
 def _width(text: str) -> int:
@@ -200,13 +207,20 @@ def _fold(columns: list[Column], cells: list[list[str]], width: int) -> "Rendera
 
     parts: list[Table | Text] = []
     shown: set[int] = set()
+    natural = _natural_widths(cells)
     for widths in _parts(columns, cells, width):
         shown.update(widths)
+        if all(natural[index] <= own for index, own in widths.items()):
+            # A table takes 0.3 ms per row.
+            heading, *lines = _lines(columns, cells, widths)
+            text = Text("\n".join([heading, *lines]), no_wrap=True, overflow="ignore")
+            text.stylize("bold", 0, len(heading))
+            parts += [Text(), text] if parts else [text]
+            continue
         table = Table(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), header_style="bold")
         for index, own in widths.items():
             justify = "right" if columns[index].is_number else "left"
-            heading = Text(cells[0][index])
-            table.add_column(heading, justify=justify, overflow="fold", width=own)
+            table.add_column(Text(cells[0][index]), justify=justify, overflow="fold", width=own)
         for row in cells[1:]:
             table.add_row(*(Text(row[index]) for index in widths))
         parts += [Text(), table] if parts else [table]

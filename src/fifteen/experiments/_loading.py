@@ -40,6 +40,7 @@ def load(fields: Sequence[Fields]) -> None:
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
+    _read(fields[0])  # What that imports, no process has to import again.
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(count, context, _inherit, (fields,)) as pool:
         parts = pool.map(_load_part, range(0, len(fields), _CHUNK))
