@@ -416,3 +416,15 @@ def test_names_that_are_not_text(tmp_path, capsys):
 def test_name_of_a_scalar_decides_which_value_is_best(names, best):
     for name in names.split():
         assert best_of(name) == best, name
+
+
+def test_a_scalar_is_not_unreadable_because_the_config_is(tmp_path):
+    for name in "abc":
+        with Experiment(tmp_path / name, verbose=False) as experiment:
+            experiment.write_metadata("config", {"lr": 1})
+            if name == "a":
+                experiment.log(TensorboardLogData(scalars={"train/loss": 0.5}), step=1)
+    (tmp_path / "b" / "config.yaml").write_text("lr: [1,")
+    found = find_experiments(tmp_path)
+    assert found.values("loss") == found.values("train/loss:min") == [0.5, ABSENT, ABSENT]
+    assert found.values("lr") == [1, UNREADABLE, 1]

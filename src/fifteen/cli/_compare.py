@@ -14,10 +14,10 @@ from fifteen.experiments._tables import columns_of, tag_of
 from fifteen.experiments._values import differ, showable
 from fifteen.experiments.metadata import compare_files
 from fifteen.view._columns import Column, show_value
-from fifteen.view._runs import field_called, grouped
+from fifteen.view._runs import diverged_of_means, field_called, grouped
 
 from ._arguments import Flag, Names, OptionalText
-from ._errors import CommandError, print_problems
+from ._errors import CommandError, print_message, print_problems
 from ._selection import Chosen, Selection
 from ._table import Format, print_table, show_apart, text_column
 
@@ -51,6 +51,8 @@ def compare(
     if over:
         over = field_called(experiments, over)
         lines = grouped(experiments, over)
+        for text in diverged_of_means(experiments, lines, over):
+            print_message("note", text)
     else:
         names = [f"./{field.name}" if field.name in _KEYS else field.name for field in fields]
         lines = {name: [number] for number, name in enumerate(names)}

@@ -74,7 +74,7 @@ def _panels(
     """Return the curves of each tag by the labels of the runs."""
     from fifteen.experiments._names import matching
     from fifteen.view._follower import read_scalars
-    from fifteen.view._runs import draw_line, grouped
+    from fifteen.view._runs import diverged_of_means, draw_line, grouped
 
     scalars = [read_scalars(run) for run in track(runs.fields, "Reading")]
     known = sorted({tag for one in scalars for tag in one})
@@ -84,6 +84,8 @@ def _panels(
     if options.x not in ("step", "time"):
         matching([options.x], known, "scalar")
     lines = grouped(runs, options.over)
+    for text in diverged_of_means(runs, lines, options.over) if options.over else ():
+        print_message("note", text)
     panels: dict[str, dict[str, Curve]] = {}
     for tag in tags:
         for label, numbers in lines.items():

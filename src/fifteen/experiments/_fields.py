@@ -317,15 +317,31 @@ class Fields:
         return self._metadata.get(name, {})
 
 
+def _holds(names: Iterable[str], end: str, separator: str) -> bool:
+    return any(name == end or name.endswith(separator + end) for name in names)
+
+
 def lookups_of(fields: Sequence[Fields]) -> list[Lookup]:
     """Return a lookup function for each experiment.
 
     A name that one of them has in full is not ambiguous in another, where several names end in it.
+    A scalar of one is not unreadable in another whose metadata cannot be read.
     """
+
+    @functools.cache
+    def is_scalar(name: str) -> bool:
+        tag = name.rpartition(":")[0] or name
+        return (
+            name not in BUILT_IN
+            and any(_holds(other.tail, tag, "/") for other in fields)
+            and not any(_holds(other.metadata(), name, ".") for other in fields)
+        )
 
     def lookup(field: Fields, name: str, wanted: str) -> Any:
         try:
-            return field.value(name, wanted)
+            value = field.value(name, wanted)
+            is_lacking = value is UNREADABLE and field.summary and is_scalar(name)
+            return ABSENT if is_lacking else value
         except ExpressionError:
             if any(other.has(name) for other in fields):
                 return ABSENT

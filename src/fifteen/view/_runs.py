@@ -73,6 +73,17 @@ def grouped(runs: Experiments, over: str | None) -> dict[str, list[int]]:
     }
 
 
+def diverged_of_means(runs: Experiments, lines: dict[str, list[int]], over: str) -> list[str]:
+    """Say of each mean over a field which of its runs have diverged."""
+    field = field_called(runs, over)
+    return [
+        f"{label}: {run.name} ({_label(run, [field])}) diverged at {run.diverged_at}"
+        for label, numbers in lines.items()
+        for run in (runs.fields[number] for number in numbers)
+        if len(numbers) > 1 and run.diverged_at is not None
+    ]
+
+
 def field_called(runs: Experiments, name: str) -> str:
     """Return the field of the metadata that is, or ends in, a name; raise if it is not one."""
     known = columns_of([run.metadata() for run in runs.fields])
