@@ -50,9 +50,7 @@ def main(data_dir: str, config: Config = Config(), resume: bool = False) -> None
         accuracy = (logits.argmax(-1) == labels[batch]).mean()
         return loss, TensorboardLogData({"loss": loss, "accuracy": accuracy})
 
-    def update(
-        params, moments, step
-    ):  # The step determines the batch, so a resumed run repeats it.
+    def update(params, moments, step):  # The step decides the batch: a resumed run repeats it.
         batch = jax.random.choice(jax.random.fold_in(keys[3], step), train, (64,))
         grads, logs = jax.grad(loss_fn, has_aux=True)(params, batch)
         logs = logs.merge(TensorboardLogData({"grad_norm": optax.global_norm(grads)}, params))

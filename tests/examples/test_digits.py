@@ -31,8 +31,11 @@ def uninterrupted(tmp_path_factory):
     return directory
 
 
-def test_lines():
-    assert len(EXAMPLE.read_text().splitlines()) <= 80
+def test_examples_are_short():
+    examples = sorted(EXAMPLE.parent.glob("[0-9]*.py"))
+    lines = {path.name: len(path.read_text().splitlines()) for path in examples}
+    assert lines.pop("04_old_program.py") <= 110  # Kept as it was written.
+    assert max(lines.values()) <= 80, lines
 
 
 @pytest.mark.slow
