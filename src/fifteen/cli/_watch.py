@@ -107,8 +107,7 @@ class _Watched:
         run = self._follower.look(found)
         if run is found:
             found.total = self.total
-            is_open = found.status.state == "running" or _is_written(found)
-            if is_open or found.path in self._follower.readers:
+            if found.path in self._shown or _is_growing(found):
                 read_scalars(found, self._follower.reader(found))
                 self._shown.add(found.path)
         return run if self.is_all or found.path in self._shown else None
@@ -163,11 +162,12 @@ class _Watched:
         return columns, rows
 
 
-def _is_written(found: Fields) -> bool:
-    """Tell whether something logs that shows no lock, such as another library."""
+def _is_growing(found: Fields) -> bool:
+    """Tell whether a script runs, or something logs that shows no lock, such as another library."""
     status = found.status
     is_recent = time.time() - status.written < _RECENT_SECONDS
-    return is_recent and found.timeline.last_time is not None and status.state == "unknown"
+    is_written = is_recent and found.timeline.last_time is not None
+    return status.state == "running" or (status.state == "unknown" and is_written)
 
 
 def _with_trend(field: Fields, name: str, value: Any) -> Any:

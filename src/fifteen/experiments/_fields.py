@@ -82,16 +82,8 @@ class Statistics(NamedTuple):
 class Fields:
     """The values of an experiment, read on first use and kept.
 
-    Of curves, only the statistics and the ends are kept.
-
-    Attributes:
-        path: the experiment's directory.
-        root: the directory below which it was found.
-        name: its name among other experiments.
-        experiment: the experiment itself, once requested.
-        total: how many steps are planned, if no field of the metadata says it.
-        problems: a line per file or directory that could not be read.
-        unreadable: the names of the requested metadata that could not be read.
+    Of curves, only the statistics and the ends are kept. The `root` is the directory below which
+    the experiment was found, and `total` how many steps are planned if the metadata do not say it.
     """
 
     def __init__(
@@ -99,12 +91,12 @@ class Fields:
     ) -> None:
         self.path = self.root = path
         self.name = encodable(name)
-        self.experiment = experiment
+        self.experiment = experiment  # Made once somebody asks for it.
         self.total: float | None = None
         self._directory = Directory(path)
-        self.problems: list[str] = []
+        self.problems: list[str] = []  # A line for each thing that could not be read.
         self._metadata: dict[str, dict[str, Any]] = {}
-        self.unreadable: set[str] = set()
+        self.unreadable: set[str] = set()  # The names of metadata.
 
     @functools.cached_property
     def summary(self) -> Summary | None:
@@ -225,10 +217,6 @@ class Fields:
             for statistic in SHOWN_STATISTICS
         }
 
-    def has(self, name: str) -> bool:
-        """Return whether a field or a scalar has exactly this name."""
-        return name in self.metadata() or name in self.tail
-
     def names(self) -> list[str]:
         """Return the names that `value` takes, except those in provenance and notes."""
         return [*self.metadata(), *self.scalars, *BUILT_IN]
@@ -343,7 +331,7 @@ def lookups_of(fields: Sequence[Fields]) -> list[Lookup]:
             is_lacking = value is UNREADABLE and field.summary and is_scalar(name)
             return ABSENT if is_lacking else value
         except ExpressionError:
-            if any(other.has(name) for other in fields):
+            if any(name in other.metadata() or name in other.tail for other in fields):
                 return ABSENT
             raise
 

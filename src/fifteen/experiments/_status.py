@@ -14,21 +14,16 @@ State: TypeAlias = Literal["running", "finished", "failed", "killed", "diverged"
 class Status:
     """Whether an experiment is running, or how it has ended.
 
-    Attributes:
-        state: `running` if a living process has it open, `killed` if one died that had, `finished`
-            or `failed` as the last script recorded at its end; `diverged` if it finished and a
-            scalar is NaN or infinite, and `unknown` if there is no record.
-        error: the error that ended the script.
-        diverged_at: the step at which a scalar became NaN or infinite and has stayed so.
-        written: when something was last written, in seconds since the epoch.
-        is_by_lease: whether `running` means that a process has lately renewed its lease in an
-            object store, and not that the kernel knows it.
+    It is `running` if a living process has it open, `killed` if one died that had, `finished` or
+    `failed` as the last script recorded at its end, `diverged` if it finished and a scalar is NaN
+    or infinite, and `unknown` if there is no record.
     """
 
     state: State
-    error: str = ""
-    diverged_at: int | None = None
-    written: float = 0.0
+    error: str = ""  # What ended the script.
+    diverged_at: int | None = None  # From this step on, a scalar is only NaN or infinite.
+    written: float = 0.0  # Seconds since the epoch.
+    # Whether a process is known to run by its lease in an object store, and not by the kernel.
     is_by_lease: bool = False
 
     def __str__(self) -> str:

@@ -82,13 +82,12 @@ def iso_time(seconds: float) -> str:
 
 def show_pace(fields: "Fields") -> list[str]:
     """Write how far and how fast an experiment has gone, as far as that is known."""
-    progress, elapsed, speed = fields.progress, fields.elapsed, fields.speed
-    parts = [
-        f"{progress:.0%} of the steps" if progress is not None else "",
-        f"{show_duration(elapsed)} of logging" if elapsed is not None else "",
-        _show_speed(speed, " steps/s") if speed is not None else "",
+    parts: list[tuple[float | None, Callable[[float], str]]] = [
+        (fields.progress, lambda part: f"{part:.0%} of the steps"),
+        (fields.elapsed, lambda seconds: f"{show_duration(seconds)} of logging"),
+        (fields.speed, lambda speed: _show_speed(speed, " steps/s")),
     ]
-    return [part for part in parts if part]
+    return [show(value) for value, show in parts if value is not None]
 
 
 def _show_part(part: float) -> str:
