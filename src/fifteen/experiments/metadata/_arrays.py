@@ -27,7 +27,7 @@ _JAX_TAG = "!jax_array"
 
 
 def make_array(schemas: Schemas, declared: Declared) -> Schema | None:
-    """Make the schema of NumPy or JAX arrays, or of NumPy's scalars of one class."""
+    """Return the schema of NumPy or JAX arrays, or of one class of NumPy scalars."""
     origin = declared.origin
     origin = getattr(origin, "array_type", origin)  # jaxtyping's Float[Array, "..."]
     if not isinstance(origin, type):
@@ -55,7 +55,7 @@ def make_array(schemas: Schemas, declared: Declared) -> Schema | None:
             raise Problem(f"expected an array: {shorten(str(error), 200)}", node) from None
 
     def load_tagged(node: Node, context: Context) -> Any:
-        """Load an array of the other library, or a number in an older file."""
+        """Load an array of the other library, or a number of an older file."""
         if node.tag.startswith("!"):
             return NotImplemented
         value = load_any(node, context)
@@ -79,7 +79,7 @@ def make_array(schemas: Schemas, declared: Declared) -> Schema | None:
 
 
 def load_jax_array(node: Node, context: Context) -> Any:
-    """Load an array of JAX if no type is declared: as plain data, one of NumPy."""
+    """Load a JAX array without a declared type; in plain data, as a NumPy array."""
     if node.tag != _JAX_TAG:
         return NotImplemented
     if context.bare:
@@ -99,7 +99,7 @@ def _make_scalar(cls: Any) -> Schema:
         if not isinstance(number, bool | int | float | complex):
             return UNSET
         try:
-            # An abstract class such as np.floating has no instances of its own.
+            # An abstract class such as np.floating has no instances.
             made = cls(number) if cls.__subclasses__() == [] else number
         except _ERRORS:
             return UNSET

@@ -33,17 +33,17 @@ def make_class(schemas: Schemas, declared: Declared) -> Schema | None:
 
 
 def family(cls: Any) -> list[type]:
-    """Return a class and all that inherit from it, if they have fields."""
+    """Return a class and its subclasses that have fields."""
     return [c for c in (cls, *subclasses(cls)) if kind_of_class(c)] if cls else []
 
 
 def class_named(node: Node, candidates: list[type]) -> type | None:
-    """Return the candidate that a tag of ours, of PyYAML, dcargs or tyro names."""
+    """Return the candidate named by a tag of ours, PyYAML, dcargs or tyro."""
     prefix, _, name = node.tag.rpartition(":")
     if prefix not in ("!dataclass", "!namedtuple") and not node.tag.startswith(_OBJECT):
         return None
     named = [c for c in candidates if full_name(c) == name]
-    # A class of the script (`__main__`) may have moved to a module since.
+    # A class of the script (`__main__`) may have moved to a module.
     short = name.removeprefix("__main__.") if prefix[0] == "!" else name.rpartition(".")[2]
     named = named or [c for c in candidates if c.__name__ == short]
     names = {full_name(c) for c in named}
@@ -76,7 +76,7 @@ def load_class(node: Node, context: Context, candidates: list[type], own: Schema
 
 
 def _untangle(node: Node, cls: type) -> Node:
-    """Return an object that PyYAML wrote as a mapping of its fields."""
+    """Return PyYAML's node of an object as a mapping of its fields."""
     if type(node) is SequenceNode and kind_of_class(cls) == "namedtuple":
         keys = [ScalarNode("", f.name, n.start_mark, n.end_mark)
                 for f, n in zip(fields_of(cls).all, node.value, strict=False)]  # fmt: skip
@@ -169,7 +169,7 @@ class _ClassSchema:
         problems: Problems,
         context: Context,
     ) -> None:
-        """Collect what is wrong with the keys of a mapping, and warn of what is only suspicious."""
+        """Collect problems of a mapping's keys, and warn about suspicious ones."""
         lacking = [field.name for field in missing]
         for key in unknown:
             is_text = type(key) is ScalarNode
@@ -204,7 +204,7 @@ class _ClassSchema:
             for f in self.fields.all:
                 if f.name not in values and f.default:
                     values[f.name] = f.default()
-        # As in pickle, a field gets its stored value, whatever the constructor computed.
+        # As in pickle, a field gets its stored value, not one that the constructor computes.
         for name, value in values.items():
             if getattr(made, name, UNSET) is not value:
                 object.__setattr__(made, name, value)

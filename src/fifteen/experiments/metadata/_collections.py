@@ -40,7 +40,7 @@ _MAX_ALIKE = 100
 
 
 def check_hashes(keys: Sequence[Any], node: Node | None = None) -> None:
-    """Refuse keys that were made to collide: building a dict or a set of them could take hours."""
+    """Refuse keys crafted to collide: a dict or a set of them could take hours."""
     if len(keys) > _MAX_ALIKE:
         counts = collections.Counter(hash(key) for key in keys if type(key) is not str)
         if counts and max(counts.values()) > _MAX_ALIKE:
@@ -48,7 +48,7 @@ def check_hashes(keys: Sequence[Any], node: Node | None = None) -> None:
 
 
 def make_abstract(schemas: Schemas, declared: Declared) -> Schema | None:
-    """Make the schema of an abstract class: its first concrete one, or another with a tag."""
+    """Return the schema of an abstract class: its first concrete one, or another with a tag."""
     origin, arguments = declared.origin, declared.arguments
     classes = _ABSTRACT.get(origin)
     if classes is None:
@@ -61,7 +61,7 @@ def make_abstract(schemas: Schemas, declared: Declared) -> Schema | None:
 
 
 def make_sequence(schemas: Schemas, declared: Declared) -> Schema | None:
-    """Make the schema of a list, a set or a tuple, with one type of item or one per position."""
+    """Return the schema of a list, set or tuple, with one item type or one per position."""
     expression, origin, arguments = declared.expression, declared.origin, declared.arguments
     if origin not in (list, set, frozenset, tuple):
         return None
@@ -126,7 +126,7 @@ _FACTORIES = (bool, int, float, str, list, dict, set)
 
 
 def make_mapping(schemas: Schemas, declared: Declared) -> Schema | None:
-    """Make the schema of a dict or another mapping, with any types of keys and values."""
+    """Return the schema of a mapping with any types of keys and values."""
     expression, origin, arguments = declared.expression, declared.origin, declared.arguments
     if not is_mapping_class(origin) or origin in _ABSTRACT:
         return None
@@ -195,7 +195,7 @@ def _load_pairs(node: Node, key: Schema, item: Schema, context: Context) -> dict
 
 
 def _check_keys(keys: list[Any], nodes: list[Node], node: Node) -> None:
-    """Raise all that is wrong with the keys of a mapping."""
+    """Raise all problems of a mapping's keys."""
     try:
         check_hashes(keys, node)
         unique = dict.fromkeys(keys)

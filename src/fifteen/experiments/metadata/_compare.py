@@ -1,4 +1,4 @@
-"""Whether two values are the same: whether they are dumped alike, with all tags."""
+"""Strict comparison of values by their nodes, with all tags."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from ._schema import Context, Schemas
 
 
 def same(a: Any, b: Any, schemas: Schemas) -> bool:
-    """Return whether two values have one class and one content, in one order.
+    """Return whether two values have the same class, content and order.
 
-    NaN is the same as NaN, and 0.0 is not -0.0. A NumPy or JAX scalar is the same as the plain
-    number that is written for it, and an integer the same as the float that equals it.
+    NaN equals NaN, and 0.0 differs from -0.0. A NumPy or JAX scalar equals the plain number that
+    is written for it, and an integer equals the float of its value.
     """
     if a is b:
         return True
@@ -26,7 +26,7 @@ def same(a: Any, b: Any, schemas: Schemas) -> bool:
 
 
 def difference(a: Node, b: Node) -> str | None:
-    """Return the path of the first part in which two nodes differ; None if they do not."""
+    """Return the path of the first difference of two nodes; None if they are equal."""
     if type(a) is not type(b) or a.tag != b.tag:
         return ""
     if isinstance(a, ScalarNode) and isinstance(b, ScalarNode):

@@ -30,10 +30,10 @@ PLAIN: Any = enum.Enum("PlainData", ["PLAIN"]).PLAIN
 
 
 def write(data_dir: pathlib.Path, name: str, object: Any) -> pathlib.Path:
-    """Write an object to `{name}.yaml`, in place of what was there; return the file's path.
+    """Write an object to `{name}.yaml`, replacing an old file; return the path.
 
-    Up to 1 MiB, what is to be written is read back and compared first. If a part of the object
-    would not come back equal, a MetadataError names it, and the old file stays.
+    Up to 1 MiB, the bytes are first read back and compared. If a part of the object would not come
+    back equal, a MetadataError names it, and the old file is kept.
     """
     path = path_of(data_dir, name)
     replace(path, dumps(object, f"metadata {name!r}"))
@@ -41,7 +41,6 @@ def write(data_dir: pathlib.Path, name: str, object: Any) -> pathlib.Path:
 
 
 def replace(path: pathlib.Path, data: bytes) -> None:
-    """Write a file's bytes in place of what was there."""
     directory = Directory(path.parent)
     directory.make()
     with directory.replace(path.name) as file:
@@ -51,7 +50,7 @@ def replace(path: pathlib.Path, data: bytes) -> None:
 def read(data_dir: pathlib.Path, name: str, expected_type: Any = PLAIN) -> Any:
     """Read `{name}.yaml` as an object of a type, or of one of a tuple of types.
 
-    Without a type, plain data is read. A MetadataError lists all that is wrong with the file.
+    Without a type, plain data is read. A MetadataError lists all problems of the file.
     """
     path = path_of(data_dir, name)
     try:
@@ -69,7 +68,7 @@ def read(data_dir: pathlib.Path, name: str, expected_type: Any = PLAIN) -> Any:
 
 
 def path_of(data_dir: pathlib.Path, name: str) -> pathlib.Path:
-    """Return the file of a name, whether or not it exists, or raise UnsafePathError."""
+    """Return the path for a name, or raise UnsafePathError."""
     if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users pass what they like
         raise UnsafePathError(f"name {name!r}: expected a str, got a {type_name(type(name))}")
     return data_dir / Directory(data_dir).checked_name(name, SUFFIX)
@@ -130,7 +129,7 @@ def dumps(object: Any, where: str) -> bytes:
 
 
 def _verify(root: Node, data: bytes, schema: Schema, context: Context, where: str) -> None:
-    """Read the bytes before they are written; raise if they do not give the same value back."""
+    """Read the bytes before they are written; raise if the value differs."""
     try:
         document = parse(data, where)
         value = schema.load(document.root, Context(SCHEMAS, classes=context.classes))
@@ -149,7 +148,7 @@ def _verify(root: Node, data: bytes, schema: Schema, context: Context, where: st
 
 @gc_paused()
 def loads(data: bytes, expected_type: Any, where: str) -> tuple[Any, Context]:
-    """Return the value of a file's bytes, and the context of its load with the warnings."""
+    """Return the value of a file's bytes, and its context with the warnings."""
     document = parse(data, where)
     root = document.root
     if isinstance(expected_type, tuple):

@@ -18,7 +18,7 @@ def hints_of(cls: Any, expression: Any) -> dict[str, Any]:
     """Return the type of each field of a class, with its type parameters filled in."""
     is_dataclass = dataclasses.is_dataclass(cls)
     fields = dataclasses.fields(cls) if is_dataclass else cls.__dict__.get("__attrs_attrs__")
-    # What else is annotated is a ClassVar or an InitVar.
+    # Other annotations are ClassVars or InitVars.
     names = None if fields is None else {field.name for field in fields}
     hints: dict[str, Any] = {}
     for base, parameters in _bases(cls, expression):
@@ -29,7 +29,7 @@ def hints_of(cls: Any, expression: Any) -> dict[str, Any]:
 
 
 def _bases(cls: Any, expression: Any) -> list[tuple[Any, dict[Any, Any]]]:
-    """Return the classes that annotations come from, base classes first, with their parameters."""
+    """Return the classes with annotations, base classes first, with their parameters."""
     known: dict[Any, dict[Any, Any]] = {
         cls: dict(zip(getattr(cls, "__parameters__", ()), get_args(expression), strict=False))
     }
@@ -47,7 +47,7 @@ def _bases(cls: Any, expression: Any) -> list[tuple[Any, dict[Any, Any]]]:
 
 
 def strip(expression: Any) -> Any:
-    """Remove what does not restrict the values: Annotated, Final, Required, ReadOnly, NewType."""
+    """Remove Annotated, Final, Required, ReadOnly and NewType, which do not restrict values."""
     while True:
         origin = get_origin(expression)
         if origin is Annotated or origin in _QUALIFIERS:
@@ -100,7 +100,7 @@ def bind(expression: Any, parameters: Mapping[Any, Any], owner: Any) -> Any:
 
 
 def _evaluate(base: Any, name: str, annotation: Any) -> Any:
-    """Return what an annotation means in its class and in the module of the class."""
+    """Evaluate an annotation in its class and its module."""
     module = sys.modules.get(base.__module__)
     names = {key: value for key, value in vars(base).items() if isinstance(value, type)}
     parameters = getattr(base, "__type_params__", getattr(base, "__parameters__", ()))

@@ -1,8 +1,8 @@
 """The tags that PyYAML writes for Python objects, read as data by a fixed table.
 
 `yaml.dump`, which dcargs and tyro use, describes an object as `copyreg` does: a function to call,
-its arguments, and a state. Nothing is called here but the functions in this table, each of which
-makes a plain value of plain values. Other tags are refused.
+its arguments, and a state. Only the functions in this table are called; each makes a plain
+value of plain values. Other tags are refused.
 """
 
 import collections
@@ -123,7 +123,7 @@ def _arguments(node: Node, context: Context) -> list[Any]:
 
 
 def _missing() -> Any:
-    """Return what tyro or dcargs use for a value that the command line must give."""
+    """Return the sentinel of tyro or dcargs for a required value."""
     dcargs = sys.modules.get("dcargs")
     if dcargs is not None:
         return dcargs.MISSING

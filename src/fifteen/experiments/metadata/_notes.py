@@ -1,4 +1,4 @@
-"""The note and the tags of an experiment: `notes.yaml`, which people edit by hand, too."""
+"""The note and the tags of an experiment: `notes.yaml`, which users also edit by hand."""
 
 import pathlib
 from typing import Any, TypedDict
@@ -16,14 +16,14 @@ from ._yaml import parse, render
 
 
 class Notes(TypedDict, total=False):
-    """What annotations are read from. Other keys are a person's own, and stay."""
+    """The keys of `notes.yaml` that are read; the user's other keys are kept."""
 
     note: str | None
     tags: list[str] | str | None
 
 
 def annotate(data_dir: pathlib.Path, note: Any, tags: Any) -> pathlib.Path:
-    """Replace the note, add tags, and return the file's path. None changes nothing."""
+    """Replace the note, add tags, and return the file's path; None changes nothing."""
     path = path_of(data_dir, "notes")
     _check(note, tags)
     try:

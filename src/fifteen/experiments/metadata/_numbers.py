@@ -1,7 +1,7 @@
 """NumPy and JAX values as plain Python: numbers, arrays as dicts of lists, dtypes by name.
 
-JAX is not imported here unless a file asks for one of its dtypes or arrays: a program that has a
-JAX value has imported it.
+JAX is imported only if a file has one of its dtypes or arrays: a program with a JAX value has
+imported it already.
 """
 
 import base64
@@ -26,7 +26,7 @@ def is_jax_array(value: Any) -> bool:
 
 
 def is_jax_scalar_type(value: Any) -> bool:
-    """Return whether a value is what JAX calls a scalar type, such as `jnp.float32`."""
+    """Return whether a value is one of JAX's scalar types, such as `jnp.float32`."""
     return type(value).__name__ == "_ScalarMeta" and type(value).__module__.startswith("jax.")
 
 
@@ -46,7 +46,7 @@ def numpy_scalar_type(name: str, module: Any = np) -> Any:
 
 
 def _name_of(dtype: Any) -> str:
-    """Return a dtype's name, or NumPy's code of it if the name does not say all."""
+    """Return a dtype's name, or NumPy's code if the name is ambiguous."""
     if dtype.names is None and dtype.isnative and dtype.kind not in "SU":
         return dtype.name
     return dtype.str
@@ -74,13 +74,13 @@ def parse_dtype(text: str) -> np.dtype[Any]:
 
 
 def is_dtype(value: Any) -> bool:
-    """Return whether a value is a dtype, or a class that stands for one (`jnp.bfloat16`)."""
+    """Return whether a value is a dtype, or a class for one (`jnp.bfloat16`)."""
     is_class = isinstance(value, type) and issubclass(value, np.generic)
     return is_class or isinstance(value, np.dtype) or is_jax_scalar_type(value)
 
 
 def dtype_text(value: Any) -> str:
-    """Return a dtype's text, which tells `jnp.float32`, `np.float32` and its dtype apart."""
+    """Return a dtype's text, which distinguishes `jnp.float32`, `np.float32` and its dtype."""
     if is_jax_scalar_type(value):
         text = f"jnp.{value.dtype.name}"
     elif isinstance(value, type):
@@ -113,7 +113,7 @@ def is_array(value: Any) -> bool:
 
 
 def as_plain_number(value: Any) -> Any:
-    """Return the plain number or text that a NumPy or JAX scalar equals, or the value as it is."""
+    """Return the plain number or text that equals a NumPy or JAX scalar, or the value itself."""
     kind = type(value)
     if kind is int or kind is float or kind is str or kind is bool:
         return value
@@ -197,7 +197,7 @@ def _nest(array: Any) -> Any:
 
 def array_from_list(values: Any, dtype: Any = None) -> Any:
     """Return the NumPy array of nested lists, or raise an error of NumPy."""
-    # An array of text gives each of its elements the space of the longest one.
+    # An array of text stores each element with the length of the longest.
     leaves = np.asarray(values, object).ravel()
     width = max((4 * len(leaf) for leaf in leaves if isinstance(leaf, str)), default=0)
     width = width if dtype is None else dtype.itemsize if dtype.kind in "SU" else 0

@@ -1,4 +1,4 @@
-"""What is wrong with a value or a file: all problems, each with its place, in one error."""
+"""All problems of a value or a file, each with its place, in one error."""
 
 import difflib
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ Part: TypeAlias = tuple[str, Node | None, str]
 
 
 class Problem(Exception):
-    """One or more reasons why a value cannot be dumped or a node cannot be loaded."""
+    """One or more reasons why a value cannot be dumped or a node loaded."""
 
     def __init__(self, reason: str, node: Node | None = None, hint: str | None = None) -> None:
         super().__init__(reason)
@@ -31,7 +31,6 @@ class Problems:
         self.parts: list[Part] = []
 
     def add(self, reason: str, node: Node) -> None:
-        """Collect one problem."""
         self.parts.append(("", node, reason))
 
     def __enter__(self) -> None: ...
@@ -42,7 +41,7 @@ class Problems:
         return isinstance(error, Problem)
 
     def raise_all(self) -> None:
-        """Raise all that were collected in one problem, if there are any."""
+        """Raise the collected problems as one, if there are any."""
         raise_all(self.parts)
 
 
@@ -106,7 +105,7 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 
 
 def explain(parts: Iterable[Part], where: str, whole: str = "") -> str:
-    """Return the message of what is wrong: a line per part, in the order of the file."""
+    """Return the message for problems: a line per part, in the order of the file."""
     lines: dict[str, None] = {}
     for path, node, reason in sorted(parts, key=_position):
         mark = node.start_mark if node else None
@@ -129,7 +128,7 @@ def step_of(key: Any) -> str:
 
 
 def construct(name: str, make: Callable[[], Any], node: Node) -> Any:
-    """Return what a class makes of the values in a node, or raise Problem with its reason."""
+    """Construct an object from the values in a node, or raise Problem with the reason."""
     try:
         return make()
     except Exception as error:

@@ -1,4 +1,4 @@
-"""All schemas: the factories in the order in which they are asked, and what tags mean."""
+"""All schemas: the factories in order of precedence, and the meanings of tags."""
 
 from . import _arrays, _basic, _collections, _values
 from ._classes import make_class, make_opaque

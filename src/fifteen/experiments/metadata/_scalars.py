@@ -1,9 +1,9 @@
 """Scalars as text: how numbers, words and strings look in YAML.
 
-Two versions of YAML are in use, and they read the same text differently (`no`, `0o17`, `1e-3`,
-`12:30`). What we write must mean the same to both, so a string that either of them would take for
-something else is quoted. When reading, the declared type decides. If none is declared, YAML 1.1
-decides, as PyYAML implements it, since PyYAML wrote the files that exist.
+Two versions of YAML are in use, which read the same text differently (`no`, `0o17`, `1e-3`,
+`12:30`). Our files must mean the same to both, so a string that looks like another type to either
+is quoted. When reading, the declared type decides. Without one, YAML 1.1 decides, as implemented by
+PyYAML, which wrote the existing files.
 
 Sources: https://yaml.org/type/ (1.1), https://yaml.org/spec/1.2.2/#103-core-schema (1.2).
 """
@@ -34,11 +34,11 @@ MAX_DECIMAL_DIGITS = 4_000
 
 
 class ScalarError(ValueError):
-    """A text is not what was expected; the message says what it is."""
+    """A text is not what was expected; the message describes it."""
 
 
 def parse_int(text: str) -> int:
-    """Return the integer that a plain scalar stands for, or raise ScalarError."""
+    """Parse a plain scalar as an integer, or raise ScalarError."""
     if _INT.fullmatch(text):
         if len(text) > MAX_DECIMAL_DIGITS:
             raise ScalarError(f"a decimal of {len(text)} digits; write it as 0x...")
@@ -61,7 +61,7 @@ def _refuse_octal(text: str) -> None:
 
 
 def parse_float(text: str) -> float:
-    """Return the float that a plain scalar stands for, or raise ScalarError."""
+    """Parse a plain scalar as a float, or raise ScalarError."""
     _refuse_octal(text)
     if _FLOAT.fullmatch(text):
         digits = text.replace("_", "")
@@ -83,7 +83,7 @@ _CONSTRUCTORS: dict[str, Any] = _CONSTRUCTOR.yaml_constructors
 
 @functools.lru_cache(1024)  # Keys and values come again in each file.
 def resolve_plain(text: str, modern: bool = True) -> Any:
-    """Return what a plain scalar stands for if no type is declared, as PyYAML reads it.
+    """Return the value of a plain scalar without a declared type, as PyYAML reads it.
 
     A number of YAML 1.2 alone (`1e-3`, `0o17`) is a number if `modern`: in our files, in which a
     string that looks like it is quoted. In PyYAML's files it is a string.
@@ -129,7 +129,7 @@ def parse_timedelta(text: str) -> datetime.timedelta:
 
 
 def format_int(value: int) -> str:
-    """Return an int as text; a huge one in hexadecimal, which every reader converts fast."""
+    """Return an int as text; in hexadecimal if huge, which every reader converts fast."""
     return int.__repr__(value) if value.bit_length() < 13_000 else hex(value)
 
 
@@ -137,7 +137,7 @@ def format_float(value: float) -> str:
     """Return the shortest text that reads back as the same float, in YAML 1.1 too."""
     text = float.__repr__(value)
     if "e" in text:
-        # YAML 1.1 takes `1e-05` for a string: it wants a point, and a sign in the exponent.
+        # YAML 1.1 reads `1e-05` as a string: it needs a point, and a sign in the exponent.
         mantissa, exponent = text.split("e")
         return f"{mantissa if '.' in mantissa else mantissa + '.0'}e{exponent}"
     if text[-1] in "nf":
@@ -154,7 +154,7 @@ _WORDS = frozenset((*NULLS, *BOOLS, "y", "Y", "n", "N"))
 
 
 def is_safe(text: str) -> bool:
-    """Return whether every reader takes a text without quotes for a string."""
+    """Return whether every reader reads a text without quotes as a string."""
     return len(text) < 500 and bool(_SAFE.fullmatch(text)) and text not in _WORDS
 
 
@@ -169,5 +169,5 @@ def describe_plain(text: str) -> str:
 
 
 def shorten(text: str, limit: int = 60) -> str:
-    """Cut a text that becomes part of a message."""
+    """Shorten a text for a message."""
     return text if len(text) <= limit else f"{text[: limit - 3]}..."

@@ -1,7 +1,7 @@
 """The schema of a type: how its values are dumped to YAML nodes and loaded from them.
 
-Factories make schemas, each for some type expressions. To support a type, add a hook (`_values`)
-if its values can be written as those of another type, or else a factory (`_registry`).
+Factories create schemas, each for some type expressions. To support a type, add a hook (`_values`)
+if its values can be written as another type's, else a factory (`_registry`).
 """
 
 import collections
@@ -38,20 +38,20 @@ class Context:
     """The state of one dump or load."""
 
     schemas: "Schemas"
-    modern: bool = True  # We wrote the file. It decides what undeclared plain text means.
+    modern: bool = True  # We wrote the file. This decides the meaning of undeclared plain text.
     pyyaml: bool = False  # dcargs or tyro wrote it, with PyYAML.
     bare: bool = False  # A file is read without its types, as plain data.
     # The classes that tags name if no type is declared.
     classes: dict[str, type] = dataclasses.field(default_factory=dict[str, type])
-    # What is suspicious, but no problem.
+    # Warnings about suspicious parts.
     warnings: list[Part] = dataclasses.field(default_factory=list[Part])
-    misfits: int = 0  # How many scalars were read as another type than their text suggests.
+    misfits: int = 0  # The number of scalars read as another type than their text suggests.
     is_trial: bool = False  # This load tries one of several types.
     # The results of trials, without which unions in unions take exponential time.
     tried: dict[Any, tuple[Any, "Context"]] = dataclasses.field(default_factory=dict[Any, Any])
 
     def trial(self, key: Any, load: Callable[[Node, "Context"], Any], node: Node) -> Any:
-        """Return what a loader returns, or its Problem, and the context of the trial.
+        """Return a loader's result, or its Problem, and the context of the trial.
 
         The key identifies the loader.
         """
@@ -155,7 +155,7 @@ class Schemas:
         self.own = functools.lru_cache(maxsize=4096)(self._own_uncached)
 
     def of(self, expression: Any, owner: Any = None) -> Schema:
-        """Return the schema of any type expression; `owner` is the class that Self stands for."""
+        """Return the schema of any type expression; `owner` is the class of Self."""
         if isinstance(expression, str | typing.ForwardRef):
             raise MetadataError(f"{expression!r} is the name of a type; pass the type itself")
         expression = strip(bind(strip(expression), {}, owner))
@@ -171,7 +171,7 @@ class Schemas:
         try:
             schema = next(s for make in self._factories if (s := make(self, declared)))
         except BaseException:
-            # Schemas made meanwhile may refer to the unfinished one.
+            # Other schemas may refer to the unfinished one.
             self._make.cache_clear()
             raise
         finally:
@@ -191,7 +191,7 @@ _ITEMS: dict[type, int] = {list: 1, set: 1, frozenset: 1, collections.deque: 1, 
 
 
 def type_name(expression: Any) -> str:
-    """Return a type as a person writes it."""
+    """Return a type as written in code."""
     if expression is None or expression is types.NoneType:
         return "None"
     origin, arguments = get_origin(expression), get_args(expression)
@@ -208,7 +208,7 @@ def type_name(expression: Any) -> str:
 
 
 def kind_of(node: Node, modern: bool = True) -> str:
-    """Return what an untagged node looks like: null, int, str, date, seq, map..."""
+    """Return the kind of an untagged node: null, int, str, date, seq, map..."""
     if type(node) is not ScalarNode:
         return "map" if type(node) is MappingNode else "seq"
     if node.style:
@@ -267,7 +267,7 @@ def load_untagged(node: Node, context: Context) -> Any:
     if type(node) is not ScalarNode:
         cls = dict if type(node) is MappingNode else list
         return context.schemas.own(cls).load_node(node, context)
-    # Without a type, a text that looks like a number is one, also in a file written by hand.
+    # Without a type, a text that looks like a number is one, also in handwritten files.
     is_modern = context.modern or (context.bare and not context.pyyaml)
     try:
         return node.value if node.style else resolve_plain(node.value, is_modern)

@@ -1,4 +1,4 @@
-"""The schemas of unions, literals and type variables: which alternative is meant."""
+"""The schemas of unions, literals and type variables."""
 
 import dataclasses
 import enum
@@ -34,7 +34,6 @@ _MAX_REASONS = 3
 
 
 def make_union(schemas: Schemas, declared: Declared) -> Schema | None:
-    """Make the schema of a union."""
     expression, origin, arguments = declared.expression, declared.origin, declared.arguments
     if origin not in (Union, types.UnionType):
         return None
@@ -47,7 +46,7 @@ def make_union(schemas: Schemas, declared: Declared) -> Schema | None:
 
 class _Union:
     def __init__(self, members: list[Schema], name: str, is_open: bool) -> None:
-        # Only in place of a type variable may a reader declare more classes.
+        # Only for a type variable may a reader declare more classes.
         self.is_open = is_open
         # The alternatives of an inner union count as this one's.
         self.members = tuple(m for member in members for m in (member.members or [member]))
@@ -74,7 +73,7 @@ class _Union:
         cls: Any = type(value)
         is_container = cls in (list, set, frozenset, tuple) or is_mapping_class(cls)
         if is_container and not self.is_meant(member, next(iter(member.ranks))):
-            # Only the items may tell a list[A] from a list[B], so they get tags too.
+            # Only the items may distinguish list[A] from list[B], so they get tags too.
             own = context if self.is_open else dataclasses.replace(context, classes={})
             return dump_any(value, own, OPEN_ITEM)
         node = member.dump(value, context)
@@ -110,7 +109,7 @@ class _Union:
             return expected(self.schema.name, node, problem.hint)
 
     def load_best(self, meant: dict[Schema, float], node: Node, context: Context) -> Any:
-        """Try several alternatives, and take the one that fits best."""
+        """Load the alternative that fits best."""
         fits: list[tuple[tuple[float, ...], Schema, Any, Context]] = []
         reasons: list[Part] = []
         for member, rank in meant.items():
@@ -169,7 +168,7 @@ class _Union:
 
 
 def _kinds(node: Node, context: Context) -> tuple[str, ...]:
-    """Return what a node looks like. Declared numbers may look like a str to YAML 1.1."""
+    """Return the kinds of a node. Declared numbers may look like a str to YAML 1.1."""
     kind = kind_of(node, context.modern)
     if kind != "str" or type(node) is not ScalarNode or node.style:
         return (kind,)
@@ -184,7 +183,7 @@ def _kinds(node: Node, context: Context) -> tuple[str, ...]:
 
 
 def make_type_variable(schemas: Schemas, declared: Declared) -> Schema | None:
-    """Make the schema of a type variable without a type: that of its bound or constraints."""
+    """Return the schema of an unbound type variable: that of its bound or constraints."""
     expression = declared.expression
     if not isinstance(expression, typing.TypeVar):
         return None
@@ -199,7 +198,7 @@ def make_type_variable(schemas: Schemas, declared: Declared) -> Schema | None:
 
 
 def make_literal(schemas: Schemas, declared: Declared) -> Schema | None:
-    """Make the schema of a Literal: its values, each read as its own type."""
+    """Return the schema of a Literal: its values, each read as its own type."""
     origin, arguments = declared.origin, declared.arguments
     if origin is not typing.Literal:
         return None

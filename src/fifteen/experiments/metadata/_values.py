@@ -48,13 +48,13 @@ _ATTRIBUTES = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Hook:
-    """How values of a class are written as values of another type."""
+    """A class whose values are written as another type's."""
 
-    cls: Any  # A value must be exactly of it.
+    cls: Any  # Subclasses do not count.
     tag: str  # Written if no type is declared.
     via: Any  # The type that a value is written as.
-    unstructure: Callable[[Any], Any]  # Raises ScalarError if something would be lost.
-    structure: Callable[[Any], Any]  # Returns the value again, or raises ValueError.
+    unstructure: Callable[[Any], Any]  # Raises ScalarError if information would be lost.
+    structure: Callable[[Any], Any]  # The inverse, or raises ValueError.
     example: str  # What to write, for messages.
     ranks: Mapping[str, int] = dataclasses.field(default_factory=lambda: _TEXT)  # As in `Schema`.
 
@@ -171,7 +171,7 @@ def make_hooked(schemas: Schemas, declared: Declared) -> Schema | None:
 
 
 def make_enum(schemas: Schemas, declared: Declared) -> Schema | None:
-    """Make the schema of an Enum: its members by name, those of a Flag joined by `|`."""
+    """Return the schema of an Enum: members by name, those of a Flag joined by `|`."""
     origin = declared.origin
     if not (isinstance(origin, type) and issubclass(origin, enum.Enum)):
         return None
@@ -194,7 +194,7 @@ def make_enum(schemas: Schemas, declared: Declared) -> Schema | None:
         return expected(f"{name}, one of {shown}", node, hint)
 
     def load_tagged(node: Node, context: Context) -> Any:
-        """Load what PyYAML wrote: a call of the class with the member's value."""
+        """Load PyYAML's form: a call of the class with the member's value."""
         call = f"{YAML}python/object/apply:"
         if not (node.tag.startswith(call) and node.tag.endswith(f".{origin.__name__}")):
             return NotImplemented

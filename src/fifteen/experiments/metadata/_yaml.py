@@ -27,7 +27,7 @@ _FLOW_WIDTH = 80
 
 @dataclasses.dataclass
 class Document:
-    """The nodes of a file, and what its first line says."""
+    """The nodes of a file, and the content of its first line."""
 
     root: Node
     modern: bool  # We wrote the file.
@@ -130,7 +130,7 @@ def _check_bytes(data: bytes, modern: bool, where: str) -> None:
 
 
 def _check_aliases(root: Node, where: str) -> None:
-    """Refuse a document that contains itself, or that would be too large without aliases."""
+    """Refuse a document that contains itself, or is too large with its aliases expanded."""
     sizes: dict[int, int] = {}
     open_nodes: set[int] = set()
     stack: list[tuple[Node, bool]] = [(root, False)]
@@ -161,14 +161,14 @@ def children(node: Node) -> list[Node]:
 
 
 def text_of(node: Node) -> str:
-    """Return all tags and texts in a node, as a sort key."""
+    """Return the tags and texts in a node, as a sort key."""
     if type(node) is ScalarNode:
         return f"{node.tag} {node.value} {node.style}"
     return f"{node.tag} [{' '.join(map(text_of, children(node)))}]"
 
 
 def pyyaml_mapping(node: Node) -> Node:
-    """Return the mapping of attributes or items in an object as PyYAML writes it, or the node."""
+    """Return the mapping of attributes or items in PyYAML's node of an object, or the node."""
     if type(node) is MappingNode and "python/object/" in node.tag:
         # A call as a mapping of its parts.
         parts = {key.value: part for key, part in node.value if type(key) is ScalarNode}
@@ -185,12 +185,12 @@ def pyyaml_mapping(node: Node) -> Node:
 
 
 def plain(text: str) -> ScalarNode:
-    """Return the node of a number or a word: a text that needs no quotes."""
+    """Return the node of a number or a word, which needs no quotes."""
     return ScalarNode("", text)
 
 
 def quoted(text: str) -> ScalarNode:
-    """Return the node of a text, quoted if a reader could take it for anything else."""
+    """Return the node of a text, quoted if a reader could read it as another type."""
     if is_safe(text):
         return ScalarNode("", text)
     try:
@@ -221,7 +221,7 @@ def render(root: Node, hint: str) -> bytes:
 
 
 def _lay_out(node: Any, level: int) -> int:
-    """Put each short sequence on one line; return how many nodes there are."""
+    """Put each short sequence on one line; return the number of nodes."""
     parts = children(node)
     if level + bool(parts) > MAX_DEPTH:
         raise Problem(f"values nested in more than {MAX_DEPTH} levels")
@@ -236,7 +236,7 @@ def _lay_out(node: Any, level: int) -> int:
 
 def _width(node: Any) -> int:
     if type(node) is ScalarNode:
-        # PyYAML would quote a time that shares a line with others.
+        # PyYAML would quote a time on a shared line.
         is_wide = node.style == "|" or (not node.style and ":" in node.value)
         return _FLOW_WIDTH + 1 if is_wide else len(node.tag) + len(node.value) + 4
     return sum(map(_width, children(node))) if node.flow_style else _FLOW_WIDTH + 1
