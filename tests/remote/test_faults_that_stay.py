@@ -4,6 +4,7 @@ import contextlib
 import os
 import pickle
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -261,6 +262,44 @@ def test_failed_upload_is_aborted(bucket, client, proxy):
     assert not client.list_multipart_uploads(Bucket=bucket.split("/")[2]).get("Uploads")
     assert experiment.checkpoint_steps() == []
     experiment.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [1, 2])
+def test_kill_within_an_upload_leaves_the_old_checkpoint(bucket, client, proxy, step):
+    state = {"x": np.zeros(3 << 20)}
+    with Experiment(bucket, verbose=False) as experiment:
+        experiment.save_checkpoint(state, 1)
+    proxy.requests.clear()
+    # The third part is tried again until the process is killed.
+    proxy.answer_with(503, part="partNumber=3")
+    script = """
+import sys, numpy as np
+from fifteen.experiments import Experiment
+state = {"x": np.ones(3 << 20)}
+Experiment(sys.argv[1]).save_checkpoint(state, int(sys.argv[2]), overwrite=True)
+"""
+    child = subprocess.Popen([sys.executable, "-c", script, bucket, str(step)])
+    deadline = time.monotonic() + 120
+    while len(proxy.sent("PUT", "partNumber=")) < 2:
+        assert child.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
+    proxy.answer_with(None)
+    (left,) = client.list_multipart_uploads(Bucket=bucket.split("/")[2])["Uploads"]
+    assert left["Key"].endswith(f"checkpoint_{step}.safetensors")
+    with Experiment(bucket, verbose=False) as experiment:
+        assert experiment.checkpoint_steps() == [1]
+        names = Directory(experiment.data_dir).names()
+        assert [name for name in names if name.startswith("checkpoint")] == [
+            "checkpoint_1.safetensors"
+        ]
+        assert (experiment.restore_checkpoint(state)["x"] == 0).all()
+        experiment.save_checkpoint({"x": np.full(3 << 20, 2.0)}, 2, overwrite=True)
+        assert experiment.checkpoint_steps() == [2]
+        assert (experiment.restore_checkpoint(state)["x"] == 2).all()
 
 
 def test_folder_object_of_a_cloud_console_is_ignored(bucket, client):
