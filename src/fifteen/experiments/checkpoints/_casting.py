@@ -22,7 +22,6 @@ from ._reader import HostArray, KeyData, Shards
 
 ON_DEVICES = (jax.Array, jax.ShapeDtypeStruct)
 """The types of a target's leaves that are arrays of JAX, or stand for one."""
-_SETTINGS = ("jax_enable_x64", "jax_explicit_x64_dtypes")
 _COPIED_BYTES = 8 << 20
 _MAX_BLOCK = 1 << 20
 """Elements that are cast and compared at once, to bound the memory for it."""
@@ -31,7 +30,7 @@ _MAX_SHOWN_BITS = 128
 
 
 class CastError(Exception):
-    """Say which saved value does not fit its target's leaf, and what to do."""
+    """A saved value does not fit its target's leaf."""
 
 
 def canonical_dtype(dtype: str) -> str | None:
@@ -41,7 +40,7 @@ def canonical_dtype(dtype: str) -> str | None:
     try:
         held = _held_as(dtype_named(dtype))
     except (TypeError, ValueError):
-        # NumPy has no such dtype, which reading the leaf will tell.
+        # NumPy has no such dtype, and reading the leaf will raise an error.
         return dtype
     return None if held is None else held.name
 
@@ -191,21 +190,16 @@ def _shown(value: Any) -> str:
     return f"the {type(value).__name__} {value}"
 
 
-def settings() -> tuple[Any, ...]:
-    """Return the settings on which the dtypes of JAX's arrays depend."""
-    # JAX's types do not name them, and JAX 0.8 does not have the second one.
-    return tuple([getattr(jax.config, name, None) for name in _SETTINGS])
-
-
 def _held_as(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
-    return _held_under(dtype, settings())
+    """Return the dtype of JAX's arrays of a dtype, which depends on JAX's settings."""
+    held = np.dtype(jax.dtypes.canonicalize_dtype(dtype.newbyteorder("=")))
+    return held if _is_held(held) else None
 
 
 @functools.lru_cache(maxsize=256)
-def _held_under(dtype: np.dtype[Any], settings: tuple[Any, ...]) -> np.dtype[Any] | None:
-    # There is no table of what JAX supports; its answer depends on its settings.
+def _is_held(dtype: np.dtype[Any]) -> bool:
+    # JAX has no table of the dtypes that a device supports.
     try:
-        empty = jax.device_put(np.zeros(0, dtype.newbyteorder("=")))
+        return jax.device_put(np.zeros(0, dtype)).dtype == dtype
     except (TypeError, jax.errors.JaxRuntimeError):
-        return None
-    return np.dtype(empty.dtype)
+        return False

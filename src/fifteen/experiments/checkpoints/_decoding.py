@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .._errors import CheckpointError
-from ._dtypes import NAMES_OF_SCALARS, dtype_named, is_key, name_of_dtype
+from ._dtypes import NAMES_OF_SCALARS, dtype_named, info_of_array, is_key
 from ._reader import HostArray, KeyData, LeafInfo
 
 NATIVE: dict[str, str] = {
@@ -32,7 +32,7 @@ def stored_info(
 ) -> LeafInfo:
     """Return the shape and dtype of a leaf by those of its tensor, if any, and its description."""
     if description is None and dtype is not None:
-        return LeafInfo(shape, name_of_dtype(dtype))  # `dtype.name` is slow.
+        return info_of_array(shape, dtype)
     if description is None:
         raise ValueError("a leaf without a tensor or a description")
     if dtype is not None:

@@ -1,17 +1,19 @@
-"""Putting restored values on the devices of their targets' leaves, also of several processes."""
+"""Put restored values on the devices of their targets' leaves, also of several processes."""
 
 import contextlib
 import functools
 from collections import defaultdict
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec, Sharding
+from typing_extensions import TypeIs
 
-from ._casting import ON_DEVICES, CastError, settings
+from ._casting import ON_DEVICES, CastError
 from ._dtypes import FLOAT0, is_key
 from ._reader import HostArray, KeyData, LeafInfo, Shards
 
@@ -24,36 +26,30 @@ def resolve_sharding(target: Any) -> Any:
     if isinstance(target, jax.core.Tracer):
         raise CastError("is a tracer, which is on no device; restore outside of jit")
     sharding = target.sharding if isinstance(target, jax.ShapeDtypeStruct) else None
-    is_named = isinstance(sharding, jax.sharding.NamedSharding)
-    if not is_named or not isinstance(sharding.mesh, jax.sharding.AbstractMesh):
-        if sharding is not None and not _divides(sharding, target.shape):
-            raise CastError(
-                f"has shape {target.shape}, which does not divide among the devices of its "
-                f"sharding, {sharding}; give the jax.ShapeDtypeStruct another sharding"
-            )
+    if sharding is None:
         return target
-    mesh = _current_mesh()
-    if mesh is None or mesh.shape_tuple != sharding.mesh.shape_tuple:
+    if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, jax.sharding.AbstractMesh):
+        mesh = _current_mesh()
+        if mesh is not None and mesh.shape_tuple == sharding.mesh.shape_tuple:
+            return target.update(sharding=NamedSharding(mesh, sharding.spec))
         axes = ", ".join(f"{name!r}: {size}" for name, size in sharding.mesh.shape.items())
         raise CastError(
             f"is sharded over an abstract mesh ({axes}), which has no devices; restore inside of "
             "`with jax.set_mesh(mesh):` and outside of jit, or give each jax.ShapeDtypeStruct a "
             "sharding over a mesh"
         )
-    return jax.ShapeDtypeStruct(
-        target.shape,
-        target.dtype,
-        sharding=jax.sharding.NamedSharding(mesh, sharding.spec),
-        weak_type=target.weak_type,
-    )
+    if not _divides(sharding, target.shape):
+        raise CastError(
+            f"has shape {target.shape}, which does not divide among the devices of its "
+            f"sharding, {sharding}; give the jax.ShapeDtypeStruct another sharding"
+        )
+    return target
 
 
 def _current_mesh() -> jax.sharding.Mesh | None:
-    try:
+    # Inside of jit, JAX raises an error.
+    with contextlib.suppress(ValueError):
         return jax.sharding.get_mesh()
-    except ValueError:
-        # JAX refuses to tell inside of jit.
-        return None
 
 
 def device_put_like(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
@@ -61,28 +57,24 @@ def device_put_like(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
 
     A `jax.Array` or `jax.ShapeDtypeStruct` gives an array with its sharding, its weak type, and
     committed to its devices if it is, so that nothing that was compiled for the target is compiled
-    again. For any other the value is returned.
+    again. For any other, the value is returned.
     """
     placed = list(values)
-    # All values with one destination are put in one call, which costs little more than one array.
-    groups: dict[Any, list[int]] = defaultdict(list)
+    # One call for all values with the same destination costs little more than one for one value.
+    groups: dict[tuple[Sharding | None, bool], list[int]] = defaultdict(list)
     # The user's debug flags must not apply to our transfers.
     with jax.transfer_guard("allow"), jax.debug_nans(False), jax.debug_infs(False):
         for index, (value, target) in enumerate(zip(values, targets, strict=True)):
-            if not isinstance(target, ON_DEVICES) or isinstance(value, str | bytes):
-                continue
-            if isinstance(value, KeyData):
-                placed[index] = value.data
-                destination = _destination(target, value.data.shape[:-1])
-                if isinstance(destination, jax.sharding.Sharding):
-                    ndim = len(value.data.shape)
-                    destination = _sharding_of_key_data(target, destination, ndim)
-                groups[destination].append(index)
-            # JAX's own arrays of float0, which have no bits, are NumPy's.
-            elif isinstance(value, Shards) or value.dtype != FLOAT0:
-                groups[_destination(target, value.shape)].append(index)
-        for destination, indices in groups.items():
-            with _on(destination) as sharding:
+            # Arrays of float0, which have no bits, are NumPy's in JAX, too.
+            if isinstance(target, ON_DEVICES) and target.dtype != FLOAT0:
+                groups[_destination(target, value)].append(index)
+                if isinstance(value, KeyData):
+                    placed[index] = value.data
+        for (sharding, is_committed), indices in groups.items():
+            with contextlib.ExitStack() as stack:
+                if not is_committed:
+                    stack.enter_context(_default_device(sharding))
+                    sharding = None
                 arrays = _put(
                     [placed[index] for index in indices],
                     [getattr(targets[index], "weak_type", False) for index in indices],
@@ -96,113 +88,81 @@ def device_put_like(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
     return placed
 
 
-def _destination(target: Any, shape: tuple[int, ...]) -> Any:
-    """Return a sharding, the device of an uncommitted array, or None for the default device."""
-    sharding = target.sharding
-    # An uncommitted array may take part in computations on any device.
-    if isinstance(target, jax.Array) and not target.committed:
-        (device,) = sharding.device_set
-        return device
-    if sharding is None or shape == target.shape or _divides(sharding, shape):
-        return sharding
-    return _sharding_over_processes(target, shape)
+def _destination(target: Any, value: Any) -> tuple[Sharding | None, bool]:
+    """Return a sharding, None for the default device, and whether arrays are committed to it.
+
+    An uncommitted array may take part in computations on any device.
+    """
+    sharding, is_committed = target.sharding, getattr(target, "committed", True)
+    if sharding is None or not is_committed:
+        return sharding, is_committed
+    if value.shape != target.shape and not _divides(sharding, value.shape):
+        sharding = _sharding_over_processes(target, value.shape)
+    if isinstance(value, KeyData) and sharding is not None:
+        sharding = _sharding_of_key_data(target, sharding, len(value.shape) + 1)
+    return sharding, True
 
 
-@contextlib.contextmanager
-def _on(destination: Any) -> Generator[jax.sharding.Sharding | None]:
-    """Make a device the default one and yield None, or yield a sharding."""
-    if not isinstance(destination, jax.Device):
-        yield destination
-        return
+def _default_device(sharding: Any) -> contextlib.AbstractContextManager[Any]:
+    (device,) = sharding.device_set
     default: Any = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] # It is set at run time.
-    is_device = isinstance(default, jax.Device)
+    if not isinstance(default, jax.Device):
+        default = jax.local_devices(backend=default)[0]
     # Changing the default would compile again what makes weakly typed arrays.
-    if destination == (default if is_device else jax.local_devices(backend=default)[0]):
-        yield None
-        return
-    with jax.default_device(destination):
-        yield None
+    return contextlib.nullcontext() if device == default else jax.default_device(device)
 
 
-def _put(
-    values: Sequence[Any], weak: Sequence[bool], sharding: jax.sharding.Sharding | None
-) -> list[Any]:
+def _put(values: list[Any], weak: Sequence[bool], sharding: Sharding | None) -> Sequence[Any]:
     """Put values on the default device or with a sharding, and give some a weak type."""
-    if sharding is None or sharding.is_fully_addressable:
-        if True in weak:
+    is_any_weak = True in weak
+    kinds = {jnp.result_type(kind): kind for kind in (int, float, complex) if is_any_weak}
+    if _is_over_processes(sharding):
+        arrays = [_put_over_processes(value, sharding) for value in values]
+    else:
+        if is_any_weak:
             values = [
-                _as_number(value) if is_weak else value
+                _as_number(value) if is_weak and value.dtype in kinds else value
                 for value, is_weak in zip(values, weak, strict=True)
             ]
-        arrays: list[Any] = jax.device_put(list(values), sharding)
-    else:
-        arrays = [_put_over_processes(value, sharding) for value in values]
-    if True not in weak:
+        arrays = jax.device_put(values, sharding)
+    if not is_any_weak:
         return arrays
     return [
-        _weakly_typed(array, sharding) if is_weak and not array.weak_type else array
+        _weakly_typed(array, kinds[array.dtype](0), sharding)
+        if is_weak and not array.weak_type and array.dtype in kinds
+        else array
         for array, is_weak in zip(arrays, weak, strict=True)
     ]
 
 
-def _as_number(value: Any) -> Any:
+def _as_number(value: HostArray) -> Any:
     """Return an array without axes as a number, from which JAX makes a weakly typed array."""
-    if not isinstance(value, np.ndarray) or value.ndim or _kind_of_number(value.dtype) is None:
-        return value
-    number = value.item()
+    number = value.item() if not value.ndim else value
     # Some bits of a NaN do not survive as a Python number.
     return number if np.asarray(number, value.dtype).tobytes() == value.tobytes() else value
 
 
-def _kind_of_number(dtype: Any) -> Any:
-    """Return the Python type whose numbers have this dtype in JAX; None if there is none.
-
-    Only such a dtype can be weakly typed.
-    """
-    return _kind_under(dtype, settings())
-
-
-@functools.lru_cache(maxsize=256)
-def _kind_under(dtype: Any, settings: tuple[Any, ...]) -> Any:
-    del settings
-    return next((kind for kind in (int, float, complex) if jnp.result_type(kind) == dtype), None)
-
-
-def _weakly_typed(array: jax.Array, destination: jax.sharding.Sharding | None) -> jax.Array:
-    kind = _kind_of_number(array.dtype)
-    if kind is None:
-        return array
-    if destination is not None and _is_explicit(destination):
-        # In a compiled function JAX would ask for the sharding of each operation.
-        if array.is_fully_addressable:
-            zeros = jax.device_put(jnp.broadcast_to(jnp.asarray(kind(0)), array.shape), destination)
-        else:
-            # Only a computation can put a JAX array on devices of other processes.
-            zeros = jax.jit(
-                lambda: jnp.broadcast_to(kind(0), array.shape), out_shardings=destination
-            )()
+def _weakly_typed(array: jax.Array, zero: Any, sharding: Sharding | None) -> jax.Array:
+    if isinstance(sharding, NamedSharding) and AxisType.Explicit in sharding.mesh.axis_types:
+        # In one compiled function, JAX would ask for the sharding of each operation.
+        zeros = jax.jit(lambda: jnp.broadcast_to(zero, array.shape), out_shardings=sharding)()
         weak = zeros.at[...].set(array)
     else:
-        weak = _with_weak_type(array, kind(0))
+        weak = _with_weak_type(array, zero)
     # The result's sharding is equivalent, but may have another description.
-    return weak if destination is None else jax.device_put(weak, destination)
-
-
-def _is_explicit(sharding: jax.sharding.Sharding) -> bool:
-    is_named = isinstance(sharding, jax.sharding.NamedSharding)
-    return is_named and jax.sharding.AxisType.Explicit in sharding.mesh.axis_types
+    return weak if sharding is None else jax.device_put(weak, sharding)
 
 
 @jax.jit
-def _with_weak_type(array: jax.Array, number: Any) -> jax.Array:
+def _with_weak_type(array: jax.Array, zero: Any) -> jax.Array:
     # A broadcast Python number is weakly typed, and stays so when its elements are set. There is no
     # other public way. The number is an argument: a constant would be broadcast during tracing.
-    return jnp.broadcast_to(number, array.shape).at[...].set(array)
+    return jnp.broadcast_to(zero, array.shape).at[...].set(array)
 
 
-def _divides(sharding: jax.sharding.Sharding, shape: tuple[int, ...]) -> bool:
+def _divides(sharding: Sharding, shape: tuple[int, ...]) -> bool:
     """Whether a sharding can divide an array of a shape among its devices."""
-    if isinstance(sharding, jax.sharding.NamedSharding) and len(sharding.spec) > len(shape):
+    if isinstance(sharding, NamedSharding) and len(sharding.spec) > len(shape):
         return False
     try:
         sharding.shard_shape(shape)
@@ -211,7 +171,7 @@ def _divides(sharding: jax.sharding.Sharding, shape: tuple[int, ...]) -> bool:
     return True
 
 
-def sharding_to_read(target: Any, saved: LeafInfo) -> jax.sharding.Sharding | None:
+def sharding_to_read(target: Any, saved: LeafInfo) -> Sharding | None:
     """Return how to read a leaf for a target over several processes; None for any other."""
     sharding = _sharding_over_processes(target, saved.shape)
     if sharding is None or not is_key(saved.dtype):
@@ -219,20 +179,23 @@ def sharding_to_read(target: Any, saved: LeafInfo) -> jax.sharding.Sharding | No
     return _sharding_of_key_data(target, sharding, len(saved.shape) + 1)
 
 
-def _sharding_over_processes(target: Any, shape: tuple[int, ...]) -> jax.sharding.Sharding | None:
+@functools.lru_cache(maxsize=256)
+def _is_over_processes(sharding: Any) -> TypeIs[Sharding]:
+    return isinstance(sharding, Sharding) and not sharding.is_fully_addressable
+
+
+def _sharding_over_processes(target: Any, shape: tuple[int, ...]) -> Sharding | None:
     """Return the sharding of a leaf if its target is on several processes' devices, else None.
 
     If the target's sharding does not divide the shape, each device gets all of the array.
     """
     sharding = getattr(target, "sharding", None)
-    if not isinstance(sharding, jax.sharding.Sharding) or sharding.is_fully_addressable:
+    if not _is_over_processes(sharding):
         return None
     return sharding if _divides(sharding, shape) else _replicated(sharding)
 
 
-def _sharding_of_key_data(
-    target: Any, sharding: jax.sharding.Sharding, ndim: int
-) -> jax.sharding.Sharding:
+def _sharding_of_key_data(target: Any, sharding: Sharding, ndim: int) -> Sharding:
     """Return the sharding of the data of typed PRNG keys, which has one axis more than the keys."""
     # What is compiled for the target depends on the description of its data's sharding, of which
     # there may be two that are equivalent.
@@ -241,20 +204,20 @@ def _sharding_of_key_data(
         return jax.random.key_data(target).sharding
     if isinstance(sharding, jax.sharding.SingleDeviceSharding):
         return sharding
-    if not isinstance(sharding, jax.sharding.NamedSharding):
+    if not isinstance(sharding, NamedSharding):
         return _replicated(sharding)
     spec = (*sharding.spec, *[None] * (ndim - len(sharding.spec)))
-    return jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec(*spec))
+    return NamedSharding(sharding.mesh, PartitionSpec(*spec))
 
 
-def _put_over_processes(value: HostArray | Shards, sharding: jax.sharding.Sharding) -> jax.Array:
-    """Put shards, or an array that each process holds whole, on the devices of several processes.
+def _put_over_processes(value: HostArray | Shards, sharding: Sharding) -> jax.Array:
+    """Put shards, or an array that each process has all of, on the devices of several processes.
 
     `jax.device_put` would first compare an array between the processes, and a NaN equals nothing.
     """
     if not isinstance(value, Shards):
         array = np.asarray(value)
-        # A process that has none of the devices could not tell the dtype.
+        # A process that has none of the devices could not infer the dtype.
         return jax.make_array_from_callback(
             array.shape, sharding, lambda index: array[index], dtype=array.dtype
         )
@@ -265,7 +228,6 @@ def _put_over_processes(value: HostArray | Shards, sharding: jax.sharding.Shardi
     return jax.make_array_from_callback(shape, sharding, lambda index: parts[str(index)])
 
 
-def _replicated(sharding: jax.sharding.Sharding) -> jax.sharding.Sharding:
+def _replicated(sharding: Sharding) -> Sharding:
     devices = np.array(sorted(sharding.device_set, key=lambda device: device.id))
-    mesh = jax.sharding.Mesh(devices, ("devices",))
-    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    return NamedSharding(jax.sharding.Mesh(devices, ("devices",)), PartitionSpec())

@@ -1,4 +1,4 @@
-"""Dtypes by name, and which kind of values they have; without JAX."""
+"""Dtypes by name, and the kinds of their values; without JAX."""
 
 import functools
 import re
@@ -48,16 +48,22 @@ def dtype_named(name: str) -> np.dtype[Any]:
     return dtype
 
 
+@functools.lru_cache(maxsize=4096)
+def info_of_array(shape: tuple[int, ...], dtype: Any) -> LeafInfo:
+    """Describe an array; equal ones share a description, since there may be many thousands."""
+    return LeafInfo(shape, name_of_dtype(dtype))
+
+
 def info_of(value: Any) -> LeafInfo:
-    """Return the shape and dtype of an array, a scalar, or what stands for an array."""
+    """Describe an array, a scalar, or a placeholder for an array."""
     if hasattr(value, "dtype"):
-        return LeafInfo(tuple(value.shape), name_of_dtype(value.dtype))
+        return info_of_array(tuple(value.shape), value.dtype)
     kind = next((kind for kind in SCALARS if isinstance(value, kind)), type(value))
     return LeafInfo((), kind.__name__)
 
 
 def family(info: LeafInfo) -> str:
-    """Return what numbers of a dtype are like, whatever their size: `int`, `float`, ..."""
+    """Return the kind of a dtype's numbers, whatever their size: `int`, `float`, ..."""
     if info.dtype in ("float0", "float128", "complex256"):
         # Neither has a counterpart among Python's numbers.
         return info.dtype

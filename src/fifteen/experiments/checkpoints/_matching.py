@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -15,10 +16,10 @@ _PYTHON = {"bool", "int", "float", "complex"}
 MAX_ALIKE = 200
 """Comparing names takes the square of their length."""
 _NAMES = 3
-"""How many leaves of an item a line names."""
+"""How many of an item's leaves a line names."""
 
 Outcome = Literal["refused", "taken", "kept"]
-"""What becomes of leaves that differ: an error, the checkpoint's or the target's."""
+"""What happens to leaves that differ: an error, or the checkpoint's or target's value."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,30 +36,25 @@ class Comparison:
 def compare(stored: CheckpointReader, wanted: Mapping[Key, Any]) -> Comparison:
     """Compare what is in a checkpoint with the leaves of a target."""
     saved = stored.leaves
-    on_devices = {key for key, leaf in wanted.items() if isinstance(leaf, ON_DEVICES)}
-    # There may be thousands of leaves, but only a few dtypes. JAX is asked about none that stay on
-    # the host, since its answer takes a backend, after which it cannot join other processes.
-    dtypes = {saved[key].dtype for key in on_devices & saved.keys()}
-    narrowed = {dtype for dtype in dtypes if canonical_dtype(dtype) != dtype}
-    return Comparison(
-        stored,
-        wanted,
-        missing=[key for key in wanted if key not in saved],
-        unexpected=[key for key in saved if key not in wanted],
-        different=[
-            key
-            for key, leaf in wanted.items()
-            if key in saved
-            and (
-                not _agree(info_of(leaf), saved[key])
-                or (key in on_devices and saved[key].dtype in narrowed)
-            )
-        ],
-    )
+    missing: list[Key] = []
+    different: list[Key] = []
+    # There may be thousands of leaves, but only a few dtypes. Leaves that stay on the host are left
+    # out: JAX's answer initializes a backend, after which it cannot join other processes.
+    is_narrowed = functools.cache(lambda dtype: canonical_dtype(dtype) != dtype)
+    for key, leaf in wanted.items():
+        info = saved.get(key)
+        if info is None:
+            missing.append(key)
+        elif not _agree(info_of(leaf), info) or (
+            isinstance(leaf, ON_DEVICES) and is_narrowed(info.dtype)
+        ):
+            different.append(key)
+    unexpected = [key for key in saved if key not in wanted]
+    return Comparison(stored, wanted, missing, unexpected, different)
 
 
 def _agree(target: LeafInfo, saved: LeafInfo) -> bool:
-    if target == saved:
+    if target is saved or target == saved:
         return True
     # A Python number and an array without axes hold the same; the target decides.
     either_is_python = target.dtype in _PYTHON or saved.dtype in _PYTHON
@@ -68,7 +64,7 @@ def _agree(target: LeafInfo, saved: LeafInfo) -> bool:
 
 
 def is_other_kind(leaf: Any, saved: LeafInfo) -> bool:
-    """Whether what was saved can never replace the leaf, such as a text a number."""
+    """Whether the saved leaf can never replace the target's, such as a text a number."""
     no_array = isinstance(leaf, ON_DEVICES) and canonical_dtype(saved.dtype) is None
     return no_array or kind_of(info_of(leaf).dtype) != kind_of(saved.dtype)
 
@@ -79,9 +75,9 @@ def report(
     outcome: Outcome = "refused",
     restored: Collection[Key] = (),
 ) -> str:
-    """Return the path with a headline, and a line for each difference.
+    """Return a headline about the path, and a line per difference.
 
-    Leaves of another shape or dtype have the outcome. `restored` are those that were restored.
+    The outcome applies to leaves of another shape or dtype. `restored` are the restored leaves.
     """
     stored, wanted = comparison.stored, comparison.wanted
     step, saved = _step(stored), stored.leaves
@@ -121,7 +117,7 @@ def _difference(key: Key, leaf: Any, stored: CheckpointReader, outcome: Outcome)
     target, saved, step = info_of(leaf), stored.leaves[key], _step(stored)
     held = canonical_dtype(saved.dtype) if isinstance(leaf, ON_DEVICES) else saved.dtype
     if (kind_of(target.dtype) == "key") != (kind_of(saved.dtype) == "key"):
-        # Their shapes differ as well, which is not the point.
+        # Their shapes differ as well, but the kind matters more.
         text = f"target has {target}, {step} has {saved}"
     elif target.shape != saved.shape:
         text = f"target has shape {target.shape}, {step} has {saved.shape}"
@@ -161,13 +157,13 @@ def _advice_on_kinds(target: LeafInfo, saved: LeafInfo) -> str:
 
 
 def _moved(comparison: Comparison, restored: Iterable[Key]) -> Iterator[str]:
-    """Tell of numbered items, as those of a list, that may have got what was another item's."""
+    """Report numbered items, such as those of a list, that may have another item's values."""
     step = _step(comparison.stored)
     in_target, in_saved = _items(comparison.wanted), _items(comparison.stored.leaves)
     of_restored = _items(restored)
     differing = [parent for parent in of_restored if in_target[parent] != in_saved[parent]]
     for parent in differing:
-        # What is further up differs by this, and says less.
+        # A parent further up differs because of this one.
         if any(other != parent and other[: len(parent)] == parent for other in differing):
             continue
         target, saved = in_target[parent], in_saved[parent]
@@ -186,7 +182,7 @@ def _moved(comparison: Comparison, restored: Iterable[Key]) -> Iterator[str]:
 
 
 def _items(keys: Iterable[Key]) -> dict[Key, dict[str, set[Key]]]:
-    """Return by the parent and the number of each numbered item what it holds."""
+    """Return the keys below each numbered item, by its parent and its number."""
     items: dict[Key, dict[str, set[Key]]] = {}
     for key in keys:
         for depth, part in enumerate(key):
@@ -203,11 +199,11 @@ def _few(keys: Collection[Key]) -> str:
 
 
 def _likely_renames(comparison: Comparison) -> dict[Key, Key]:
-    """Pair what is missing with what is unexpected and alike."""
+    """Pair missing leaves with similar unexpected ones."""
     wanted, saved = comparison.wanted, comparison.stored.leaves
     free = {name_of(key): key for key in comparison.unexpected}
     renames: dict[Key, Key] = {}
-    # Comparing every pair takes long where everything is different, and helps nobody there.
+    # Comparing every pair would take long, and helps nobody if everything is different.
     for key in comparison.missing[:MAX_LINES]:
         info = info_of(wanted[key])
         alike = [

@@ -68,6 +68,11 @@ class KeyData:
     data: HostArray | Shards
     implementation: str  # JAX's name for how the keys are split.
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the keys."""
+        return self.data.shape[:-1]
+
 
 HostValue: TypeAlias = HostArray | Shards | KeyData | bool | int | float | complex | str | bytes
 

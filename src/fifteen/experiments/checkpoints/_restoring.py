@@ -23,7 +23,7 @@ from ._matching import compare, is_other_kind, report, report_of_misfits
 from ._reader import CheckpointReader, KeyData
 
 _ANYWHERE = jax.ShapeDtypeStruct((), np.uint32)
-"""Stands for a leaf on the default device."""
+"""A target for typed PRNG keys on the default device."""
 
 
 def restore(target: Any, stored: CheckpointReader, strict: bool, partial: bool) -> Any:
@@ -100,15 +100,15 @@ def _as_saved(stored: CheckpointReader) -> Any:
     values: dict[Key, Any] = {}
     with contextlib.closing(stored.read(dict.fromkeys(stored.leaves))) as batches:
         for batch in batches:
-            for key, value in batch.items():
-                values[key] = value
-                if isinstance(value, KeyData):
-                    try:
-                        keys = cast_to_target(value, _ANYWHERE)
-                    except CastError as error:
-                        name = printable(name_of(key))
-                        raise CheckpointError(f"{stored.path}: {name}: {error}") from None
-                    (values[key],) = device_put_like([keys], [_ANYWHERE])
+            values.update(batch)
+    for key, value in values.items():
+        if isinstance(value, KeyData):
+            try:
+                keys = cast_to_target(value, _ANYWHERE)
+            except CastError as error:
+                name = printable(name_of(key))
+                raise CheckpointError(f"{stored.path}: {name}: {error}") from None
+            (values[key],) = device_put_like([keys], [_ANYWHERE])
     try:
         return unflatten(stored.structure, [values[key] for key in stored.leaves])
     except RecursionError:

@@ -171,16 +171,24 @@ def _read(file: ReadableFile) -> Header:
         rows, structure = described["leaves"], described["structure"]
         keys = [key_of(row[0]) for row in rows]
         of_tensors = _parsed(checksums)
+    numbers = [n for entry in entries.values() for n in (*entry["shape"], *entry["data_offsets"])]
+    if not {*map(type, numbers)} <= {int} or min(numbers, default=0) < 0:
+        raise ValueError("a tensor's shape and offsets are not whole numbers")
     leaves: dict[Key, StoredLeaf] = {}
-    spans: list[tuple[int, int]] = []
+    spans: list[list[int]] = []
     for key, (name, has_tensor, *rest) in zip(keys, rows, strict=True):
         description = rest[0] if rest else None
-        if has_tensor:
-            leaf = _stored_leaf(entries[name], description, next(of_tensors))
-            spans.append((leaf.start, leaf.end))
-        else:
-            leaf = StoredLeaf(stored_info(None, (), description), description)
-        leaves[key] = leaf
+        if not has_tensor:
+            leaves[key] = StoredLeaf(stored_info(None, (), description), description)
+            continue
+        entry = entries[name]
+        shape, (start, end) = tuple(entry["shape"]), entry["data_offsets"]
+        dtype = _numpy_dtype(entry["dtype"])
+        if end - start != dtype.itemsize * math.prod(shape):
+            raise ValueError("a tensor's shape and offsets do not agree")
+        info = stored_info(dtype, shape, description)
+        leaves[key] = StoredLeaf(info, description, dtype, shape, start, end, next(of_tensors))
+        spans.append(entry["data_offsets"])
     spans.sort()
     ends = [0, *[end for _, end in spans]]
     if [start for start, _ in spans] != ends[:-1]:
@@ -208,20 +216,6 @@ def _foreign(entries: Mapping[str, Any]) -> tuple[list[Key], list[Any], Any]:
         keys = [(name,) for name in entries]
         structure = {name: number for number, name in enumerate(entries)}
     return keys, [(name, True) for name in entries], structure
-
-
-def _stored_leaf(
-    entry: Mapping[str, Any], description: dict[str, Any] | None, checksum: int | None
-) -> StoredLeaf:
-    dtype, shape = _numpy_dtype(entry["dtype"]), tuple(entry["shape"])
-    start, end = entry["data_offsets"]
-    numbers = (*shape, start, end)
-    if {*map(type, numbers)} != {int} or min(numbers) < 0:
-        raise ValueError("a tensor's shape and offsets are no whole numbers")
-    if end - start != dtype.itemsize * math.prod(shape):
-        raise ValueError("a tensor's shape and offsets do not agree")
-    info = stored_info(dtype, shape, description)
-    return StoredLeaf(info, description, dtype, shape, start, end, checksum)
 
 
 def _parsed(checksums: str) -> Iterator[int]:
