@@ -37,7 +37,7 @@ for size in (1 << 18, 5 << 20):
         text = str(error)
     else:
         raise SystemExit("no error")
-    assert "could not save step 2; earlier checkpoints are whole (steps present: 1)" in text, text
+    assert "could not save step 2; earlier checkpoints are intact (steps present: 1)" in text, text
     assert text.endswith("checkpoint_2.safetensors'"), text
     assert [path.name for path in directory.iterdir()] == ["checkpoint_1.safetensors"]
     restored, _ = checkpoints.restore(None, None, "checkpoint_", False, False)

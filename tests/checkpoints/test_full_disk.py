@@ -73,7 +73,7 @@ def test_full_disk_harms_no_checkpoint(new_handle, small_disk, assert_same, leng
             continue
         failures += 1
         assert error.errno == errno.ENOSPC
-        assert "could not save step 2; earlier checkpoints are whole (steps present: 1)" in str(
+        assert "could not save step 2; earlier checkpoints are intact (steps present: 1)" in str(
             error
         )
         assert handle.names() == ["checkpoint_1.safetensors"]

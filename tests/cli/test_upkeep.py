@@ -171,7 +171,7 @@ def test_unreadable_experiment_is_reported_once(run, tmp_path, arguments):
 
 def test_verify(run, tmp_path):
     make(tmp_path / "a")
-    assert run("verify", cwd=tmp_path).stdout == "7 files are whole, 0 are damaged\n"
+    assert run("verify", cwd=tmp_path).stdout == "7 files are intact, 0 are damaged\n"
     make(tmp_path / "b")
     (tmp_path / "b" / "config.yaml").write_text("lr: [1,")
     for name in ("checkpoint_2.safetensors", next((tmp_path / "b").glob("*tfevents*")).name):
@@ -188,9 +188,9 @@ def test_verify(run, tmp_path):
     ]
     assert damaged[3].startswith("DAMAGED b/events.out.tfevents.")
     assert lines[-2] == (
-        "  whole in b: best_7.safetensors, checkpoint_1.safetensors, checkpoint_4.safetensors"
+        "  intact in b: best_7.safetensors, checkpoint_1.safetensors, checkpoint_4.safetensors"
     )
-    assert lines[-1] == "10 files are whole, 4 are damaged"
+    assert lines[-1] == "10 files are intact, 4 are damaged"
     assert lines[0].startswith("DAMAGED b/config.yaml:2:1: not valid YAML")
 
 

@@ -14,7 +14,7 @@ from ._table import Format, print_table, text_column
 def verify(selection: Chosen = Selection(), format: Format = "table") -> int:
     """Read every file of experiments to its end, and compare all checksums.
 
-    Names each damaged file, and for its experiment what is whole. The exit code is 1 if any is.
+    Names each damaged file, and what is intact beside it. The exit code is 1 if any is damaged.
 
     Args:
         selection: which experiments.
@@ -35,15 +35,15 @@ def verify(selection: Chosen = Selection(), format: Format = "table") -> int:
     damaged = sum(problem is not ABSENT for *_, problem in rows)
     if format == "table":
         are = "is" if damaged == 1 else "are"
-        print(f"{len(rows) - damaged} files are whole, {damaged} {are} damaged")
+        print(f"{len(rows) - damaged} files are intact, {damaged} {are} damaged")
     else:
         print_table(list(map(text_column, ("name", "file", "problem"))), rows, format)
     return int(damaged > 0)
 
 
 def _print_damage(field: Fields, results: list[Verified]) -> None:
-    """Print what is damaged in an experiment, and what is whole beside it."""
-    whole = [str(one.path.relative_to(field.path)) for one in results if not one.problem]
+    """Print what is damaged in an experiment, and what is intact beside it."""
+    intact = [str(one.path.relative_to(field.path)) for one in results if not one.problem]
     for result in results:
         if result.problem:
             # An error in metadata has line and column right after the path.
@@ -51,8 +51,8 @@ def _print_damage(field: Fields, results: list[Verified]) -> None:
             colon = "" if problem.startswith(":") else ": "
             file = result.path.relative_to(field.path)
             print(printable(f"DAMAGED {field.name}/{file}{colon}{problem}"))
-    if len(whole) < len(results):
-        print(printable(f"  whole in {field.name}: {', '.join(whole) or 'nothing'}"))
+    if len(intact) < len(results):
+        print(printable(f"  intact in {field.name}: {', '.join(intact) or 'nothing'}"))
 
 
 def _count(field: Fields) -> int:

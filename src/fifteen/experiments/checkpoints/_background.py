@@ -21,7 +21,7 @@ from .. import _shutdown
 T = TypeVar("T")
 
 _running: "set[Background]" = set()
-"""Actions that run, and actions whose error nobody has raised."""
+"""Actions that run, and actions with an error that is not raised yet."""
 
 
 class Background:
@@ -82,7 +82,7 @@ class Background:
         return self._error
 
     def join(self) -> None:
-        """Wait for the action, whose error is still to be raised."""
+        """Wait for the action, without raising its error."""
         if self._fate.get(None) != "cancelled":
             with self._is_running:
                 pass

@@ -20,7 +20,7 @@ from ._reader import CheckpointReader, LeafInfo
 from ._retention import Destination, Retention
 
 if TYPE_CHECKING:
-    from ._orbax._save import DistributedSave
+    from ._distributed_save import DistributedSave
     from ._safetensors._save import LocalSave
 
 MAX_TRIES = 5
@@ -57,7 +57,7 @@ class Checkpoints:
         import jax
 
         with self._lock, distributed.collective("save_checkpoint"), jax.ensure_compile_time_eval():
-            # Inside a function that is traced, JAX computes at once, too.
+            # JAX computes at once, even inside a function that is being traced.
             self.wait()
             number = as_step(step)
             history = History.of(self._directory, prefix)
@@ -83,11 +83,9 @@ class Checkpoints:
         self, destination: Destination, target: Any, copy: bool
     ) -> "LocalSave | DistributedSave":
         if distributed.count() == 1:
-            from ._safetensors._save import LocalSave
-
-            return LocalSave(destination, target, copy, self._before_commit)
-        if destination.directory.has_renames:
-            from ._orbax._save import DistributedSave as Save
+            from ._safetensors._save import LocalSave as Save
+        elif destination.directory.has_renames:
+            from ._orbax._save import OrbaxSave as Save
         else:
             from ._shards._save import ShardedSave as Save
         return Save(destination, target, copy, self._before_commit)

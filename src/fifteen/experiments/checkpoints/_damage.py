@@ -1,4 +1,4 @@
-"""What is said of a checkpoint that cannot be read, or of many leaves at once."""
+"""Error texts for checkpoints that cannot be read, and for many leaves at once."""
 
 import contextlib
 import pathlib
@@ -20,7 +20,7 @@ def damaged(path: str | pathlib.Path, problem: str) -> CheckpointDamagedError:
 
 
 def too_deep(path: str | pathlib.Path) -> CheckpointError:
-    """Return the error for a whole file that is nested deeper than Python can recurse."""
+    """Return the error for an intact file that is nested deeper than Python can recurse."""
     return CheckpointError(
         f"{path}: nested too deeply to be read from here; restore with fewer calls on the stack, "
         "or after sys.setrecursionlimit"
@@ -29,9 +29,9 @@ def too_deep(path: str | pathlib.Path) -> CheckpointError:
 
 @contextlib.contextmanager
 def decoding(path: pathlib.Path, leaf: str) -> Generator[None]:
-    """Name the file and the leaf in an error of decoding the leaf.
+    """Name the file and the leaf in an error of decoding it.
 
-    Only a `CheckpointError` means that its description is whole.
+    A `CheckpointError` means that the description is intact, and any other that it is damaged.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""All checkpoints of a directory at once: which of them may go, and which are whole."""
+"""All checkpoints of a directory at once: which can be removed, and which are intact."""
 
 import pathlib
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class Pruning(NamedTuple):
 
 
 def prunings(directory: pathlib.Path, retention: Retention) -> Iterator[Pruning]:
-    """Yield for each prefix what need not be kept; nothing if the newest is damaged."""
+    """Yield what each prefix need not keep; nothing if its newest checkpoint is damaged."""
     for prefix in prefixes_in(directory):
         history = History.of(Directory(directory), prefix)
         # Others may have put a link or a file of theirs there.

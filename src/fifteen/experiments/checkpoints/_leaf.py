@@ -150,7 +150,7 @@ def _is_function(value: Any) -> bool:
 
 
 def is_state(value: Any) -> bool:
-    """Whether a target's leaf is of a type that a checkpoint can have, or stands for one."""
+    """Whether a target's leaf is of a type that a checkpoint can contain, or a placeholder."""
     return isinstance(value, (jax.Array, jax.ShapeDtypeStruct, np.ndarray, np.generic, *SCALARS))
 
 

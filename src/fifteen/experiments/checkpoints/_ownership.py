@@ -28,7 +28,7 @@ _PART = re.compile(rf"[0-9a-f]{{8}}\.\d+{re.escape(SUFFIX)}")
 
 _ZARR = ".zarray"
 _HEAD = 64
-"""Bytes that tell whose a file is."""
+"""Bytes that are enough to recognize a file."""
 
 # The second byte of a dict or list is small: a UTF-8 text that begins alike has at least 0x80.
 _DICT = rb"(?:[\x81-\x8f]|\xde[\0-\x7f].|\xdf[\0-\x7f]...)"
@@ -45,11 +45,11 @@ _FLAX = re.compile(
     re.DOTALL,
 )
 _MAYBE_FLAX = re.compile(rb"\0*\Z|[\x81-\x8f\xde\xdf\xc7-\xc9\xd4-\xd8]")
-"""Also how files begin that a crash left as zeros or empty."""
+"""Also the beginning of files that a crash left empty or as zeros."""
 
 
 def is_checkpoint(directory: Directory, name: str) -> bool:
-    """Tell whether a name is known to be a checkpoint, which may be removed."""
+    """Whether a name is certainly a checkpoint, which may be removed."""
     if name.endswith(SUFFIX):
         return is_ours(_head(directory, name))
     kind = _kind(directory, name)
@@ -61,7 +61,7 @@ def is_checkpoint(directory: Directory, name: str) -> bool:
 
 
 def may_be_checkpoint(directory: Directory, name: str) -> bool:
-    """Tell whether a name is a checkpoint, perhaps a damaged one, and not a user's own file."""
+    """Whether a name may be a checkpoint, perhaps a damaged one, rather than a user's file."""
     if name.endswith(SUFFIX):
         return True
     kind = _kind(directory, name)
@@ -74,13 +74,13 @@ def may_be_checkpoint(directory: Directory, name: str) -> bool:
 
 
 def is_unfinished(directory: Directory) -> bool:
-    """Tell whether it is what a killed save of several processes has left in an object store."""
+    """Whether a killed save of several processes has left it in an object store."""
     names = directory.names()
     return bool(names) and all(map(_PART.fullmatch, names))
 
 
 def is_beside_flax(directory: Directory, name: str) -> bool:
-    """Tell whether flax has written a directory, for arrays of several processes."""
+    """Whether flax has written a directory, for arrays of several processes."""
     if directory.is_link(name) or directory.kind_of(name) != "directory":
         return False
     inside = directory / name
@@ -90,7 +90,7 @@ def is_beside_flax(directory: Directory, name: str) -> bool:
 
 
 def is_foreign(directory: Directory, name: str) -> bool:
-    """Tell whether a checkpoint is another library's by its name and its description."""
+    """Whether a checkpoint is another library's, by its name and description."""
     return not name.endswith(SUFFIX) and not _is_described(directory / name)
 
 

@@ -32,7 +32,7 @@ class Retention:
             object.__setattr__(self, "keep_every_n_steps", every)
 
     def steps_to_delete(self, steps: Sequence[Step]) -> list[Step]:
-        """Return which of some ascending steps need not be kept, by flax's documented rule."""
+        """Return the steps to delete among ascending ones, by flax's documented rule."""
         deleted: list[Step] = []
         last_kept: Step | None = None
         for step in steps[: -self.keep]:
@@ -57,7 +57,7 @@ def _count(name: str, value: Any, minimum: int) -> int:
 
 
 class Destination:
-    """Where a new checkpoint goes, and which checkpoints it replaces."""
+    """The path of a new checkpoint, and the checkpoints that it replaces."""
 
     def __init__(self, root: Directory, history: History, step: int, retention: Retention) -> None:
         is_alone = distributed.count() == 1
@@ -126,7 +126,7 @@ class Destination:
 
     @contextlib.contextmanager
     def errors_explained(self) -> Generator[None]:
-        """Add to errors of the file system what could not be saved, and which steps remain."""
+        """Say in errors of the file system which step could not be saved, and which remain."""
         try:
             yield
         except OSError as error:
@@ -138,6 +138,6 @@ class Destination:
             cause = error.strerror or os.strerror(error.errno)
             problem = (
                 f"{cause}: could not save step {self._step}; earlier "
-                f"checkpoints are whole (steps present: {', '.join(map(str, present)) or 'none'})"
+                f"checkpoints are intact (steps present: {', '.join(map(str, present)) or 'none'})"
             )
             raise OSError(error.errno, problem, str(self.path)) from error

@@ -10,13 +10,10 @@ its own `restore` open the directory. The description has what Orbax refuses or 
 - names that are the same to Orbax: all names are escaped.
 """
 
-import dataclasses
 import functools
-import json
 import pathlib
 import posixpath
 import urllib.parse
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,10 +23,9 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
-from ... import distributed
 from ..._errors import CheckpointError
 from .. import _leaf, _tree
-from .._damage import shortened
+from .._distributed_save import DELETED
 from .._dtypes import info_of, name_of_dtype
 from .._keys import Key, name_of, unflatten
 from .._leaf import encode_each, is_static, key_data
@@ -45,19 +41,11 @@ _KNOWN = frozenset([
 MIN_INT, MAX_INT = -(2**63), 2**63 - 1
 
 
-@dataclasses.dataclass(frozen=True)
-class Encoded:
-    """A pytree for Orbax, and what our description says of it."""
-
-    tree: Any  # What Orbax is given.
-    description: str  # The contents of our file.
-    shared: Mapping[str, str]  # What the processes have to agree on, by the leaves' names.
-
-
-def encode(target: Any) -> Encoded:
+def encode(target: Any) -> tuple[Any, str, Mapping[str, str]]:
     """Encode a pytree; the error lists each leaf that cannot be saved.
 
-    Every process of the run must call this with its part of the same pytree.
+    Return what Orbax is given, the text of our description, and by the leaves' names what the
+    processes have to agree on.
     """
     flat = _tree.flatten(target, is_static=is_static)
     # Orbax numbers the children of a dataclass without key paths.
@@ -84,7 +72,7 @@ def encode(target: Any) -> Encoded:
     shared = {
         name_of(key): _shared(kept[key], names[key]) if key in kept else "local" for key in leaves
     }
-    return Encoded(tree, to_json(leaves, _tree.to_json(flat.structure)), shared)
+    return tree, to_json(leaves, _tree.to_json(flat.structure)), shared
 
 
 def _shared(value: Any, name: str) -> str:
@@ -94,38 +82,6 @@ def _shared(value: Any, name: str) -> str:
     part = value.sharding.shard_shape(value.shape)
     called = f" as {name!r}" if "%" in name else ""
     return f"{value.dtype}{list(value.shape)} spread in parts of {list(part)}{called}"
-
-
-def agree(checkpoint: str, leaves: Mapping[str, str]) -> None:
-    """Raise in all processes if they differ in the checkpoint's name, or in what they save.
-
-    `leaves` says what this process saves as each leaf. The values of local ones may differ. Orbax
-    writes an array that is spread over the processes in all of them, and other leaves in process 0
-    alone. If they do not agree on which is which, it waits for files that nobody writes.
-    """
-    checksum = zlib.crc32(json.dumps(sorted(leaves.items())).encode())
-    brought = distributed.main.all_gather("comparing what is saved", [checkpoint, checksum])
-    if len({name for name, _ in brought}) > 1:
-        found = ", ".join(f"process {number} {name}" for number, (name, _) in enumerate(brought))
-        raise CheckpointError(
-            f"the processes save different checkpoints: {found}; save the same step under the same "
-            "prefix in all of them"
-        )
-    if len({checksum for _, checksum in brought}) > 1:
-        # There are many leaves and many processes, so only those of process 0 are sent around.
-        first = distributed.on_primary(lambda: leaves)
-        differences = [
-            f"{name}: {first.get(name, 'missing')} in process 0, "
-            f"{leaves.get(name, 'missing')} in process {distributed.index()}"
-            for name in {**first, **leaves}
-            if first.get(name) != leaves.get(name)
-        ]
-        if differences:
-            lines = "\n".join(shortened(differences))
-            raise CheckpointError(
-                f"the processes save different pytrees:\n{lines}\nsave the same structure in all "
-                "of them, and what is spread over the processes in one of them so in all"
-            )
 
 
 def stored_names(keys: Sequence[Key]) -> dict[Key, str]:
@@ -190,9 +146,7 @@ def _is_utf_8(text: str) -> bool:
 def _refuse_out_of_reach(value: jax.Array) -> None:
     """Raise if not all processes can write their part of an array."""
     if value.is_deleted():
-        raise CheckpointError(
-            "it has been deleted, probably by donation to a jitted function; save it before that"
-        )
+        raise CheckpointError(DELETED)
     if not value.is_fully_addressable:
         processes = _processes_of(value.sharding)
         if len(processes) < jax.process_count():

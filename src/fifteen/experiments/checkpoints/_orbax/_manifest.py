@@ -24,7 +24,7 @@ _VERSION_WITHOUT_CHECKSUM = 1
 class EncodedLeaf:
     """What is known of a leaf without reading it."""
 
-    info: LeafInfo | None  # None if only the array tells shape and dtype.
+    info: LeafInfo | None  # None if only the array has shape and dtype.
     stored: str | None  # The name that Orbax uses for it; None if Orbax does not keep it.
     description: dict[str, Any] | None  # What Orbax does not keep; None if it keeps everything.
     value: Any = None  # If it has neither.

@@ -18,15 +18,15 @@ from .._retention import Destination
 from . import _header
 
 _SMALL_BYTES = 1 << 20
-"""Writing this much takes less time than starting a thread for its checksums."""
+"""Writing less takes less time than starting a thread for its checksums."""
 _PIECE_BYTES = 1 << 18
 """What is copied at once to be sent: little enough to be in the processor's cache."""
 
 
 class LocalSave:
-    """A save whose values have been taken; either `commit` or `abandon` is called, once.
+    """A save that has taken its values. Either `commit` or `abandon` is called, once.
 
-    With `copy`, the values are safe from what the caller does before `commit` writes them.
+    With `copy`, the caller may change the values before `commit` writes them.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class LocalSave:
     def commit(self) -> None:
         """Write the values and give the checkpoint its name; may be called in another thread.
 
-        Raises `OSError` if they could not be written. Earlier checkpoints are whole.
+        Raises `OSError` if they could not be written. Earlier checkpoints stay intact.
         """
         self._before_commit()
         directory = self._destination.directory

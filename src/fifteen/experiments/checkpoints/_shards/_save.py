@@ -5,9 +5,8 @@ Each process puts its parts into a safetensors file of its own. Once all of them
 their own in their names, so a save that is killed harms no earlier one of the same step.
 """
 
-import itertools
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -17,10 +16,10 @@ from ... import distributed
 from ..._errors import CheckpointError
 from ...storage import Directory
 from .. import _leaf, _tree
+from .._distributed_save import DELETED, DistributedSave
 from .._dtypes import info_of
 from .._keys import name_of
 from .._leaf import Leaf, encode_each, is_static
-from .._orbax._save import DistributedSave, busy_channels, in_thread
 from .._ownership import is_unfinished
 from .._reader import SHARDS, SUFFIX
 from .._safetensors._save import write
@@ -28,11 +27,11 @@ from ._manifest import Manifest, Part, SpreadLeaf
 
 
 class ShardedSave(DistributedSave):
-    """A save whose values have been taken; see `DistributedSave`."""
+    """A save whose values this process has taken."""
 
-    def _encode(self, target: Any, copy: bool) -> dict[str, str]:
+    def _encode(self, target: Any) -> dict[str, str]:
         flat = _tree.flatten(target, is_static=is_static)
-        encoded = encode_each(flat, lambda value: _encode(value, copy))
+        encoded = encode_each(flat, lambda value: _encode(value, self._in_background))
         leaves = {key: leaf for key, (leaf, _) in encoded.items()}
         self._manifest = Manifest([], leaves, flat.structure)
         self._parts = [
@@ -42,17 +41,10 @@ class ShardedSave(DistributedSave):
         ]
         return {name_of(key): str(leaf) if leaf.parts else "local" for key, leaf in leaves.items()}
 
-    def _make_directory(self) -> tuple[str, int]:
-        """Return the token of the files' names, and the number of a group that is free."""
-        self._destination.check()
-        channel = next(number for number in itertools.count() if number not in busy_channels)
-        busy_channels.add(channel)
-        return secrets.token_hex(4), channel
+    def _prepare(self) -> str:
+        return secrets.token_hex(4)
 
-    def _start(self) -> BaseException | None:
-        return None
-
-    def _wait(self) -> None:
+    def _write(self) -> None:
         inside = Directory(self._destination.path)
         inside.make()
         write(inside, self._file(distributed.index()), self._parts, "null")
@@ -71,27 +63,15 @@ class ShardedSave(DistributedSave):
                 directory.remove(entry.name)
         self._destination.apply_retention()
 
-    def _run(self, action: Callable[[], None]) -> None:
-        error = in_thread(action)
-        if error is not None:
-            raise error
-
-    def _close(self) -> None:
-        self._parts = []
-        busy_channels.discard(self._channel)
-
     def _file(self, process: int) -> str:
-        return f"{self._temporary.path.name}.{process}{SUFFIX}"
+        return f"{self._token}.{process}{SUFFIX}"
 
 
 def _encode(value: Any, copy: bool) -> tuple[SpreadLeaf, Sequence[tuple[Part | None, Leaf]]]:
     """Return a leaf, and those of its parts that this process saves."""
     info = info_of(value)
     if isinstance(value, jax.Array) and value.is_deleted():
-        raise CheckpointError(
-            "it has been deleted, as happens to an array that is donated to a jitted function; "
-            "save it before that"
-        )
+        raise CheckpointError(DELETED)
     if not isinstance(value, jax.Array) or value.is_fully_addressable:
         # Encoded in all processes, so that all refuse what cannot be saved.
         leaf = _leaf.encode(value, copy)
