@@ -21,12 +21,13 @@ ENVIRONMENT = {
 
 
 @contextlib.contextmanager
-def running(log):
-    """Run moto's server in its own process; yield its port."""
+def running(log, *command):
+    """Run moto's server, or that of a script, in its own process; yield its port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    command = command or ("-m", "moto.server", "-H", "127.0.0.1", "-p")
+    command = [sys.executable, *command, str(port)]
     # Otherwise servers would share files in the temporary directory.
     environment = {**os.environ, "TMPDIR": str(log.parent)}
     with log.open("wb") as output:
