@@ -116,7 +116,7 @@ def seal(header: bytes, checksums: Sequence[int]) -> bytes:
     own = google_crc32c.value(header[8:])
     digits = "".join(f"{checksum:08x}" for checksum in (own, *checksums)).encode()
     at = 8 + len(_BEGINNING)
-    # The tensors' checksums need none of their own: a damaged one matches no bytes.
+    # The header's checksum does not cover these digits: if one is damaged, its tensor fails.
     return header[:at] + digits + header[at + len(digits) :]
 
 

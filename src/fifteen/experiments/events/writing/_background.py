@@ -44,7 +44,7 @@ class BackgroundWriter:
     """Append entries to one event file of a directory.
 
     Callers append entries to a queue. A thread encodes and writes the queue twice a second: if it
-    woke up at each step, it would slow the caller more. Only this thread touches the file. An
+    woke up at each step, it would slow the caller more. Only this thread writes to the file. An
     entry is what `Encoder.records` takes.
     """
 
