@@ -9,7 +9,7 @@ SCHEMES = ("s3", "gs", "az", "memory")
 
 
 def remote_path(scheme: str, rest: str) -> pathlib.Path:
-    """Return the path of an address; it has those methods of a `Path` that read.
+    """Return the path of an address, which has the methods of a `Path` for files.
 
     Raises:
         MissingExtraError: the library for object stores is not installed.

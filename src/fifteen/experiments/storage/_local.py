@@ -218,9 +218,7 @@ def _current_directory() -> pathlib.Path | None:
 
 def inside(root: pathlib.Path, name: str, suffix: str = "") -> pathlib.Path:
     """Return the path of `name + suffix`, as `Directory.checked_name` does its name."""
-    problem = problem_of_name(name, suffix)
-    if problem:
-        raise UnsafePathError(f"name {name!r}: {problem}")
+    check_name(name, suffix)
     path = root / (name + suffix)
     # Only a link can still lead outside, and resolving paths is slow.
     may_leave = "/" in name or path.is_symlink()
@@ -257,8 +255,13 @@ def sync_all(directory: pathlib.Path) -> None:
         sync_directory(pathlib.Path(parent))
 
 
-def problem_of_name(name: str, suffix: str) -> str:
-    """Say why a name must not be used in a directory; an empty text if it may."""
+def check_name(name: str, suffix: str) -> None:
+    """Raise `UnsafePathError` if a name must not be used in a directory."""
+    if problem := _problem_of_name(name, suffix):
+        raise UnsafePathError(f"name {name!r}: {problem}")
+
+
+def _problem_of_name(name: str, suffix: str) -> str:
     parts = name.split("/")
     if not name:
         return "it is empty"

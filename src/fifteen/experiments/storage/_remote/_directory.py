@@ -1,7 +1,7 @@
 """RemoteDirectory: what is below an address in an object store.
 
-A store has no directories, but objects with `/` in their names. So a directory is there as long as
-it holds an object. Each object appears, and is replaced, in one step.
+A store has no directories, but objects with `/` in their names. So a directory exists as long as
+there is an object below it. Each object appears, and is replaced, in one step.
 """
 
 import contextlib
@@ -28,6 +28,9 @@ class RemoteDirectory(Directory):
     """All objects whose names begin with that of the directory and a slash."""
 
     has_leases = True
+    has_renames = False
+    sends_in_order = True
+    readers = _store.MAX_REQUESTS
 
     path: Any
 
@@ -35,8 +38,7 @@ class RemoteDirectory(Directory):
         return str(self.path)
 
     def checked_name(self, name: str, suffix: str = "") -> str:
-        if problem := _local.problem_of_name(name, suffix):
-            raise UnsafePathError(f"name {name!r}: {problem}")
+        _local.check_name(name, suffix)
         return name + suffix
 
     def is_present(self) -> bool:
@@ -52,18 +54,8 @@ class RemoteDirectory(Directory):
         return [entry.name for entry in self.entries()]
 
     def entries(self) -> list[Entry]:
-        folders, files = _store.children(self.path)
-        kinds: dict[str, Kind] = {
-            **dict.fromkeys(files, "file"),
-            **dict.fromkeys(folders, "directory"),
-        }
-        return [
-            Entry(name, kinds[name], False) for name in sorted(filter(_local.is_visible, kinds))
-        ]
-
-    has_renames = False
-    sends_in_order = True
-    readers = _store.MAX_REQUESTS
+        found = _store.children(self.path).items()
+        return [Entry(name, kind, False) for name, kind in found if _local.is_visible(name)]
 
     def listed(self) -> contextlib.AbstractContextManager[None]:
         return _store.listed(self.path)
@@ -97,9 +89,9 @@ class RemoteDirectory(Directory):
         file.put(self.path / name)
 
     def put(self, name: str, data: bytes) -> None:
-        """Write an object whole, unless another process writes here."""
+        """Write an object in one step, unless another process writes here."""
         _lease.check(self.path)
-        _store.put(self.path / name, iter([data]), len(data))
+        _store.put(self.path / name, [data], len(data))
 
     def append(
         self, name_after: Callable[[list[str]], str], head: bytes, report: Callable[[str], None]
@@ -149,7 +141,7 @@ class RemoteDirectory(Directory):
         try:
             yield self
         except BaseException:
-            # If that fails as well, the copy still says that it is unfinished.
+            # If that fails as well, the mark remains, and the copy counts as unfinished.
             with contextlib.suppress(OSError):
                 self.remove_whole()
             raise
@@ -159,7 +151,7 @@ class RemoteDirectory(Directory):
         _move.copy(source, self.path / name, name)
 
     def remove_leftovers(self) -> None:
-        """Do nothing: obstore aborts an upload that fails, and cannot list those of the dead."""
+        """Do nothing: obstore aborts failed uploads, and cannot list those of a killed process."""
 
     def mark_open(self, on_loss: Callable[[], None] = lambda: None) -> _lease.Lease:
         return _lease.Lease(self.path, on_loss)

@@ -1,4 +1,4 @@
-"""Files in object stores: those that are read in ranges, and those that are put whole."""
+"""Files in object stores, which are read in ranges, and written in one step."""
 
 import errno
 import functools
@@ -16,13 +16,13 @@ from .._files import NewFile, ReadableFile
 from . import _store
 
 _HEAD_BYTES = 1 << 16
-"""Fetched when a file is opened, in the same request: most files are smaller."""
+"""Fetched by the request that opens a file: most files are smaller."""
 
 
 class RemoteFile(ReadableFile):
-    """Read ranges of an object; an error is raised if another one has replaced it."""
+    """Read ranges of an object; raise an error if it has been replaced since it was opened."""
 
-    # What the library holds comes on top, and the part that the caller works on.
+    # Two parts less, for the memory of the library and of the caller.
     parallel_bytes = (_store.MAX_REQUESTS - 2) * _store.PART_BYTES
 
     def __init__(self, path: pathlib.PurePath) -> None:
@@ -33,7 +33,7 @@ class RemoteFile(ReadableFile):
                 found = obstore.get(self._store, self._key, options={"range": (0, _HEAD_BYTES)})
                 meta, self._head = found.meta, found.bytes().to_bytes()
             except obstore.exceptions.GenericError:
-                # There is no first byte.
+                # An empty object has no such range.
                 meta, self._head = obstore.head(self._store, self._key), b""
                 if meta["size"]:
                     raise
@@ -94,12 +94,12 @@ class RemoteNewFile(NewFile):
         self._pieces.append(pieces)
 
     def put(self, path: pathlib.PurePath) -> None:
-        """Give what was written its name."""
+        """Put what was written at a path."""
         _store.put(path, itertools.chain.from_iterable(self._pieces), self._size)
 
 
 class ObjectReader(io.RawIOBase):
-    """An object as one of Python's files, to be read."""
+    """An object as a file object to read."""
 
     def __init__(self, path: pathlib.PurePath) -> None:
         self._file = RemoteFile(path)
@@ -122,7 +122,7 @@ class ObjectReader(io.RawIOBase):
 
 
 class ObjectWriter(io.BytesIO):
-    """An object as one of Python's files, to be written; it is put when the file is closed."""
+    """An object as a file object to write; it is put when the file is closed."""
 
     def __init__(self, path: pathlib.PurePath) -> None:
         super().__init__()
@@ -132,4 +132,4 @@ class ObjectWriter(io.BytesIO):
         if not self.closed:
             data = self.getvalue()
             super().close()
-            _store.put(self._path, iter([data]), len(data))
+            _store.put(self._path, [data], len(data))

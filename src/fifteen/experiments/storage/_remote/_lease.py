@@ -1,8 +1,8 @@
 """Lease: an object that says which process writes below an address.
 
-A store has no locks, but puts that depend on what is there. The writer creates the object, and puts
-it again all the time. Another process takes it over once it has not changed for a minute; at once
-if its writer was a process of the same machine that has died.
+A store has no locks, but conditional puts. The writer creates the object, and renews it every 10 s.
+Another process takes it over once it has not changed for a minute, or at once if its writer was a
+process of the same machine that has died.
 """
 
 import _thread
@@ -35,11 +35,11 @@ _MAX_SECONDS_TO_RELEASE = 15.0
 _MAX_SECONDS_BEFORE_PUT = 10.0
 
 _works: "dict[str, _Work]" = {}
-"""By the addresses below which this process writes, or wants to."""
+"""By address: the leases that this process holds or tries to get."""
 
 
 class Lease(OpenMark):
-    """Hold the lease of a directory, once it is free, until it is released."""
+    """Get the lease of a directory, and hold it until it is released."""
 
     def __init__(self, path: pathlib.PurePath, on_loss: Callable[[], None]) -> None:
         self._work = _Work(path, on_loss)
@@ -49,22 +49,22 @@ class Lease(OpenMark):
         self._work.start()
 
     def check(self) -> None:
-        """Raise `ExperimentLockedError` if another process holds it, and try again."""
+        """Raise `ExperimentLockedError` if another process holds it, and try again to get it."""
         self._work.check()
 
     def wait(self) -> None:
-        """Wait until it is known who holds it; raise as `check`."""
+        """Wait until it is held or refused; raise as `check`."""
         self._work.wait(float("inf"))
         self._work.check()
 
     def release(self) -> None:
         """Let other processes write here."""
         self.forget()
-        _wait_until(lambda: not self._work.is_running, _MAX_SECONDS_TO_RELEASE)
+        _wait_until(lambda: not self._work.running.locked(), _MAX_SECONDS_TO_RELEASE)
 
     def forget(self) -> None:
         """Release it without waiting for the store."""
-        # At exit, a finalizer that is called does nothing.
+        # At exit, calling the finalizer has no effect.
         if self._finalizer.detach() is not None:
             self._work.end()
 
@@ -77,17 +77,18 @@ def check(path: pathlib.PurePath) -> None:
 
 
 def state_of(path: pathlib.PurePath) -> OpenState:
-    """Tell whether a process holds the lease of a directory, or was killed while it did."""
-    # Of a listing, this costs no request.
-    is_there = _store.head(path / _NAME) is not None
-    found = _look(path / _NAME) if is_there else None
+    """Return whether a process holds the lease of a directory, or was killed while it held it."""
+    # If the directory is listed, `head` costs no request.
+    found = _look(path / _NAME) if _store.head(path / _NAME) else None
     if found is None:
         return "unknown"
     if (is_alive := found.is_alive()) is None:
         seconds = time.time() - found.modified
-        is_known = not _SECONDS_TO_TAKE_OVER < seconds < _MAX_SECONDS_OF_SKEW
-        is_alive = seconds < _SECONDS_TO_TAKE_OVER if is_known else None
-    return "unknown" if is_alive is None else "open" if is_alive else "abandoned"
+        # In between, the clocks may differ.
+        if _SECONDS_TO_TAKE_OVER < seconds < _MAX_SECONDS_OF_SKEW:
+            return "unknown"
+        is_alive = seconds <= _SECONDS_TO_TAKE_OVER
+    return "open" if is_alive else "abandoned"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +100,7 @@ class _Found:
     holder: dict[str, Any]
 
     def is_alive(self) -> bool | None:
-        """Tell whether its holder lives; None if that is a process of another machine."""
+        """Return whether its holder is running; None if that is a process of another machine."""
         pid = self.holder.get("pid")
         if self.holder.get("machine") != _machine() or not isinstance(pid, int) or pid <= 0:
             return None
@@ -109,8 +110,8 @@ class _Found:
             return False
         except PermissionError:
             return True
-        # After a restart of its container, this process may have the number of the one before.
-        tokens = [work.token for work in [*_works.values()]]
+        # In a restarted container, this process may have the number of an earlier one.
+        tokens = [work.token for work in list(_works.values())]
         return pid != os.getpid() or self.holder.get("token") in tokens
 
     def __str__(self) -> str:
@@ -126,7 +127,7 @@ class _Work:
         self._on_loss = on_loss
         self.token = secrets.token_hex(8)
         self.is_decided = False
-        self._running = _thread.allocate_lock()
+        self.running = _thread.allocate_lock()
         self._problem = ""
         self._ends: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._holder = {
@@ -138,7 +139,7 @@ class _Work:
         }
 
     def start(self) -> None:
-        if not self._running.acquire(blocking=False):
+        if not self.running.acquire(blocking=False):
             return
         self.is_decided = False
         try:
@@ -146,11 +147,7 @@ class _Work:
         except RuntimeError:
             # While the interpreter exits, no thread can be started.
             self.is_decided = True
-            self._running.release()
-
-    @property
-    def is_running(self) -> bool:
-        return self._running.locked()
+            self.running.release()
 
     def wait(self, seconds: float) -> None:
         if self._problem:
@@ -181,18 +178,18 @@ class _Work:
                     break
         finally:
             self.is_decided = True
-            self._running.release()
+            self.running.release()
 
     def _step(self) -> float | None:
-        """Try to get or to renew it; return the seconds until that is tried again."""
+        """Try to get or renew it; return the seconds until the next try; None if refused."""
         try:
             try:
                 return self._hold(self._put())
             except (AlreadyExistsError, PreconditionError):
                 return self._compete(_look(self._path / _NAME))
         except (BaseError, OSError, RuntimeError):
-            # The network is gone, the store takes no such put, or the process was forked. What is
-            # written next says so.
+            # The network is gone, the store has no conditional puts, or the process was forked.
+            # The next write raises the reason.
             self.is_decided = True
             return _SECONDS_BETWEEN_RENEWALS
 
@@ -203,13 +200,13 @@ class _Work:
         return _version(obstore.put(store, key, content, mode=mode, use_multipart=False))
 
     def _compete(self, found: _Found | None) -> float | None:
-        """Go on after a put that was refused because of what there is."""
+        """Go on, as `_step`, after a put that failed because of the lease that it found."""
         self._version = None
         if found is None:
-            # It was deleted meanwhile, as by a `clear` elsewhere.
+            # It was deleted meanwhile, for example by a `clear` elsewhere.
             return 0.1
         if found.holder.get("token") == self.token:
-            # The store's answer was lost.
+            # The put succeeded, but its response was lost.
             return self._hold(found.version)
         is_alive = found.is_alive()
         if is_alive is False or self._is_stale(found):
@@ -247,7 +244,7 @@ class _Work:
 
 
 def _wait_until(condition: Callable[[], bool], seconds: float) -> None:
-    # A signal handler may raise or wait here; that leaves a lock of `threading` half-changed.
+    # Polls, since a signal handler that raises would leave a lock of `threading` half-changed.
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -269,13 +266,13 @@ def _look(path: pathlib.PurePath) -> _Found | None:
 
 
 def _version(meta: Any) -> dict[str, str]:
-    """Return what a put can depend on; of a store, one of both may be missing."""
+    """Return the condition of a put; some stores have only one of the two."""
     return {key: meta[key] for key in ("e_tag", "version") if meta[key]}
 
 
 @functools.cache
 def _machine() -> str:
-    """Return what is the same in all processes whose numbers can be compared."""
+    """Return a text that is equal for processes that share one table of process numbers."""
     parts = [os.uname().nodename]
     with contextlib.suppress(OSError):
         parts.append(pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip())

@@ -18,17 +18,18 @@ from . import _store
 
 _FILES_AT_ONCE = 4
 _MAX_COPIED_BYTES = 5 << 30
-"""S3 itself copies no larger objects."""
+"""S3 itself copies only smaller objects."""
 _MD5 = re.compile('"[0-9a-f]{32}"')
-"""The tag of an object in S3 that was put or copied in one request."""
+"""The tag of an S3 object that was put or copied in one request: its MD5."""
 
 _large = threading.Lock()
 
 
 def move(source: Directory, destination: Directory) -> None:
-    """Copy all files, read each copy again to compare it, and only then remove the source.
+    """Copy all files, compare each copy with its original, and only then remove the source.
 
-    A kill leaves the source whole, or the destination. Until that is whole, a file in it says so.
+    A kill leaves the source or the destination intact. The file `UNFINISHED` is at the destination
+    until the copy is complete.
     """
     with destination.arriving(source) as made, ThreadPoolExecutor(_FILES_AT_ONCE) as threads:
         names = source.files()
@@ -45,7 +46,7 @@ def move(source: Directory, destination: Directory) -> None:
 
 
 def copy(source: Directory, target: pathlib.Path, name: str) -> None:
-    """Put a copy of a file; within a bucket, the store copies it."""
+    """Put a copy of a file; within a bucket, the store itself makes it."""
     path = source.path / name
     if _are_in_one_bucket(path, target):
         meta = _store.head(path)
@@ -55,7 +56,7 @@ def copy(source: Directory, target: pathlib.Path, name: str) -> None:
                 obstore.copy(store, key, _store.locate(target)[1])
             return
     with source.open(name) as file:
-        # The parts of a large one are sent in parallel, and each needs memory.
+        # One large file at a time: its parts are sent in parallel, and each needs memory.
         turn = _large if file.size > PIECE_BYTES else contextlib.nullcontext()
         with turn, ThreadPoolExecutor(1) as thread:
             pieces = file.pieces()

@@ -38,19 +38,19 @@ class RemotePath(pathlib.PurePosixPath):
         return super().parent if len(self.parts) > 2 else self
 
     def exists(self) -> bool:
-        """Tell whether there is an object, or any below this path."""
+        """Return whether there is an object here, or any below."""
         return self.is_file() or self.is_dir()
 
     def is_file(self) -> bool:
-        """Tell whether there is an object."""
+        """Return whether there is an object here."""
         return _store.head(self) is not None
 
     def is_dir(self) -> bool:
-        """Tell whether there is any object below this path."""
+        """Return whether there is any object below."""
         return _store.has_objects(self)
 
     def stat(self) -> os.stat_result:
-        """Return the size and time of an object, or the time of the last one below this path."""
+        """Return the size and time of an object, or the latest time of those below."""
         if (meta := _store.head(self)) is not None:
             mode, size, modified = stat.S_IFREG, meta["size"], meta["last_modified"].timestamp()
         else:
@@ -58,19 +58,18 @@ class RemotePath(pathlib.PurePosixPath):
         return os.stat_result((mode | 0o700, 0, 0, 1, 0, 0, size, *[int(modified)] * 3))
 
     def iterdir(self) -> Iterator[Self]:
-        """Yield the paths right below this one."""
-        folders, files = _store.children(self)
-        for name in sorted([*folders, *files]):
+        """Yield the paths directly below this one, sorted."""
+        for name in _store.children(self):
             yield self / name
 
     def glob(self, pattern: str) -> Iterator[Self]:
-        """Yield the paths below this one that match a pattern, in which `**` is any directories."""
+        """Yield the paths below this one that match; `**` matches any number of directories."""
         is_deep = "**" in pattern
         with _store.listed(self) if is_deep else contextlib.nullcontext():
             return iter(list(self._matching(pattern.split("/"))))
 
     def rglob(self, pattern: str) -> Iterator[Self]:
-        """Yield the paths in all directories below this one that match a pattern."""
+        """Yield the paths that match, in this directory and in all below it."""
         return self.glob(f"**/{pattern}")
 
     def _matching(self, parts: list[str]) -> Iterator[Self]:
@@ -94,10 +93,10 @@ class RemotePath(pathlib.PurePosixPath):
         errors: str | None = None,
         newline: str | None = None,
     ) -> Any:
-        """Open an object to read ranges of it, or to write one, which is put when it is closed."""
+        """Open an object to read or write; what is written is put when the file is closed."""
         kind = "".join(sorted(mode.replace("t", "")))
         if kind not in ("r", "w", "br", "bw"):
-            raise ValueError(f"{self}: mode {mode!r}: an object is only read, or written whole")
+            raise ValueError(f"{self}: mode {mode!r}: expected 'r', 'rb', 'w' or 'wb'")
         file = io.BufferedReader(ObjectReader(self)) if "r" in kind else ObjectWriter(self)
         return file if "b" in kind else io.TextIOWrapper(file, encoding or "utf-8", errors, newline)
 
@@ -127,7 +126,7 @@ class RemotePath(pathlib.PurePosixPath):
             return file.write(data)
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
-        """Do nothing: in a store, a directory is there as long as an object is in it."""
+        """Do nothing: in a store, a directory exists as long as there is an object below it."""
         if not exist_ok and self.exists():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self))
 

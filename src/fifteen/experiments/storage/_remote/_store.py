@@ -6,9 +6,10 @@ import datetime
 import functools
 import os
 import pathlib
+import posixpath
 import re
 from collections.abc import Generator, Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import obstore
 import obstore.exceptions
@@ -17,12 +18,12 @@ import obstore.store
 from ..._errors import UnsafePathError
 
 MAX_REQUESTS = 8
-"""At the same time, each of up to a part."""
+"""How many run at the same time, each with at most one part."""
 PART_BYTES = 8 << 20
 _MAX_PARTS = 9000
-"""Stores take 10,000."""
+"""Stores accept 10,000."""
 
-# A timeout of requests would replace what the environment says of clients, such as to allow HTTP.
+# A timeout per request would override the environment's client settings, such as AWS_ALLOW_HTTP.
 _IMPATIENT = {"retry_config": {"max_retries": 2, "retry_timeout": datetime.timedelta(seconds=5)}}
 
 _REMEDIES = {
@@ -32,7 +33,7 @@ _REMEDIES = {
     "ExpiredToken|TokenExpired|token.{0,20}expired": (
         "the credentials have expired; renew them in the environment"
     ),
-    # The store's answer holds the token.
+    # The response itself contains the token.
     "InvalidToken": "the credentials are not valid; check them in the environment",
     "RequestTimeTooSkewed": "the clock of this machine is wrong; set it",
     "169.254.169.254|latest/api/token|metadata.google": (
@@ -48,39 +49,37 @@ _REMEDIES = {
         "no account is named; set AZURE_STORAGE_ACCOUNT_NAME in the environment"
     ),
     "builder error": (
-        "the endpoint has no TLS, for which to set AWS_ALLOW_HTTP=true, or the proxy is no URL"
+        "the endpoint has no TLS, so set AWS_ALLOW_HTTP=true; or the proxy is not a URL"
     ),
-    # An answer to `HEAD` has no text.
+    # A response to `HEAD` has no body.
     r"HEAD [\s\S]*400 Bad Request": (
         "the store refuses the credentials or the region; check whether they have expired"
     ),
 }
-_DENIED = "access is denied; check the credentials in the environment, and what they may do"
+_DENIED = "access is denied; check the credentials in the environment and their permissions"
 _NO_BUCKET = next(iter(_REMEDIES.values()))
 _IS_DENIED = re.compile("AccessDenied|403 Forbidden|401 Unauthorized")
 _ANSWER = re.compile(r"(?s)(<\?xml.*?)?<Error>.*?<Code>(.*?)</Code>(.*<Message>(.*?)</Message>)?.*")
-"""In S3's answer; beside that there may be the key and the token that were sent."""
-_SETTINGS = {
-    "s3": (
-        (
-            "AWS_ENDPOINT(_URL(_S3)?)?",
-            r"https?://([^\s/@]+@)?([\w.-]+|\[[\da-f:.]+\])(:[1-6]?\d{1,4})?(/[!-~]*)?",
-            "a URL such as https://example.com:9000",
-        ),
-        ("AWS_(DEFAULT_)?REGION", r"[\w-]+", "a region such as us-east-1"),
-    )
-}
-"""By schemes: the names of variables in the environment, their pattern, and what to say of it."""
+"""The code and the message of an error from S3, which may also contain the key and the token."""
+_S3_SETTINGS = (
+    (
+        "AWS_ENDPOINT(_URL(_S3)?)?",
+        r"https?://([^\s/@]+@)?([\w.-]+|\[[\da-f:.]+\])(:[1-6]?\d{1,4})?(/[!-~]*)?",
+        "a URL such as https://example.com:9000",
+    ),
+    ("AWS_(DEFAULT_)?REGION", r"[\w-]+", "a region such as us-east-1"),
+)
+"""Patterns of the names and of the values of environment variables, and what is expected."""
 _SECRET = re.compile(r"\?[^\s\"')]*|(?<=://)[^/@\s]+@")
 
 
 def locate(path: pathlib.PurePath, is_patient: bool = True) -> tuple[Any, str]:
     """Return the store of a path, and the key in it.
 
-    One that is not patient gives up early if the network is gone.
+    Without `is_patient`, requests fail early if the network is gone.
 
     Raises:
-        RuntimeError: the process was forked from one that had used a store, which has threads.
+        RuntimeError: the process was forked, which the library's threads do not survive.
     """
     if os.getpid() != _pid:
         raise RuntimeError(
@@ -100,14 +99,15 @@ _pid = os.getpid()
 def _store(scheme: str, bucket: str, is_patient: bool) -> Any:
     if scheme == "memory":
         return obstore.store.MemoryStore()
-    _check_settings(scheme)
+    if scheme == "s3":
+        _check_s3_settings()
     options: Any = {} if is_patient else _IMPATIENT
     return obstore.store.from_url(f"{scheme}://{bucket}", **options)
 
 
-def _check_settings(scheme: str) -> None:
-    """Raise if the environment holds something that the library panics at."""
-    for names, pattern, expected in _SETTINGS.get(scheme, ()):
+def _check_s3_settings() -> None:
+    """Raise if a setting in the environment would make the library panic."""
+    for names, pattern, expected in _S3_SETTINGS:
         for name, value in os.environ.items():
             if re.fullmatch(names, name) and not re.fullmatch(pattern, value, re.ASCII):
                 raise obstore.exceptions.BaseError(f"{name}: expected {expected}, found {value!r}")
@@ -115,22 +115,20 @@ def _check_settings(scheme: str) -> None:
 
 @contextlib.contextmanager
 def errors_explained(path: pathlib.PurePath, is_put: bool = False) -> Generator[None]:
-    """Turn the library's errors into those of a file system, which say what to do."""
+    """Turn the library's errors into `OSError`s that say what to do."""
     try:
         yield
     except (obstore.exceptions.BaseError, FileNotFoundError) as error:
-        # Stores answer at length, and a signature or a password may be part of the address.
+        # Responses are long, and the address may contain a signature or a password.
         text = str(error).partition("\n\nDebug source")[0]
-        known = (remedy for code, remedy in _REMEDIES.items() if re.search(code, text))
-        remedy = next(known, None)
+        remedy = next((known for code, known in _REMEDIES.items() if re.search(code, text)), None)
         denied = (
             obstore.exceptions.PermissionDeniedError,
             obstore.exceptions.UnauthenticatedError,
         )
-        if isinstance(error, FileNotFoundError) and not (is_put or remedy):
-            raise FileNotFoundError(2, os.strerror(2), str(path)) from None
         if isinstance(error, FileNotFoundError):
-            raise FileNotFoundError(2, remedy or _NO_BUCKET, str(path)) from None
+            problem = remedy or (_NO_BUCKET if is_put else os.strerror(2))
+            raise FileNotFoundError(2, problem, str(path)) from None
         if isinstance(error, denied) or remedy or _IS_DENIED.search(text):
             raise PermissionError(13, remedy or _DENIED, str(path)) from None
         text = _SECRET.sub("", _ANSWER.sub(r"\2: \4", text))
@@ -138,9 +136,9 @@ def errors_explained(path: pathlib.PurePath, is_put: bool = False) -> Generator[
     except ValueError as error:
         if "Could not parse path" not in str(error):
             raise
-        raise UnsafePathError(f"{path}: no name in an object store can hold that") from None
+        raise UnsafePathError(f"{path}: no object can have that name") from None
     except BaseException as error:
-        # No `Exception`, and of a class that cannot be imported.
+        # It is no `Exception`, and its class cannot be imported.
         if type(error).__name__ != "PanicException":
             raise
         text = f"the library for object stores failed: {error}; check the environment"
@@ -148,12 +146,12 @@ def errors_explained(path: pathlib.PurePath, is_put: bool = False) -> Generator[
 
 
 def head(path: pathlib.PurePath) -> "obstore.ObjectMeta | None":
-    """Return what a store tells about an object; None if there is none."""
+    """Return the metadata of an object; None if there is none."""
     store, key = locate(path)
     if not key:
         return None
-    if (listed_beside := _listed(path.parent)) is not None:
-        return listed_beside.get(path.name)
+    if (siblings := _listed(path.parent)) is not None:
+        return siblings.get(path.name)
     try:
         with errors_explained(path):
             return obstore.head(store, key)
@@ -161,22 +159,23 @@ def head(path: pathlib.PurePath) -> "obstore.ObjectMeta | None":
         return None
 
 
-def children(path: pathlib.PurePath) -> tuple[list[str], list[str]]:
-    """Return the names of the directories and of the objects right below a path."""
+def children(path: pathlib.PurePath) -> dict[str, Literal["file", "directory"]]:
+    """Return the names directly below a path, sorted, and what they are."""
     if (node := _listed(path)) is not None:
+        files = [name for name in node if not name.endswith("/")]
         folders = [name[:-1] for name in node if name.endswith("/")]
-        return folders, [name for name in node if not name.endswith("/")]
-    store, key = locate(path)
-    with errors_explained(path):
-        found = obstore.list_with_delimiter(store, key)
-    # A folder's own object is among them.
-    files = [meta["path"] for meta in found["objects"] if meta["path"] != key]
-    folders = found["common_prefixes"]
-    return [_last(folder) for folder in folders], [_last(file) for file in files]
-
-
-def _last(key: str) -> str:
-    return key.rpartition("/")[2]
+    else:
+        store, key = locate(path)
+        with errors_explained(path):
+            found = obstore.list_with_delimiter(store, key)
+        # The object that a console puts for the folder itself is among them.
+        files = [meta["path"] for meta in found["objects"] if meta["path"] != key]
+        folders = found["common_prefixes"]
+    kinds: dict[str, Literal["file", "directory"]] = {
+        **{posixpath.basename(file): "file" for file in files},
+        **{posixpath.basename(folder): "directory" for folder in folders},
+    }
+    return dict(sorted(kinds.items()))
 
 
 def objects(path: pathlib.PurePath) -> "dict[str, obstore.ObjectMeta]":
@@ -190,9 +189,9 @@ def objects(path: pathlib.PurePath) -> "dict[str, obstore.ObjectMeta]":
 
 
 def _without_folders(found: Iterable[Any], store: Any, key: str) -> dict[str, Any]:
-    """Return the objects below a key, without what clouds' consoles put for folders.
+    """Return the objects below a key, without those that the clouds' consoles put for folders.
 
-    Their keys end with a slash, which the library leaves out, so that it finds no such object.
+    The keys of these end with a slash, which the library drops, so it cannot find them.
     """
     metas = {meta["path"]: meta for meta in found if meta["path"] != key}
     empty = [path for path, meta in metas.items() if not meta["size"]]
@@ -208,7 +207,7 @@ def _without_folders(found: Iterable[Any], store: Any, key: str) -> dict[str, An
 
 
 def has_objects(path: pathlib.PurePath) -> bool:
-    """Tell whether there is any object below a path."""
+    """Return whether there is any object below a path."""
     if (node := _listed(path)) is not None:
         return bool(node)
     store, key = locate(path)
@@ -219,9 +218,9 @@ def has_objects(path: pathlib.PurePath) -> bool:
 
 @contextlib.contextmanager
 def listed(path: pathlib.PurePath) -> Generator[None]:
-    """List all objects below a path, and answer from that until the block ends.
+    """List all objects below a path once, and use this list until the block ends.
 
-    What another thread asks is not answered from it, unless it runs in a copy of this context.
+    Another thread uses it only if it runs in a copy of this context.
     """
     if _listed(path) is not None:
         yield
@@ -243,11 +242,11 @@ def listed(path: pathlib.PurePath) -> Generator[None]:
 _listings: contextvars.ContextVar[tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = (
     contextvars.ContextVar("listings", default=())
 )
-"""The parts of each path that is listed, and a tree of what is below it."""
+"""The parts of each listed path, and the tree of the objects below it."""
 
 
 def _listed(path: pathlib.PurePath) -> dict[str, Any] | None:
-    """Return what is listed right below a path; None if it is not listed."""
+    """Return what a list has directly below a path; None if the path is not listed."""
     for parts, tree in _listings.get():
         if path.parts[: len(parts)] == parts:
             node = tree
@@ -265,11 +264,11 @@ def _below(node: dict[str, Any], folder: str) -> Iterator[tuple[str, Any]]:
             yield folder + name, found
 
 
-def put(path: pathlib.PurePath, pieces: Iterator[Any], size: int) -> None:
-    """Put an object whole; in parallel parts if it is large.
+def put(path: pathlib.PurePath, pieces: Iterable[Any], size: int) -> None:
+    """Put an object in one step; a large one in parallel parts.
 
-    If a part cannot be sent, or `pieces` raises, obstore aborts the upload. Nothing may call it
-    while it asks for the next piece. It holds the pieces, and copies none.
+    If a part cannot be sent or `pieces` raises, obstore aborts the upload. `pieces` must not call
+    obstore in this thread. The pieces are not copied.
     """
     store, key = locate(path)
     part = max(PART_BYTES, size // _MAX_PARTS)
@@ -288,20 +287,20 @@ def put(path: pathlib.PurePath, pieces: Iterator[Any], size: int) -> None:
             parts,
             use_multipart=True,
             chunk_size=part,
-            # Beside the parts that are sent, there is one that grows.
+            # The next part is collected meanwhile.
             max_concurrency=MAX_REQUESTS - 1,
         )
 
 
 def delete(path: pathlib.PurePath, names: Iterable[str] = ("",)) -> None:
-    """Delete objects by their names relative to a path; what is absent is no error."""
+    """Delete objects by their names relative to a path; absent ones are ignored."""
     store, key = locate(path)
     keys = [f"{key}/{name}".strip("/") for name in names]
     with errors_explained(path):
         try:
             obstore.delete(store, keys)
         except FileNotFoundError:
-            # Some stores stop at what is absent.
+            # Some stores stop at the first absent object.
             for one in keys:
                 with contextlib.suppress(FileNotFoundError):
                     obstore.delete(store, one)
