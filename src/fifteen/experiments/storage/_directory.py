@@ -55,7 +55,13 @@ class Directory:
     """
 
     has_leases: ClassVar[bool] = False
-    """Whether a mark is a lease, which its process renews and only one process has."""
+    """Whether a mark is a lease, which is renewed, and which only one process can hold."""
+    has_renames: ClassVar[bool] = True
+    """Whether a directory can be replaced by a rename."""
+    sends_in_order: ClassVar[bool] = False
+    """Whether a new file is sent from its beginning, once it is complete."""
+    readers: ClassVar[int] = 1
+    """How many threads read many files fastest."""
 
     path: pathlib.Path
 
@@ -105,27 +111,18 @@ class Directory:
             return []
         return sorted(_entry(entry) for entry in found if _local.is_visible(entry.name))
 
-    has_renames: ClassVar[bool] = True
-    """Whether a directory can be replaced by a rename."""
-
-    sends_in_order: ClassVar[bool] = False
-    """Whether a file is sent from its beginning on, once all of it is known."""
-
-    readers: ClassVar[int] = 1
-    """How many threads read many files fastest."""
-
     def listed(self) -> contextlib.AbstractContextManager[None]:
-        """Return a block in which all that is below may be listed once, and not be asked again."""
+        """Return a block in which everything below is listed at most once."""
         return _local.listed()
 
     def kind_of(self, name: str = "") -> Kind | None:
         """Return the kind of a name, links followed; None if there is nothing."""
-        # A save asks this often, and joining a `Path` takes longer than the system call.
+        # A save calls this often, and joining a `Path` takes longer than the system call.
         path = f"{self.path}/{name}" if name else str(self.path)
         try:
             mode = os.stat(path).st_mode
         except OSError as error:
-            # The last is a link that leads to itself.
+            # ELOOP: a link that leads to itself.
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 raise
             return "other" if os.path.lexists(path) else None
@@ -142,7 +139,7 @@ class Directory:
         return pathlib.Path(os.path.realpath(self.path))
 
     def usage(self) -> Usage:
-        """Return the size and the last change of what it holds; what cannot be read is ignored."""
+        """Return the size and the last change of its content, as far as that can be read."""
         top = str(self.path)
         status = os.stat(top)
         if not stat.S_ISDIR(status.st_mode):
@@ -305,7 +302,7 @@ class Directory:
     def temporary(self, name: str) -> Generator["Directory"]:
         """Create a hidden directory in which to prepare one for `replace_directory`.
 
-        It is no leftover until the block ends. The caller removes it.
+        It is locked until the block ends, so it is no leftover. The caller removes it.
         """
         path = _local.temporary_beside(self.path / name)
         with _local.locked_directory(path):
@@ -316,7 +313,7 @@ class Directory:
         _local.sync_all(self.path)
 
     def replace_directory(self, new: "Directory", name: str) -> None:
-        """Replace whatever has the name by a complete and synced directory."""
+        """Replace anything of that name by a complete and synced directory."""
         _local.replace_directory(new.path, self.path / name)
 
 

@@ -5,7 +5,7 @@ import os
 import pathlib
 import stat
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Self
 
 PIECE_BYTES = 8 << 20
@@ -13,14 +13,14 @@ PIECE_BYTES = 8 << 20
 
 
 class ReadableFile:
-    """Read ranges of a file, which stays the same file if another one takes its name.
+    """Read ranges of a file, even after another one has taken its name.
 
     Attributes:
         path: where it was opened.
         size: its bytes when it was opened.
         modified_ns: when it was last written, in nanoseconds since the epoch.
         identity: unique to the file, and kept if it is renamed.
-        parallel_bytes: how much to read in parallel to be fast; 0 if that is no faster.
+        parallel_bytes: how much to read in parallel; 0 if that is not faster.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -103,12 +103,12 @@ class NewFile:
         self._end += data.nbytes
 
     def write_each(self, pieces: Iterable[Any], nbytes: int) -> None:
-        """Append pieces of so many bytes; what is sent in order asks for each when it sends it."""
+        """Append pieces of `nbytes` in all; if sent in order, each is computed when it is sent."""
         for piece in pieces:
             self.write(piece)
 
     def skip(self, nbytes: int) -> None:
-        """Leave room for what `write_at` writes later; what is sent in order cannot do that."""
+        """Leave a gap for `write_at`; files that are sent in order do not support that."""
         self._end += nbytes
 
     def write_at(self, start: int, data: Any) -> None:
@@ -116,19 +116,10 @@ class NewFile:
         view = memoryview(data).cast("B")
         while view:
             written = os.pwrite(self._descriptor, view, start)
-            # The kernel may take less than it is given, for example if the disk fills. The next
-            # call then says why.
+            # A write may be partial, for example if the disk fills; the next call then raises.
             if not written:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             start, view = start + written, view[written:]
-
-
-def _closing(owner: Any, descriptor: int) -> Callable[[], Any]:
-    """Return a finalizer of the owner that closes a descriptor."""
-    close = weakref.finalize(owner, os.close, descriptor)
-    # At exit it would run before our own work, which still writes.
-    close.atexit = False
-    return close
 
 
 class AppendedFile:
@@ -144,7 +135,9 @@ class AppendedFile:
     def __init__(self, path: pathlib.Path, mode: int) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._descriptor = os.open(path, flags, mode)
-        self._close = _closing(self, self._descriptor)
+        self._close = weakref.finalize(self, os.close, self._descriptor)
+        # At exit, it would run before the last writes.
+        self._close.atexit = False
 
     def write(self, data: Any) -> int:
         """Append data; return the number of bytes written, at least one."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ._directory import Directory
 
 UNFINISHED = ".move.fifteen-tmp"
-"""An object in a directory whose files have not all arrived; it names where they come from."""
+"""A file in an incomplete copy in an object store; its content is the source."""
 
 _CHUNK_BYTES = 1 << 20
 
@@ -70,7 +70,7 @@ def move(source: pathlib.Path, destination: pathlib.Path) -> None:
 
 
 def _move_link(source: pathlib.Path, destination: pathlib.Path) -> None:
-    """Move a link to an experiment, which becomes absolute."""
+    """Move a link to an experiment, and make it absolute."""
     if destination.exists():
         destination.rmdir()
     destination.symlink_to(source.resolve())
@@ -78,7 +78,7 @@ def _move_link(source: pathlib.Path, destination: pathlib.Path) -> None:
 
 
 def _copy_across(source: pathlib.Path, destination: pathlib.Path) -> None:
-    # Each byte is copied and then compared.
+    # Each byte counts twice: it is copied, then compared.
     total = 2 * _local.size_of(source)
     with arriving(destination) as temporary, progress("Copying", total) as advance:
         copy = functools.partial(_copy_file, advance)
@@ -124,8 +124,8 @@ def files(directory: pathlib.Path) -> list[str]:
         for name in (*folders, *names):
             if os.path.islink(path := f"{folder}/{name}"):
                 raise UnsafePathError(
-                    f"{path}: a link, which no object store can hold; remove it, or put what it "
-                    "leads to in its place"
+                    f"{path}: a link, which no object store can hold; remove it, or replace it by "
+                    "what it leads to"
                 )
         found += [os.path.relpath(f"{folder}/{name}", directory) for name in names]
     return sorted(found)

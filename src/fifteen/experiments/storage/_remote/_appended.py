@@ -1,8 +1,8 @@
-"""AppendedObjects: what is appended to a file, as objects in a store, which takes them only whole.
+"""AppendedObjects: a file that grows, in a store whose objects cannot be appended to.
 
-A thread sends each object again while it grows, and the next one is begun once it is full. The
-objects' names follow one another, and each begins with the file's head and ends between two writes,
-so that readers who take them in the order of their names see one file.
+A thread puts an object again while it grows, and begins the next one once it is full. Each object
+begins with the file's head and ends between two writes. So the objects, in the order of their
+names, read as one file.
 """
 
 import _thread
@@ -28,7 +28,7 @@ _MAX_OBJECT_BYTES = 4 << 20
 _MAX_OBJECTS_IN_MEMORY = 16
 _MAX_REPEATS = 16
 _FREE_REPEATED_BYTES = 1 << 20
-"""What is sent of an object is at most so many bytes, plus `_MAX_REPEATS` times its size."""
+"""For an object, at most this plus `_MAX_REPEATS` times its size is sent."""
 
 
 class _Directory(Protocol):
@@ -40,11 +40,11 @@ class _Directory(Protocol):
 
 @dataclasses.dataclass
 class _Part:
-    """An object that grows, until there is another one after it."""
+    """An object, which grows as long as it is the last one."""
 
     number: int
     data: bytearray
-    length: int  # Of the data, which may be in the spilled file alone.
+    length: int  # Also if `data` is empty, since all of it is in the spilled file.
     sent: int = 0
     sent_in_all: int = 0
     spilled: int = 0
@@ -55,15 +55,15 @@ class _Part:
 
 
 class AppendedObjects(AppendedFile):
-    """Append to a new file; nothing but `flush` and `close` waits for the network.
+    """Append to a new file; only `flush` and `close` wait for the network.
 
-    Callers of `flush` hold no lock, since a signal handler may raise there, or call it again.
+    Call `flush` without a lock held: a signal handler may raise there, or call it again.
 
     Args:
         directory: where the objects are put.
         name_after: returns the file's name, given the names in the directory.
         head: what each object begins with.
-        report: called, in a thread, with what the user must be told.
+        report: takes messages to the user; called by a thread.
     """
 
     keeps_unsent = True
@@ -79,7 +79,7 @@ class AppendedObjects(AppendedFile):
         self._name_after = name_after
         self._head = head
         self._report = report
-        # Under the key None: `dict.setdefault` chooses one atomically.
+        # At most one, under the key None: `dict.setdefault` is atomic.
         self._name: dict[None, str] = {}
         # Two containers may have the same host name and process number.
         self._token = secrets.token_hex(4)
@@ -89,15 +89,15 @@ class AppendedObjects(AppendedFile):
         self._time_of_progress = time.monotonic()
         self._has_thread = False
         self._is_closed = False
-        # None wakes the thread up.
+        # A lock is released after a try to send; None only wakes the thread.
         self._requests: queue.SimpleQueue[_thread.LockType | None] = queue.SimpleQueue()
-        # While the interpreter exits, no thread can be started; `flush` then sends.
+        # While the interpreter exits, no thread can be started; then `flush` sends.
         with contextlib.suppress(RuntimeError):
             _thread.start_new_thread(self._run, ())
             self._has_thread = True
 
     def write(self, data: bytes | memoryview) -> int:
-        """Append data; return how many of its bytes were taken, which are all."""
+        """Append data; return its number of bytes."""
         part = self._parts[-1]
         if part.is_full():
             if len(self._parts) > _MAX_OBJECTS_IN_MEMORY:
@@ -112,14 +112,14 @@ class AppendedObjects(AppendedFile):
         return len(data)
 
     def is_gone(self) -> bool:
-        """Return False: an object that was deleted while it grows is put again."""
+        """Return False: an object that is deleted while it grows is put again."""
         return False
 
     def flush(self) -> None:
-        """Wait until what was written is in the store.
+        """Wait until everything written is in the store.
 
         Raises:
-            OSError: it cannot be sent, or nothing has arrived for some time; it is in a file, too.
+            OSError: it cannot be sent, or nothing has arrived for some time; a local file has it.
         """
         done = _thread.allocate_lock()
         done.acquire()
@@ -145,7 +145,7 @@ class AppendedObjects(AppendedFile):
             ) from error
 
     def close(self) -> None:
-        """Flush, and end the thread; raises as `flush`, and is not closed then."""
+        """Flush, and end the thread; if `flush` raises, the file stays open."""
         self.flush()
         self._is_closed = True
         self._requests.put(None)
@@ -161,7 +161,7 @@ class AppendedObjects(AppendedFile):
                 pause = min(2 * pause, _MAX_SECONDS_BETWEEN_TRIES)
             for request in requests:
                 request.release()
-        # A caller of `flush` does the reverse: it asks first, and then looks for the thread.
+        # `flush` does the reverse: it adds its request, then checks for the thread.
         self._has_thread = False
         for request in self._take_requests():
             request.release()
@@ -202,9 +202,9 @@ class AppendedObjects(AppendedFile):
             self._error = None
 
     def _send_first(self) -> bool:
-        """Send what is new in the first object; return whether there is another one after it."""
+        """Put the first object if it has grown; return whether there is another one after it."""
         part = self._parts[0]
-        # Asked first: an object that is not the last one no longer grows.
+        # Checked before its data are copied: an object that is not the last no longer grows.
         is_last = part is self._parts[-1]
         data = bytes(part.data) or self._path_of(part).read_bytes()
         if len(data) > part.sent:
@@ -225,11 +225,11 @@ class AppendedObjects(AppendedFile):
         return not is_last
 
     def _save(self, part: _Part) -> None:
-        """Write to a file what cannot be sent now; several threads may do that at once."""
+        """Write an object that cannot be sent to a file; several threads may do so at once."""
         data = bytes(part.data)
         if len(data) > max(part.sent, part.spilled):
             self._spill.mkdir(mode=0o700, exist_ok=True)
-            # Not truncated, for a thread that is late: it writes the beginning of the same bytes.
+            # Not truncated: a slower thread only writes a prefix of the same bytes.
             file = os.open(self._path_of(part), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             with os.fdopen(file, "wb") as stream:
                 stream.write(data)
@@ -239,7 +239,7 @@ class AppendedObjects(AppendedFile):
         return self._spill / self._name_of(part)
 
     def _name_of(self, part: _Part) -> str:
-        # If the names in the store cannot be read before one is needed, the clock decides.
+        # If the store could not be listed, the name is chosen without its names.
         name = self._name.get(None) or self._name.setdefault(None, self._name_after([]))
         return f"{name}.{self._token}.{part.number:06d}"
 
