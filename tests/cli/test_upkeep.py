@@ -88,6 +88,35 @@ def test_note_several(run, tmp_path):
     assert isinstance(find_experiments(tmp_path).values("note")[1], Missing)
 
 
+def test_note_with_an_address_of_a_page(run, tmp_path):
+    make(tmp_path / "a")
+    for text in ("as in https://example.com/paper", "https://example.com/paper"):
+        run("note", "a", text, cwd=tmp_path)
+        assert find_experiments(tmp_path).values("note") == [text]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("note", "a", "b", "too slow"),
+        ("move", "a", "b", "to"),
+        ("archive", "a", "b", "--output", "to"),
+    ],
+)
+def test_one_that_fails_does_not_keep_the_others_from_it(run, tmp_path, command):
+    for name in ("a", "b"):
+        make(tmp_path / name)
+    (tmp_path / "a" / "notes.yaml").write_text("note: [1")
+    (tmp_path / "to" / "a" / "b").mkdir(parents=True)
+    (tmp_path / "to" / "a.tar.zst").touch()
+    result = run(*command, cwd=tmp_path, expect=1)
+    assert result.stderr.count("fifteen: error: ") == result.stderr.count("\n") == 1
+    assert result.stdout.count("\n") == 1
+    assert "b" in result.stdout
+    assert (tmp_path / "a" / "notes.yaml").read_text() == "note: [1"
+    assert (tmp_path / "to" / "a.tar.zst").read_bytes() == b""
+
+
 # export
 
 
@@ -297,6 +326,7 @@ def test_running_experiment_is_kept(run, tmp_path, running):
         "is running"
         in run("archive", "running", "--output", "x.tar.zst", cwd=tmp_path, expect=1).stderr
     )
+    assert "is running; move it" in run("move", "running", "to", cwd=tmp_path, expect=1).stderr
     assert contents(tmp_path) == before
     listed = run("list", "--where", "status == 'running'", cwd=tmp_path).stdout
     assert listed.splitlines()[1].startswith("running  running")

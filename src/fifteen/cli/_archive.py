@@ -10,7 +10,7 @@ from fifteen.experiments.storage import Directory
 from fifteen.experiments.storage import archive as pack
 
 from ._arguments import check_output, shown_path
-from ._errors import CommandError
+from ._errors import CommandError, succeeds
 from ._selection import Chosen, Selection, names_in_one_directory
 
 _SUFFIX = ".tar.zst"
@@ -19,7 +19,7 @@ _SUFFIX = ".tar.zst"
 def archive(
     output: Annotated[pathlib.Path, arg(metavar="FILE.tar.zst|DIR", help_behavior_hint="")],
     selection: Chosen = Selection(),
-) -> None:
+) -> int:
     """Pack each experiment into one compressed file, and compare it.
 
     The experiments stay as they are; `fifteen rm` removes them.
@@ -39,8 +39,12 @@ def archive(
         if Directory(field.path).open_state() == "open":
             raise CommandError(f"{field.path}: is running; archive it when it has ended")
     names = names_in_one_directory(fields)
+    is_whole = True
     for field, name in zip(fields, names, strict=True):
         file = output / f"{name}{_SUFFIX}" if is_folder else output
-        pack(field.path, file.absolute())
+        if not succeeds(pack, field.path, file.absolute()):
+            is_whole = False
+            continue
         archived = f"Archived {shown_path(field.path)} as {printable(str(file))}"
         print(f"{archived}, which was read again and compared")
+    return int(not is_whole)

@@ -1,7 +1,7 @@
 """Errors, warnings and notes of a command, on stderr."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from fifteen._text import printable
@@ -31,6 +31,18 @@ def as_line(kind: str, message: object) -> str:
         return "\n".join([f"fifteen: {kind}: {printable(lines[0])}", *map(printable, lines[1:])])
     text = " ".join(filter(None, (line.strip() for line in lines)))
     return f"fifteen: {kind}: {printable(text)}"
+
+
+def succeeds(action: Callable[..., object], *arguments: object, **named: object) -> bool:
+    """Tell whether one of several actions succeeds; print why it does not."""
+    from fifteen.experiments import FifteenError
+
+    try:
+        action(*arguments, **named)
+    except (FifteenError, OSError) as error:
+        print_message("error", error)
+        return False
+    return True
 
 
 def problems_of(fields: "Iterable[Fields]") -> list[str]:

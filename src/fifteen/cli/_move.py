@@ -6,9 +6,10 @@ from fifteen._text import printable
 from fifteen.experiments import Experiment
 from fifteen.experiments._local_path import local_path
 from fifteen.experiments._walk import holds_experiment
+from fifteen.experiments.storage import Directory
 
 from ._arguments import shown_path
-from ._errors import CommandError
+from ._errors import CommandError, print_message, succeeds
 from ._selection import Chosen, Selection, checked, names_in_one_directory
 
 
@@ -16,7 +17,7 @@ def move(selection: Chosen = Selection()) -> int:
     """Move experiments, also to another file system, and to or from an object store.
 
     The last path is where to: a new path for one experiment or, if it is there already or ends with
-    `/`, a directory to move them into. Parents are made.
+    `/`, a directory to move them into. Parents are made. One that is running stays.
 
     Args:
         selection: the experiments, and where to.
@@ -34,6 +35,12 @@ def move(selection: Chosen = Selection()) -> int:
         )
     for field, name in zip(fields, names_in_one_directory(fields), strict=True):
         destination = f"{last.rstrip('/')}/{name}" if is_folder else last
-        Experiment(field.path, verbose=False).move(local_path(destination, "DST"))
-        print(f"Moved {shown_path(field.path)} to {printable(destination)}")
+        experiment = Experiment(field.path, verbose=False)
+        if Directory(field.path).open_state() == "open":
+            print_message("error", f"{field.path}: is running; move it when it has ended")
+            is_whole = False
+        elif succeeds(experiment.move, local_path(destination, "DST")):
+            print(f"Moved {shown_path(field.path)} to {printable(destination)}")
+        else:
+            is_whole = False
     return int(not is_whole)

@@ -7,7 +7,7 @@ from tyro.conf import arg
 from fifteen.experiments import Experiment
 
 from ._arguments import Texts, shown_path
-from ._errors import CommandError
+from ._errors import CommandError, succeeds
 from ._selection import Chosen, Selection
 
 
@@ -32,6 +32,10 @@ def note(
     fields, is_whole = selection.find_to_change(each=True)
     for field in fields:
         with Experiment(field.path, verbose=False) as experiment:
-            experiment.annotate(note=texts[0] if texts else None, tags=list(tag) or None)
-        print(f"Wrote {shown_path(field.path / 'notes.yaml')}")
+            is_written = succeeds(
+                experiment.annotate, note=texts[0] if texts else None, tags=list(tag) or None
+            )
+        if is_written:
+            print(f"Wrote {shown_path(field.path / 'notes.yaml')}")
+        is_whole &= is_written
     return int(not is_whole)

@@ -1,11 +1,11 @@
 """`fifteen rm`."""
 
 from fifteen._progress import track
-from fifteen.experiments import Experiment, FifteenError, find_experiments
+from fifteen.experiments import Experiment, find_experiments
 from fifteen.experiments.storage import Directory
 
 from ._arguments import Flag
-from ._errors import CommandError, print_message
+from ._errors import CommandError, print_message, succeeds
 from ._selection import Chosen, Selection, is_below, place_of
 from ._table import Format, print_removal, text_column
 
@@ -48,12 +48,8 @@ def rm(
         else:
             # Of a link, only the link is removed.
             size = 0 if Directory(path).is_link() else Directory(path).usage().size
-            try:
-                if yes:
-                    Experiment(path, verbose=False).clear()
-            except (FifteenError, OSError) as error:
+            if yes and not succeeds(Experiment(path, verbose=False).clear):
                 is_whole = False
-                print_message("error", error)
                 continue
             rows.append([field.name, size])
     print_removal([text_column("name")], rows, yes, format)

@@ -4,6 +4,7 @@ import dataclasses
 import glob
 import os
 import pathlib
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,9 @@ from ._errors import CommandError, print_message
 if TYPE_CHECKING:
     from fifteen.experiments import Experiments
     from fifteen.experiments._fields import Fields
+
+_ADDRESS = re.compile(r"(?!https?:)[\w+.-]+://")
+"""What a root in an object store begins with, and neither a sentence nor a link to a page does."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +110,8 @@ class Selection:
         texts = [
             name
             for name in others
-            if not name or not ("://" in name or pathlib.Path(name).is_dir() or glob.glob(name))
+            if not name
+            or not (_ADDRESS.match(name) or pathlib.Path(name).is_dir() or glob.glob(name))
         ]
         roots = [name for name in others if name not in texts]
         return dataclasses.replace(self, roots=(first, *roots)), texts
