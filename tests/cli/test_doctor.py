@@ -25,6 +25,10 @@ def test_doctor_checks_the_current_directory_by_default(run, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_empty_path_is_an_error(run):
+    assert "is a variable not set?" in run("doctor", "", expect=1).stderr
+
+
 def test_missing_extra_is_named_but_no_fault(run, tmp_path, monkeypatch):
     version = importlib.metadata.version
 

@@ -162,6 +162,14 @@ def test_deleted_run_disappears_from_the_table(served, sweep):
     assert "lr0.1_1" not in get_json(served, f"/table?since={version}")["order"]
 
 
+def test_scalars_of_most_runs_are_shown_first(served, sweep):
+    for number in range(5):
+        scalars = {f"a{index}": 1.0 for index in range(5)} if number == 0 else {"z": 1.0}
+        with Experiment(sweep / f"more_{number}", verbose=False) as experiment:
+            experiment.log(TensorboardLogData(scalars=scalars), step=0)
+    assert "z" in get_json(served, "/table?since=0")["informative"]
+
+
 def test_long_curves_are_downsampled_with_their_extremes(served, sweep):
     values = np.zeros(20_000)
     values[12_345] = 7

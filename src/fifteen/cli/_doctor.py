@@ -19,6 +19,8 @@ from fifteen.experiments import ExperimentLockedError, FifteenError
 from fifteen.experiments._local_path import local_path
 from fifteen.experiments.storage import Directory
 
+from ._selection import checked
+
 _REQUIREMENT = re.compile(r"([\w.-]+)[^;]*(?:;.*extra == ['\"](\w+)['\"])?")
 _NOT_FOR_USERS = {"dev", "docs", "examples"}
 _DEVICES = (
@@ -40,6 +42,7 @@ def doctor(
         directory: where experiments will be, such as `runs` or `s3://bucket/runs`. It is left
             unchanged.
     """
+    checked(directory)
     problems = 0
     for heading, lines in (
         ("machine", _machine()),

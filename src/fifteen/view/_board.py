@@ -4,6 +4,7 @@ import contextlib
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from fifteen.experiments._fields import Fields
 from fifteen.experiments._missing import Missing
 from fifteen.experiments._tables import tables_of, tag_of
 from fifteen.experiments._values import differ, to_plain
-from fifteen.view._columns import best_of
+from fifteen.view._columns import by_information
 
 from ._encoding import SMOOTHING, Answer, Sampling, details_of, encode_curves
 from ._follower import Follower, read_scalars, reader_of
@@ -159,7 +160,8 @@ def table_of(runs: Experiments, title: str) -> Answer:
     kinds = tables_of(runs.fields)
     differing = [name for name, values in kinds["field"].items() if differ(values)]
     tags = sorted(set(map(tag_of, kinds["scalar"])))
-    informative = sorted(tags, key=lambda tag: (not best_of(tag), tag))[:_MAX_SHOWN_TAGS]
+    counts = Counter(tag for run in runs.fields for tag in run.tail)
+    informative = by_information(counts)[:_MAX_SHOWN_TAGS]
     shown = {*_SHOWN_BUILT_IN, *differing[:_MAX_SHOWN_FIELDS]}
     shown |= {f"{tag}:last" for tag in informative}
     values = [own for columns in kinds.values() for own in columns.values()]

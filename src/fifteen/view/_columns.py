@@ -202,7 +202,14 @@ def informative_scalars(found: "Experiments") -> list[str]:
         for other in longer if len(longer) == 1 else [tag] * bool(longer):
             tags[tag] += tags[other]
             del tags[other]
-    # What is known to be good or bad comes first, then what most experiments have.
+    return by_information(tags)
+
+
+def by_information(tags: Mapping[str, int]) -> list[str]:
+    """Sort tags of scalars, of which it is known how many experiments have each.
+
+    What is known to be good or bad comes first, then what most experiments have.
+    """
     return sorted(tags, key=lambda tag: (not best_of(tag), -tags[tag], tag))
 
 
