@@ -51,6 +51,8 @@ class FaultyProxy:
                     proxy._connections.discard(self.connection)
                 with contextlib.suppress(OSError):
                     super().finish()
+                # Left open if the answer could not be flushed, and the socket with it.
+                self.rfile.close()
 
             def handle(self):
                 with contextlib.suppress(OSError, http.client.HTTPException):
