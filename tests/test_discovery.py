@@ -347,7 +347,7 @@ def test_last_step_needs_only_the_end_of_a_long_file(tmp_path):
     ends = read_ends(Directory(tmp_path), [1 << 13])
     assert path.stat().st_size > 20 << 13
     assert ends.timeline.last_step == summarize(tmp_path).last_step == 49_999
-    assert not ends.is_whole
+    assert not ends.is_complete
     assert len(ends.curves["loss"]) < 1000
 
 

@@ -39,12 +39,12 @@ def archive(
         if Directory(field.path).open_state() == "open":
             raise CommandError(f"{field.path}: is running; archive it when it has ended")
     names = names_in_one_directory(fields)
-    is_whole = True
+    all_done = True
     for field, name in zip(fields, names, strict=True):
         file = output / f"{name}{_SUFFIX}" if is_folder else output
         if not succeeds(pack, field.path, file.absolute()):
-            is_whole = False
+            all_done = False
             continue
         archived = f"Archived {shown_path(field.path)} as {printable(str(file))}"
         print(f"{archived}, which was read again and compared")
-    return int(not is_whole)
+    return int(not all_done)

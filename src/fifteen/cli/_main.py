@@ -106,9 +106,9 @@ def _run(arguments: list[str]) -> int:
         prog = f"fifteen {name}"
         return tyro.cli(_load(name), prog=prog, args=arguments[1:], config=config) or 0
     # A shell that completes asks for all options; for help, names are enough.
-    is_whole = any(argument.startswith("--tyro-") for argument in arguments)
+    completes = any(argument.startswith("--tyro-") for argument in arguments)
     code = tyro.extras.subcommand_cli_from_dict(
-        {name: _load(name) if is_whole else _named(name) for name in _COMMANDS},
+        {name: _load(name) if completes else _named(name) for name in _COMMANDS},
         prog="fifteen",
         description=_DESCRIPTION,
         args=arguments,

@@ -28,7 +28,7 @@ def move(selection: Chosen = Selection()) -> int:
     target = local_path(last, "DST")
     is_folder = last.endswith("/") or (target.is_dir() and not holds_experiment(target))
     chosen = dataclasses.replace(selection, roots=tuple(sources))
-    fields, is_whole = chosen.find_to_change(each=True)
+    fields, all_done = chosen.find_to_change(each=True)
     if len(fields) > 1 and not is_folder:
         raise CommandError(
             f"{last}: expected a directory for {len(fields)} experiments; write {last}/ to make it"
@@ -38,9 +38,9 @@ def move(selection: Chosen = Selection()) -> int:
         experiment = Experiment(field.path, verbose=False)
         if Directory(field.path).open_state() == "open":
             print_message("error", f"{field.path}: is running; move it when it has ended")
-            is_whole = False
+            all_done = False
         elif succeeds(experiment.move, local_path(destination, "DST")):
             print(f"Moved {shown_path(field.path)} to {printable(destination)}")
         else:
-            is_whole = False
-    return int(not is_whole)
+            all_done = False
+    return int(not all_done)

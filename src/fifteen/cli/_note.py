@@ -29,7 +29,7 @@ def note(
         raise CommandError("nothing to write; pass a text, or --tag NAME")
     if len(texts) > 1:
         raise CommandError(f"expected one text, found {len(texts)}: {', '.join(texts)}; quote it")
-    fields, is_whole = selection.find_to_change(each=True)
+    fields, all_done = selection.find_to_change(each=True)
     for field in fields:
         with Experiment(field.path, verbose=False) as experiment:
             is_written = succeeds(
@@ -37,5 +37,5 @@ def note(
             )
         if is_written:
             print(f"Wrote {shown_path(field.path / 'notes.yaml')}")
-        is_whole &= is_written
-    return int(not is_whole)
+        all_done &= is_written
+    return int(not all_done)

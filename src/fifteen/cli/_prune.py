@@ -38,7 +38,7 @@ def prune(
         if value < least:
             raise CommandError(f"{option}: expected at least {least}, found {value}")
     retention = Retention(keep, keep_every_n_steps=keep_every)
-    fields, is_whole = selection.find_to_change()
+    fields, all_done = selection.find_to_change()
     reach = selection.reach()
     rows: list[list[object]] = []
     for field in track(fields, "Pruning"):
@@ -48,7 +48,7 @@ def prune(
             continue
         for pruning in prunings(path, retention):
             if pruning.problem:
-                is_whole = False
+                all_done = False
                 print_message("error", f"{path}: {pruning.problem}")
                 continue
             # Asked as late as possible: it may have begun meanwhile.
@@ -61,4 +61,4 @@ def prune(
     Directory.wait_for_removals()
     columns = text_column("name"), text_column("prefix"), STEPS
     print_removal(columns, rows, yes, format)
-    return int(not is_whole)
+    return int(not all_done)

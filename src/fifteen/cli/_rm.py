@@ -27,7 +27,7 @@ def rm(
     """
     if not selection.roots:
         raise CommandError("name what to remove: a directory, a root or a glob")
-    fields, is_whole = selection.find_to_change()
+    fields, all_done = selection.find_to_change()
     chosen = {field.path for field in fields}
     reach = selection.reach()
     rows: list[list[object]] = []
@@ -41,7 +41,7 @@ def rm(
         others = [other.data_dir for other in find_experiments(path)]
         left = [other for other in others if other not in chosen]
         if left:
-            is_whole = False
+            all_done = False
             print_message("error", f"{path}: stays, since {left[0]} below it is not to be removed")
         elif any(Directory(other).open_state() == "open" for other in [path, *others]):
             print_message("note", f"{path}: is running, and stays as it is")
@@ -49,8 +49,8 @@ def rm(
             # Of a link, only the link is removed.
             size = 0 if Directory(path).is_link() else Directory(path).usage().size
             if yes and not succeeds(Experiment(path, verbose=False).clear):
-                is_whole = False
+                all_done = False
                 continue
             rows.append([field.name, size])
     print_removal([text_column("name")], rows, yes, format)
-    return int(not is_whole)
+    return int(not all_done)

@@ -48,21 +48,21 @@ def show(
     names = _chosen(metadata, [field.metadata_names for field in fields], "metadata")
     shown_tags = _chosen(tags, [field.scalars for field in fields], "scalar")
     checkpoints = [_leaves_of(field, step, prefix) for field in fields] if leaves else []
-    is_whole = True
+    all_done = True
     for number, field in enumerate(fields):
         if number:
             print("\n")
         _show_head(field)
         for name in field.metadata_names if is_all else names:
             if name in field.metadata_names:
-                is_whole &= _show_metadata(field.path / f"{name}.yaml", name, limited=is_all)
+                all_done &= _show_metadata(field.path / f"{name}.yaml", name, limited=is_all)
         if is_all and field.summary and field.summary.checkpoints:
             _show_checkpoints(field.summary.checkpoints)
         if leaves:
             _show_leaves(*checkpoints[number])
         if own := [tag for tag in field.scalars if is_all or tag in shown_tags]:
             _show_scalars(field, own)
-    return int(not is_whole)
+    return int(not all_done)
 
 
 def _chosen(patterns: Sequence[str], known: Iterable[Iterable[str]], what: str) -> list[str]:

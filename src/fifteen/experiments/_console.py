@@ -62,7 +62,7 @@ def _level_of_user() -> int:
     return level + 1
 
 
-def tell(line: str) -> None:
+def print_line(line: str) -> None:
     """Print a line about finished work, if it can be printed."""
     # The work is done: a closed output, a full disk or a closed pipe is not an error.
     if getattr(sys.stdout, "closed", False):

@@ -562,4 +562,4 @@ class Experiment:
 
     def _print(self, *parts: object) -> None:
         if self.verbose and distributed.is_primary():
-            _console.tell(" ".join([f"[{type(self).__name__}]", *map(str, parts)]))
+            _console.print_line(" ".join([f"[{type(self).__name__}]", *map(str, parts)]))

@@ -126,7 +126,7 @@ class Fields:
     @functools.cached_property
     def scalars(self) -> dict[str, Statistics]:
         """The statistics of all curves, by their tags."""
-        curves = self.ends.curves if self.ends.is_whole else self.read_scalars()
+        curves = self.ends.curves if self.ends.is_complete else self.read_scalars()
         return {tag: Statistics.of(curve) for tag, curve in curves.items()}
 
     def read_scalars(self, tags: Iterable[str] | None = None) -> "dict[str, ScalarSeries]":
@@ -152,7 +152,7 @@ class Fields:
     def diverged_at(self) -> int | None:
         """The step from which on a scalar is only NaN or infinite."""
         bad = [tag for tag, curve in self.tail.items() if not np.isfinite(curve.value[-1])]
-        if not bad or self.ends.is_whole:
+        if not bad or self.ends.is_complete:
             return diverged_at({tag: self.tail[tag] for tag in bad})
         return diverged_at(self.read_scalars(bad))
 
@@ -255,7 +255,7 @@ class Fields:
             found = ending_in(tag, self.tail, "/")
             if found is not None:
                 return float(self.tail[found].value[-1])
-            if self.ends.is_whole:
+            if self.ends.is_complete:
                 return ABSENT
         found = ending_in(tag, self.scalars, "/")
         if found is None:

@@ -103,11 +103,11 @@ class Board:
     def _look(self) -> None:
         """Read again what has changed on disk."""
         start = time.monotonic()
-        is_whole = start >= self._next_look
-        found = self._find_all() if is_whole else self._drawn()
+        is_complete = start >= self._next_look
+        found = self._find_all() if is_complete else self._drawn()
         runs = {run.name: run for run in map(self._read, found) if run is not None}
         changed = [name for name, run in runs.items() if run is not self._known.get(name)]
-        if is_whole:
+        if is_complete:
             self._known = runs
             taken = time.monotonic() - start
             self._next_look = time.monotonic() + max(_WAIT, 4 * taken)

@@ -48,7 +48,7 @@ def read_scalars(run: Fields, reader: EventReader | None = None) -> Scalars:
     run.scalars = {tag: Statistics.of(curve) for tag, curve in found.items()}
     run.diverged_at = diverged_at(found)
     tail = {tag: _end_of(curve) for tag, curve in found.items()}
-    run.ends = Ends(reader.timeline, tail, is_whole=False)
+    run.ends = Ends(reader.timeline, tail, is_complete=False)
     return found
 
 

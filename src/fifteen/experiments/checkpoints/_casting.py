@@ -120,8 +120,8 @@ def canonicalize(value: HostArray) -> HostArray:
 
 def _lost(before: HostArray, after: HostArray) -> Any:
     """Return the first number that was out of range; None if there is none."""
-    is_whole = before.dtype.kind in "iu"
-    lost = before != after if is_whole else _overflowed(before, after)
+    is_integer = before.dtype.kind in "iu"
+    lost = before != after if is_integer else _overflowed(before, after)
     return before[lost.argmax()] if lost.any() else None
 
 

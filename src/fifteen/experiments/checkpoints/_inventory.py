@@ -41,7 +41,7 @@ def prunings(directory: pathlib.Path, retention: Retention) -> Iterator[Pruning]
             and not history.directory.is_link(path.name)
         }
         doomed = {step: paths[step] for step in retention.steps_to_delete(list(paths))}
-        if doomed and (problem := problem_of(list(paths.values())[-1], is_whole=True)):
+        if doomed and (problem := problem_of(list(paths.values())[-1], reads_all=True)):
             yield Pruning(history, {}, f"the newest cannot be read, so all are kept: {problem}")
         elif doomed:
             yield Pruning(history, doomed)
@@ -51,7 +51,7 @@ def checkpoint_problems(directory: pathlib.Path) -> Iterator[tuple[pathlib.Path,
     """Yield the path of each checkpoint, with what is wrong with it."""
     for prefix in prefixes_in(directory):
         for path in History.of(Directory(directory), prefix).paths().values():
-            yield path, problem_of(path, is_whole=True)
+            yield path, problem_of(path, reads_all=True)
 
 
 def _size(path: pathlib.Path) -> int:

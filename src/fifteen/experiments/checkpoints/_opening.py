@@ -41,11 +41,11 @@ def open_checkpoint(path: pathlib.Path) -> CheckpointReader:
     return ShardedCheckpoint(path) if is_ours else OrbaxCheckpoint(path)
 
 
-def problem_of(path: pathlib.Path, is_whole: bool = False) -> str:
+def problem_of(path: pathlib.Path, reads_all: bool = False) -> str:
     """Say why a checkpoint does not open, or cannot be read as a whole; nothing if it can."""
     try:
         with contextlib.closing(open_checkpoint(path)) as reader:
-            for _ in reader.read(dict.fromkeys(reader.leaves)) if is_whole else ():
+            for _ in reader.read(dict.fromkeys(reader.leaves)) if reads_all else ():
                 pass
     except (CheckpointError, MissingExtraError) as error:
         return str(error)

@@ -55,8 +55,8 @@ def is_checkpoint(directory: Directory, name: str) -> bool:
     kind = _kind(directory, name)
     if kind == "directory":
         items, others = _items(directory / name)
-        is_whole = _is_marked(directory / name) or (bool(items) and not others)
-        return is_whole or is_unfinished(directory / name)
+        is_item = _is_marked(directory / name) or (bool(items) and not others)
+        return is_item or is_unfinished(directory / name)
     return kind == "file" and _is_flax(directory, name)
 
 

@@ -164,5 +164,5 @@ def _fields_of_stand_in(node: Any) -> dict[int, str]:
         number = numbers.get(id(getattr(stand_in, field.name, None)))
         if number is not None:
             names[number] = field.name
-    is_whole = len(names) == len(children) and len(set(names.values())) == len(children)
-    return names if is_whole else {}
+    are_unique = len(names) == len(children) and len(set(names.values())) == len(children)
+    return names if are_unique else {}

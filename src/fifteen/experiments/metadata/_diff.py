@@ -209,7 +209,7 @@ def compare_files(
 def _align(sides: Sequence[Any]) -> dict[str, tuple[list[Any], bool]]:
     flats = [_flatten(side, with_classes=True) for side in sides]
     _drop_unknown_classes(flats)
-    flats = _tell_keys_apart(sides, flats)
+    flats = _distinguish_keys(sides, flats)
     names = dict.fromkeys(itertools.chain(*flats))
     rows = {name: [flat.get(name, ABSENT) for flat in flats] for name in names}
     return {
@@ -218,7 +218,9 @@ def _align(sides: Sequence[Any]) -> dict[str, tuple[list[Any], bool]]:
     }
 
 
-def _tell_keys_apart(sides: Iterable[Any], flats: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def _distinguish_keys(
+    sides: Iterable[Any], flats: Iterable[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """Quote string keys in names that stand for different keys: 1 and "1", or a.b and a, b."""
     exact = [
         {".".join(map(str, keys)): ".".join(map(_exact, keys)) for keys, _ in _walk(side, (), ())}

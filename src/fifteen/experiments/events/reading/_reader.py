@@ -50,7 +50,7 @@ class EventReader:
         return event_files(self._directory)
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether the files were read completely: none is damaged or larger than the window."""
         return self._window is None or all(
             file.end <= self._window and not file.report() for file in self._files.values()
@@ -192,7 +192,7 @@ class Ends(NamedTuple):
 
     timeline: Timeline
     curves: dict[str, ScalarSeries]  # The last points.
-    is_whole: bool  # Whether that is all there is.
+    is_complete: bool  # Whether that is all there is.
 
 
 def read_ends(directory: Directory, windows: Sequence[int] = (1 << 13, 1 << 19, 1 << 24)) -> Ends:
@@ -206,8 +206,8 @@ def read_ends(directory: Directory, windows: Sequence[int] = (1 << 13, 1 << 19, 
         reader = EventReader(directory, window)
         with _console.quiet():  # A window begins inside a record, which looks like damage.
             curves = reader.scalars()
-        found = Ends(reader.timeline, curves, reader.is_whole)
-        if found.is_whole or found.timeline.last_step is not None:
+        found = Ends(reader.timeline, curves, reader.is_complete)
+        if found.is_complete or found.timeline.last_step is not None:
             break
     return found
 
