@@ -894,6 +894,25 @@ def test_wrong_usage(run, arguments, tmp_path):
     assert "--help" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("mixed", "ordered"),
+    [
+        ("plot runs --smooth 0.5 train/loss", "plot runs train/loss --smooth 0.5"),
+        ("list . --where step>0 runs --limit 1 .", "list . runs . --where step>0 --limit 1"),
+        ("scalars --limit 1 runs runs/run_2", "scalars runs runs/run_2 --limit 1"),
+    ],
+)
+def test_directories_and_tags_may_follow_options(run, root, mixed, ordered):
+    expected = run(*ordered.split(), cwd=root)
+    assert expected.stdout
+    assert run(*mixed.split(), cwd=root).stdout == expected.stdout
+
+
+def test_unknown_option_is_reported_among_directories(run, root):
+    result = run("list", "--limit", "1", "runs", "--lmit", "2", cwd=root, expect=2)
+    assert "--lmit" in result.stderr
+
+
 def test_closed_pipe_ends_the_command_quietly(tmp_path):
     with Experiment(tmp_path, verbose=False) as experiment:
         steps = np.arange(20_000)

@@ -5,9 +5,11 @@
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import inspect
 import io
+import itertools
 import os
 import re
 import signal
@@ -103,8 +105,13 @@ def _run(arguments: list[str]) -> int:
     name = arguments[0] if arguments else ""
     if name in _COMMANDS:
         # The others are not imported: each of them takes time.
-        prog = f"fifteen {name}"
-        return tyro.cli(_load(name), prog=prog, args=arguments[1:], config=config) or 0
+        parse = functools.partial(
+            tyro.cli, _deferred(_load(name)), prog=f"fifteen {name}", config=config
+        )
+        call, unknown = parse(args=arguments[1:], return_unknown_args=True)
+        if unknown:
+            call = parse(args=_reordered(arguments[1:], unknown))
+        return call() or 0
     # A shell that completes asks for all options; for help, names are enough.
     completes = any(argument.startswith("--tyro-") for argument in arguments)
     code = tyro.extras.subcommand_cli_from_dict(
@@ -115,6 +122,30 @@ def _run(arguments: list[str]) -> int:
         config=config,
     )
     return code or 0
+
+
+def _deferred(command: Callable[..., int | None]) -> Callable[..., Callable[[], int | None]]:
+    """Return a function that takes the arguments of a command, and returns its call."""
+
+    @functools.wraps(command)
+    def bind(*args: Any, **options: Any) -> Callable[[], int | None]:
+        return functools.partial(command, *args, **options)
+
+    return bind
+
+
+def _reordered(arguments: list[str], unknown: list[str]) -> list[str]:
+    """Put directories and names that follow an option's value beside those before all options.
+
+    Tyro takes those that begin, and calls later ones unknown, as in `plot runs --over seed loss`.
+    """
+    others = arguments[::-1]
+    for text in reversed(unknown):
+        others.remove(text)
+    begin = list(itertools.takewhile(lambda text: not text.startswith("-"), reversed(others)))
+    if not begin or any(text.startswith("-") for text in unknown):
+        return arguments
+    return [*begin, *unknown, *others[::-1][len(begin) :]]
 
 
 def _load(name: str) -> Callable[..., int | None]:
