@@ -34,7 +34,7 @@ def as_line(kind: str, message: object) -> str:
 
 
 def succeeds(action: Callable[..., object], *arguments: object, **named: object) -> bool:
-    """Tell whether one of several actions succeeds; print why it does not."""
+    """Return whether one of several actions succeeds; print why it does not."""
     from fifteen.experiments import FifteenError
 
     try:

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows the program's name; that of this process by default.
 
     Returns:
-        0; 1 after an error, told in one line on stderr, or if something could not be read; 130
+        0; 1 after an error, printed in one line on stderr, or if something could not be read; 130
         after an interrupt, and 141 if the reader of the output has gone, as a shell reports either.
 
     Raises:
@@ -166,12 +166,12 @@ def _named(name: str) -> Callable[[], Any]:
 @contextlib.contextmanager
 def _print_warnings() -> Generator[None]:
     """Show each warning once, in one line on stderr, as errors are shown."""
-    told: set[str] = set()
+    printed: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         # By its module, so that nothing is imported for it. A file may be read more than once.
-        if category.__module__.startswith("fifteen.") and str(message) not in told:
-            told.add(str(message))
+        if category.__module__.startswith("fifteen.") and str(message) not in printed:
+            printed.add(str(message))
             print_message("warning", message)
 
     with warnings.catch_warnings():

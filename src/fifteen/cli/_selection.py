@@ -150,7 +150,7 @@ def place_of(path: pathlib.Path) -> pathlib.Path:
 
 
 def is_below(real: pathlib.Path, roots: set[pathlib.Path]) -> bool:
-    """Tell whether a real path is one of some roots, or below one."""
+    """Return whether a real path is one of some roots, or below one."""
     return not roots.isdisjoint((real, *real.parents))
 
 

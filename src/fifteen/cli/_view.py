@@ -33,7 +33,7 @@ def view(
 
     if not 0 <= port < 1 << 16:
         raise CommandError(f"--port: expected 0 to 65535, found {port}")
-    count = len(selection.find())  # A mistake is told now, and not in the page.
+    count = len(selection.find())  # A mistake is reported now, and not in the page.
     board = Board(lambda: find_all(selection.roots), selection.choose, title_of(selection))
     try:
         server = Server(board, port)

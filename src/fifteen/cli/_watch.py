@@ -163,7 +163,7 @@ class _Watched:
 
 
 def _is_growing(found: Fields) -> bool:
-    """Tell whether a script runs, or something logs that shows no lock, such as another library."""
+    """Return whether a script runs, or another library, which takes no lock, is logging."""
     status = found.status
     is_recent = time.time() - status.written < _RECENT_SECONDS
     is_written = is_recent and found.timeline.last_time is not None

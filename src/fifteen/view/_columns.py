@@ -180,7 +180,7 @@ def overview(
 
 
 def best_of(name: str) -> Literal["min", "max"] | None:
-    """Tell which numbers of a scalar are good, by what it is called.
+    """Return which numbers of a scalar are good, by what it is called.
 
     The smallest accuracy is still an accuracy.
     """

@@ -1,4 +1,4 @@
-"""Curves for print, drawn by matplotlib: vectors that can be told apart in grey, fonts embedded."""
+"""Curves for print, drawn by matplotlib: vectors, readable in grey, with embedded fonts."""
 
 import html
 import io

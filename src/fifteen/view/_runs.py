@@ -1,4 +1,4 @@
-"""Runs: what tells experiments apart, and which of them are alike but for a field."""
+"""Runs: what distinguishes experiments, and which of them differ only in one field."""
 
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
@@ -29,7 +29,7 @@ def grouping(fields: Sequence[str], over: str) -> list[str]:
 
 
 def labels(runs: Experiments, keys: Sequence[str]) -> list[str]:
-    """Return what tells each run apart: the fields that differ if they are few, or its name."""
+    """Return what distinguishes each run: the fields that differ if they are few, or its name."""
     if 0 < len(keys) <= _MAX_LABEL_FIELDS:
         texts = [_label(run, keys) for run in runs.fields]
         if len(set(texts)) == len(texts):

@@ -11,7 +11,7 @@ from ._curves import Curve, Floats, Options, diverged, downsample, limits
 
 _COLORS = (12, 10, 9, 14, 13, 11, 4, 2, 1, 6, 5, 3)
 _SYMBOLS = ("braille", *"*o+x#@%&=$~")
-"""What tells curves apart if there are no colors."""
+"""What distinguishes curves without colors."""
 _MAX_LEGEND = 24
 
 

@@ -65,7 +65,7 @@ def _flatten_plainly(config: Any, path: str) -> dict[str, Any]:
 
 
 _LEAVES = {type(None), bool, int, float, str, list}
-"""Most values: they are told from mappings and classes at once."""
+"""Most values: they are distinguished from mappings and classes at once."""
 
 
 class _ClassName(str):

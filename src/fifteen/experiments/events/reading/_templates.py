@@ -35,7 +35,7 @@ class Template:
     values: npt.NDArray[np.int64]  # The bytes of the values, four for each.
 
     def matches(self, rows: Bytes) -> npt.NDArray[np.bool_]:
-        """Tell which rows have this layout."""
+        """Return which rows have this layout."""
         return np.asarray(((rows ^ self.row) & self.fixed).any(axis=1)) == 0
 
     def decode(self, rows: Bytes) -> tuple[Any, Any, Any]:
