@@ -313,7 +313,7 @@ class TestClear:
 
     def test_refuses_a_file(self, experiment):
         experiment.data_dir.write_text("precious")
-        with pytest.raises(UnsafePathError, match="it is a file and no experiment"):
+        with pytest.raises(UnsafePathError, match="it is a file, not an experiment"):
             experiment.clear()
         assert experiment.data_dir.read_text() == "precious"
 

@@ -168,7 +168,7 @@ def test_texts_under_keys_with_slashes(handle):
     assert found.pop("w").tolist() == [0, 1, 2]
     assert found == {"a/b": "one", "a": {"x/": "two"}, "c~0d": "three", "e": ["four"]}
     (handle.directory / "checkpoint_3" / "_strings.json").write_text('{"a":{"b":"one"}}')
-    missing = r"checkpoint_3: .*expected a text in _strings\.json under 'a.x/', found none"
+    missing = r"checkpoint_3: .*expected a string in _strings\.json under 'a.x/', found none"
     with pytest.raises(CheckpointDamagedError, match=missing):
         handle.restore(None)
 
@@ -251,7 +251,7 @@ def test_directory_is_replaced_by_a_file_of_the_same_step(saved):
 )
 def test_damaged_description_of_ours_is_reported(saved, content):
     (saved.directory / "checkpoint_3" / "fifteen.json").write_text(content)
-    with pytest.raises(CheckpointDamagedError, match=r"fifteen\.json is no description of ours"):
+    with pytest.raises(CheckpointDamagedError, match=r"fifteen\.json is not a description that"):
         saved.restore(None)
 
 

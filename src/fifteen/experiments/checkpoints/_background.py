@@ -1,8 +1,8 @@
-"""Actions in threads of their own, which are finished before the process ends.
+"""Run actions in threads that finish before the process ends.
 
 A signal handler may raise at any instruction of the main thread. `threading.Thread.start` and
-executors hold locks in Python code, which such an exception leaves locked for ever, and the next
-save would hang. So each thread is started in one step, and shared state changes in single steps.
+executors hold locks in Python code. Such an exception would leave them locked, and the next save
+would hang. So a single call starts each thread, and each change of shared state is atomic.
 """
 
 import _thread
@@ -21,7 +21,7 @@ from .. import _shutdown
 T = TypeVar("T")
 
 _running: "set[Background]" = set()
-"""Actions that run, and actions with an error that is not raised yet."""
+"""Actions that are running, or whose error nobody has raised yet."""
 
 
 class Background:
@@ -47,12 +47,12 @@ class Background:
                 _thread.start_new_thread(self._run, ())
             except RuntimeError as error:
                 if "new thread" not in str(error):
-                    # A signal handler's.
+                    # A signal handler raised it.
                     raise
-                # No thread can be started at the very end of the interpreter.
+                # The interpreter is shutting down, or the system has no more threads.
                 self._run()
             self._is_started = True
-            # The thread adds itself, too, if this is interrupted.
+            # The thread adds itself too, in case this is interrupted.
             _running.add(self)
             self._forget_if_done()
         except BaseException:
@@ -60,7 +60,7 @@ class Background:
             raise
 
     def cancel(self) -> bool:
-        """Keep the action from being run; return whether that was still possible."""
+        """Prevent the action from running; return whether that was still possible."""
         return self._fate.setdefault(None, "cancelled") == "cancelled"
 
     def wait(self) -> None:
@@ -95,7 +95,7 @@ class Background:
         except BaseException as error:
             self._error = error
         finally:
-            # It may hold large values.
+            # The action may hold large values.
             self._action = None
             self._is_running.release()
             self._forget_if_done()
@@ -108,9 +108,9 @@ class Background:
 def prefetched(
     actions: Sequence[Callable[[], T]], sizes: Sequence[int], ahead: int
 ) -> Generator[T]:
-    """Yield what each action returns, and run the next one meanwhile.
+    """Yield what each action returns, while the next one is already running.
 
-    More of the next ones run at the same time if, by their sizes, they read at most `ahead` bytes.
+    Further actions run too, as long as all that are ahead read at most `ahead` bytes in total.
     """
     if len(actions) == 1 and not ahead:
         yield actions[0]()
@@ -143,7 +143,7 @@ def _finish() -> None:
 
 
 def _report_failures() -> None:
-    """Finish what runs, and print the errors that nobody has raised."""
+    """Wait for what is running, and print the errors that nobody has raised."""
     _finish()
     while _running:
         error = _running.pop().settle()
@@ -155,12 +155,12 @@ def _report_failures() -> None:
 os.register_at_fork(after_in_child=_running.clear)
 _shutdown.register(_report_failures)
 
-# At its end the interpreter first forbids new work in executors, which JAX and Orbax may need to
-# finish, and only then runs `atexit` callbacks. There is no public way to come before that; this is
-# how `concurrent.futures.thread` does it when it is imported. The last to register runs first.
+# At exit, the interpreter first closes executors, which JAX and Orbax may still need, and only then
+# runs `atexit` callbacks. No public hook runs earlier; `concurrent.futures.thread` uses this one.
+# It is imported before, since the last to register runs first.
 importlib.import_module("concurrent.futures.thread")
 _register_atexit: Any = getattr(threading, "_register_atexit", None)
 if _register_atexit is not None:
-    # It refuses while the interpreter exits.
+    # It raises if the interpreter is already exiting.
     with contextlib.suppress(RuntimeError):
         _register_atexit(_finish)

@@ -1,4 +1,4 @@
-"""Decode a leaf from what `_leaf.encode` has made of it; without JAX."""
+"""Decode a leaf that `_leaf.encode` has encoded, without JAX."""
 
 import base64
 import struct
@@ -21,28 +21,28 @@ _FOREIGN: dict[str, str] = {
     "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu",
     "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz", "C64": "complex64",
 }  # fmt: skip
-"""What other libraries write as well, by the format's names."""
+"""Further dtypes that other libraries write, by their names in the format."""
 
 STORED: dict[str, str] = {stored: name for name, stored in NATIVE.items()} | _FOREIGN
-"""Dtypes of NumPy by the format's names, of which those of less than a byte have none."""
+"""NumPy's dtypes by their names in the format; the format's dtypes under a byte have none."""
 
 
 def stored_info(
     dtype: np.dtype[Any] | None, shape: tuple[int, ...], description: dict[str, Any] | None
 ) -> LeafInfo:
-    """Return the shape and dtype of a leaf by those of its tensor, if any, and its description."""
+    """Return a leaf's shape and dtype, from those of its tensor, if any, and its description."""
     if description is None and dtype is not None:
         return info_of_array(shape, dtype)
     if description is None:
-        raise ValueError("a leaf without a tensor or a description")
+        raise ValueError("expected a tensor or a description, found neither")
     if dtype is not None:
         name = description["dtype"]
         if not isinstance(name, str) or is_key(name) != ("key" in description):
-            raise ValueError(f"{name!r} is no dtype")
+            raise ValueError(f"expected the name of a dtype, found {name!r}")
         return LeafInfo(shape[:-1], name)
     ((kind, text),) = description.items()
     if kind not in NAMES_OF_SCALARS or (kind in ("bool", "str") and type(text).__name__ != kind):
-        raise ValueError(f"{description!r} describes no leaf")
+        raise ValueError(f"expected the description of a leaf, found {description!r}")
     return LeafInfo((), kind)
 
 
@@ -52,9 +52,9 @@ def _float_of(text: str) -> float:
 
 
 def decode(array: HostArray | None, description: dict[str, Any] | None) -> Any:
-    """Return the value of which `_leaf.encode` has made a tensor, a description, or both.
+    """Return the value that `_leaf.encode` has stored as a tensor, a description, or both.
 
-    Only a `CheckpointError` means that the description is one of ours.
+    A `CheckpointError` means that the description is intact, and any other that it is damaged.
     """
     if description is None:
         return array
@@ -69,7 +69,7 @@ def decode(array: HostArray | None, description: dict[str, Any] | None) -> Any:
                 f"the dtype {name!r} is unknown here; a newer ml_dtypes or NumPy may know it"
             ) from None
         if not dtype.itemsize:
-            # `zeros` would give a text without letters room for one, at any size of array.
+            # `np.zeros` widens `<U0` to `<U1`, and would allocate memory for any shape.
             return np.ndarray(array.shape[:-1], dtype)
         return array.view(dtype).reshape(array.shape[:-1])
     ((kind, text),) = description.items()
@@ -85,4 +85,4 @@ def decode(array: HostArray | None, description: dict[str, Any] | None) -> Any:
         case "bool" | "str":
             return text
         case _:
-            raise ValueError(f"a leaf of the unknown kind {kind!r}")
+            raise ValueError(f"expected a kind of leaf, found {kind!r}")

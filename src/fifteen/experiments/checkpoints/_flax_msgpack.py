@@ -1,12 +1,12 @@
-"""The msgpack files that flax has written, from its first release on.
+"""Read the msgpack files of every flax release.
 
 The format is flax's (`flax/serialization.py`): the state dict in msgpack, in which a list or tuple
-is a dict by the index, with three extension types. 1 is an array and 3 a NumPy scalar, each a
-nested msgpack of shape, dtype's name and bytes in C order; 2 is a Python complex. An array over
-1 GiB is a dict of flat chunks. An array that was distributed over several processes is a text that
-names a directory in `{file}_gda`, in zarr format.
+is a dict with indices as keys, and three extension types. 1 is an array and 3 a NumPy scalar, each
+a nested msgpack of shape, dtype name and bytes in C order; 2 is a Python complex. An array over
+1 GiB is a dict of flat chunks. An array that was distributed over several processes is a string
+that names a directory in `{file}_gda`, in zarr format.
 
-The file is parsed here, since msgpack itself would read the bytes of every array.
+This module has its own parser, since the msgpack library would read the bytes of every array.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ _ARRAY, _COMPLEX, _SCALAR = 1, 2, 3
 _CHUNKED = "__msgpack_chunked_array__"
 _DISTRIBUTED = "//GDAPlaceholder:"
 _DTYPES = {"<V2": "bfloat16", "|V2": "bfloat16"}
-"""What the first versions called a dtype that NumPy did not know."""
+"""The names that early versions gave to a dtype that NumPy did not know."""
 
 _HEADERS = {
     first + number: (kind, f">{code}")
@@ -46,15 +46,15 @@ _HEADERS = {
     )
     for number, code in enumerate(codes)
 }
-"""What msgpack's marks begin, and the format of the number that follows: a value or a length."""
+"""By an object's first byte: its kind, and the format of the value or length that follows."""
 
 _WINDOW = 4096
-"""Bytes that are read at once. Between the data of two arrays there are fewer."""
+"""Bytes to read at a time. Between the data of two arrays there are usually fewer."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Array:
-    """An array or a NumPy scalar; of its bytes only the places are known."""
+    """An array or a NumPy scalar; `pieces` are the ranges of its bytes, which are not read yet."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -65,7 +65,7 @@ class _Array:
         size = sum(end - start for start, end in self.pieces)
         is_shape = all(type(length) is int and length >= 0 for length in self.shape)
         if not is_shape or math.prod(self.shape) * (self.dtype.itemsize or -1) != size:
-            raise ValueError(f"{size} bytes for an array {self.dtype}{list(self.shape)}")
+            raise ValueError(f"found {size} bytes for an array {self.dtype}{list(self.shape)}")
 
     def read(self, file: ReadableFile) -> Any:
         data = np.empty(sum(end - start for start, end in self.pieces), np.uint8)
@@ -86,7 +86,7 @@ class MsgpackCheckpoint:
         parent = Directory(path.parent)
         self._file = parent.open(path.name)
         self.close = self._file.close
-        self.ends: dict[Key, Any] = {}  # The leaves, and None and the empty dicts and lists.
+        self.ends: dict[Key, Any] = {}  # Leaves, None, and empty dicts and lists.
         self.lists: set[Key] = set()  # The nodes that are lists.
         self._flatten(_tree_in(self._file), ())
         beside = parent / f"{path.name}_gda"
@@ -110,7 +110,7 @@ class MsgpackCheckpoint:
 
     @property
     def structure(self) -> Any:
-        """The structure of nested dicts, as flax itself gives them."""
+        """The structure of the nested dicts that flax itself would return."""
         numbers: dict[Key, Any] = {key: number for number, key in enumerate(self.leaves)}
         return structure_of(self.ends | numbers, self.lists)
 
@@ -141,17 +141,17 @@ class MsgpackCheckpoint:
 def _tree_in(file: ReadableFile) -> Any:
     """Parse a file into nested dicts of `_Array` and Python values."""
     if not file.size:
-        raise damaged(file.path, "an empty file")
+        raise damaged(file.path, "the file is empty")
     try:
         parser = _Parser(file)
         tree = _normalized(parser.parse())
         if parser.at != file.size:
-            raise ValueError("more bytes than flax writes")
+            raise ValueError("found more bytes after the end of the tree")
         return tree
     except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise damaged(
             file.path,
-            "neither a checkpoint of fifteen nor a complete file of flax "
+            "expected a checkpoint of fifteen or a complete file of flax, found neither "
             f"({type(error).__name__}: {error})",
         ) from None
 
@@ -179,7 +179,7 @@ class _Parser:
                 return number
 
     def _header(self) -> tuple[str, Any]:
-        """Return what comes next, and its value or length."""
+        """Return the kind of the next object, and its value or length."""
         mark = self._take(1)[0]
         if mark < 0x80 or mark >= 0xE0:
             return "value", mark if mark < 0x80 else mark - 0x100
@@ -200,18 +200,18 @@ class _Parser:
             value: Any = complex(*self.parse())
         elif code in (_ARRAY, _SCALAR):
             if self._header() != ("list", 3):
-                raise ValueError("an array without shape, dtype and bytes")
+                raise ValueError("expected an array's shape, dtype and bytes")
             shape = tuple(self.parse())
-            # Old versions wrote texts and bytes alike.
+            # Early versions marked strings and bytes alike.
             name = str(self._take(self._header()[1]), "ascii")
             dtype = dtype_named(_DTYPES.get(name, name))
             size = self._header()[1]
             value = _Array(dtype, shape, [(self.at, self.at + size)], code == _SCALAR)
             self.at += size
         else:
-            raise ValueError(f"the extension type {code}, which flax does not write")
+            raise ValueError(f"expected an extension type of flax, 1 to 3, found {code}")
         if self.at != end or end > self._file.size:
-            raise ValueError("the file ends before its data does")
+            raise ValueError("an array has the wrong size, or the file ends before its data does")
         return value
 
     def _take(self, size: int) -> bytes:
@@ -226,7 +226,7 @@ class _Parser:
 
 
 def _normalized(tree: Any) -> Any:
-    """Join chunked arrays, and turn namedtuples of the first versions into dicts."""
+    """Join chunked arrays, and turn namedtuples of early versions into dicts."""
     if isinstance(tree, Mapping):
         known = cast(Mapping[Any, Any], tree)
         if _CHUNKED in known:
@@ -244,7 +244,7 @@ def _normalized(tree: Any) -> Any:
 
 
 def _is_namedtuple(known: Mapping[Any, Any]) -> bool:
-    """Whether flax has written a namedtuple; a user's own dict may have the same keys."""
+    """Whether a dict is a namedtuple of flax; a user's dict may have the same keys."""
     if set(known) != {"name", "fields", "values"}:
         return False
     fields, values = known["fields"], known["values"]

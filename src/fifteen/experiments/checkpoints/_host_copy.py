@@ -1,14 +1,14 @@
 """Snapshots: the bytes of an array, safe from what a training loop does next.
 
-- An array on the CPU is used in place. JAX neither frees nor donates a buffer while somebody else
-  has a view of it: a function that it is donated to works on a copy. The view belongs to an array
-  object of our own, since JAX remembers it for as long as that object lives, and the caller's
-  array could never be donated again.
+- An array on the CPU is used in place. JAX neither frees nor donates a buffer while there is a view
+  of it: a function that it is donated to works on a copy. JAX keeps a NumPy view as long as the
+  array object that it was taken from. So that object is our own, or the caller's array could never
+  be donated again.
 - An array on an accelerator is copied there if there is room: the copy is enqueued before whatever
   the caller does next, and the caller does not wait. If memory is short, it is fetched at once.
-- A NumPy array can be changed in place, so it is copied: at once if the caller goes on, else block
-  by block, since another thread may change it while it is written, and its checksum must be that
-  of the bytes on disk.
+- A NumPy array can be changed in place, so it is copied: at once if the caller continues during the
+  write, else block by block. Another thread may change it during the write, and its checksum must
+  be that of the bytes on disk.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ HostArray = npt.NDArray[Any]
 Index = tuple[slice, ...]
 
 BLOCK_BYTES = 16 << 20
-"""Bytes that are written at once, and copied at once if they cannot be written in place."""
+"""Bytes to write at a time, and to copy at a time if they cannot be written in place."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -36,17 +36,17 @@ class Snapshot:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]  # Little-endian.
     nbytes: int
-    # The array's memory, read-only; or arrays that cover it once, on the host or on one device,
-    # each with its index, or None for the whole.
+    # The array's memory, read-only; or arrays that cover it exactly once. Each of them is on the
+    # host or on one device, and comes with its index, or with None if it is the whole.
     parts: list[tuple[Index | None, Any]] | memoryview
     # Another thread may change that memory while it is written, so each block is copied first.
     is_shared: bool = False
 
     def duplicate(self) -> "Snapshot":
-        """Return another one of the same memory, to read it while this one keeps it."""
+        """Return a second snapshot of the same memory, to read while this one keeps it."""
         parts = self.parts
         if not isinstance(parts, memoryview):
-            # JAX keeps what it has fetched as long as the array object lives.
+            # JAX caches fetched values in the array object, so fetch from another one.
             parts = [
                 (index, values.addressable_data(0) if isinstance(values, jax.Array) else values)
                 for index, values in parts
@@ -59,13 +59,13 @@ class Snapshot:
             self.parts, self.is_shared = _copied(self.parts), False
 
     def prefetch(self) -> None:
-        """Start to copy what is on an accelerator to the host."""
+        """Start copying from the accelerator to the host."""
         for _, values in () if isinstance(self.parts, memoryview) else self.parts:
             if isinstance(values, jax.Array):
                 values.copy_to_host_async()
 
     def blocks(self) -> Iterable[memoryview]:
-        """Return the bytes in C order, once.
+        """Return the bytes in C order; to be called once.
 
         The parts are released, so that memory is held only until it is written.
         """
@@ -98,7 +98,7 @@ class Snapshot:
 
 
 def snapshot(value: jax.Array | HostArray, copy: bool) -> Snapshot:
-    """Take the values of an array of which this process has all shards.
+    """Take the values of an array whose shards are all in this process.
 
     With `copy`, they are safe from whatever the caller does after this returns.
     """
@@ -115,7 +115,7 @@ def snapshot(value: jax.Array | HostArray, copy: bool) -> Snapshot:
         try:
             memory = memoryview(cast(Any, value))
         except BufferError:
-            # It is deleted; the error below says so.
+            # The array is deleted; the code below raises an error that says so.
             pass
         else:
             if memory.c_contiguous:
@@ -153,7 +153,7 @@ def _take(data: jax.Array, copy: bool) -> Any:
 @functools.lru_cache(maxsize=256)
 def _has_buffer(dtype: np.dtype[Any]) -> bool:
     """Whether a dtype supports the buffer protocol; those of `ml_dtypes` and dates do not."""
-    # Of two dtypes for a long double, equal and so the same to this cache, only one does.
+    # Two dtypes of a long double are equal, so one key of this cache, but only one supports it.
     return dtype.kind in "biufc" and dtype.isbuiltin == 1 and dtype.char not in "gG"
 
 

@@ -16,11 +16,11 @@ class Pruning(NamedTuple):
 
     history: History
     doomed: dict[Step, pathlib.Path]
-    problem: str = ""  # Why all of them are kept after all.
+    problem: str = ""  # Why none of them may be removed.
 
     @property
     def size(self) -> int:
-        """Their bytes."""
+        """The total size of what can be removed, in bytes."""
         return sum(map(_size, self.doomed.values()))
 
     def remove(self) -> None:
@@ -30,10 +30,10 @@ class Pruning(NamedTuple):
 
 
 def prunings(directory: pathlib.Path, retention: Retention) -> Iterator[Pruning]:
-    """Yield what each prefix need not keep; nothing if its newest checkpoint is damaged."""
+    """Yield what each prefix need not keep; just a problem if its newest checkpoint is damaged."""
     for prefix in prefixes_in(directory):
         history = History.of(Directory(directory), prefix)
-        # Others may have put a link or a file of theirs there.
+        # Another program may have put a link or a file there.
         paths = {
             step: path
             for step, path in history.paths().items()
@@ -48,7 +48,7 @@ def prunings(directory: pathlib.Path, retention: Retention) -> Iterator[Pruning]
 
 
 def checkpoint_problems(directory: pathlib.Path) -> Iterator[tuple[pathlib.Path, str]]:
-    """Yield the path of each checkpoint, with what is wrong with it."""
+    """Yield the path of each checkpoint, and what is wrong with it, if anything."""
     for prefix in prefixes_in(directory):
         for path in History.of(Directory(directory), prefix).paths().values():
             yield path, problem_of(path, reads_all=True)

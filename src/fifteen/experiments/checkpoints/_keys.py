@@ -1,11 +1,10 @@
-"""The keys of a pytree's leaves, the names made of them, and nested dicts and lists built by them.
+"""The keys of a pytree's leaves, their names, and the nested dicts and lists that keys describe.
 
-A key has one text for each level of the pytree above the leaf: the key of a dict, the name of an
+A key has one string per level of the pytree above the leaf: the key of a dict, the name of an
 attribute or of a namedtuple's field, or the index in a list, tuple or custom node, each as its
 `str`. The state dicts of flax, the key paths of Orbax and our own files all have such keys, so a
-state saved by one is found by another. The exception is a dataclass without key paths: we and flax
-use the names of its fields, and Orbax numbers them. A pytree that is a single leaf has the empty
-key.
+leaf has the same key in each. The exception is a dataclass without key paths: we and flax use the
+names of its fields, and Orbax numbers them. The leaf of a pytree without levels has the empty key.
 """
 
 import json
@@ -15,15 +14,15 @@ from typing import Any, cast
 Key = tuple[str, ...]
 
 _RESERVED = "__metadata__"
-"""A name that no tensor of a safetensors file can have. `~__metadata__` is free for it, since a
-tilde in an escaped name has a digit behind it."""
+"""A name that safetensors reserves. A leaf of this name is called `~__metadata__`, as no other leaf
+can be, since a digit follows each tilde in an escaped name."""
 
 _ROOT = "~"
 """The name of a pytree that is a single leaf. No escaped key is a lone tilde."""
 
 
 def name_of(key: Key) -> str:
-    """Join a key to a name with `/`, escaped as in a JSON pointer (RFC 6901)."""
+    """Join a key with `/`, escaped as in a JSON pointer (RFC 6901)."""
     if not key:
         return _ROOT
     name = "/".join([part.replace("~", "~0").replace("/", "~1") for part in key])
@@ -42,13 +41,13 @@ def key_of(name: str) -> Key:
 
 
 def unflatten(structure: Any, leaves: Sequence[Any]) -> Any:
-    """Put leaves into a structure: dicts and lists that contain numbers of leaves, or None.
+    """Put leaves into a structure: dicts and lists that contain the leaves' numbers, or None.
 
-    A dict whose keys are integers, which JSON does not have, is the JSON text of a dict.
+    A dict with integer keys, which JSON lacks, is stored as the JSON text of a dict.
 
     Raises:
         ValueError: the structure does not contain each leaf once.
-        AttributeError, IndexError or TypeError: it is no structure.
+        AttributeError, IndexError or TypeError: the structure is malformed.
     """
     used: list[int] = []
 
@@ -67,19 +66,19 @@ def unflatten(structure: Any, leaves: Sequence[Any]) -> Any:
 
     nested = put(structure)
     if sorted(used) != list(range(len(leaves))):
-        raise ValueError("it does not have each leaf once")
+        raise ValueError("the structure does not contain each leaf exactly once")
     return nested
 
 
 def structure_of(
     ends: Mapping[Key, Any], lists: Collection[Key] = frozenset(), above: Key = ()
 ) -> Any:
-    """Nest the ends of a tree by their keys: numbers of leaves, None, or empty dicts and lists.
+    """Nest the ends of a tree by their keys: leaves' numbers, None, or empty dicts and lists.
 
     `lists` has the keys of nodes that are lists. All keys begin with `above`.
 
     Raises:
-        ValueError: a key is the beginning of another, or an index in a list is no number.
+        ValueError: a key is a prefix of another, or an index in a list is not a number.
     """
     if above in ends:
         if len(ends) > 1:

@@ -38,10 +38,10 @@ _FUNCTIONS = (
     np.ufunc, jnp.ufunc, jax.stages.Compiled,
 )  # fmt: skip
 _WRAPPING_LIBRARIES = ("functools", "numpy", "jax", "jaxlib", "flax")
-"""Their wrappers, such as `jax.jit(f)`, have the function in `__wrapped__` and no state."""
+"""Their wrappers, such as `jax.jit(f)`, keep the function in `__wrapped__` and have no state."""
 
 _plain_types: set[type] = set()
-"""Types of arrays that need no further checks: there may be thousands of leaves."""
+"""Array types that need no further checks: there may be thousands of leaves."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -55,9 +55,9 @@ class Leaf:
 
 
 def encode(value: Any, copy: bool) -> Leaf:
-    """Encode an array, a number, a str or bytes; the error for others does not name the leaf.
+    """Encode an array, a number, a str or bytes; the error for other types does not name the leaf.
 
-    With `copy`, it is safe from whatever the caller does after this returns.
+    With `copy`, the result is safe from whatever the caller does next.
     """
     if type(value) in _plain_types:
         return _encode_array(value, copy)
@@ -82,7 +82,7 @@ def encode(value: Any, copy: bool) -> Leaf:
 
 
 def key_data(keys: jax.Array) -> tuple[jax.Array, str]:
-    """Return the data of typed PRNG keys and the name of their implementation, if it has one."""
+    """Return the data of typed PRNG keys and the name of their implementation."""
     implementation = jax.random.key_impl(keys)
     if not isinstance(implementation, str):
         raise CheckpointError(
@@ -94,7 +94,7 @@ def key_data(keys: jax.Array) -> tuple[jax.Array, str]:
 
 @functools.lru_cache(maxsize=256)
 def _layout(dtype: np.dtype[Any]) -> tuple[str, int | None, dict[str, Any] | None]:
-    """Return the stored dtype, how many of it make an element if several do, and a description."""
+    """Return the stored dtype, the length of an added last axis, if any, and a description."""
     if dtype.name in NATIVE:
         return NATIVE[dtype.name], None, None
     if dtype != FLOAT0 and dtype.kind in "OVT" and not hasattr(ml_dtypes, dtype.name):
@@ -114,7 +114,7 @@ def _encode_array(value: jax.Array | HostArray, copy: bool) -> Leaf:
 
 
 def _float_text(value: float) -> str:
-    # There are many NaNs, which have the same text in Python.
+    # NaNs differ in their bits, but Python prints all of them alike.
     return f"nan {struct.pack('>d', value).hex()}" if math.isnan(value) else float.hex(value)
 
 
@@ -123,18 +123,18 @@ _TEXTS: dict[type, Callable[[Any], Any]] = {
     int: hex,
     float: _float_text,
     complex: lambda value: [_float_text(value.real), _float_text(value.imag)],
-    # The `str` of a subclass, such as an enumeration, may be another text.
+    # The `str` of a subclass, such as an enumeration, may differ.
     str: str.__str__,
     bytes: lambda value: base64.b64encode(value).decode(),
 }
-"""What JSON holds exactly, unlike its own numbers."""
+"""JSON values that are exact, unlike JSON's numbers."""
 
 
 def is_static(value: Any) -> bool:
-    """Whether a leaf is a part of the program, such as an activation function, and no state.
+    """Whether a leaf is part of the program, such as an activation function, rather than state.
 
     That is a function, a class, a method, or what JAX or NumPy makes of a function. Any other
-    callable object may have arrays.
+    callable object may hold arrays.
     """
     return callable(value) and _is_function(value)
 
@@ -178,7 +178,7 @@ def refusal(value: Any) -> str:
 
 
 def _is_lost(value: Any, error: RuntimeError) -> bool:
-    """Whether JAX raised an error: an array is deleted, or was not computed."""
+    """Whether an error means that an array has no value: it is deleted, or was not computed."""
     is_jax = isinstance(error, jax.errors.JaxRuntimeError)
     return is_jax or (isinstance(value, jax.Array) and value.is_deleted())
 

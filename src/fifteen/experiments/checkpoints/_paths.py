@@ -38,11 +38,11 @@ class History:
 
     @classmethod
     def of(cls, root: Directory, prefix: str) -> "History":
-        """Return the history of a prefix, which may lead into a sub-folder, below a root."""
+        """Return the history of a prefix below a root; the prefix may name a sub-directory."""
         if not isinstance(prefix, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise CheckpointError(f"prefix: expected a str, found {prefix!r}")
         try:
-            # With a step it is a name, even if the prefix is empty or ends with `/`.
+            # With a step appended, even an empty prefix, or one that ends with `/`, is a name.
             path = root.path / root.checked_name(prefix + "0")
         except UnsafePathError as error:
             raise CheckpointError(f"prefix {prefix!r}: {error}") from None
@@ -56,7 +56,7 @@ class History:
         names = self.directory.names()
         found = self._steps(names, self._beginning)
         if not found and self._beginning != self.prefix:
-            # flax and Orbax write no `@`; ours without one belongs to a shorter prefix.
+            # flax and Orbax write no `@`. Our file without one belongs to a shorter prefix.
             foreign = [name for name in names if is_foreign(self.directory, name)]
             found = self._steps(foreign, self.prefix)
         return {step: self.directory.path / name for step, name in sorted(found.items())}
@@ -87,7 +87,7 @@ class History:
         return f"{self.prefix}@" if _ENDS_WITH_DIGIT.search(self.prefix) else self.prefix
 
     def find(self, step: Any) -> tuple[Step, pathlib.Path]:
-        """Return a step, the latest for None, and the path of its checkpoint."""
+        """Return a step, or the latest one for None, and the path of its checkpoint."""
         paths = self.paths()
         if step is None and paths:
             return list(paths.items())[-1]
@@ -106,7 +106,7 @@ class History:
     def _problem(self, step: Step | None, steps: list[Step]) -> str:
         here = self.directory.path
         if Directory(here.parent).kind_of(here.name) == "file":
-            return "a file; open the experiment by the directory that the file is in"
+            return "this is a file; open the experiment by the directory that contains it"
         problem = "no checkpoint" if step is None else f"no checkpoint of step {step}"
         problem += f" under the prefix {self.prefix!r}"
         if not self.directory.is_present():
@@ -116,16 +116,16 @@ class History:
         return problem + (f"; prefixes present: {', '.join(map(repr, prefixes))}" * bool(prefixes))
 
     def remove(self, step: Step, but: str = "") -> None:
-        """Remove the known checkpoints of a step, in every format, but for one name."""
+        """Remove the checkpoints of a step in every known format, except the name `but`."""
         present = set(self.directory.names()) - {but}
         foreign = f"{self._beginning}{step}"
         for name in (f"{foreign}{SUFFIX}", foreign, f"{foreign}.0"):
             if name in present and is_checkpoint(self.directory, name):
                 if not name.endswith(SUFFIX) and self.directory.kind_of(name) == "directory":
-                    # First, since a store may remove the other files in any order.
+                    # First, since a store removes the rest in any order, and may be interrupted.
                     self.directory.remove(f"{name}/{SHARDS}")
                 self.directory.remove_in_background(name)
-        # What flax wrote beside its file for arrays of several processes.
+        # Here flax wrote the arrays of several processes.
         beside = f"{foreign}_gda"
         is_left = beside in present and self.directory.kind_of(foreign) is None
         if is_left and is_beside_flax(self.directory, beside):
@@ -146,8 +146,8 @@ def _step_in(match: "re.Match[str]") -> Step | None:
 def prefixes_in(directory: pathlib.Path) -> list[str]:
     """Return the prefixes of the checkpoints in a directory, sorted.
 
-    Only names with our suffix, or that begin with `checkpoint`, count: a number at the end of a
-    name says little by itself.
+    Only names that have our suffix or begin with `checkpoint` count: a number at the end of a name
+    says little by itself.
     """
     found: set[str] = set()
     root = Directory(directory)
@@ -188,12 +188,12 @@ def as_step(step: Any) -> int:
         # Checked without JAX, since listing checkpoints does not need it.
         if not getattr(step, "is_deleted", bool)():
             raise
-        # A donated array does not even have a repr.
+        # The repr of a donated array raises too.
         raise CheckpointError(f"step: expected a whole number, found no value: {error}") from None
     if number is None:
         raise CheckpointError(f"step: expected a whole number, found {step!r}")
     if number > MAX_STEP:
-        # Python refuses to write out an int of several thousand digits.
+        # Python refuses to print an int of several thousand digits.
         raise CheckpointError(
             f"step: expected at most 10**100, found an int of {number.bit_length()} bits"
         )

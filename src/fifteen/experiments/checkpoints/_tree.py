@@ -17,7 +17,7 @@ from ._damage import MAX_LINES
 from ._keys import Key, name_of
 
 _leaf_types: set[type] = {bool, int, float, complex, str, bytes, np.ndarray}
-"""Types of leaves that JAX need not be asked about: there may be many thousands."""
+"""Types that are known to be leaves: asking JAX about each of many thousands is slow."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def flatten(
     """Flatten a pytree; None takes the place of leaves that are static.
 
     With `by_fields`, the children of a dataclass have the names of its fields, even if it is
-    registered without key paths, as jax_dataclasses does it. JAX and Orbax number them.
+    registered without key paths, as by jax_dataclasses. JAX and Orbax number such children.
 
     Raises:
         CheckpointError: two children of a node have the same name, as in
@@ -61,7 +61,7 @@ def flatten(
             described[part] = walk(child, (*key, part))
         if isinstance(node, list | tuple) and not hasattr(node, "_fields"):
             return list(described.values())
-        # JSON has no integers as keys.
+        # JSON has no integer keys.
         return to_json(described) if _has_integer_keys(node, described) else described
 
     with refusing_depth():
@@ -71,13 +71,13 @@ def flatten(
         more = f" and {len(names) - MAX_LINES} more" if len(names) > MAX_LINES else ""
         raise CheckpointError(
             f"leaves with the same name: {', '.join(names[:MAX_LINES])}{more}; rename one of each; "
-            "keys of a dict such as 1 and '1' have the same name"
+            "dict keys such as 1 and '1' give the same name"
         )
     return FlatTree(keys, leaves, structure)
 
 
 def to_json(structure: Any) -> str:
-    """Return the text of a structure."""
+    """Return a structure as JSON."""
     with refusing_depth():
         return json.dumps(structure, separators=(",", ":"))
 
@@ -88,7 +88,7 @@ def refusing_depth() -> Generator[None]:
     try:
         yield
     except (RecursionError, SystemError) as error:
-        # JAX's C++ code raises a SystemError from it.
+        # JAX's C++ code raises a SystemError from the RecursionError.
         if not isinstance(
             error.__cause__ if isinstance(error, SystemError) else error, RecursionError
         ):
@@ -107,8 +107,8 @@ def _children(node: Any, key: Key, by_fields: bool) -> Sequence[tuple[str, Any]]
         except TypeError:
             kinds = ", ".join(sorted({type(part).__name__ for part in node}))
             raise CheckpointError(
-                f"{printable(name_of(key))}: JAX cannot sort the keys of this dict, which are of "
-                f"the types {kinds}; use keys of one type"
+                f"{printable(name_of(key))}: JAX cannot sort the keys of this dict, whose types "
+                f"are {kinds}; use keys of one type"
             ) from None
     if kind is list or kind is tuple:
         return [(str(number), child) for number, child in enumerate(node)]
@@ -133,22 +133,22 @@ def _part(entry: Any) -> str:
 
 
 def _has_integer_keys(node: Any, children: Mapping[str, Any]) -> bool:
-    """Whether a node is a dict by integers; NumPy's are equal to Python's."""
+    """Whether a node is a dict whose keys are all integers; NumPy's equal Python's."""
     if not isinstance(node, Mapping) or not node:
         return False
     keys = list(cast(Mapping[Any, Any], node))
     if not all(isinstance(key, int | np.integer) and not isinstance(key, bool) for key in keys):
         return False
-    # A node class of the user's may give its children other names.
+    # A user's node class may give its children other names.
     return {str(int(key)) for key in keys} == set(children)
 
 
 def _fields_of(node: Any) -> dict[int, str]:
-    """Return the fields' names of a dataclass's children by their numbers, of all or of none."""
+    """Return the field of each child of a dataclass by the child's number; of all or none."""
     try:
         return _fields_of_stand_in(node)
     except Exception as error:
-        # The node may refuse children of other types.
+        # The class may refuse placeholders as children.
         raise_if_foreign(error, lambda: _fields_of_stand_in(node))
         return {}
 

@@ -20,22 +20,24 @@ _CHUNK_BYTES = 1 << 20
 
 
 def archive(directory: pathlib.Path, output: pathlib.Path) -> None:
-    """Pack a directory; the archive is compared with it before it gets its name.
+    """Pack a directory, and compare the archive with it before the archive gets its name.
 
     Raises:
-        ExperimentExistsError: the output is there already.
+        ExperimentExistsError: the output exists already.
         UnsafePathError: the output is in the directory, or a file in it cannot be unpacked again.
         OSError: a file changed while it was read, or cannot be read.
     """
     # The path of an address is not a `pathlib.Path`.
     if not isinstance(directory, pathlib.Path):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise UnsafePathError(f"{directory}: an address; move it to a disk, and archive it there")
+        raise UnsafePathError(
+            f"{directory}: is an address; move it to a disk, and archive it there"
+        )
     if os.path.lexists(output):
         raise ExperimentExistsError(f"{output}: exists already; choose another name")
     if output.resolve().is_relative_to(directory.resolve()):
-        raise UnsafePathError(f"{output}: is in {directory} itself; choose another directory")
+        raise UnsafePathError(f"{output}: is inside {directory}; choose another directory")
     zstandard = import_extra("zstandard", "archive", "archive")
-    # Each byte is written, and read from both sides for the comparison.
+    # Each byte is written, then read from the archive and from the directory to compare them.
     total = 3 * _local.size_of(directory)
     with _local.atomic_file(output) as file, progress("Archiving", total) as advance:
         compressor = zstandard.ZstdCompressor(level=3, threads=-1, write_checksum=True)
@@ -62,7 +64,7 @@ def unarchive(path: pathlib.Path, destination: pathlib.Path) -> pathlib.Path:
     Raises:
         ExperimentExistsError: the experiment's name is taken.
         UnsafePathError: a member of the archive leads out of it.
-        OSError: it is damaged or not an archive.
+        OSError: the archive is damaged, or the file is not one.
     """
     zstandard = import_extra("zstandard", "unarchive", "archive")
     _local.make_directory(destination)
@@ -74,7 +76,7 @@ def unarchive(path: pathlib.Path, destination: pathlib.Path) -> pathlib.Path:
                 _unpack(zstandard, _Counted(file, advance), temporary, path)
             names = os.listdir(temporary)
             if len(names) != 1 or not (temporary / names[0]).is_dir():
-                raise OSError(f"{path}: expected one directory in it, found {len(names)} entries")
+                raise OSError(f"{path}: expected a single directory in it, found {names[:5]}")
             target = destination / names[0]
             if os.path.lexists(target):
                 raise ExperimentExistsError(f"{target}: exists already; choose another directory")
@@ -98,7 +100,7 @@ def _unpack(zstandard: Any, file: Any, target: pathlib.Path, path: pathlib.Path)
     except tarfile.FilterError as error:
         raise UnsafePathError(f"{path}: refusing to unpack it: {error}") from None
     except (tarfile.TarError, EOFError, zstandard.ZstdError) as error:
-        problem = f"{path}: damaged, or no archive: {error}; nothing was unpacked"
+        problem = f"{path}: damaged, or not an archive: {error}; nothing was unpacked"
         raise OSError(problem) from None
 
 

@@ -64,7 +64,7 @@ def replace_directory(new: pathlib.Path, path: pathlib.Path) -> None:
 
     A directory cannot be replaced in one step like a file. So the new one is first renamed to a
     hidden name beside the old one. Then the old one is removed and the new one takes its name. If
-    the process is killed in between, the next listing finishes this.
+    the process is killed once the old one is gone, the next listing finishes this.
     """
     with _locks.hold(new):
         if not os.path.lexists(path):
@@ -76,7 +76,7 @@ def replace_directory(new: pathlib.Path, path: pathlib.Path) -> None:
             sync_directory(path.parent)
             remove(path)
             if not _finish_replacement(waiting):
-                raise OSError(f"{waiting} could not be renamed to {path}")
+                raise OSError(f"{path}: cannot give {waiting} this name; rename it by hand")
     sync_directory(path.parent)
 
 
@@ -107,9 +107,9 @@ def listed() -> Generator[None]:
 
 
 def scan(directory: str) -> list[os.DirEntry[str]]:
-    """Return what is in a directory, temporaries included, and finish what was being replaced.
+    """List a directory, temporaries included; finish interrupted replacements before that.
 
-    Raises as `os.scandir`.
+    Raises what `os.scandir` raises.
     """
     listings = _listings.get()
     if listings is not None and directory in listings:
@@ -117,7 +117,7 @@ def scan(directory: str) -> list[os.DirEntry[str]]:
     with os.scandir(directory) as entries:
         found = list(entries)
     unfinished = [entry.path for entry in found if _is_replacement(entry.name)]
-    if any([_finish_replacement(pathlib.Path(path)) for path in unfinished]):  # noqa: C419 # Each of them.
+    if any([_finish_replacement(pathlib.Path(path)) for path in unfinished]):  # noqa: C419 # Finish all of them.
         return scan(directory)
     if listings is not None:
         listings[directory] = found
@@ -138,7 +138,7 @@ def names(directory: pathlib.Path) -> list[str]:
 
 
 def is_visible(name: str) -> bool:
-    """Return whether a name is content and not unfinished work."""
+    """Return whether a name is content rather than unfinished work."""
     return not (is_temporary(name) or _is_replacement(name))
 
 
@@ -167,8 +167,8 @@ def make_directory(path: pathlib.Path) -> bool:
 def remove(path: pathlib.Path) -> None:
     """Remove a file, a link, or a directory with its content.
 
-    A directory is first renamed to a hidden name, so that a kill leaves nothing half deleted under
-    its own. Links are removed, never followed. An absent name is not an error.
+    A directory is first renamed to a hidden name, so that a kill leaves nothing half-deleted under
+    the old one. Links are removed, never followed. An absent name is not an error.
     """
     try:
         if not stat.S_ISDIR(path.lstat().st_mode):
@@ -196,11 +196,11 @@ def refuse_to_clear(path: pathlib.Path) -> None:
     if resolved == resolved.parent:
         problem = "it is the root of the file system"
     elif home.is_relative_to(resolved):
-        problem = f"the home directory {home} would go with it"
+        problem = f"it contains the home directory {home}"
     elif here is not None and here.is_relative_to(resolved):
-        problem = f"the current directory {here} would go with it; change to another one first"
+        problem = f"it contains the current directory {here}; change to another one first"
     elif path.exists() and not path.is_dir():
-        problem = "it is a file and no experiment"
+        problem = "it is a file, not an experiment"
     elif os.path.ismount(resolved):
         problem = "a file system is mounted there; use a directory inside it"
     else:
@@ -217,7 +217,7 @@ def _current_directory() -> pathlib.Path | None:
 
 
 def inside(root: pathlib.Path, name: str, suffix: str = "") -> pathlib.Path:
-    """Return the path of `name + suffix`, as `Directory.checked_name` does its name."""
+    """Return the path of `name + suffix`, checked as by `Directory.checked_name`."""
     check_name(name, suffix)
     path = root / (name + suffix)
     # Only a link can still lead outside, and resolving paths is slow.
@@ -270,13 +270,13 @@ def _problem_of_name(name: str, suffix: str) -> str:
     try:
         os.fsencode(name)
     except UnicodeEncodeError:
-        return "no file name can contain that"
+        return "no file name can contain its characters"
     if pathlib.PurePath(name).is_absolute():
         return "it is absolute; give a name inside the experiment"
     if ".." in parts:
         return "it goes through '..'; give a name inside the experiment"
     if any(part in ("", ".") for part in parts):
-        return "it has an empty part or '.'"
+        return "it has an empty part or '.'; leave that out"
     if suffix and name.endswith(suffix):
         return f"leave out {suffix!r}, which is added"
     return ""
@@ -287,7 +287,7 @@ def _is_replacement(name: str) -> bool:
 
 
 def _finish_replacement(path: pathlib.Path) -> bool:
-    """Rename a waiting replacement if the old directory is gone; return whether it is."""
+    """Rename a waiting replacement if the old directory is gone; return whether it has the name."""
     if not _is_replacement(path.name):
         return False
     final = path.with_name(path.name[1:].removesuffix(_REPLACEMENT_SUFFIX))

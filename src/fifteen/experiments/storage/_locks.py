@@ -17,7 +17,7 @@ from collections.abc import Generator
 from ._os_errors import suppressed_os_errors
 
 FILE_MODE = 0o666
-"""The mode of a new file, from which the user's umask takes bits away, as for `open`."""
+"""The mode of a new file before the user's umask is applied, as for `open`."""
 
 _held: set[int] = set()
 """The descriptors by which this process holds its locks."""
@@ -54,13 +54,13 @@ def create(path: pathlib.Path) -> Generator[io.FileIO]:
 
 
 def take(descriptor: int) -> None:
-    """Hold the lock of an open file, without forked children."""
+    """Hold the lock of an open file; forked children do not share it."""
     _held.add(descriptor)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def let_go(descriptor: int) -> None:
-    """Forget the descriptor of a lock that is about to be closed."""
+    """Forget a lock whose descriptor is about to be closed."""
     _held.discard(descriptor)
 
 
@@ -96,7 +96,7 @@ def _is_at(file: io.FileIO, path: pathlib.Path) -> bool:
 def _let_go_in_child() -> None:
     if not _held:
         return
-    # Their numbers stay in use, since objects copied into the child will close them.
+    # Keep their numbers in use: objects copied into the child will close them.
     nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     for descriptor in _held:
         os.dup2(nothing, descriptor, inheritable=False)

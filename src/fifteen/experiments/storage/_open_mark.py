@@ -19,9 +19,9 @@ OpenState: TypeAlias = Literal["open", "abandoned", "unknown"]
 
 _NAME = "open"
 _MAX_MARKS = 128
-"""Each needs a file descriptor, of which a process has 1,024."""
+"""Each needs a file descriptor, and a process has 1,024 by default."""
 _SECONDS_BETWEEN_HOSTS = 600
-"""On some network file systems, hosts do not see each other's locks."""
+"""Age at which another host's mark counts as abandoned: some network file systems hide its lock."""
 
 
 class OpenMark:
@@ -46,7 +46,7 @@ class OpenMark:
 
     def release(self) -> None:
         """Remove the mark."""
-        # At exit, calling the finalizer has no effect.
+        # At exit, calling the finalizer itself has no effect.
         if (alive := self._finalizer.detach()) is not None:
             _, release, arguments, _ = alive
             release(*arguments)
@@ -58,7 +58,7 @@ class OpenMark:
 
 
 def mark_open(directory: pathlib.Path) -> OpenMark | None:
-    """Mark a directory as open; None if its file system has no locks."""
+    """Mark a directory as open; None if it cannot be locked, or too many are open."""
     if _locks.count_held() >= _MAX_MARKS:
         return None
     for path in _paths(directory):

@@ -1,8 +1,8 @@
-"""Removing large files without waiting for the disk.
+"""Remove large files without waiting for the disk.
 
 A file's name vanishes at once. Its blocks are freed when its last descriptor is closed, which on a
-common disk takes a third of the time that writing them took. When the process ends, the kernel
-closes it.
+common disk takes a third of the time that writing them took. A thread closes it, or else the kernel
+when the process ends.
 """
 
 import _thread
@@ -43,7 +43,7 @@ def remove_in_background(path: pathlib.Path) -> None:
         _thread.start_new_thread(_close, (descriptor, under_way))
     except RuntimeError as error:
         if "new thread" not in str(error):
-            # A signal handler's.
+            # A signal handler raised it.
             raise
         os.close(descriptor)
     else:
@@ -64,5 +64,5 @@ def wait_for_removals() -> None:
         _freeing.pop()
 
 
-# A child has none of the threads.
+# A forked child has none of these threads.
 os.register_at_fork(after_in_child=_freeing.clear)

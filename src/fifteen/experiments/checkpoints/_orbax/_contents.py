@@ -33,7 +33,7 @@ _LIST_INDEX = 1
 _NOT_DESCRIBED = (
     KeyError, TypeError, ValueError, AttributeError, IndexError, SyntaxError, RecursionError,
 )  # fmt: skip
-"""What parsing raises of a description that is damaged, or none."""
+"""What parsing raises for a file that is damaged, or is not a description."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Contents:
 
     directory: Directory  # The one with the arrays.
     leaves: Mapping[Key, EncodedLeaf]  # In the order of the pytree.
-    structure: Any  # Returns the pytree's structure.
+    structure: Any  # A function that returns the pytree's structure.
     is_zarr3: bool  # The version of the arrays' format.
     has_all_chunks: bool  # See `_tensorstore.spec_of`.
 
@@ -59,7 +59,8 @@ def _ours(directory: Directory) -> Contents:
     except _NOT_DESCRIBED as error:
         raise damaged(
             directory.path,
-            f"{DESCRIPTION} is no description of ours ({type(error).__name__}: {error})",
+            f"{DESCRIPTION} is not a description that fifteen wrote "
+            f"({type(error).__name__}: {error})",
         ) from None
     return Contents(directory, leaves, lambda: structure, is_zarr3=False, has_all_chunks=True)
 
@@ -79,7 +80,7 @@ def _theirs(directory: Directory) -> Contents:
         if directory.kind_of(_METADATA) == "file":
             options = json.loads(directory.read(_METADATA))
             for key, end in _ends(options, _random_keys(directory), lists).items():
-                # The old file also holds the values that are in no array.
+                # Only the old file has the values that are not in arrays.
                 old = ends.get(key)
                 if (
                     (isinstance(end, EncodedLeaf) and end.is_array)
@@ -91,7 +92,7 @@ def _theirs(directory: Directory) -> Contents:
         problem = f"its description cannot be read ({type(error).__name__}: {error})"
         raise damaged(path, problem) from None
     if not ends:
-        raise damaged(path, "an Orbax directory without a description of its contents")
+        raise damaged(path, "Orbax has left no description of the contents")
     leaves = {key: end for key, end in ends.items() if isinstance(end, EncodedLeaf)}
     numbers: dict[Key, Any] = {key: number for number, key in enumerate(leaves)}
     return Contents(
@@ -123,7 +124,7 @@ def _item_in(directory: Directory) -> Directory:
             f"checkpoint of its own, and pass its prefix: ln -s {path.name}/{items[0]} "
             f'{path.parent}/{items[0]}_0 and prefix="{items[0]}_"'
         )
-    raise damaged(path, "a directory that Orbax did not write, or did not finish")
+    raise damaged(path, "Orbax did not write this directory, or did not finish it")
 
 
 def _is_item(directory: Directory) -> bool:
@@ -132,7 +133,7 @@ def _is_item(directory: Directory) -> bool:
 
 
 def _ends(described: Any, random_keys: Mapping[str, str], lists: set[Key]) -> dict[Key, _End]:
-    """Return what `_METADATA` lists, and add the keys of lists."""
+    """Return what `_METADATA` lists, and add the keys of its lists to `lists`."""
     ends: dict[Key, _End] = {}
     for stated in described["tree_metadata"].values():
         key = tuple([str(part["key"]) for part in stated["key_metadata"]])
@@ -153,7 +154,7 @@ def _ends(described: Any, random_keys: Mapping[str, str], lists: set[Key]) -> di
 
 
 def _old_ends(directory: Directory, lists: set[Key]) -> dict[Key, _End]:
-    """Return what the old msgpack file holds, and add the keys of lists."""
+    """Return what the old msgpack file holds, and add the keys of its lists to `lists`."""
     with contextlib.closing(MsgpackCheckpoint(directory.path / _OLD_METADATA)) as old:
         lists |= old.lists
         ends: dict[Key, _End] = dict(old.ends)
@@ -166,7 +167,7 @@ def _old_ends(directory: Directory, lists: set[Key]) -> dict[Key, _End]:
 
 
 def _random_keys(directory: Directory) -> dict[str, str]:
-    """Return the implementation of typed PRNG keys by the name of the array that is their data."""
+    """Return the implementation of typed PRNG keys by the name of the array with their data."""
     found: dict[str, str] = {}
     inside = directory / "array_metadatas"
     for name in inside.names():

@@ -1,7 +1,7 @@
 """Read checkpoints that Orbax has written: for us, for flax, or through any of its interfaces.
 
 An array is in zarr format under the parts of its path joined with dots, in one OCDBT store or in a
-directory of its own. All texts are in `_strings.json`. `_contents` says which leaves there are.
+directory of its own. All strings are in `_strings.json`. `_contents` says which leaves there are.
 """
 
 import collections
@@ -95,14 +95,14 @@ class OrbaxCheckpoint:
         return {key: self._open[key] for key in keys}
 
     def _refuse_lost(self, wanted: Iterable[Key]) -> None:
-        """Refuse leaves for which Orbax uses the same name, as `("a.b",)` and `("a", "b")`."""
+        """Refuse leaves that share a name in Orbax, such as `("a.b",)` and `("a", "b")`."""
         names = {key: (leaf.is_array, leaf.stored) for key, leaf in self._contents.leaves.items()}
         counts = collections.Counter(names.values())
         lost = {key for key, (_, stored) in names.items() if stored and counts[names[key]] > 1}
         if not lost.isdisjoint(wanted):
             problem = (
-                "Orbax calls some of these leaves the same, and has kept one of each; leave them "
-                "out of the target and pass partial=True to restore the others:"
+                "Orbax has given some of these leaves the same name, and kept only one of each; to "
+                "restore the others, leave these out of the target and pass partial=True:"
             )
             raise damaged(self.path, "\n".join([problem, *shortened(sorted(map(name_of, lost)))]))
 
@@ -113,7 +113,7 @@ class OrbaxCheckpoint:
                 return _text_named(str(entry.stored), self._texts)
             if "key" in described:
                 if data is None:
-                    # Orbax does not keep empty arrays.
+                    # Orbax does not save empty arrays.
                     data = _empty((*cast(LeafInfo, entry.info).shape, 0), np.dtype(np.uint32))
                 return KeyData(data, str(described["key"]))
             if "empty" in described:
@@ -142,28 +142,28 @@ class OrbaxCheckpoint:
 
 
 def _viewed(part: HostArray, dtype: np.dtype[Any]) -> HostArray:
-    # `ascontiguousarray` makes a vector of an array without axes.
+    # `ascontiguousarray` turns an array without axes into a vector.
     return np.ascontiguousarray(part).view(dtype).reshape(part.shape)
 
 
 def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> HostArray:
     if 0 not in shape and dtype.itemsize:
         raise ValueError(f"expected an empty array, found the shape {shape}")
-    # `empty` would give a text without letters room for one.
+    # `np.empty` would widen `<U0` to `<U1`.
     return np.ndarray(shape, dtype)
 
 
 def _can_hold(array: LeafInfo, leaf: EncodedLeaf, info: LeafInfo) -> bool:
-    """Whether an array may hold a leaf of ours; a description without a checksum may be damaged."""
+    """Whether an array can hold a leaf of ours: its description has no checksum."""
     (dtype,) = [_STORED_AS.get(word, array.dtype) for word in leaf.description or {}] or [
-        # In version 1 the name included the order of the bytes.
+        # In version 1 the name included the byte order.
         dtype_named(info.dtype).name
     ]
     return array.dtype == dtype and array.shape[: len(info.shape)] == info.shape
 
 
 def _info_of_array(entry: EncodedLeaf, found: LeafInfo) -> LeafInfo:
-    """Return what a leaf is by the array that holds it."""
+    """Return the shape and dtype of a leaf, from the array that holds it."""
     described = entry.description or {}
     if "key" in described:
         name = described["key"]
@@ -175,11 +175,11 @@ def _info_of_array(entry: EncodedLeaf, found: LeafInfo) -> LeafInfo:
 
 
 def _text_named(name: str, texts: Any) -> str:
-    """Return the text of a name, which Orbax takes for a JSON pointer."""
+    """Return the string of a name, which Orbax reads as a JSON pointer."""
     text = texts
     for part in name.split("/"):
         here = cast(dict[str, Any], text) if isinstance(text, dict) else {}
         text = here.get(part.replace("~1", "/").replace("~0", "~"))
     if not isinstance(text, str):
-        raise ValueError(f"expected a text in {_TEXTS} under {name!r}, found none")
+        raise ValueError(f"expected a string in {_TEXTS} under {name!r}, found none")
     return text

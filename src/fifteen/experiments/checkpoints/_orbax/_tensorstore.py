@@ -50,7 +50,7 @@ def spec_of(
 ) -> dict[str, Any]:
     """Return tensorstore's specification of an array in a directory.
 
-    With `has_all_chunks`, a missing chunk is damage; Orbax used to leave out chunks of zeros.
+    With `has_all_chunks`, a missing chunk is damage. Older versions of Orbax omit chunks of zeros.
     """
     store = {"driver": "file", "path": f"{directory / name}/"}
     if directory.kind_of(MANIFEST) is not None:
@@ -75,7 +75,7 @@ def open_arrays(path: pathlib.Path, specs: Mapping[Key, Any]) -> dict[Key, OpenA
             f"{path}: reading what Orbax has written needs tensorstore; "
             "pip install 'fifteen[orbax]'"
         ) from None
-    # All arrays share the nodes of the tree in which OCDBT keeps names.
+    # One cache for all arrays, which share the nodes of OCDBT's tree of names.
     context = tensorstore.Context({"cache_pool": {"total_bytes_limit": 100_000_000}})
     futures = {
         key: tensorstore.open(spec, read=True, open=True, context=context, recheck_cached=False)
@@ -94,7 +94,7 @@ def read(
     arrays: Mapping[Key, OpenArray],
     shardings: "Mapping[Key, jax.sharding.Sharding | None]",
 ) -> dict[Key, HostArray | Shards]:
-    """Read arrays in parallel: whole, or with a sharding this process's shards."""
+    """Read arrays in parallel: whole, or this process's shards if there is a sharding."""
     started = {key: _start(array.store, shardings[key]) for key, array in arrays.items()}
     values: dict[Key, HostArray | Shards] = {}
     for key, array in arrays.items():
@@ -113,7 +113,7 @@ def _start(store: Any, sharding: "jax.sharding.Sharding | None") -> dict[str, An
     if sharding is None:
         return {"": store.read()}
     if not sharding.addressable_devices:
-        # Only the dtype is needed, which a part without elements has as well.
+        # Only the dtype is needed, which an empty part has too.
         return {"": store[(slice(0, 0),) * len(store.shape)].read()}
     # Devices that hold the same part share one read.
     indices = sharding.addressable_devices_indices_map(tuple(store.shape)).values()
@@ -123,11 +123,11 @@ def _start(store: Any, sharding: "jax.sharding.Sharding | None") -> dict[str, An
 def _result(path: pathlib.Path, key: Key, future: Any) -> Any:
     """Wait for tensorstore.
 
-    Its error is returned and not caught: a signal handler may raise during the wait.
+    The future's error is queried and not caught, since a signal handler may raise during the wait.
     """
     error = future.exception()
     if error is not None:
-        # Tensorstore's texts go on with the whole specification.
+        # Tensorstore appends the whole specification to its messages.
         problem = str(error).split(" [")[0][:500]
         raise damaged(path, f"{name_of(key)}: {problem}")
     return future.result()

@@ -1,1 +1,1 @@
-"""Checkpoints of several processes in an object store: a file of each, and one that commits."""
+"""Checkpoints of several processes in an object store: a file of each, and a manifest."""

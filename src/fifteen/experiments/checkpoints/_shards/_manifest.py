@@ -1,4 +1,4 @@
-"""Manifest: which leaves there are, and in which process's file each part of them is.
+"""Manifest: which leaves there are, and which process's file holds each part of them.
 
 A JSON object: the CRC-32C of everything after it, the names of the files by process, the pytree's
 structure, and the leaves in its order. A leaf has its name, dtype and shape. If it is spread over
@@ -25,13 +25,13 @@ class Part:
     end: tuple[int, ...]
 
     def key(self, key: Key) -> Key:
-        """Return the key of this part of a leaf in its file; no other leaf is below a leaf."""
+        """Return the key of this part in its file. It is unique: no leaf is nested in another."""
         return (*key, ",".join(map(str, self.begin)))
 
 
 @dataclasses.dataclass(frozen=True)
 class SpreadLeaf:
-    """A leaf; file 0 contains one that has no parts."""
+    """A leaf; if it has no parts, it is in file 0."""
 
     info: LeafInfo
     implementation: str | None = None
@@ -59,7 +59,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
-        """Return what a file describes; raises what parsing raises if it is damaged."""
+        """Parse a file's contents; if they are damaged, raise what parsing raises."""
         if not text.startswith(_beginning(text[len(_beginning("")) :])):
             raise ValueError("its bytes are not those that were written")
         described = json.loads(text)

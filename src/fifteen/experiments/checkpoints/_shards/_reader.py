@@ -11,7 +11,7 @@ import numpy as np
 from ...storage import Directory
 from .._damage import damaged
 from .._dtypes import dtype_named
-from .._keys import Key
+from .._keys import Key, name_of
 from .._reader import SHARDS, HostArray, KeyData, LeafInfo, Shards
 from .._safetensors._reader import SafetensorsCheckpoint
 from ._manifest import Manifest, Part, SpreadLeaf
@@ -23,7 +23,7 @@ _Regions = dict[str, tuple[slice, ...]]
 
 
 class ShardedCheckpoint:
-    """The files of several processes; of them, those are opened that have what is wanted."""
+    """The files of several processes, of which `read` opens those that it needs."""
 
     def __init__(self, path: pathlib.Path) -> None:
         self.path = path
@@ -67,7 +67,7 @@ class ShardedCheckpoint:
             with contextlib.closing(reader):
                 absent = [key for key in inside if key not in reader.leaves]
                 if absent:
-                    raise damaged(self.path, f"{path.name} does not contain {absent[0]}")
+                    raise damaged(self.path, f"{path.name} does not contain {name_of(absent[0])}")
                 for batch in reader.read(dict.fromkeys(inside)):
                     yield {key: value for key, value in batch.items() if inside[key][1] is None}
                     for stored, value in batch.items():
@@ -84,7 +84,7 @@ class ShardedCheckpoint:
 
 
 def _shape(leaf: SpreadLeaf) -> tuple[int, ...]:
-    """Return the shape of what is stored; of typed PRNG keys their data's, with one axis more."""
+    """Return the shape of what is stored; the data of typed PRNG keys has one more axis."""
     return tuple(map(max, zip(*(part.end for part in leaf.parts), strict=True)))
 
 
@@ -110,7 +110,7 @@ def _lengths(region: tuple[slice, ...], shape: tuple[int, ...]) -> list[int]:
 def _common(
     part: Part, region: tuple[slice, ...], shape: tuple[int, ...]
 ) -> tuple[tuple[slice, ...], tuple[slice, ...]] | None:
-    """Return where in each of them is what a part and a region share; None if that is nothing."""
+    """Return the overlap of a part and a region, as an index into each; None if there is none."""
     there: list[slice] = []
     here: list[slice] = []
     for begin, end, at, length in zip(part.begin, part.end, region, shape, strict=True):

@@ -1,8 +1,8 @@
-"""Save a state that several processes hold where no directory can be renamed.
+"""Save the state of several processes in an object store, which cannot rename a directory.
 
 Each process puts its parts into a safetensors file of its own. Once all of them are there, process
-0 puts the manifest, which commits the checkpoint in one step. The files of a save have a token of
-their own in their names, so a save that is killed harms no earlier one of the same step.
+0 puts the manifest, which commits the checkpoint in one step. Each save has a token of its own in
+the names of its files, so a save that is killed harms no earlier one of the same step.
 """
 
 import secrets
@@ -56,7 +56,7 @@ class ShardedSave(DistributedSave):
             file.write(self._manifest.to_json().encode())
         for name in {*inside.names()} - {SHARDS, *self._manifest.files}:
             inside.remove(name)
-        # Only now is it certain that no other program is at work here.
+        # Not before the commit, since another program may have been saving here until then.
         directory = self._destination.directory
         for entry in directory.entries():
             if entry.kind == "directory" and is_unfinished(directory / entry.name):

@@ -111,7 +111,7 @@ class RemoteDirectory(Directory):
         if len(self.path.parts) < 3:
             problem = "it is a whole bucket"
         elif _store.head(self.path) is not None:
-            problem = "it is a file and no experiment"
+            problem = "it is a file, not an experiment"
         if problem:
             raise UnsafePathError(f"{self.path}: refusing to delete it: {problem}")
 
