@@ -1,5 +1,6 @@
 """Shared setup: signals, eight CPU devices, hypothesis profiles, soak tests off by default."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -73,3 +74,13 @@ def untraced():
     sys.settrace(None)
     yield
     sys.settrace(tracer)
+
+
+@pytest.fixture(autouse=True)
+def close_logs():
+    """Close the logs that a test leaves open: thousands of their threads would slow all others."""
+    yield
+    background = sys.modules.get("fifteen.experiments.events.writing._background")
+    for writer in list(background._writers) if background else ():
+        with contextlib.suppress(OSError, RuntimeError):
+            writer.close()

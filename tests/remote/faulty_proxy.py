@@ -139,14 +139,16 @@ class FaultyProxy:
             return
         self.requests.append(Request(handler.command, handler.path, len(body)))
         server = http.client.HTTPConnection("127.0.0.1", server_port, timeout=60)
-        server.putrequest(handler.command, handler.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in handler.headers.items():
-            if name.lower() != "connection":
-                server.putheader(name, value)
-        server.endheaders(body)
-        response = server.getresponse()
-        content = response.read()
-        server.close()
+        with contextlib.closing(server):
+            server.putrequest(
+                handler.command, handler.path, skip_host=True, skip_accept_encoding=True
+            )
+            for name, value in handler.headers.items():
+                if name.lower() != "connection":
+                    server.putheader(name, value)
+            server.endheaders(body)
+            response = server.getresponse()
+            content = response.read()
         if self._is_off or fault == "after":
             handler.close_connection = True
             return

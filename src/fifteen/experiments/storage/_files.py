@@ -5,7 +5,7 @@ import os
 import pathlib
 import stat
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, Self
 
 PIECE_BYTES = 8 << 20
@@ -30,11 +30,10 @@ class ReadableFile:
 
     parallel_bytes = 0
 
-    _descriptor = -1
-
     def __init__(self, path: str | pathlib.Path) -> None:
         # A plain `open` of a pipe without a writer would wait for one.
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        self._close = _closing(self, self._descriptor)
         status = os.fstat(self._descriptor)
         if not stat.S_ISREG(status.st_mode):
             self.close()
@@ -53,11 +52,7 @@ class ReadableFile:
 
     def close(self) -> None:
         """Close it."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
-
-    __del__ = close
+        self._close()
 
     def current_size(self) -> int:
         """Return how many bytes there are now."""
@@ -122,6 +117,17 @@ class NewFile:
             start, view = start + written, view[written:]
 
 
+def _closing(owner: Any, descriptor: int) -> Callable[[], Any]:
+    """Return a function that closes a descriptor, and is also called if its owner is collected.
+
+    A `__del__` would run at each collection, and Python drops what a signal handler raises in it.
+    """
+    close = weakref.finalize(owner, os.close, descriptor)
+    # At exit, it would run before the last writes.
+    close.atexit = False
+    return close
+
+
 class AppendedFile:
     """Append to a new file, which readers may follow.
 
@@ -135,9 +141,7 @@ class AppendedFile:
     def __init__(self, path: pathlib.Path, mode: int) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         self._descriptor = os.open(path, flags, mode)
-        self._close = weakref.finalize(self, os.close, self._descriptor)
-        # At exit, it would run before the last writes.
-        self._close.atexit = False
+        self._close = _closing(self, self._descriptor)
 
     def write(self, data: Any) -> int:
         """Append data; return the number of bytes written, at least one."""

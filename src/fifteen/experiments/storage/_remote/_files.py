@@ -42,6 +42,9 @@ class RemoteFile(ReadableFile):
         self.modified_ns = int(meta["last_modified"].timestamp() * 1e9)
         self.identity: Any = (str(path), self._tag)
 
+    def close(self) -> None:
+        """Do nothing: a request leaves nothing open."""
+
     def current_size(self) -> int:
         return self.size
 
