@@ -460,6 +460,19 @@ def test_damaged_archive_is_not_unpacked(run, tmp_path, part):
         assert contents(tmp_path / "out") == []
 
 
+@pytest.mark.parametrize("missing", [1, 5])
+def test_archive_that_is_cut_short_is_not_unpacked(run, tmp_path, missing):
+    make(tmp_path / "a")
+    # The last block of the archive then begins with a member.
+    (tmp_path / "a" / "y.bin").write_bytes(bytes(128_000))
+    (tmp_path / "a" / "z.bin").write_bytes(bytes(1000))
+    run("archive", "a", "--output", "a.tar.zst", cwd=tmp_path)
+    (tmp_path / "b.tar.zst").write_bytes((tmp_path / "a.tar.zst").read_bytes()[:-missing])
+    error = run("unarchive", "b.tar.zst", "--into", "out", cwd=tmp_path, expect=1).stderr
+    assert "b.tar.zst: damaged, or not an archive: it is cut short; nothing was unpacked" in error
+    assert contents(tmp_path / "out") == []
+
+
 @pytest.mark.parametrize("kind", ["up", "link", "hard link", "device"])
 def test_archive_members_outside_the_target_are_refused(run, tmp_path, kind):
     member = tarfile.TarInfo("a/x")

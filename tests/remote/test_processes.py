@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from distributed_processes import MESH
 
-from fifteen.experiments import CheckpointDamagedError, CheckpointNotFoundError, Experiment
+from fifteen.experiments import CheckpointDamagedError, Experiment
 from fifteen.experiments.storage import Directory
 
 pytestmark = pytest.mark.slow
@@ -197,7 +197,7 @@ for step in range({start}, 10_000):
 
 def is_newer(experiment, last):
     """Return whether a checkpoint is newer; those that save remove the old ones meanwhile."""
-    with contextlib.suppress(CheckpointDamagedError, CheckpointNotFoundError):
+    with contextlib.suppress(CheckpointDamagedError, FileNotFoundError):
         return experiment.restore_checkpoint(None)["step"] > last
     return False
 

@@ -3,6 +3,7 @@
 import _thread
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -51,6 +52,19 @@ def test_file_that_is_open_elsewhere_stays_readable(tmp_path):
         _removal.remove_in_background(path)
         _removal.wait_for_removals()
         assert file.read() == b"x" * LARGE
+
+
+def test_several_threads_may_wait(tmp_path):
+    for _ in range(20):
+        for number in range(8):
+            path = tmp_path / str(number)
+            path.write_bytes(bytes(2 << 20))
+            _removal.remove_in_background(path)
+        with ThreadPoolExecutor(4) as threads:
+            waiting = [threads.submit(_removal.wait_for_removals) for _ in range(4)]
+        for waited in waiting:
+            waited.result()
+        assert not _removal._freeing
 
 
 def test_removal_runs_at_once_if_no_thread_can_start(tmp_path, monkeypatch):

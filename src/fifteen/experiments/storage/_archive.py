@@ -17,6 +17,7 @@ from .._extras import import_extra
 from . import _local
 
 _CHUNK_BYTES = 1 << 20
+_COMPRESSED_BYTES = 4096
 
 
 def archive(directory: pathlib.Path, output: pathlib.Path) -> None:
@@ -88,14 +89,14 @@ def unarchive(path: pathlib.Path, destination: pathlib.Path) -> pathlib.Path:
 
 
 def _unpack(zstandard: Any, file: Any, target: pathlib.Path, path: pathlib.Path) -> None:
-    reader = zstandard.ZstdDecompressor().stream_reader(file)
+    frame: Any = _Frame(zstandard, file)
     try:
-        with tarfile.open(fileobj=reader, mode="r|") as tar:
+        with tarfile.open(fileobj=frame, mode="r|") as tar:
             for member in tar:
                 # Refuses absolute names, `..`, links to the outside, and devices.
                 tar.extract(member, target, filter="data")
         # The checksum is at the end.
-        while reader.read(_CHUNK_BYTES):
+        while frame.read(_CHUNK_BYTES):
             pass
     except tarfile.FilterError as error:
         raise UnsafePathError(f"{path}: refusing to unpack it: {error}") from None
@@ -115,6 +116,25 @@ def _chosen(directory: pathlib.Path, member: tarfile.TarInfo) -> tarfile.TarInfo
             f"{directory}: {error}, which cannot be unpacked again; remove it and archive again"
         ) from None
     return member
+
+
+class _Frame:
+    """Read a Zstandard frame; raise an error if it is cut short, which `stream_reader` does not."""
+
+    def __init__(self, zstandard: Any, file: Any) -> None:
+        self._file = file
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._content = bytearray()
+
+    def read(self, size: int) -> bytes:
+        while len(self._content) < size and not self._frame.eof:
+            # A hostile file holds some 30,000 times as many bytes as it takes.
+            if not (data := self._file.read(_COMPRESSED_BYTES)):
+                raise EOFError("it is cut short")
+            self._content += self._frame.decompress(data)
+        content = bytes(self._content[:size])
+        del self._content[:size]
+        return content
 
 
 class _Counted:

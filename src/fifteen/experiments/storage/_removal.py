@@ -6,6 +6,7 @@ when the process ends.
 """
 
 import _thread
+import contextlib
 import os
 import pathlib
 import stat
@@ -58,10 +59,10 @@ def _close(descriptor: int, under_way: _thread.LockType) -> None:
 
 
 def wait_for_removals() -> None:
-    while _freeing:
-        with _freeing[-1]:
-            pass
-        _freeing.pop()
+    # Several threads may wait at once.
+    for under_way in list(_freeing):
+        with under_way, contextlib.suppress(ValueError):
+            _freeing.remove(under_way)
 
 
 # A forked child has none of these threads.
