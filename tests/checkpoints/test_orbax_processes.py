@@ -469,7 +469,7 @@ def test_flipped_bit_in_the_description_is_detected(run, tmp_path):
         damaged = bytearray(content)
         damaged[position // 8] ^= 1 << position % 8
         path.write_bytes(damaged)
-        with pytest.raises(CheckpointDamagedError, match=r"checkpoint_1: fifteen.json is no "):
+        with pytest.raises(CheckpointDamagedError, match=r"checkpoint_1: fifteen.json is not a "):
             Checkpoints(tmp_path).restore(None, None, "checkpoint_", False, False)
 
 

@@ -8,8 +8,8 @@ import time
 import pytest
 from digits import assert_same, finish, open_experiment, start
 
-STEPS = 6000
-"""Enough that most kills come during the training."""
+STEPS = 2400
+"""Enough that many kills come during the training."""
 OPTIONS = ("--config.steps", str(STEPS), "--config.save-every", "200")
 
 

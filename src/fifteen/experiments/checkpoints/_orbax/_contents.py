@@ -124,7 +124,7 @@ def _item_in(directory: Directory) -> Directory:
             f"checkpoint of its own, and pass its prefix: ln -s {path.name}/{items[0]} "
             f'{path.parent}/{items[0]}_0 and prefix="{items[0]}_"'
         )
-    raise damaged(path, "Orbax did not write this directory, or did not finish it")
+    raise damaged(path, "a directory that Orbax did not write, or did not finish")
 
 
 def _is_item(directory: Directory) -> bool:
