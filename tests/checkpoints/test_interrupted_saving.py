@@ -114,9 +114,9 @@ WAYS = [
 ]
 
 
-# A file that was being opened is closed when it is released.
+# A file or a listing that was being opened is closed when it is released.
 @pytest.mark.usefixtures("untraced")
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+@pytest.mark.filterwarnings("ignore:unclosed (file|scandir):ResourceWarning")
 @pytest.mark.slow
 @pytest.mark.parametrize("error", [Stop, StopAsRuntimeError])
 def test_handler_exceptions_propagate_from_save(tmp_path, error):
