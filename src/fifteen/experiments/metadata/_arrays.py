@@ -6,16 +6,8 @@ from typing import Any
 import numpy as np
 from yaml.nodes import MappingNode, Node
 
+from . import _numbers
 from ._fields import UNSET
-from ._numbers import (
-    array_from_dict,
-    array_from_list,
-    array_to_dict,
-    as_jax,
-    as_plain_number,
-    is_array,
-    is_jax_array,
-)
 from ._problems import Problem, expected
 from ._scalars import shorten
 from ._schema import Context, Declared, Schema, Schemas, dump_any, load_any, load_untagged
@@ -40,17 +32,21 @@ def make_array(schemas: Schemas, declared: Declared) -> Schema | None:
     parts = schemas.of(dict[str, Any])
 
     def accept(value: Any) -> Any:
-        return value if (is_jax_array(value) if is_jax else type(value) is np.ndarray) else UNSET
+        is_mine = _numbers.is_jax_array(value) if is_jax else type(value) is np.ndarray
+        return value if is_mine else UNSET
+
+    def dump(value: Any, context: Context) -> Node:
+        return parts.dump_accepted(_numbers.array_to_dict(value), context)
 
     def load(node: Node, context: Context) -> Any:
         value = load_untagged(node, context)
         try:
             if type(node) is MappingNode:
-                array = array_from_dict(value)
-                return as_jax(array) if is_jax else array
+                array = _numbers.array_from_dict(value)
+                return _numbers.as_jax(array) if is_jax else array
             # No dtype is given, so the library chooses one.
-            array = array_from_list(value)
-            return as_jax(array.tolist()) if is_jax else array
+            array = _numbers.array_from_list(value)
+            return _numbers.as_jax(array.tolist()) if is_jax else array
         except _ERRORS as error:
             raise Problem(f"expected an array: {shorten(str(error), 200)}", node) from None
 
@@ -59,10 +55,10 @@ def make_array(schemas: Schemas, declared: Declared) -> Schema | None:
         if node.tag.startswith("!"):
             return NotImplemented
         value = load_any(node, context)
-        if not is_array(value) and type(value) not in (bool, int, float, complex):
+        if not _numbers.is_array(value) and type(value) not in (bool, int, float, complex):
             return NotImplemented
         try:
-            return as_jax(value) if is_jax else np.asarray(value)
+            return _numbers.as_jax(value) if is_jax else np.asarray(value)
         except ValueError:
             return expected(schema.name, node)
 
@@ -70,7 +66,7 @@ def make_array(schemas: Schemas, declared: Declared) -> Schema | None:
         name="jax.Array" if is_jax else "numpy.ndarray",
         ranks={"map": 1, "seq": 1, "int": 2, "float": 2, "bool": 2},
         accept=accept,
-        dump_accepted=lambda value, context: parts.dump_accepted(array_to_dict(value), context),
+        dump_accepted=dump,
         load_node=load,
         tags=(_JAX_TAG if is_jax else "!array",),
         load_tagged=load_tagged,
@@ -91,11 +87,11 @@ def load_jax_array(node: Node, context: Context) -> Any:
 
 def _make_scalar(cls: Any) -> Schema:
     def accept(value: Any) -> Any:
-        made = value if isinstance(value, cls) else convert(value)
-        return made if type(as_plain_number(made)) is type(as_plain_number(value)) else UNSET
+        number = _numbers.as_plain_number(value)
+        made = value if isinstance(value, cls) else convert(number)
+        return made if type(_numbers.as_plain_number(made)) is type(number) else UNSET
 
-    def convert(value: Any) -> Any:
-        number = as_plain_number(value)
+    def convert(number: Any) -> Any:
         if not isinstance(number, bool | int | float | complex):
             return UNSET
         try:
@@ -106,8 +102,10 @@ def _make_scalar(cls: Any) -> Schema:
         return made if made == number or number != number else UNSET
 
     def dump(value: Any, context: Context) -> Node:
-        number = as_plain_number(value)
-        return dump_any(array_to_dict(number) if is_array(number) else number, context)
+        number = _numbers.as_plain_number(value)
+        if _numbers.is_array(number):
+            raise Problem(f"a {type(number).__name__}; use numpy.asarray(it)")
+        return dump_any(number, context)
 
     def load(node: Node, context: Context) -> Any:
         made = convert(load_untagged(node, context))

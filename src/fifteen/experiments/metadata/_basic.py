@@ -3,25 +3,15 @@
 import collections.abc
 import dataclasses
 import enum
-import typing
 from collections.abc import Callable
 from typing import Any
 
 from yaml.nodes import Node, ScalarNode
 
+from . import _scalars
 from ._fields import UNSET
 from ._numbers import as_plain_number
 from ._problems import Problem, expected
-from ._scalars import (
-    BOOLS,
-    NULLS,
-    ScalarError,
-    format_float,
-    format_int,
-    parse_float,
-    parse_int,
-    resolve_plain,
-)
 from ._schema import (
     OPEN_ITEM,
     YAML,
@@ -33,7 +23,7 @@ from ._schema import (
     load_any,
     load_untagged,
 )
-from ._yaml import plain, quoted
+from ._yaml import quoted
 
 
 def _accept(cls: type) -> Callable[[Any], Any]:
@@ -59,17 +49,17 @@ def _accept_float(value: Any) -> Any:
     return value if type(value) is float else UNSET
 
 
-def _dump_float(value: Any, context: Context) -> Node:
-    return plain(format_float(value) if type(value) is float else format_int(value))
+def _dump_number(value: Any, context: Context) -> Node:
+    return ScalarNode("", _scalars.format_number(value))
 
 
 def _load_none(node: Node, context: Context) -> None:
-    if type(node) is not ScalarNode or node.style or node.value not in NULLS:
+    if type(node) is not ScalarNode or node.style or node.value not in _scalars.NULLS:
         expected("null", node)
 
 
 def _load_bool(node: Node, context: Context) -> bool:
-    value = BOOLS.get(node.value) if type(node) is ScalarNode and not node.style else None
+    value = _scalars.BOOLS.get(node.value) if type(node) is ScalarNode and not node.style else None
     return expected("bool", node, "; write true or false") if value is None else value
 
 
@@ -77,9 +67,9 @@ def _load_int(node: Node, context: Context) -> int:
     if type(node) is not ScalarNode or node.style:
         expected("int", node)
     try:
-        return parse_int(node.value)
-    except ScalarError as error:
-        number = resolve_plain(node.value)
+        return _scalars.parse_int(node.value)
+    except ValueError as error:
+        number = _scalars.resolve_plain(node.value)
         if context.pyyaml and isinstance(number, float) and number.is_integer():
             # dcargs and tyro accepted any number here, and old programs rely on it.
             context.warnings.append(("", node, f"expected int, got {error}, which is taken"))
@@ -91,39 +81,39 @@ def _load_float(node: Node, context: Context) -> float:
     if type(node) is not ScalarNode or node.style:
         expected("float", node)
     try:
-        value = parse_float(node.value)
-    except ScalarError as error:
+        value = _scalars.parse_float(node.value)
+    except ValueError as error:
         raise Problem(f"expected float, got {error}", node) from None
     if context.is_trial:
-        context.misfits += type(resolve_plain(node.value, context.modern)) is not float
+        context.misfits += type(_scalars.resolve_plain(node.value, context.modern)) is not float
     return value
 
 
 def _load_str(node: Node, context: Context) -> str:
-    if type(node) is not ScalarNode or not (node.style or node.value not in NULLS):
+    if type(node) is not ScalarNode or not (node.style or node.value not in _scalars.NULLS):
         hint = "; quote it if the text is meant" if type(node) is ScalarNode else ""
         expected("str", node, hint)
     if context.is_trial and not node.style:
-        context.misfits += type(resolve_plain(node.value, context.modern)) is not str
+        context.misfits += type(_scalars.resolve_plain(node.value, context.modern)) is not str
     return node.value
 
 
 _WORDS = {"bool": 3, "int": 3, "float": 3, "date": 3, "datetime": 3}
 _SCHEMAS: dict[Any, Schema] = {
     type(None): Schema(
-        "None", {"null": 0}, _accept(type(None)), lambda v, c: plain("null"), _load_none,
+        "None", {"null": 0}, _accept(type(None)), lambda v, c: ScalarNode("", "null"), _load_none,
         ("!null", f"{YAML}null", f"{YAML}python/none"),
     ),
     bool: Schema(
-        "bool", {"bool": 0}, _accept(bool), lambda v, c: plain("true" if v else "false"),
+        "bool", {"bool": 0}, _accept(bool), lambda v, c: ScalarNode("", "true" if v else "false"),
         _load_bool, ("!bool", f"{YAML}bool", f"{YAML}python/bool"),
     ),
     int: Schema(
-        "int", {"int": 0}, _accept(int), lambda v, c: plain(format_int(v)), _load_int,
+        "int", {"int": 0}, _accept(int), _dump_number, _load_int,
         ("!int", f"{YAML}int", f"{YAML}python/int", f"{YAML}python/long"),
     ),
     float: Schema(
-        "float", {"float": 0, "int": 2}, _accept_float, _dump_float, _load_float,
+        "float", {"float": 0, "int": 2}, _accept_float, _dump_number, _load_float,
         ("!float", f"{YAML}float", f"{YAML}python/float"),
     ),
     str: Schema(
@@ -145,11 +135,8 @@ OPEN = dataclasses.replace(ANY, dump_accepted=lambda v, c: dump_any(v, c, OPEN_I
 
 
 def make_basic(schemas: Schemas, declared: Declared) -> Schema | None:
-    """Return the schema of None, bool, int, float, str, Any, and an unbound type variable."""
+    """Return the schema of None, bool, int, float, str or Any."""
     expression, origin = declared.expression, declared.origin
     if expression is Any or origin is object or origin is collections.abc.Hashable:
         return ANY
-    if isinstance(expression, typing.TypeVar):
-        bound: Any = expression.__bound__
-        return OPEN if not (bound or expression.__constraints__) else None
     return _SCHEMAS.get(type(None) if origin is None else origin)

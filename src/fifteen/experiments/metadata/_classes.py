@@ -5,8 +5,8 @@ from typing import Any
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from ._collections import MERGE_REFUSED
-from ._fields import UNSET, Field, Fields, fields_of, full_name, kind_of_class, subclasses
-from ._problems import Problem, Problems, construct, did_you_mean, each, expected
+from ._fields import UNSET, Fields, fields_of, full_name, kind_of_class, subclasses
+from ._problems import Problem, construct, did_you_mean, each, expected
 from ._scalars import shorten
 from ._schema import (
     YAML,
@@ -55,6 +55,8 @@ def class_named(node: Node, candidates: list[type]) -> type | None:
 
 def load_class(node: Node, context: Context, candidates: list[type], own: Schema | None) -> Any:
     """Load a node whose tag may name one of some classes; NotImplemented if it names none."""
+    if not candidates:
+        return NotImplemented
     cls = class_named(node, candidates)
     if cls is None:
         name = node.tag.rpartition(":")[2]
@@ -71,18 +73,15 @@ def load_class(node: Node, context: Context, candidates: list[type], own: Schema
         )
     schema = own if own and own.classes()[0] is cls else context.schemas.of(cls)
     if node.tag.startswith(_OBJECT):
-        node = _untangle(node, cls)
+        is_call = type(node) is SequenceNode and kind_of_class(cls) == "namedtuple"
+        node = _with_names(node, cls) if is_call else pyyaml_mapping(node)
     return schema.load_node(node, context)
 
 
-def _untangle(node: Node, cls: type) -> Node:
-    """Return PyYAML's node of an object as a mapping of its fields."""
-    if type(node) is SequenceNode and kind_of_class(cls) == "namedtuple":
-        keys = [ScalarNode("", f.name, n.start_mark, n.end_mark)
-                for f, n in zip(fields_of(cls).all, node.value, strict=False)]  # fmt: skip
-        pairs = list(zip(keys, node.value, strict=False))
-        return MappingNode("", pairs, node.start_mark, node.end_mark)
-    return pyyaml_mapping(node)
+def _with_names(node: Node, cls: type) -> Node:
+    pairs = [(ScalarNode("", field.name, part.start_mark, part.end_mark), part)
+             for field, part in zip(fields_of(cls).all, node.value, strict=False)]  # fmt: skip
+    return MappingNode("", pairs, node.start_mark, node.end_mark)
 
 
 class _ClassSchema:
@@ -131,8 +130,7 @@ class _ClassSchema:
                 raise Problem(f"a field has no value: {error}") from None
             if getattr(value, "model_extra", None) and self.fields.kind == "pydantic":
                 raise Problem(f"values that are not fields: {_some(list(value.model_extra))}")
-        dumps = [self.schemas[name].dump for name in names]
-        nodes = each(zip(names, dumps, parts, strict=True), context)
+        nodes = each(names, [self.schemas[name].dump for name in names], parts, context)
         keys = (ScalarNode("", name, style=self.styles[name]) for name in names)
         return MappingNode("", list(zip(keys, nodes, strict=True)))
 
@@ -140,7 +138,7 @@ class _ClassSchema:
         if type(node) is not MappingNode:
             expected(self.name, node, f", a mapping of {_some(self.names)}")
         known: dict[str, Node] = {}
-        problems = Problems()
+        problems = Problem()
         unknown: list[Node] = []
         for key, value in node.value:
             name = self.by_key.get(key.value) if type(key) is ScalarNode else None
@@ -151,44 +149,44 @@ class _ClassSchema:
             else:
                 known[name] = value
         if unknown or len(known) < len(self.names):
-            missing = [f for f in self.fields.all if f.name not in known and f.argument]
-            self.check_keys(node, unknown, [f for f in missing if f.required], problems, context)
+            self.check_keys(node, known, unknown, problems, context)
         values: list[Any] = []
         with problems:
             loads = [self.schemas[name].load for name in known]
-            values = each(zip(known, loads, known.values(), strict=True), context)
-        problems.raise_all()
+            values = each(known, loads, known.values(), context)
+        problems.raise_if_any()
         arguments = dict(zip(known, values, strict=True))
         return construct(self.name, lambda: self.make(arguments), node)
 
     def check_keys(
         self,
         node: Node,
+        known: dict[str, Node],
         unknown: list[Node],
-        missing: list[Field],
-        problems: Problems,
+        problems: Problem,
         context: Context,
     ) -> None:
         """Collect problems of a mapping's keys, and warn about suspicious ones."""
-        lacking = [field.name for field in missing]
+        fields = [f for f in self.fields.all if f.name not in known and f.argument and f.required]
+        missing = [field.name for field in fields]
         for key in unknown:
             is_text = type(key) is ScalarNode
             if is_text and key.value == "<<" and not key.style:
                 problems.add(MERGE_REFUSED, key)
                 continue
             text = str(key.value) if is_text else "(not text)"
-            hint = did_you_mean(text, lacking or self.names)
+            hint = did_you_mean(text, missing or self.names)
             what = f"{self.name} has no field {shorten(repr(text))}"
             if not missing:
                 context.warnings.append(("", key, f"{what}, which is ignored{hint}"))
                 continue
-            gap = f"{_some(lacking)} {'is' if len(missing) == 1 else 'are'} missing"
+            gap = f"{_some(missing)} {'is' if len(missing) == 1 else 'are'} missing"
             problems.add(
                 f"{what}, and {gap}{hint} (if it was renamed, declare "
                 'field(metadata={"aliases": (...)}); if it is gone, delete the line)',
                 key,
             )
-        for field in missing if not unknown else ():
+        for field in fields if not unknown else ():
             if not field.default:
                 reason = f"{self.name} needs {field.name!r}, which has no default and is missing"
                 problems.add(reason, node)
@@ -243,17 +241,13 @@ def make_opaque(schemas: Schemas, declared: Declared) -> Schema:
         value = load_untagged(node, context)
         return value if cls and isinstance(value, cls) else expected(name, node)
 
-    def load_tagged(node: Node, context: Context) -> Any:
-        candidates = family(cls)
-        return load_class(node, context, candidates, None) if candidates else NotImplemented
-
     return Schema(
         name=name,
         ranks={"map": 1},
         accept=lambda value: value if cls and isinstance(value, cls) else UNSET,
         dump_accepted=dump,
         load_node=load,
-        load_tagged=load_tagged,
+        load_tagged=lambda node, context: load_class(node, context, family(cls), None),
         classes=lambda: family(cls),
     )
 

@@ -10,7 +10,7 @@ from typing import Any, Union
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from ._fields import UNSET, is_mapping_class
-from ._problems import Problem, Problems, construct, each, expected
+from ._problems import Problem, construct, each, expected
 from ._scalars import shorten
 from ._schema import YAML, Context, Declared, Schema, Schemas, load_any, type_name
 from ._yaml import pyyaml_mapping, text_of
@@ -78,8 +78,7 @@ def make_sequence(schemas: Schemas, declared: Declared) -> Schema | None:
         return value if type(value) is origin and count in (None, len(value)) else UNSET
 
     def dump(value: Any, context: Context) -> Node:
-        dumps = (item.dump for item in items)
-        nodes = each(zip(itertools.count(), dumps, value, strict=False), context)
+        nodes = each(itertools.count(), (item.dump for item in items), value, context)
         # The order of a set differs between processes, but its file must not.
         return SequenceNode("", sorted(nodes, key=text_of) if is_set else nodes)
 
@@ -96,8 +95,7 @@ def make_sequence(schemas: Schemas, declared: Declared) -> Schema | None:
             return (
                 load_any(node, context) if node.tag else expected(f"{name}, {count} values", node)
             )
-        loads = (item.load for item in items)
-        values = each(zip(itertools.count(), loads, nodes, strict=False), context)
+        values = each(itertools.count(), (item.load for item in items), nodes, context)
         return _make_set(origin, values, node) if is_set else origin(values)
 
     return Schema(
@@ -144,8 +142,8 @@ def make_mapping(schemas: Schemas, declared: Declared) -> Schema | None:
 
     def dump(value: Any, context: Context) -> Node:
         pairs = dict(value.items())
-        keys = each(zip(pairs, itertools.repeat(key.dump), pairs), context)
-        items = each(zip(pairs, itertools.repeat(item.dump), pairs.values()), context)
+        keys = each(pairs, itertools.repeat(key.dump), pairs, context)
+        items = each(pairs, itertools.repeat(item.dump), pairs.values(), context)
         return MappingNode("", list(zip(keys, items, strict=True)))
 
     def load(node: Node, context: Context) -> Any:
@@ -183,14 +181,14 @@ def _load_pairs(node: Node, key: Schema, item: Schema, context: Context) -> dict
     values: list[Any] = []
     # The bad keys are reported along with the bad values.
     keys: list[Any] = [n.value if type(n) is ScalarNode else None for n in nodes]
-    problems = Problems()
+    problems = Problem()
     with problems:
-        keys = each(zip(itertools.repeat(None), itertools.repeat(key.load), nodes), context)
+        keys = each(itertools.repeat(None), itertools.repeat(key.load), nodes, context)
         _check_keys(keys, nodes, node)
     with problems:
-        value_nodes = [value for _, value in node.value]
-        values = each(zip(keys, itertools.repeat(item.load), value_nodes), context)
-    problems.raise_all()
+        parts = [part for _, part in node.value]
+        values = each(keys, itertools.repeat(item.load), parts, context)
+    problems.raise_if_any()
     return dict(zip(keys, values, strict=True))
 
 
@@ -203,7 +201,7 @@ def _check_keys(keys: list[Any], nodes: list[Node], node: Node) -> None:
             return
     except TypeError:
         pass
-    problems = Problems()
+    problems = Problem()
     first: dict[Any, Node] = {}
     for key, key_node in zip(keys, nodes, strict=True):
         reason = ""
@@ -217,4 +215,4 @@ def _check_keys(keys: list[Any], nodes: list[Node], node: Node) -> None:
             reason = MERGE_REFUSED
         if reason:
             problems.add(reason, key_node)
-    problems.raise_all()
+    problems.raise_if_any()

@@ -46,22 +46,22 @@ def flatten(config: Any) -> dict[str, Any]:
         >>> flatten({"optimizer": {"name": "adam", "betas": (0.9, 0.99)}, "steps": 10})
         {'optimizer.name': 'adam', 'optimizer.betas': (0.9, 0.99), 'steps': 10}
     """
-    is_file = isinstance(config, str | os.PathLike)
-    return _flatten_plainly(_load(config, as_file=is_file), str(config) if is_file else "")
+    path = str(config) if isinstance(config, str | os.PathLike) else ""
+    return _flatten(_load(config, as_file=bool(path)), path)
 
 
 def flatten_file(directory: Directory, name: str) -> dict[str, Any]:
     """Return what `flatten` returns for a metadata file."""
     path = f"{directory}/{name}"
-    return _flatten_plainly(loads(read_bytes(directory, name), PLAIN, path)[0], path)
+    return _flatten(loads(read_bytes(directory, name), PLAIN, path)[0], path)
 
 
-def _flatten_plainly(config: Any, path: str) -> dict[str, Any]:
-    """Flatten what a file holds; or an object, which has no path."""
-    flat = _flatten(config, with_classes=bool(path), place=f"{path}: " if path else "")
-    if isinstance(flat.get(""), _ClassName):
-        del flat[""]
-    return {name: _plain(value) for name, value in flat.items()}
+def _flatten(config: Any, path: str) -> dict[str, Any]:
+    return {
+        name: _plain(value)
+        for name, (keys, value) in _rows(config, path).items()
+        if not isinstance(value, _ObjectClassName) and (keys or not isinstance(value, _ClassName))
+    }
 
 
 _LEAVES = {type(None), bool, int, float, str, list}
@@ -80,18 +80,18 @@ class _ObjectClassName(_ClassName):
     """The class of a Python object. `flatten` leaves it out, but keeps the classes in a file."""
 
 
-def _flatten(config: Any, with_classes: bool, place: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _rows(config: Any, path: str = "") -> dict[str, tuple[tuple[Any, ...], Any]]:
+    """Return the values of a config by name, each after the keys that lead to it."""
+    rows: dict[str, tuple[tuple[Any, ...], Any]] = {}
     for keys, value in _walk(config, (), ()):
         name = ".".join(map(str, keys))
-        if name in flat:
+        if name in rows:
             raise MetadataError(
-                f"{place}{name}: two values of the config have this name, one of them by a key "
-                "that contains a dot or is not a str; rename a key"
+                f"{path}{': ' if path else ''}{name}: two values of the config have this name, "
+                "one of them by a key that contains a dot or is not a str; rename a key"
             )
-        if with_classes or not isinstance(value, _ObjectClassName):
-            flat[name] = value
-    return flat
+        rows[name] = keys, value
+    return rows
 
 
 def _walk(
@@ -115,10 +115,13 @@ def _parts(value: Any) -> tuple[_ClassName | None, list[tuple[Any, Any]]]:
         return None, []
     if is_mapping_class(type(value)):
         class_name = value.get(CLASS_KEY)
-        names = {key: key.name if isinstance(key, enum.Enum) else key for key in value}
-        parts = [(names[key], part) for key, part in value.items()]
-        parts = [part for part in parts if part[0] != CLASS_KEY or type(part[1]) is not str]
-        return _ClassName(class_name) if type(class_name) is str else None, parts
+        is_named = type(class_name) is str
+        parts = [
+            (key.name if isinstance(key, enum.Enum) else key, part)
+            for key, part in value.items()
+            if not is_named or key != CLASS_KEY
+        ]
+        return _ClassName(class_name) if is_named else None, parts
     if kind_of_class(type(value)):
         fields = fields_of(type(value)).all
         parts = [(f.name, getattr(value, f.name)) for f in fields if hasattr(value, f.name)]
@@ -207,36 +210,28 @@ def compare_files(
 
 
 def _align(sides: Sequence[Any]) -> dict[str, tuple[list[Any], bool]]:
-    flats = [_flatten(side, with_classes=True) for side in sides]
+    rows = [_rows(side) for side in sides]
+    # Strings are quoted in names that stand for different keys: 1 and "1", or a.b and a, b.
+    spellings: dict[str, set[str]] = collections.defaultdict(set)
+    for name, (keys, _) in itertools.chain(*(side.items() for side in rows)):
+        spellings[name].add(_exact(keys))
+    flats = [
+        {
+            _exact(k) if len(spellings[name]) > 1 else name: value
+            for name, (k, value) in side.items()
+        }
+        for side in rows
+    ]
     _drop_unknown_classes(flats)
-    flats = _distinguish_keys(sides, flats)
-    names = dict.fromkeys(itertools.chain(*flats))
-    rows = {name: [flat.get(name, ABSENT) for flat in flats] for name in names}
+    table = {name: [flat.get(name, ABSENT) for flat in flats] for name in itertools.chain(*flats)}
     return {
         name: (list(map(_plain, values)), all(_is_equal(values[0], value) for value in values[1:]))
-        for name, values in rows.items()
+        for name, values in table.items()
     }
 
 
-def _distinguish_keys(
-    sides: Iterable[Any], flats: Iterable[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """Quote string keys in names that stand for different keys: 1 and "1", or a.b and a, b."""
-    exact = [
-        {".".join(map(str, keys)): ".".join(map(_exact, keys)) for keys, _ in _walk(side, (), ())}
-        for side in sides
-    ]
-    spellings: dict[str, set[str]] = collections.defaultdict(set)
-    for name, spelling in itertools.chain(*(names.items() for names in exact)):
-        spellings[name].add(spelling)
-    return [
-        {names[name] if len(spellings[name]) > 1 else name: value for name, value in flat.items()}
-        for names, flat in zip(exact, flats, strict=True)
-    ]
-
-
-def _exact(key: Any) -> str:
-    return repr(str(key)) if isinstance(key, str) else str(key)
+def _exact(keys: Iterable[Any]) -> str:
+    return ".".join(repr(str(key)) if isinstance(key, str) else str(key) for key in keys)
 
 
 def _drop_unknown_classes(flats: Sequence[dict[str, Any]]) -> None:
@@ -245,16 +240,12 @@ def _drop_unknown_classes(flats: Sequence[dict[str, Any]]) -> None:
     def is_unknown(name: str, flat: dict[str, Any]) -> bool:
         return name not in flat and (not name or any(o.startswith(f"{name}.") for o in flat))
 
-    recorded: dict[str, list[_ClassName]] = collections.defaultdict(list)
-    for name, value in itertools.chain(*(flat.items() for flat in flats)):
-        if isinstance(value, _ClassName):
-            recorded[name].append(value)
-    for name, classes in recorded.items():
-        is_one = all(map(classes[0].is_same, classes))
-        if is_one and any(is_unknown(name, flat) for flat in flats):
-            for flat in flats:
-                if isinstance(flat.get(name), _ClassName):
-                    del flat[name]
+    for name in dict.fromkeys(itertools.chain(*flats)):
+        named = [flat for flat in flats if isinstance(flat.get(name), _ClassName)]
+        is_one = all(flat[name].is_same(named[0][name]) for flat in named)
+        if named and is_one and any(is_unknown(name, flat) for flat in flats):
+            for flat in named:
+                del flat[name]
 
 
 def _plain(value: Any) -> Any:

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import sys
-import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Union, get_origin
 
@@ -49,9 +48,7 @@ def kind_of_class(cls: Any) -> str:
         return "pydantic"
     if issubclass(cls, tuple) and hasattr(cls, "_fields"):
         return "namedtuple"
-    if typing.is_typeddict(cls) or typing_extensions.is_typeddict(cls):
-        return "typeddict"
-    return ""
+    return "typeddict" if typing_extensions.is_typeddict(cls) else ""
 
 
 @functools.lru_cache(maxsize=1024)

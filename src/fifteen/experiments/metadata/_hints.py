@@ -21,36 +21,32 @@ def hints_of(cls: Any, expression: Any) -> dict[str, Any]:
     # Other annotations are ClassVars or InitVars.
     names = None if fields is None else {field.name for field in fields}
     hints: dict[str, Any] = {}
-    for base, parameters in _bases(cls, expression):
+    parameters = _parameters(cls, expression)
+    for base in reversed(cls.__mro__):
         for name, annotation in inspect.get_annotations(base).items():
             if names is None or name in names:
-                hints[name] = bind(strip(_evaluate(base, name, annotation)), parameters, cls)
+                hint = strip(_evaluate(base, name, annotation))
+                hints[name] = bind(hint, parameters.get(base, {}), cls)
     return hints
 
 
-def _bases(cls: Any, expression: Any) -> list[tuple[Any, dict[Any, Any]]]:
-    """Return the classes with annotations, base classes first, with their parameters."""
-    known: dict[Any, dict[Any, Any]] = {
-        cls: dict(zip(getattr(cls, "__parameters__", ()), get_args(expression), strict=False))
-    }
-    order = list(reversed(cls.__mro__))
-    if typing_extensions.is_typeddict(cls):
-        return [(cls, known[cls])]
+def _parameters(cls: Any, expression: Any) -> dict[Any, dict[Any, Any]]:
+    """Return the type parameters of a class and of its bases, with their values."""
+    own = dict(zip(getattr(cls, "__parameters__", ()), get_args(expression), strict=False))
+    known: dict[Any, dict[Any, Any]] = {cls: own}
     for base in cls.__mro__:
         for original in getattr(base, "__orig_bases__", ()):
-            origin = get_origin(original)
-            if origin is None or not hasattr(origin, "__parameters__"):
-                continue
+            names = getattr(get_origin(original), "__parameters__", ())
             values = [bind(a, known.get(base, {}), cls) for a in get_args(original)]
-            known.setdefault(origin, dict(zip(origin.__parameters__, values, strict=False)))
-    return [(base, known.get(base, {})) for base in order if base is not object]
+            known.setdefault(get_origin(original), dict(zip(names, values, strict=False)))
+    return known
 
 
 def strip(expression: Any) -> Any:
     """Remove Annotated, Final, Required, ReadOnly and NewType, which do not restrict values."""
     while True:
         origin = get_origin(expression)
-        if origin is Annotated or origin in _QUALIFIERS:
+        if origin in (Annotated, typing_extensions.ReadOnly, *_QUALIFIERS):
             expression = get_args(expression)[0]
         elif isinstance(expression, typing.NewType):
             expression = expression.__supertype__
@@ -68,18 +64,14 @@ def strip(expression: Any) -> Any:
             return expression
 
 
-def _named(*names: str) -> frozenset[Any]:
-    modules = (typing, typing_extensions)
-    return frozenset(getattr(m, name) for m in modules for name in names if hasattr(m, name))
-
-
-_QUALIFIERS = _named("Final", "ClassVar", "Required", "NotRequired", "ReadOnly")
-_ALIAS_TYPES = tuple(_named("TypeAliasType"))
+_QUALIFIERS = (typing.Final, typing.ClassVar, typing.Required, typing.NotRequired)
+# Before Python 3.14, these are two classes.
+_ALIAS_TYPES = (typing_extensions.TypeAliasType, getattr(typing, "TypeAliasType", ()))
 
 
 def bind(expression: Any, parameters: Mapping[Any, Any], owner: Any) -> Any:
     """Replace type variables by types, and Self by the owner."""
-    if expression is typing.Self or expression is typing_extensions.Self:
+    if expression is typing.Self:
         return owner
     if isinstance(expression, TypeVar):
         return parameters.get(expression, expression)
@@ -101,16 +93,14 @@ def bind(expression: Any, parameters: Mapping[Any, Any], owner: Any) -> Any:
 
 def _evaluate(base: Any, name: str, annotation: Any) -> Any:
     """Evaluate an annotation in its class and its module."""
-    module = sys.modules.get(base.__module__)
+    variables = getattr(sys.modules.get(base.__module__), "__dict__", {})
     names = {key: value for key, value in vars(base).items() if isinstance(value, type)}
     parameters = getattr(base, "__type_params__", getattr(base, "__parameters__", ()))
     names = {base.__name__: base, **names, **{p.__name__: p for p in parameters}}
     holder = type("_", (), {"__annotations__": {name: annotation}, "__module__": base.__module__})
 
     def resolve() -> dict[str, Any]:
-        return typing_extensions.get_type_hints(
-            holder, vars(module) if module else {}, names, include_extras=True
-        )
+        return typing_extensions.get_type_hints(holder, variables, names, include_extras=True)
 
     try:
         hints = resolve()

@@ -19,7 +19,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ._collections import check_hashes
 from ._legacy_arrays import load_blob, named
 from ._problems import Problem, expected
-from ._scalars import ScalarError, parse_fraction, resolve_plain, shorten
+from ._scalars import parse_fraction, resolve_plain, shorten
 from ._schema import YAML, Context, load_untagged
 from ._yaml import pyyaml_mapping
 
@@ -101,7 +101,7 @@ def _load_object(name: str, node: Node, context: Context) -> Any:
     make, types = _CALLS[name]
     arguments = _arguments(node, context)
     if not all(isinstance(argument, types) for argument in arguments):
-        raise ScalarError(f"its arguments must be of {', '.join(t.__name__ for t in types)}")
+        raise ValueError(f"its arguments must be of {', '.join(t.__name__ for t in types)}")
     if make in _SETS and arguments and isinstance(arguments[0], list):
         of_pairs = make is collections.OrderedDict
         check_hashes([item[0] for item in arguments[0]] if of_pairs else arguments[0])
@@ -113,7 +113,7 @@ def _arguments(node: Node, context: Context) -> list[Any]:
     if type(node) is not MappingNode:
         return parts if type(node) is SequenceNode else []
     if parts.get("kwds"):
-        raise ScalarError("arguments by name are not read")
+        raise ValueError("arguments by name are not read")
     arguments = parts.get("args", [])
     if "listitems" in parts:
         return [parts["listitems"], *arguments[1:]]

@@ -34,14 +34,14 @@ def jax_scalar_type(name: str) -> Any:
     """Return the scalar type of a name such as `bfloat16`, or None."""
     import jax.numpy as jnp
 
-    value = vars(jnp).get(name, jnp.bool_ if name == "bool" else None)
+    value = vars(jnp).get(name)
     return value if is_jax_scalar_type(value) else None
 
 
-def numpy_scalar_type(name: str, module: Any = np) -> Any:
+def numpy_scalar_type(name: str) -> Any:
     """Return the scalar class of a name in NumPy or ml_dtypes, or None."""
     # Not getattr, which would import a submodule of that name.
-    found = vars(module).get(name, np.bool_ if name == "bool" else None)
+    found = vars(np).get(name, vars(ml_dtypes).get(name))
     return found if isinstance(found, type) and issubclass(found, np.generic) else None
 
 
@@ -59,12 +59,11 @@ def is_extended(dtype: Any) -> bool:
 
 def parse_dtype(text: str) -> np.dtype[Any]:
     """Return the dtype of a name such as `bfloat16` or `<f4`, or raise ValueError."""
-    extended = vars(ml_dtypes).get(text)
     try:
-        dtype = np.dtype(extended if isinstance(extended, type) else text)
+        dtype = np.dtype(text)
     except (TypeError, SyntaxError) as error:
-        known = [*np.sctypeDict, *vars(ml_dtypes)]
-        raise ValueError(f"no dtype {text!r}{did_you_mean(text, map(str, known))}") from error
+        hint = did_you_mean(text, map(str, np.sctypeDict))
+        raise ValueError(f"no dtype {text!r}{hint}") from error
     if dtype.hasobject:
         raise ValueError("objects are not read")
     if dtype.names or dtype.subdtype or dtype.itemsize > MAX_ARRAY_BYTES:
@@ -83,10 +82,8 @@ def dtype_text(value: Any) -> str:
     """Return a dtype's text, which distinguishes `jnp.float32`, `np.float32` and its dtype."""
     if is_jax_scalar_type(value):
         text = f"jnp.{value.dtype.name}"
-    elif isinstance(value, type):
-        text = f"np.{value.__name__}"
     else:
-        text = _name_of(value)
+        text = f"np.{value.__name__}" if isinstance(value, type) else _name_of(value)
     try:
         parsed = parse_dtype_text(text)
     except ValueError:
@@ -117,25 +114,17 @@ def as_plain_number(value: Any) -> Any:
     kind = type(value)
     if kind is int or kind is float or kind is str or kind is bool:
         return value
-    if is_jax_array(value):
-        if value.ndim:
-            return value
-        array = _fetch(value)
-    elif isinstance(value, np.generic | np.ndarray) and value.ndim == 0:
-        array = value
-    else:
+    array = _fetch(value) if is_jax_array(value) and not value.ndim else value
+    if not isinstance(array, np.generic | np.ndarray) or array.ndim:
         return value
-    kind = array.dtype.kind
+    kind, name = array.dtype.kind, array.dtype.name
     if is_extended(array.dtype):
-        kind = {"i": "i", "u": "i", "f": "f", "b": "f"}.get(array.dtype.name[0], "")
-    if kind not in _PLAIN:
+        kind = "f" if "float" in name else "i" if "int" in name else ""
+    if kind not in _PLAIN or array.dtype.char == "G":
         return value
     plain = _PLAIN[kind](array)
-    pairs = ((plain, array),)
-    if kind == "c":
-        pairs = ((plain.real, array.real), (plain.imag, array.imag))
-    # A long double, for one, may have no equal.
-    return plain if all(wide == narrow or wide != wide for wide, narrow in pairs) else value
+    # A long double may have no equal.
+    return plain if plain == array or plain != plain else value
 
 
 _PLAIN: dict[str, Any] = {"b": bool, "i": int, "u": int, "f": float, "c": complex, "U": str}

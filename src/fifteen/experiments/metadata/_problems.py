@@ -16,19 +16,15 @@ Part: TypeAlias = tuple[str, Node | None, str]
 
 
 class Problem(Exception):
-    """One or more reasons why a value cannot be dumped or a node loaded."""
+    """Reasons why a value cannot be dumped or a node loaded.
 
-    def __init__(self, reason: str, node: Node | None = None, hint: str | None = None) -> None:
+    In a `with` block, it collects those of the problems that are raised there.
+    """
+
+    def __init__(self, reason: str = "", node: Node | None = None, hint: str | None = None) -> None:
         super().__init__(reason)
-        self.parts: list[Part] = [("", node, reason)]
+        self.parts: list[Part] = [("", node, reason)] if reason else []
         self.hint = hint  # What to do, if the only problem is that a node is of another type.
-
-
-class Problems:
-    """Collects problems: those added, and those raised in a `with` block."""
-
-    def __init__(self) -> None:
-        self.parts: list[Part] = []
 
     def add(self, reason: str, node: Node) -> None:
         self.parts.append(("", node, reason))
@@ -40,17 +36,10 @@ class Problems:
             self.parts += error.parts
         return isinstance(error, Problem)
 
-    def raise_all(self) -> None:
-        """Raise the collected problems as one, if there are any."""
-        raise_all(self.parts)
-
-
-def raise_all(parts: list[Part]) -> None:
-    """Raise one problem of several parts, if there are any."""
-    if parts:
-        problem = Problem("")
-        problem.parts = parts
-        raise problem
+    def raise_if_any(self) -> None:
+        """Raise this problem if it has reasons."""
+        if self.parts:
+            raise self
 
 
 def _under(key: Any, part: Part) -> Part:
@@ -58,21 +47,21 @@ def _under(key: Any, part: Part) -> Part:
     return (path if key is None else step_of(key) + path, node, reason)
 
 
-def each(parts: Iterable[tuple[Any, Callable[[Any, Any], Any], Any]], context: Any) -> list[Any]:
-    """Apply functions to parts, given as (key, function, part); raise all problems together."""
+def each(keys: Iterable[Any], functions: Any, parts: Iterable[Any], context: Any) -> list[Any]:
+    """Apply each function to its part; raise all problems together, under the parts' keys."""
     done: list[Any] = []
-    problems: list[Part] = []
+    problem = Problem()
     warnings: list[Part] = context.warnings
     known = len(warnings)
-    for key, function, part in parts:
+    for key, function, part in zip(keys, functions, parts, strict=False):
         try:
             done.append(function(part, context))
         except Problem as found:
-            problems += [_under(key, part) for part in found.parts]
+            problem.parts += [_under(key, part) for part in found.parts]
         if len(warnings) != known:
             warnings[known:] = [_under(key, warning) for warning in warnings[known:]]
             known = len(warnings)
-    raise_all(problems)
+    problem.raise_if_any()
     return done
 
 
@@ -85,16 +74,12 @@ def describe(node: Node) -> str:
     """Describe a node in Python's terms."""
     tag = node.tag.replace("tag:yaml.org,2002:", "!!") + " " if node.tag else ""
     if type(node) is MappingNode:
-        return f"{tag}a mapping with {_count(len(node.value), 'key')}"
+        return f"{tag}a mapping with {len(node.value)} key{'s' * (len(node.value) != 1)}"
     if type(node) is SequenceNode:
-        return f"{tag}a sequence of {_count(len(node.value), 'value')}"
+        return f"{tag}a sequence of {len(node.value)} value{'s' * (len(node.value) != 1)}"
     if type(node) is not ScalarNode or node.style:
         return f"{tag}str {shorten(repr(node.value))}"
     return tag + shorten(repr(node.value)) if tag else describe_plain(node.value)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -24,7 +24,6 @@ _FALSE = ("false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF")
 BOOLS = {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}
 
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)", re.ASCII)
-_INT_WITH_BASE = re.compile(r"[-+]?0(?:x[0-9a-fA-F_]+|o[0-7_]+|b[01_]+)", re.ASCII)
 _OCTAL_IN_1_1 = re.compile(r"[-+]?0[0-7_]+", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?", re.ASCII)
 _NAMED_FLOAT = re.compile(r"[-+]?\.?(?:inf|Inf|INF|infinity)|[-+]?\.?(?:nan|NaN|NAN)", re.ASCII)
@@ -33,47 +32,41 @@ MAX_DECIMAL_DIGITS = 4_000
 """Python refuses to convert longer decimals: the time grows with the square of their length."""
 
 
-class ScalarError(ValueError):
-    """A text is not what was expected; the message describes it."""
-
-
 def parse_int(text: str) -> int:
-    """Parse a plain scalar as an integer, or raise ScalarError."""
+    """Parse a plain scalar as an integer, or raise ValueError with its description."""
     if _INT.fullmatch(text):
         if len(text) > MAX_DECIMAL_DIGITS:
-            raise ScalarError(f"a decimal of {len(text)} digits; write it as 0x...")
+            raise ValueError(f"a decimal of {len(text)} digits; write it as 0x...")
         return int(text.replace("_", ""))
-    if _INT_WITH_BASE.fullmatch(text):
-        try:
-            return int(text.replace("_", ""), 0)
-        except ValueError:
-            pass
     _refuse_octal(text)
-    raise ScalarError(describe_plain(text))
+    value = resolve_plain(text)
+    if type(value) is int and ":" not in text:
+        return value
+    raise ValueError(describe_plain(text))
 
 
 def _refuse_octal(text: str) -> None:
     if _OCTAL_IN_1_1.fullmatch(text):
-        raise ScalarError(
+        raise ValueError(
             f"{text}, which is octal to some readers of YAML and decimal to others; "
             "leave out the leading zero, or write 0o"
         )
 
 
 def parse_float(text: str) -> float:
-    """Parse a plain scalar as a float, or raise ScalarError."""
+    """Parse a plain scalar as a float, or raise ValueError with its description."""
     _refuse_octal(text)
     if _FLOAT.fullmatch(text):
         digits = text.replace("_", "")
         value = float(digits)
         if _INT.fullmatch(text) and len(digits) > 15 and parse_int(text) != value:
-            raise ScalarError(f"the integer {shorten(text)}, which no float equals")
+            raise ValueError(f"the integer {shorten(text)}, which no float equals")
         if math.isinf(value):
-            raise ScalarError(f"{shorten(text)}, too large for a float; write .inf if you mean it")
+            raise ValueError(f"{shorten(text)}, too large for a float; write .inf if you mean it")
         return value
     if _NAMED_FLOAT.fullmatch(text):
         return float(text.replace(".", ""))
-    raise ScalarError(describe_plain(text))
+    raise ValueError(describe_plain(text))
 
 
 _RESOLVER = yaml.resolver.Resolver()
@@ -108,7 +101,7 @@ def parse_fraction(text: str) -> fractions.Fraction:
     """Return the fraction of a text such as `-1/3`."""
     # Fraction also takes exponents, and `1e999999999` would fill the memory.
     if not re.fullmatch(r"-?\d{1,4000}(?:/0*[1-9]\d{0,4000})?", text, re.ASCII):
-        raise ScalarError(shorten(repr(text)))
+        raise ValueError(shorten(repr(text)))
     return fractions.Fraction(text)
 
 
@@ -119,22 +112,17 @@ def parse_timedelta(text: str) -> datetime.timedelta:
     """Return the duration of a text such as `2 days, 3:04:05.000006`, as `str` formats it."""
     match = _TIMEDELTA.fullmatch(text)
     if not match:
-        raise ScalarError(f"{text!r}; write a duration as '2 days, 3:04:05'")
+        raise ValueError(text)
     days, hours, minutes, seconds = (int(group or 0) for group in match.groups()[:4])
     microseconds = int((match[5] or "").ljust(6, "0"))
-    try:
-        return datetime.timedelta(days, seconds, microseconds, 0, minutes, hours)
-    except OverflowError as error:
-        raise ScalarError(f"{text!r}: {error}") from None
+    return datetime.timedelta(days, seconds, microseconds, 0, minutes, hours)
 
 
-def format_int(value: int) -> str:
-    """Return an int as text; in hexadecimal if huge, which every reader converts fast."""
-    return int.__repr__(value) if value.bit_length() < 13_000 else hex(value)
-
-
-def format_float(value: float) -> str:
-    """Return the shortest text that reads back as the same float, in YAML 1.1 too."""
+def format_number(value: float) -> str:
+    """Return the shortest text that reads back as the same int or float, in YAML 1.1 too."""
+    if isinstance(value, int):
+        # Every reader converts a huge number fast from hexadecimal.
+        return int.__repr__(value) if value.bit_length() < 13_000 else hex(value)
     text = float.__repr__(value)
     if "e" in text:
         # YAML 1.1 reads `1e-05` as a string: it needs a point, and a sign in the exponent.

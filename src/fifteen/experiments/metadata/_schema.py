@@ -254,7 +254,7 @@ def load_any(node: Node, context: Context) -> Any:
         return context.schemas.of(context.schemas.tags[tag]).load_node(node, context)
     if tag in context.classes:
         return context.schemas.of(context.classes[tag]).load(node, context)
-    if not context.bare or not tag.startswith((*CLASS_TAGS, *_CODE_TAGS)):
+    if not (context.bare and tag.startswith(_CODE_TAGS)):
         for load in context.schemas.loaders:
             value = load(node, context)
             if value is not NotImplemented:
@@ -269,10 +269,7 @@ def load_untagged(node: Node, context: Context) -> Any:
         return context.schemas.own(cls).load_node(node, context)
     # Without a type, a text that looks like a number is one, also in handwritten files.
     is_modern = context.modern or (context.bare and not context.pyyaml)
-    try:
-        return node.value if node.style else resolve_plain(node.value, is_modern)
-    except ValueError:
-        return node.value
+    return node.value if node.style else resolve_plain(node.value, is_modern)
 
 
 _CODE_TAGS = (f"{YAML}python/name:", f"{YAML}python/module:")

@@ -14,7 +14,7 @@ from ._classes import class_named, load_class
 from ._compare import same
 from ._fields import UNSET, is_mapping_class, kind_of_class
 from ._problems import Part, Problem, did_you_mean, expected
-from ._scalars import ScalarError, parse_float
+from ._scalars import parse_float
 from ._schema import (
     OPEN_ITEM,
     Context,
@@ -24,7 +24,6 @@ from ._schema import (
     class_tag,
     dump_any,
     kind_of,
-    load_any,
     type_name,
 )
 
@@ -136,35 +135,26 @@ class _Union:
 
     def load_tagged(self, node: Node, context: Context) -> Any:
         named = [m for m in self.members if node.tag in m.tags]
-        if len(named) == 1:
-            result, trial = context.trial((named[0], "tagged"), named[0].load, node)
-            if not isinstance(result, Problem):
-                context.adopt(trial)
-                return result
-            if not any(member.load_tagged is load_any for member in self.members):
-                raise result
-            # Any also takes a tagged value whose items are not the declared ones.
-            return load_any(node, context)
-        if named:
+        if len(named) > 1:
             return self.load_best(dict.fromkeys(named, 0), node, context)
         class_named(node, self.classes())
+        loads = [(m, m.load) for m in named]
+        loads += [(m, m.load_tagged) for m in self.members if m.load_tagged and m not in named]
         failed: Problem | None = None
-        for member in self.members:
-            if not member.load_tagged:
-                continue
-            result, trial = context.trial((member, "tagged"), member.load_tagged, node)
+        for member, load in loads:
+            result, trial = context.trial((member, "tagged"), load, node)
             if isinstance(result, Problem):
                 # A tag that names a class of another alternative is not a problem.
-                if len(result.parts) > 1 or result.parts[0][1] is not node:
-                    failed = result
+                if member in named or len(result.parts) > 1 or result.parts[0][1] is not node:
+                    failed = failed or result
             elif result is not NotImplemented and member.accept(result) is not UNSET:
                 context.adopt(trial)
                 return result
         if failed:
             raise failed
-        if self.classes() and not context.classes:
-            return load_class(node, context, self.classes(), None)
-        return NotImplemented
+        return (
+            NotImplemented if context.classes else load_class(node, context, self.classes(), None)
+        )
 
 
 def _kinds(node: Node, context: Context) -> tuple[str, ...]:
@@ -177,7 +167,7 @@ def _kinds(node: Node, context: Context) -> tuple[str, ...]:
         return (number,)
     try:
         parse_float(node.value)
-    except ScalarError:
+    except ValueError:
         return (kind,)
     return kind, "float"
 
@@ -232,13 +222,11 @@ def make_literal(schemas: Schemas, declared: Declared) -> Schema | None:
         value = find(node, context)
         return NotImplemented if value is UNSET else value
 
-    ranks: dict[str, float] = {}
-    for schema in types_.values():
-        ranks = {k: min(ranks.get(k, _NONE), schema.ranks.get(k, _NONE))
-                 for k in {*ranks, *schema.ranks}}  # fmt: skip
+    all_ranks = [schema.ranks for schema in types_.values()]
+    kinds = {kind for ranks in all_ranks for kind in ranks}
     return Schema(
         name=name,
-        ranks=ranks,
+        ranks={kind: min(ranks.get(kind, _NONE) for ranks in all_ranks) for kind in kinds},
         accept=accept,
         dump_accepted=lambda value, context: types_[type(value)].dump_accepted(value, context),
         load_node=load,

@@ -11,23 +11,17 @@ import pathlib
 import types
 import uuid
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import date, datetime, time, timedelta
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, Union
 
 import numpy as np
 from yaml.nodes import Node, ScalarNode
 
+from . import _numbers
 from ._fields import UNSET
-from ._numbers import (
-    as_plain_number,
-    dtype_text,
-    is_dtype,
-    is_jax_scalar_type,
-    parse_dtype_text,
-)
 from ._problems import Problem, did_you_mean, expected
-from ._scalars import NULLS, ScalarError, parse_fraction, parse_timedelta
+from ._scalars import NULLS, parse_fraction, parse_timedelta
 from ._schema import (
     YAML,
     Context,
@@ -38,7 +32,7 @@ from ._schema import (
     load_untagged,
     type_name,
 )
-from ._yaml import plain, pyyaml_mapping, quoted
+from ._yaml import pyyaml_mapping, quoted
 
 _TEXT = {"str": 1, "int": 2, "float": 2, "bool": 2, "date": 2, "datetime": 2}
 _DAY, _TIME = {**_TEXT, "str": 2, "date": 0}, {**_TEXT, "str": 2, "datetime": 0}
@@ -53,7 +47,7 @@ class Hook:
     cls: Any  # Subclasses do not count.
     tag: str  # Written if no type is declared.
     via: Any  # The type that a value is written as.
-    unstructure: Callable[[Any], Any]  # Raises ScalarError if information would be lost.
+    unstructure: Callable[[Any], Any]  # Raises Problem if information would be lost.
     structure: Callable[[Any], Any]  # The inverse, or raises ValueError.
     example: str  # What to write, for messages.
     ranks: Mapping[str, int] = dataclasses.field(default_factory=lambda: _TEXT)  # As in `Schema`.
@@ -67,17 +61,13 @@ class Hook:
 
 
 def _zoned(value: Any) -> str:
-    zone = value.tzinfo
-    if zone is not None and type(zone) is not timezone:
-        raise ScalarError(
-            f"a time in the zone {zone}: only fixed offsets are written exactly; "
-            "use .astimezone(datetime.timezone.utc)"
+    text = value.isoformat(" ") if isinstance(value, datetime) else value.isoformat()
+    if repr(type(value).fromisoformat(text)) != repr(value):
+        raise Problem(
+            f"a time in the zone {value.tzinfo}: only fixed offsets are written exactly, and "
+            "neither names of zones nor fold=1; use .astimezone(datetime.timezone.utc)"
         )
-    if zone is not None and zone.tzname(None) != timezone(zone.utcoffset(None)).tzname(None):
-        raise ScalarError(f"a time zone with a name of its own, {zone.tzname(None)!r}")
-    if value.fold:
-        raise ScalarError("a time with fold=1, which its text does not show")
-    return value.isoformat(" ") if isinstance(value, datetime) else value.isoformat()
+    return text
 
 
 def _encode(value: Any) -> str:
@@ -109,7 +99,7 @@ HOOKS = [
     Hook(Path, "!path", str, str, Path, "runs/a"),
     Hook(PurePosixPath, "!pure_posix_path", str, str, PurePosixPath, "runs/a"),
     Hook(PureWindowsPath, "!pure_windows_path", str, str, PureWindowsPath, "runs/a"),
-    Hook(np.dtype, "!dtype", str, dtype_text, parse_dtype_text, "bfloat16"),
+    Hook(np.dtype, "!dtype", str, _numbers.dtype_text, _numbers.parse_dtype_text, "bfloat16"),
     Hook(range, "!range", list[int], lambda v: [v.start, v.stop, v.step], lambda v: range(*v),
          "[start, stop, step]", _SEQ),
     Hook(collections.deque, "!deque", list[Any], list, collections.deque, "a sequence", _SEQ),
@@ -127,8 +117,8 @@ def make_hooked(schemas: Schemas, declared: Declared) -> Schema | None:
     expression, origin, arguments = declared.expression, declared.origin, declared.arguments
     if origin is pathlib.PurePath:
         return schemas.of(Union[Path, PurePosixPath, PureWindowsPath])  # noqa: UP007
-    origin = {pathlib.Path: Path}.get(origin, np.dtype if is_jax_scalar_type(origin) else origin)
-    hook = _BY_CLASS.get(origin)
+    is_dtype = _numbers.is_jax_scalar_type(origin)
+    hook = _BY_CLASS.get(np.dtype if is_dtype else Path if origin is pathlib.Path else origin)
     if hook is None:
         return None
     via: Any = list[arguments[0]] if hook.cls is collections.deque and arguments else hook.via
@@ -136,20 +126,17 @@ def make_hooked(schemas: Schemas, declared: Declared) -> Schema | None:
     name = type_name(expression)
 
     def accept(value: Any) -> Any:
-        value = as_plain_number(value)
-        is_value = is_dtype(value) if hook.cls is np.dtype else type(value) is hook.cls
+        value = _numbers.as_plain_number(value)
+        is_value = _numbers.is_dtype(value) if hook.cls is np.dtype else type(value) is hook.cls
         return value if is_value else UNSET
 
     def dump(value: Any, context: Context) -> Node:
-        try:
-            simple = hook.unstructure(value)
-        except ScalarError as error:
-            raise Problem(str(error)) from None
+        simple = hook.unstructure(value)
         if via is not str:
             return inner.dump_accepted(simple, context)
         if hook.cls is bytes:
             return ScalarNode(hook.tag, simple, style="'")
-        return plain(simple) if hook.cls in (date, datetime) else quoted(simple)
+        return ScalarNode("", simple) if hook.cls in (date, datetime) else quoted(simple)
 
     def load(node: Node, context: Context) -> Any:
         if via is not str:
@@ -207,28 +194,19 @@ def make_enum(schemas: Schemas, declared: Declared) -> Schema | None:
         name=name,
         ranks={"str": 1, "bool": 2, "int": 2, "null": 2},
         accept=lambda value: value if type(value) is origin else UNSET,
-        dump_accepted=lambda value, context: quoted(_member_text(value)),
+        # A combination without a name has no bits, or bits that are not members.
+        dump_accepted=lambda v, context: quoted(str(v.value) if v.name is None else v.name),
         load_node=load,
         tags=(f"!enum:{origin.__name__}",),
         load_tagged=load_tagged,
     )
 
 
-def _member_text(value: Any) -> str:
-    # A combination without a name has no bits, or bits that are not members.
-    return str(value.value) if value.name is None else value.name
-
-
 def _parse_flag(cls: Any, text: str) -> Any:
-    value = 0
-    for part in map(str.strip, text.split("|")):
-        if part in cls.__members__:
-            value |= cls.__members__[part].value
-        elif part.isdecimal() and len(part) < 40:
-            value |= int(part)
-        else:
-            return None
+    flag = cls(0)
     try:
-        return cls(value)
+        for part in map(str.strip, text.split("|")):
+            flag |= cls[part] if part in cls.__members__ else cls(int(part))
     except ValueError:
         return None
+    return flag

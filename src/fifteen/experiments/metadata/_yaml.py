@@ -132,25 +132,21 @@ def _check_bytes(data: bytes, modern: bool, where: str) -> None:
 def _check_aliases(root: Node, where: str) -> None:
     """Refuse a document that contains itself, or is too large with its aliases expanded."""
     sizes: dict[int, int] = {}
-    open_nodes: set[int] = set()
-    stack: list[tuple[Node, bool]] = [(root, False)]
-    while stack:
-        node, done = stack.pop()
+
+    def size_of(node: Node) -> int:
         key = id(node)
-        place = f"{where}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
-        if done:
-            open_nodes.discard(key)
-            sizes[key] = 1 + sum(sizes[id(child)] for child in children(node))
-            if sizes[key] > MAX_NODES:
-                raise MetadataError(
-                    f"{place}: more than {MAX_NODES:,} values if its aliases are expanded"
-                )
-        elif key not in sizes:
-            if key in open_nodes:
-                raise MetadataError(f"{place}: a value that contains itself, by an alias")
-            open_nodes.add(key)
-            stack.append((node, True))
-            stack.extend((child, False) for child in children(node))
+        if key not in sizes:
+            sizes[key] = 0  # As long as its content is counted.
+            sizes[key] = 1 + sum(map(size_of, children(node)))
+        if not 0 < sizes[key] <= MAX_NODES:
+            reason = f"more than {MAX_NODES:,} values if its aliases are expanded"
+            if not sizes[key]:
+                reason = "a value that contains itself, by an alias"
+            mark = node.start_mark
+            raise MetadataError(f"{where}:{mark.line + 1}:{mark.column + 1}: {reason}")
+        return sizes[key]
+
+    size_of(root)
 
 
 def children(node: Node) -> list[Node]:
@@ -167,11 +163,17 @@ def text_of(node: Node) -> str:
     return f"{node.tag} [{' '.join(map(text_of, children(node)))}]"
 
 
+def pyyaml_parts(node: Node) -> dict[str, Node]:
+    """Return the parts of PyYAML's node of a call: its `args`, the `state` that it restores..."""
+    if type(node) is SequenceNode:
+        return {"args": node}
+    return {key.value: part for key, part in node.value if type(key) is ScalarNode}
+
+
 def pyyaml_mapping(node: Node) -> Node:
     """Return the mapping of attributes or items in PyYAML's node of an object, or the node."""
     if type(node) is MappingNode and "python/object/" in node.tag:
-        # A call as a mapping of its parts.
-        parts = {key.value: part for key, part in node.value if type(key) is ScalarNode}
+        parts = pyyaml_parts(node)
         return parts.get("dictitems") or parts.get("state") or node
     if type(node) is not SequenceNode:
         return node
@@ -182,11 +184,6 @@ def pyyaml_mapping(node: Node) -> Node:
     if type(inner) is MappingNode or not are_pairs:
         return inner
     return MappingNode("", [tuple(p.value) for p in pairs], node.start_mark, node.end_mark)
-
-
-def plain(text: str) -> ScalarNode:
-    """Return the node of a number or a word, which needs no quotes."""
-    return ScalarNode("", text)
 
 
 def quoted(text: str) -> ScalarNode:

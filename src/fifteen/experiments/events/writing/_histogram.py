@@ -40,11 +40,15 @@ def histogram(values: npt.NDArray[np.generic]) -> Histogram:
     power of two is exact in floating point, so one multiplication finds the bucket of a value
     without a rounding error, and no value is compared with the edges.
     """
-    flat = _as_float(values).reshape(-1)
-    smallest, largest, finite = _range(flat)
+    finite = _as_float(values).reshape(-1)
+    smallest, largest = _range(finite)
+    # NaN and infinity show in the extremes, so finite data is not searched.
+    if not (math.isfinite(smallest) and math.isfinite(largest)):
+        finite = finite[np.isfinite(finite)]
+        smallest, largest = _range(finite)
+    not_finite = values.size - finite.size
     if not finite.size:
-        return Histogram(np.zeros(2), np.zeros(1), (0.0, 0.0, 0.0, 0.0, 0.0), flat.size)
-    not_finite = flat.size - finite.size
+        return Histogram(np.zeros(2), np.zeros(1), (0.0, 0.0, 0.0, 0.0, 0.0), not_finite)
     total, squares = _sums(finite)
     moments = (smallest, largest, float(finite.size), total, squares)
     if smallest == largest:
@@ -60,19 +64,8 @@ def _as_float(values: npt.NDArray[np.generic]) -> npt.NDArray[np.floating]:
     return values.astype(np.float32 if fits_float32 else np.float64, copy=False)
 
 
-def _range(
-    flat: npt.NDArray[np.floating],
-) -> tuple[float, float, npt.NDArray[np.floating]]:
-    """Return the smallest and the largest finite value, and the finite values."""
-    if flat.size:
-        smallest, largest = float(flat.min()), float(flat.max())
-        # NaN and infinity show in the extremes, so finite data is not searched.
-        if math.isfinite(smallest) and math.isfinite(largest):
-            return smallest, largest, flat
-    finite = flat[np.isfinite(flat)]
-    if not finite.size:
-        return 0.0, 0.0, finite
-    return float(finite.min()), float(finite.max()), finite
+def _range(values: npt.NDArray[np.floating]) -> tuple[float, float]:
+    return (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
 
 
 def _sums(finite: npt.NDArray[np.floating]) -> tuple[float, float]:

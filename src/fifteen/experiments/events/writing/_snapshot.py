@@ -1,5 +1,6 @@
 """Copy values at the call, so that the caller may donate, delete or change them."""
 
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -7,8 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
+from ..._errors import raise_if_foreign
 from . import _validation
 from ._validation import Steps, is_real, problem_of_scalar
 
@@ -88,10 +89,9 @@ class Snapshots:
         ):
             return None
         try:
-            vector = _pack_values(*values)
-        except _DISPATCH_ERRORS:
-            if _can_be_packed(scalars, None):
-                raise
+            vector = _pack(*values)
+        except _DISPATCH_ERRORS as error:
+            raise_if_foreign(error, functools.partial(_pack, *values))
             # `of_scalars` raises the reason.
             return None
         if type(vector) not in self._array_types:
@@ -118,19 +118,16 @@ class Snapshots:
         if layout.is_spread is None:
             layout = self._look_at(scalars)
         if not layout.is_spread:
+            on_device = {} if device_step is None else {"step": device_step}
+            pack = functools.partial(_pack, *arrays, **on_device)
             try:
-                vector = (
-                    _pack_values(*arrays) if device_step is None else _pack(arrays, device_step)
-                )
+                vector = pack()
                 vectors = (_read_if_ready(vector) if layout.on_host else vector,)
                 return Scalars(tags, host_values, vectors, host_step, every_n, now)
-            except _DISPATCH_ERRORS:
-                _validation.check(scalars, {}, 0)
-                # Anything else is the user's, such as an exception of a signal handler.
-                if _can_be_packed(scalars, device_step):
-                    raise
-                self._layouts[layout.tags] = layout._replace(is_spread=True)
+            except _DISPATCH_ERRORS as error:
+                raise_if_foreign(error, pack)
         _validation.check(scalars, {}, 0)
+        self._layouts[layout.tags] = layout._replace(is_spread=True)
         tags, vectors = _pack_by_device(tags, len(host_values), arrays, device_step)
         return Scalars(tags, host_values, vectors, host_step, every_n, now)
 
@@ -198,24 +195,8 @@ def _read_if_ready(vector: jax.Array) -> jax.Array | bytes:
         return vector
 
 
-def _can_be_packed(scalars: Mapping[str, Any], step: jax.Array | None) -> bool:
-    """Return whether the values can be packed into one vector."""
-    if any(problem_of_scalar(value) for value in scalars.values()):
-        return False
-    values = scalars.values() if step is None else [*scalars.values(), step]
-    arrays = [value for value in values if isinstance(value, jax.Array)]
-    if any(isinstance(array, Tracer) for array in arrays):
-        return False
-    return len({device for array in arrays for device in array.sharding.device_set}) < 2
-
-
 @jax.jit
-def _pack_values(*values: jax.Array) -> jax.Array:
-    return _pack(values, None)
-
-
-@jax.jit
-def _pack(values: Sequence[jax.Array], step: jax.Array | None) -> jax.Array:
+def _pack(*values: jax.Array, step: jax.Array | None = None) -> jax.Array:
     for value in values:
         if value.shape != () or not is_real(value.dtype):
             raise ValueError("not a real scalar")  # The caller then raises the reason.
@@ -233,8 +214,7 @@ def _words_of_step(step: jax.Array) -> list[jax.Array]:
     if step.dtype.itemsize == 8:
         low, high = _bits(step)
         return [low, high]
-    is_negative = step < 0 if jnp.issubdtype(step.dtype, jnp.signedinteger) else False
-    return [step.astype(jnp.uint32), jnp.where(is_negative, jnp.uint32(0xFFFFFFFF), jnp.uint32(0))]
+    return [step.astype(jnp.uint32), jnp.where(step < 0, jnp.uint32(0xFFFFFFFF), jnp.uint32(0))]
 
 
 def _pack_by_device(
@@ -257,6 +237,7 @@ def _pack_by_device(
         members.append(local)
     steps = [step, *[None] * len(groups)]
     vectors = tuple(
-        _pack(members, step) for (_, members), step in zip(groups.values(), steps, strict=False)
+        _pack(*members, step=step)
+        for (_, members), step in zip(groups.values(), steps, strict=False)
     )
     return (*tags[:hosted], *(tag for names, _ in groups.values() for tag in names)), vectors

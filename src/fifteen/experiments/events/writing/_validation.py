@@ -27,32 +27,28 @@ def check_arguments(
 ) -> tuple[Mapping[str, Any], Mapping[str, Any], int, int]:
     """Return scalars, histograms and intervals, or raise `LogDataError` with all problems."""
     problems: list[str] = []
-    scalars: Any = {}
-    histograms: Any = {}
+    parts: dict[str, Any] = {"scalars": {}, "histograms": {}}
     if isinstance(log_data, TensorboardLogData):
-        scalars, histograms = log_data.scalars, log_data.histograms
-        problems += [
-            f"{name}: expected a mapping from tags, found {type(value).__name__}"
-            for name, value in (("scalars", scalars), ("histograms", histograms))
-            if type(value) is not dict and not isinstance(value, Mapping)
-        ]
+        parts = {"scalars": log_data.scalars, "histograms": log_data.histograms}
     else:
         problems.append(f"log_data: expected TensorboardLogData, found {type(log_data).__name__}")
-    given = {"log_scalars_every_n": scalars_every_n, "log_histograms_every_n": histograms_every_n}
-    intervals = [
-        MAX_STEP if isinstance(every_n, float) and every_n == math.inf else _whole(every_n)
-        for every_n in given.values()
-    ]
     problems += [
-        f"{name}: expected an integer of at least 1, found {every_n!r}"
-        for (name, every_n), interval in zip(given.items(), intervals, strict=True)
-        if interval is None or interval < 1
+        f"{name}: expected a mapping from tags, found {type(value).__name__}"
+        for name, value in parts.items()
+        if not isinstance(value, Mapping)
     ]
+    intervals: list[int] = []
+    given = {"log_scalars_every_n": scalars_every_n, "log_histograms_every_n": histograms_every_n}
+    for name, every_n in given.items():
+        is_never = isinstance(every_n, float) and every_n == math.inf
+        interval = MAX_STEP if is_never else _whole(every_n) or 0
+        # Only step 0 is a multiple of an interval larger than any step.
+        intervals.append(min(interval, MAX_STEP))
+        if interval < 1:
+            problems.append(f"{name}: expected an integer of at least 1, found {every_n!r}")
     if problems:
         raise LogDataError("; ".join(problems))
-    # Only step 0 is a multiple of an interval larger than any step.
-    every_scalars, every_histograms = (min(interval or 1, MAX_STEP) for interval in intervals)
-    return scalars, histograms, every_scalars, every_histograms
+    return parts["scalars"], parts["histograms"], intervals[0], intervals[1]
 
 
 def to_steps(step: Any) -> Steps:
@@ -60,51 +56,42 @@ def to_steps(step: Any) -> Steps:
 
     An array of integers on a device is returned as it is.
     """
-    if isinstance(step, jax.Array):
-        if isinstance(step, Tracer) or (_is_integer(step.dtype) and step.dtype != np.uint64):
-            if not _is_integer(step.dtype) or step.ndim > 1:
-                raise _wrong_step(f"{step.dtype} of shape {step.shape}")
-            if _is_deleted(step):
-                raise LogDataError(f"step: {_DELETED}")
-            return step
-    elif isinstance(step, bool | np.bool_ | str | bytes) or step is None:
-        raise _wrong_step(repr(step))
-    elif (whole := _whole(step)) is not None:
-        return _in_range(whole)
-    return _host_steps(step)
-
-
-def _host_steps(step: Any) -> int | npt.NDArray[np.int64]:
+    if isinstance(step, int | float | np.integer):
+        return _to_step(step)
+    if isinstance(step, Tracer) or (
+        isinstance(step, jax.Array) and _is_integer(step.dtype) and step.dtype != np.uint64
+    ):
+        if not _is_integer(step.dtype) or step.ndim > 1:
+            raise _wrong_step(f"{step.dtype} of shape {step.shape}")
+        if _is_deleted(step):
+            raise LogDataError(f"step: {_DELETED}")
+        return step
     try:
-        array = np.asarray(list(step) if isinstance(step, range) else step)
+        array = np.asarray(step)
     except (OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise LogDataError(f"step: expected an integer, found {step!r:.80}: {error}") from error
-    is_float = jnp.issubdtype(array.dtype, np.floating)
-    if array.ndim > 1 or not (is_float or array.dtype.kind in "iuO"):
+    if array.ndim > 1:
         raise _wrong_step(f"{array.dtype} of shape {array.shape}")
-    if is_float:
+    if jnp.issubdtype(array.dtype, np.floating):
         array = array.astype(np.float64)
-    if array.dtype.kind == "O" and not all(isinstance(number, int) for number in array.flat):
-        raise _wrong_step(f"{step!r:.80}")
-    with np.errstate(invalid="ignore"):
-        fractions = array[array % 1 != 0]
-    if fractions.size:
-        raise _wrong_step(f"{fractions[0]}; pass int(step)")
-    if array.dtype.kind != "i" and array.size:
-        _in_range(int(array.min()))
-        _in_range(int(array.max()))
+    if array.dtype.kind != "i":
+        array = np.reshape([_to_step(number) for number in array.ravel().tolist()], array.shape)
     # A copy, since the caller may change the array.
     return int(array) if array.ndim == 0 else array.astype(np.int64)
 
 
-def _wrong_step(found: str) -> LogDataError:
-    return LogDataError(f"step: expected an integer, or integers of shape (n,); found {found}")
-
-
-def _in_range(step: int) -> int:
+def _to_step(number: Any) -> int:
+    step = _whole(number)
+    if step is None:
+        hint = "; pass int(step)" if isinstance(number, float) else ""
+        raise _wrong_step(f"{number!r:.80}{hint}")
     if not -MAX_STEP - 1 <= step <= MAX_STEP:
         raise LogDataError(f"step: {step} does not fit in 64 bits")
     return step
+
+
+def _wrong_step(found: str) -> LogDataError:
+    return LogDataError(f"step: expected an integer, or integers of shape (n,); found {found}")
 
 
 def _whole(value: Any) -> int | None:
@@ -130,11 +117,10 @@ def check(scalars: Mapping[str, Any], histograms: Mapping[str, Any], steps: Step
 
 def _problems(kind: str, values: Mapping[str, Any], count: int | None) -> Iterator[str]:
     for tag, value in values.items():
-        problem = _problem_of_tag(tag)
-        if not problem and kind == "scalars" and count is None:
-            problem = problem_of_scalar(value)
-        elif not problem:
-            problem = _problem_of_array(kind, value, count)
+        if kind == "scalars" and count is None:
+            problem = _problem_of_tag(tag) or problem_of_scalar(value)
+        else:
+            problem = _problem_of_tag(tag) or _problem_of_array(kind, value, count)
         if problem:
             yield f"{kind}[{tag!r}]: {problem}"
 
