@@ -100,6 +100,14 @@ def test_experiment_is_running_before_anything_is_logged(tmp_path):
         (f"{CATCH}\nwork(); sys.exit()", "finished", False),
         (f"{CATCH}\ndef main(): work(); experiment.close()\nmain()", "finished", False),
         ("def main(): sys.exit(3)\nmain()", "failed: SystemExit: 3", False),
+        ("try: sys.exit(3)\nfinally: os.getpid()", "failed: SystemExit: 3", False),
+        ("try: sys.exit(3)\nexcept SystemExit: raise", "failed: SystemExit: 3", False),
+        (
+            "import atexit; atexit.register(experiment.close); sys.exit(3)",
+            "failed: SystemExit: 3",
+            False,
+        ),
+        ("import IPython\nraise ValueError('boom')", "failed: ValueError: boom", False),
         (f"{CATCH}\nwork(); 1 / 0", "failed: ZeroDivisionError: division by zero", False),
         (
             "import threading\nthreading.Thread(target=sys.exit, args=[1]).start()",
@@ -125,6 +133,49 @@ def test_status_after_each_kind_of_end(tmp_path, code, status, is_marked):
     hidden = [name for name in os.listdir(path) if name.startswith(".")]
     assert len(hidden) == is_marked
     assert Directory(path).names() == sorted({*os.listdir(path)} - {*hidden})
+
+
+@pytest.mark.parametrize("arguments", [["script.py"], ["-m", "script"]])
+def test_status_after_a_script_that_exits_by_what_main_returns(tmp_path, arguments):
+    (tmp_path / "script.py").write_text("""
+import sys
+from fifteen.experiments import Experiment, TensorboardLogData
+def main():
+    experiment = Experiment(sys.argv[1], verbose=False)
+    experiment.log(TensorboardLogData(scalars={"loss": 1.0}), step=0)
+    return int(sys.argv[2])
+sys.exit(main())
+""")
+    for code, status in ((0, "finished"), (3, "failed: SystemExit: 3")):
+        command = [sys.executable, *arguments, f"run_{code}", str(code)]
+        assert subprocess.run(command, cwd=tmp_path, timeout=120).returncode == code
+        assert str(fields_of(tmp_path / f"run_{code}").status) == status
+
+
+@pytest.mark.slow
+def test_status_after_an_error_of_an_earlier_line(tmp_path):
+    (tmp_path / "test_both.py").write_text(f"""
+from fifteen.experiments import Experiment, TensorboardLogData
+def test_error(): 1 / 0
+def test_log():
+    with Experiment({str(tmp_path / "pytest")!r}, verbose=False) as experiment:
+        experiment.log(TensorboardLogData(scalars={{"loss": 1.0}}), step=0)
+""")
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", tmp_path], timeout=120
+    )
+    lines = "\n".join([
+        "from fifteen.experiments import Experiment, TensorboardLogData", "1 / 0",
+        f"experiment = Experiment({str(tmp_path / 'lines')!r}, verbose=False)",
+        "experiment.log(TensorboardLogData(scalars={'loss': 1.0}), step=0)", "",
+    ])  # fmt: skip
+    for interpreter in (["-i"], ["-m", "IPython"]):
+        subprocess.run(
+            [sys.executable, *interpreter], input=lines, text=True, timeout=120, cwd=tmp_path
+        )
+        assert str(fields_of(tmp_path / "lines").status) == "finished"
+        Experiment(tmp_path / "lines", verbose=False).clear()
+    assert str(fields_of(tmp_path / "pytest").status) == "finished"
 
 
 def test_tensorboard_shows_how_it_ended(tmp_path):

@@ -900,12 +900,43 @@ def test_wrong_usage(run, arguments, tmp_path):
         ("plot runs --smooth 0.5 train/loss", "plot runs train/loss --smooth 0.5"),
         ("list . --where step>0 runs --limit 1 .", "list . runs . --where step>0 --limit 1"),
         ("scalars --limit 1 runs runs/run_2", "scalars runs runs/run_2 --limit 1"),
+        ("plot --smooth 0.5 train/loss runs", "plot runs train/loss --smooth 0.5"),
+        ("plot train/loss runs test/*", "plot runs train/loss test/*"),
     ],
 )
 def test_directories_and_tags_may_follow_options(run, root, mixed, ordered):
     expected = run(*ordered.split(), cwd=root)
     assert expected.stdout
     assert run(*mixed.split(), cwd=root).stdout == expected.stdout
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("list --columns lr runs", "list runs --columns lr"),
+        (
+            "show --limit 1 --metadata config runs/run_1",
+            "show runs/run_1 --limit 1 --metadata config",
+        ),
+        ("note --tag paper runs/run_1", "note runs/run_1 --tag paper"),
+    ],
+)
+def test_error_says_where_directories_come(run, root, tmp_path, wrong, right):
+    shutil.copytree(root / "runs", tmp_path / "runs")
+    error, note = run(*wrong.split(), cwd=tmp_path, expect=1).stderr.splitlines()
+    assert error.startswith("fifteen: error: ")
+    assert note == f"fifteen: note: directories come before options: fifteen {right}"
+    run(*right.split(), cwd=tmp_path)
+
+
+def test_text_of_a_note_comes_last(run, root, tmp_path):
+    shutil.copytree(root / "runs" / "run_1", tmp_path / "a")
+    before = (tmp_path / "a" / "notes.yaml").read_bytes()
+    error = run("note", "b", "a", cwd=tmp_path, expect=1).stderr
+    assert error == (
+        "fifteen: error: b: expected an experiment, found nothing; the text comes last\n"
+    )
+    assert (tmp_path / "a" / "notes.yaml").read_bytes() == before
 
 
 def test_unknown_option_is_reported_among_directories(run, root):
@@ -1079,6 +1110,19 @@ def test_list_keeps_the_status_and_informative_columns(tmp_path):
     head = re.sub(r"\x1b\[[0-9;]*m", "", output).split("\n")[0].split()
     assert "config.learning_rate" in head, output
     assert head == ["name", "status", "step", "config.learning_rate", "test/loss", "train/accuracy"]
+
+
+@pytest.mark.slow
+def test_list_keeps_the_status_beside_a_long_name(tmp_path):
+    with Experiment(tmp_path / ("long" * 25), verbose=False) as experiment:
+        experiment.write_metadata("config", {"optimizer": {"learning_rate": 0.1}})
+        experiment.log(TensorboardLogData(scalars={"validation/accuracy_top_5": 0.5}), step=1)
+    with Experiment(tmp_path / "short", verbose=False) as experiment:
+        experiment.write_metadata("config", {"optimizer": {"learning_rate": 0.2}})
+    output = re.sub(r"\x1b\[[0-9;]*m", "", run_on_terminal("list", cwd=tmp_path, columns=80))
+    assert output.split("\n")[0].split() == ["name", "status", "step", "validation/accuracy_top_5"]
+    assert max(map(len, output.splitlines())) <= 80
+    assert "long" * 25 in "".join(line.split(" ")[0] for line in output.splitlines()[1:])
 
 
 @pytest.mark.slow

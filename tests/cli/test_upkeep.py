@@ -101,11 +101,13 @@ def test_note_with_an_address_of_a_page(run, tmp_path):
         ("note", "a", "b", "too slow"),
         ("move", "a", "b", "to"),
         ("archive", "a", "b", "--output", "to"),
+        ("unarchive", "absent.tar.zst", "b.tar.zst", "--into", "to"),
     ],
 )
 def test_one_that_fails_does_not_keep_the_others_from_it(run, tmp_path, command):
     for name in ("a", "b"):
         make(tmp_path / name)
+    run("archive", "b", "--output", "b.tar.zst", cwd=tmp_path)
     (tmp_path / "a" / "notes.yaml").write_text("note: [1")
     (tmp_path / "to" / "a" / "b").mkdir(parents=True)
     (tmp_path / "to" / "a.tar.zst").touch()
@@ -287,6 +289,14 @@ def test_removals_in_machine_readable_formats(run, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("command", ["prune", "rm"])
+def test_one_that_is_named_has_the_name_of_its_directory(run, tmp_path, command):
+    make(tmp_path / "runs" / "a")
+    for path, cwd in (("runs/a", tmp_path), (".", tmp_path / "runs" / "a")):
+        rows = json.loads(run(command, path, "--format", "json", cwd=cwd).stdout)
+        assert {row["name"] for row in rows} == {"a"}
+
+
 def test_prune_touches_nothing_else(run, tmp_path):
     make(tmp_path / "a")
     outside = tmp_path.parent / f"{tmp_path.name}_outside"
@@ -433,6 +443,17 @@ def test_archive_and_unarchive(run, tmp_path):
     assert os.readlink(unpacked / "link") == "config.yaml"
 
 
+def test_unarchive_several(run, tmp_path):
+    for name in ("a", "b"):
+        make(tmp_path / name)
+        run("archive", name, "--output", f"{name}.tar.zst", cwd=tmp_path)
+    expected = "Unpacked a.tar.zst to out/a\nUnpacked b.tar.zst to out/b\n"
+    for arguments in ("a.tar.zst b.tar.zst --into out", "a.tar.zst --into out b.tar.zst"):
+        assert run("unarchive", *arguments.split(), cwd=tmp_path).stdout == expected
+        assert contents(tmp_path / "out" / "b") == contents(tmp_path / "b")
+        run("rm", "out", "--yes", cwd=tmp_path)
+
+
 def test_archive_several(run, tmp_path):
     for name in ("a", "b", "c/a"):
         make(tmp_path / name)
@@ -512,10 +533,14 @@ def test_files_that_cannot_be_unpacked_are_not_archived(run, tmp_path, kind):
     assert os.listdir(tmp_path) == ["a"]
 
 
-def test_archive_follows_a_named_link(run, tmp_path):
-    make(tmp_path / "a")
-    (tmp_path / "latest").symlink_to("a")
-    run("archive", "latest", "--output", "a.tar.zst", cwd=tmp_path)
+@pytest.mark.parametrize("place", ["links", "elsewhere"])
+def test_archive_follows_a_named_link(run, tmp_path, place):
+    target = tmp_path / place / "a"
+    make(target)
+    (target / "link").symlink_to("config.yaml")
+    (tmp_path / "links").mkdir(exist_ok=True)
+    (tmp_path / "links" / "latest").symlink_to(target)
+    run("archive", "links/latest", "--output", "a.tar.zst", cwd=tmp_path)
     run("unarchive", "a.tar.zst", "--into", "out", cwd=tmp_path)
-    assert contents(tmp_path / "out" / "latest") == contents(tmp_path / "a")
+    assert contents(tmp_path / "out" / "latest") == contents(target)
     assert not (tmp_path / "out" / "latest").is_symlink()

@@ -219,7 +219,7 @@ def test_means_smoothing_and_axes(live, open_page):
     page = open_page(live + "#tag=train/loss&run=lr0.01_0&run=lr0.01_1&run=lr0.1_0")
     page.wait_for_selector("#legend li:nth-child(3)")
     page.select_option("#over", "config.seed")
-    means = ["lr=0.01 (n=3)", "lr=0.1 (n=3) diverged at 26"]
+    means = ["lr=0.01 (n=3)", "lr=0.1 (n=3) diverged at 26: lr0.1_2 (seed=2)"]
     eventually(page, lambda: legend(page) == means)
     assert page.evaluate("[...plots.values()][0].bands.data.xs.length") == 2
     # All runs of a mean share its colour; one of them is not chosen.
@@ -319,7 +319,7 @@ def test_report_works_without_a_server(open_page, sweep, tmp_path):
     page.select_option("#over", "config.seed")
     eventually(
         page,
-        lambda: legend(page) == ["lr0.1_0 (n=3) diverged at 26"],
+        lambda: legend(page) == ["lr0.1_0 (n=3) diverged at 26: lr0.1_2 (seed=2)"],
     )
     assert len(path.read_bytes()) < 3_000_000
 

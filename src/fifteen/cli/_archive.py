@@ -6,11 +6,12 @@ from typing import Annotated
 from tyro.conf import arg
 
 from fifteen._text import printable
+from fifteen.experiments._fields import Fields
 from fifteen.experiments.storage import Directory
 from fifteen.experiments.storage import archive as pack
 
 from ._arguments import check_output, shown_path
-from ._errors import CommandError, succeeds
+from ._errors import CommandError, all_succeed
 from ._selection import Chosen, Selection, names_in_one_directory
 
 _SUFFIX = ".tar.zst"
@@ -38,13 +39,11 @@ def archive(
     for field in fields:
         if Directory(field.path).open_state() == "open":
             raise CommandError(f"{field.path}: is running; archive it when it has ended")
-    names = names_in_one_directory(fields)
-    all_done = True
-    for field, name in zip(fields, names, strict=True):
+
+    def pack_one(field: Fields, name: str) -> None:
         file = output / f"{name}{_SUFFIX}" if is_folder else output
-        if not succeeds(pack, field.path, file.absolute()):
-            all_done = False
-            continue
+        pack(field.path, file.absolute())
         archived = f"Archived {shown_path(field.path)} as {printable(str(file))}"
         print(f"{archived}, which was read again and compared")
-    return int(not all_done)
+
+    return int(not all_succeed(pack_one, fields, names_in_one_directory(fields)))

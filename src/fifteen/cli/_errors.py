@@ -33,16 +33,18 @@ def as_line(kind: str, message: object) -> str:
     return f"fifteen: {kind}: {printable(text)}"
 
 
-def succeeds(action: Callable[..., object], *arguments: object, **named: object) -> bool:
-    """Return whether one of several actions succeeds; print why it does not."""
+def all_succeed(action: Callable[..., object], *arguments: Iterable[object]) -> bool:
+    """Call a function like `map`; return whether no call fails, and print why one does."""
     from fifteen.experiments import FifteenError
 
-    try:
-        action(*arguments, **named)
-    except (FifteenError, OSError) as error:
-        print_message("error", error)
-        return False
-    return True
+    succeeded = True
+    for own in zip(*arguments, strict=True):
+        try:
+            action(*own)
+        except (CommandError, FifteenError, OSError) as error:
+            print_message("error", error)
+            succeeded = False
+    return succeeded
 
 
 def problems_of(fields: "Iterable[Fields]") -> list[str]:

@@ -12,6 +12,7 @@ import io
 import itertools
 import os
 import re
+import shlex
 import signal
 import sys
 import warnings
@@ -85,9 +86,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
         except Exception as error:
-            if not _is_expected(error):
+            from fifteen.experiments import FifteenError
+
+            if not isinstance(error, CommandError | OSError | FifteenError):
                 raise
             print_message("error", error)
+            for note in getattr(error, "__notes__", []):
+                print_message("note", note)
             return 1
     return code
 
@@ -111,7 +116,14 @@ def _run(arguments: list[str]) -> int:
         call, unknown = parse(args=arguments[1:], return_unknown_args=True)
         if unknown:
             call = parse(args=_reordered(arguments[1:], unknown))
-        return call() or 0
+        try:
+            return call() or 0
+        except Exception as error:
+            if taken := _directories_among_names(call.keywords):
+                others = [text for text in arguments[1:] if text not in taken]
+                right = shlex.join(["fifteen", name, *taken, *others])
+                error.add_note(f"directories come before options: {right}")
+            raise
     # A shell that completes asks for all options; for help, names are enough.
     completes = any(argument.startswith("--tyro-") for argument in arguments)
     code = tyro.extras.subcommand_cli_from_dict(
@@ -124,11 +136,13 @@ def _run(arguments: list[str]) -> int:
     return code or 0
 
 
-def _deferred(command: Callable[..., int | None]) -> Callable[..., Callable[[], int | None]]:
+def _deferred(
+    command: Callable[..., int | None],
+) -> "Callable[..., functools.partial[int | None]]":
     """Return a function that takes the arguments of a command, and returns its call."""
 
     @functools.wraps(command)
-    def bind(*args: Any, **options: Any) -> Callable[[], int | None]:
+    def bind(*args: Any, **options: Any) -> "functools.partial[int | None]":
         return functools.partial(command, *args, **options)
 
     return bind
@@ -146,6 +160,13 @@ def _reordered(arguments: list[str], unknown: list[str]) -> list[str]:
     if not begin or any(text.startswith("-") for text in unknown):
         return arguments
     return [*begin, *unknown, *others[::-1][len(begin) :]]
+
+
+def _directories_among_names(options: dict[str, Any]) -> list[str]:
+    """Return what an option of several names took, if there is no directory before it."""
+    lists = [value for value in options.values() if isinstance(value, tuple)]
+    is_first = not getattr(options.get("selection"), "roots", True)
+    return [text for texts in lists for text in texts if is_first and os.path.isdir(text)]
 
 
 def _load(name: str) -> Callable[..., int | None]:
@@ -178,11 +199,3 @@ def _print_warnings() -> Generator[None]:
         warnings.simplefilter("always")
         warnings.showwarning = show
         yield
-
-
-def _is_expected(error: Exception) -> bool:
-    if isinstance(error, CommandError | OSError):
-        return True
-    from fifteen.experiments import FifteenError
-
-    return isinstance(error, FifteenError)

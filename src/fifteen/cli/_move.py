@@ -4,12 +4,13 @@ import dataclasses
 
 from fifteen._text import printable
 from fifteen.experiments import Experiment
+from fifteen.experiments._fields import Fields
 from fifteen.experiments._local_path import local_path
 from fifteen.experiments._walk import holds_experiment
 from fifteen.experiments.storage import Directory
 
 from ._arguments import shown_path
-from ._errors import CommandError, print_message, succeeds
+from ._errors import CommandError, all_succeed
 from ._selection import Chosen, Selection, checked, names_in_one_directory
 
 
@@ -33,14 +34,12 @@ def move(selection: Chosen = Selection()) -> int:
         raise CommandError(
             f"{last}: expected a directory for {len(fields)} experiments; write {last}/ to make it"
         )
-    for field, name in zip(fields, names_in_one_directory(fields), strict=True):
+
+    def move_one(field: Fields, name: str) -> None:
         destination = f"{last.rstrip('/')}/{name}" if is_folder else last
-        experiment = Experiment(field.path, verbose=False)
         if Directory(field.path).open_state() == "open":
-            print_message("error", f"{field.path}: is running; move it when it has ended")
-            all_done = False
-        elif succeeds(experiment.move, local_path(destination, "DST")):
-            print(f"Moved {shown_path(field.path)} to {printable(destination)}")
-        else:
-            all_done = False
-    return int(not all_done)
+            raise CommandError(f"{field.path}: is running; move it when it has ended")
+        Experiment(field.path, verbose=False).move(local_path(destination, "DST"))
+        print(f"Moved {shown_path(field.path)} to {printable(destination)}")
+
+    return int(not all_succeed(move_one, fields, names_in_one_directory(fields)) or not all_done)

@@ -5,10 +5,11 @@ from typing import Annotated
 from tyro.conf import arg
 
 from fifteen.experiments import Experiment
+from fifteen.experiments._fields import Fields
 
 from ._arguments import Texts, shown_path
-from ._errors import CommandError, succeeds
-from ._selection import Chosen, Selection
+from ._errors import CommandError, all_succeed
+from ._selection import Chosen, Selection, checked
 
 
 def note(
@@ -24,18 +25,21 @@ def note(
         selection: the experiments.
         tag: tags to add.
     """
+    first = selection.roots[:1]
     selection, texts = selection.split()
+    if texts and texts[0] in first:
+        raise CommandError(
+            f"{checked(texts[0])}: expected an experiment, found nothing; the text comes last"
+        )
     if not (texts or tag):
         raise CommandError("nothing to write; pass a text, or --tag NAME")
     if len(texts) > 1:
         raise CommandError(f"expected one text, found {len(texts)}: {', '.join(texts)}; quote it")
     fields, all_done = selection.find_to_change(each=True)
-    for field in fields:
+
+    def annotate(field: Fields) -> None:
         with Experiment(field.path, verbose=False) as experiment:
-            is_written = succeeds(
-                experiment.annotate, note=texts[0] if texts else None, tags=list(tag) or None
-            )
-        if is_written:
-            print(f"Wrote {shown_path(field.path / 'notes.yaml')}")
-        all_done &= is_written
-    return int(not all_done)
+            experiment.annotate(note=texts[0] if texts else None, tags=list(tag) or None)
+        print(f"Wrote {shown_path(field.path / 'notes.yaml')}")
+
+    return int(not all_succeed(annotate, fields) or not all_done)

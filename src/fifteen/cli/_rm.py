@@ -5,7 +5,7 @@ from fifteen.experiments import Experiment, find_experiments
 from fifteen.experiments.storage import Directory
 
 from ._arguments import Flag
-from ._errors import CommandError, print_message, succeeds
+from ._errors import CommandError, all_succeed, print_message
 from ._selection import Chosen, Selection, is_below, place_of
 from ._table import Format, print_removal, text_column
 
@@ -48,9 +48,9 @@ def rm(
         else:
             # Of a link, only the link is removed.
             size = 0 if Directory(path).is_link() else Directory(path).usage().size
-            if yes and not succeeds(Experiment(path, verbose=False).clear):
+            if not yes or all_succeed(Experiment.clear, [Experiment(path, verbose=False)]):
+                rows.append([field.name, size])
+            else:
                 all_done = False
-                continue
-            rows.append([field.name, size])
     print_removal([text_column("name")], rows, yes, format)
     return int(not all_done)

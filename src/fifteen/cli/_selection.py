@@ -101,20 +101,20 @@ class Selection:
                     f"{field.path}: stays as it is, since it was chosen by what cannot be "
                     f"read: {field.problems[0]}",
                 )
+            if field.name == os.curdir:  # Which says nothing of the one that is named.
+                field.name = field.path.name
         certain = [field for field in fields if not field.unreadable]
         return certain, len(certain) == len(fields)
 
     def split(self) -> "tuple[Selection, list[str]]":
         """Return the selection without the texts among its roots, and those."""
-        first, *others = self.roots or (os.curdir,)
-        texts = [
+        roots = [
             name
-            for name in others
-            if not name
-            or not (_ADDRESS.match(name) or pathlib.Path(name).is_dir() or glob.glob(name))
-        ]
-        roots = [name for name in others if name not in texts]
-        return dataclasses.replace(self, roots=(first, *roots)), texts
+            for name in self.roots
+            if name and (_ADDRESS.match(name) or pathlib.Path(name).is_dir() or glob.glob(name))
+        ] or list(self.roots[:1])
+        texts = [name for name in self.roots if name not in roots]
+        return dataclasses.replace(self, roots=tuple(roots)), texts
 
     def reach(self) -> set[pathlib.Path]:
         """Return the real paths of the roots, below which a command may change what it finds.

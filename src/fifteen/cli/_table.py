@@ -92,7 +92,8 @@ def print_table(columns: list[Column], rows: Iterable[list[Any]], format: Format
     if format == "csv":
         writer = csv.writer(ExactOutput(), lineterminator="\n")
         writer.writerow(names)
-        writer.writerows(map(_for_csv, row) for row in rows)
+        # The module would write nothing for None.
+        writer.writerows([str(v) if v is None else to_plain(v) for v in row] for row in rows)
     elif format == "json":
         objects = [
             to_json({name: v for name, v in zip(names, row, strict=True) if v is not ABSENT})
@@ -100,12 +101,16 @@ def print_table(columns: list[Column], rows: Iterable[list[Any]], format: Format
         ]
         # An object per line, as easy to read as to take apart.
         print("[" + ",\n ".join(objects) + "]", file=ExactOutput())
+    elif format == "md":
+        _print_markdown(columns, _cells(columns, rows))
+    elif sys.stdout.isatty():
+        from rich.console import Console
+
+        console = Console(highlight=False)
+        console.print(terminal_table(columns, rows, console.width))
     else:
         cells = _cells(columns, rows)
-        if format == "md":
-            _print_markdown(columns, cells)
-        else:
-            (_print_on_terminal if sys.stdout.isatty() else _print_plain)(columns, cells)
+        print(*_lines(columns, cells, dict(enumerate(_natural_widths(cells)))), sep="\n")
 
 
 def print_removal(
@@ -121,11 +126,6 @@ def print_removal(
         print_message("note", "nothing was removed; pass --yes to remove this")
 
 
-def terminal_table(columns: list[Column], rows: list[list[Any]], width: int) -> "RenderableType":
-    """Return a table that fits a terminal."""
-    return _fold(columns, _cells(columns, rows), width)
-
-
 def _cells(columns: list[Column], rows: list[list[Any]]) -> list[list[str]]:
     return [[printable(column.name) for column in columns], *show_rows(columns, rows)]
 
@@ -136,11 +136,6 @@ def _print_markdown(columns: list[Column], cells: list[list[str]]) -> None:
     rule = ["---:" if column.is_number else "---" for column in columns]
     for row in [escaped[0], rule, *escaped[1:]]:
         print(f"| {' | '.join(row)} |")
-
-
-def _for_csv(value: Any) -> Any:
-    # The module would write nothing for None.
-    return str(value) if value is None else to_plain(value)
 
 
 def to_json(value: Any) -> str:
@@ -159,11 +154,6 @@ def _for_json(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return str(value)
-
-
-def _print_plain(columns: list[Column], cells: list[list[str]]) -> None:
-    widths = dict(enumerate(_natural_widths(cells)))
-    sys.stdout.write("".join(f"{line}\n" for line in _lines(columns, cells, widths)))
 
 
 def _natural_widths(cells: list[list[str]]) -> list[int]:
@@ -189,14 +179,7 @@ def _width(text: str) -> int:
     return cell_len(text)
 
 
-def _print_on_terminal(columns: list[Column], cells: list[list[str]]) -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    console.print(_fold(columns, cells, console.width))
-
-
-def _fold(columns: list[Column], cells: list[list[str]], width: int) -> "RenderableType":
+def terminal_table(columns: list[Column], rows: list[list[Any]], width: int) -> "RenderableType":
     """Return a table; columns that do not fit beside the others continue in another one.
 
     Those that are left out are named below.
@@ -205,6 +188,7 @@ def _fold(columns: list[Column], cells: list[list[str]], width: int) -> "Rendera
     from rich.table import Table
     from rich.text import Text
 
+    cells = _cells(columns, rows)
     parts: list[Table | Text] = []
     shown: set[int] = set()
     natural = _natural_widths(cells)

@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING
 
+from . import _outcome as _outcome  # Here, so that the script imports it before it can end.
 from . import _shutdown as _shutdown  # First of all: it registers with `atexit`.
 from . import distributed
 from ._errors import (

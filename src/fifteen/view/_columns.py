@@ -83,15 +83,11 @@ def iso_time(seconds: float) -> str:
 def show_pace(fields: "Fields") -> list[str]:
     """Write how far and how fast an experiment has gone, as far as that is known."""
     parts: list[tuple[float | None, Callable[[float], str]]] = [
-        (fields.progress, lambda part: f"{part:.0%} of the steps"),
+        (fields.progress, "{:.0%} of the steps".format),
         (fields.elapsed, lambda seconds: f"{show_duration(seconds)} of logging"),
         (fields.speed, lambda speed: _show_speed(speed, " steps/s")),
     ]
     return [show(value) for value, show in parts if value is not None]
-
-
-def _show_part(part: float) -> str:
-    return f"{part:.0%}"
 
 
 def _show_speed(steps_per_second: float, unit: str = "/s") -> str:
@@ -129,9 +125,9 @@ _COLUMNS = {
     column.name: column
     for column in (
         Column("name", is_number=False),
-        Column("status", is_number=False, dispensable=2.05),
+        Column("status", is_number=False, dispensable=1),
         Column("step"),
-        Column("progress", _show_part, dispensable=4),
+        Column("progress", "{:.0%}".format, dispensable=4),
         Column("checkpoints", dispensable=5),
         Column("elapsed", show_duration),
         Column("speed", _show_speed),

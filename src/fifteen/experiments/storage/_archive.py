@@ -47,8 +47,8 @@ def archive(directory: pathlib.Path, output: pathlib.Path) -> None:
             with tarfile.open(
                 fileobj=counted, mode="w|", bufsize=_CHUNK_BYTES, format=tarfile.PAX_FORMAT
             ) as tar:
-                choose = functools.partial(_chosen, directory)
-                tar.add(directory.resolve(), arcname=directory.name, filter=choose)
+                real = directory.resolve()
+                tar.add(real, arcname=directory.name, filter=functools.partial(_chosen, real))
         file.seek(0)
         packed = _digests(zstandard, file, advance)
         present = _digests_of(directory, advance)
@@ -107,10 +107,12 @@ def _unpack(zstandard: Any, file: Any, target: pathlib.Path, path: pathlib.Path)
 
 def _chosen(directory: pathlib.Path, member: tarfile.TarInfo) -> tarfile.TarInfo | None:
     """Omit temporaries, and refuse members that `unarchive` would refuse."""
-    if _local.is_temporary(pathlib.PurePath(member.name).name):
+    # The archive may have the name of a link to the directory.
+    path = pathlib.PurePath(directory.name, *pathlib.PurePath(member.name).parts[1:])
+    if _local.is_temporary(path.name):
         return None
     try:
-        tarfile.data_filter(member, str(directory.parent))
+        tarfile.data_filter(member.replace(name=str(path), deep=False), str(directory.parent))
     except tarfile.FilterError as error:
         raise UnsafePathError(
             f"{directory}: {error}, which cannot be unpacked again; remove it and archive again"

@@ -314,11 +314,23 @@ function labelsOf(runs) {
   const differing = fields.filter((column) => new Set(runs.map((run) => valueOf(run, column.name))).size > 1).slice(0, 4);
   const texts = runs.map((run) => differing.map((column) => `${column.name.split(".").pop()}=${show(valueOf(run, column.name))}`).join(", "));
   const isEnough = differing.length > 0 && differing.length < 4 && new Set(texts).size === runs.length;
-  const numbers = table.groups[over] ?? [];
   return runs.map((run, index) => {
-    const count = over ? numbers.filter((number) => number === groupOf(run, over)).length : 1;
+    const count = membersOf(run).length;
     return (isEnough ? texts[index] : run) + (count > 1 ? ` (n=${count})` : "");
   });
+}
+
+// The runs whose mean is drawn under the name of a run.
+function membersOf(run) {
+  const numbers = table.groups[state.over];
+  return numbers ? table.order.filter((_, index) => numbers[index] === numbers[places.get(run)]) : [run];
+}
+
+function divergedOf(run) {
+  const members = membersOf(run);
+  const diverged = members.filter((member) => members.length > 1 && valueOf(member, "diverged_at") !== null);
+  const texts = diverged.map((member) => `${member} (${state.over.split(".").pop()}=${show(valueOf(member, state.over))})`);
+  return texts.length ? `: ${texts.join(", ")}` : "";
 }
 
 function pointsFor(count) {
@@ -384,7 +396,7 @@ function renderLegend(runs, labels, curves) {
     key.append(line);
     const item = make("li", { title: run }, key, labels[index]);
     const diverged = [...curves.values()].map((list) => list[index]?.diverged).filter((at) => at !== null && at !== undefined);
-    if (diverged.length) item.append(make("span", { className: "bad" }, ` diverged at ${Math.min(...diverged)}`));
+    if (diverged.length) item.append(make("span", { className: "bad" }, ` diverged at ${Math.min(...diverged)}${divergedOf(run)}`));
     return item;
   }));
 }

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from ... import _console, _shutdown, distributed
+from ... import _console, _outcome, _shutdown, distributed
 from ..._errors import LogDataError
 from ..._log_data import TensorboardLogData
 from ...storage import Directory
 from .. import _protos
-from . import _callback, _hparams, _outcome, _snapshot, _validation
+from . import _callback, _hparams, _snapshot, _validation
 from ._background import BackgroundWriter
 from ._snapshot import MANY_SCALARS
 from ._validation import MAX_STEP, Steps
@@ -38,7 +38,6 @@ class EventLog:
         self._has_callbacks = False
         self._has_end = False  # Whether the records not written yet include an end.
         _logs.add(self)
-        _outcome.remember_exits()
         if self._writes:
             # Not in the thread: a child forked during this import could never finish it.
             _protos.event_type()
