@@ -1,6 +1,7 @@
 """Status of experiments of running, finished, failed and killed processes."""
 
 import contextlib
+import fcntl
 import os
 import pathlib
 import signal
@@ -13,7 +14,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from fifteen.experiments import Experiment, TensorboardLogData, find_experiments
-from fifteen.experiments.storage import Directory, _open_mark
+from fifteen.experiments.storage import Directory, _locks, _open_mark
 
 BEGIN = """
 import os, signal, sys, time
@@ -306,6 +307,22 @@ def test_without_locks_status_is_the_last_write(tmp_path, monkeypatch):
     assert str(fields_of(tmp_path / "run").status).startswith("last write ")
     experiment.close()
     assert str(fields_of(tmp_path / "run").status) == "finished"
+
+
+def test_mark_that_another_process_removes_before_it_is_locked(tmp_path, monkeypatch):
+    flock = fcntl.flock
+
+    def remove_before_locking(file, operation):
+        monkeypatch.undo()
+        (mark,) = tmp_path.glob(".open.*")
+        assert _locks.remove_if_free(mark)
+        flock(file, operation)
+
+    monkeypatch.setattr("fcntl.flock", remove_before_locking)
+    mark = Directory(tmp_path).mark_open()
+    assert Directory(tmp_path).open_state() == "open"
+    mark.release()
+    assert os.listdir(tmp_path) == []
 
 
 def test_mark_of_another_host_does_not_count_during_writes(tmp_path):

@@ -45,23 +45,12 @@ def create(path: pathlib.Path) -> Generator[io.FileIO]:
             descriptor = file.fileno()
             _held.add(descriptor)
             try:
-                fcntl.flock(file, fcntl.LOCK_EX)
+                _lock_or_remove(file, path)
                 if _is_at(file, path):
                     yield file
                     return
             finally:
                 _held.discard(descriptor)
-
-
-def take(descriptor: int) -> None:
-    """Hold the lock of an open file; forked children do not share it."""
-    _held.add(descriptor)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-
-
-def let_go(descriptor: int) -> None:
-    """Forget a lock whose descriptor is about to be closed."""
-    _held.discard(descriptor)
 
 
 def count_held() -> int:
@@ -84,6 +73,15 @@ def remove_if_free(path: pathlib.Path) -> bool:
         finally:
             os.close(descriptor)
     return False
+
+
+def _lock_or_remove(file: io.FileIO, path: pathlib.Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except BaseException:
+        with suppressed_os_errors():
+            path.unlink()
+        raise
 
 
 def _is_at(file: io.FileIO, path: pathlib.Path) -> bool:

@@ -5,6 +5,7 @@ drops the lock of a process that dies. So a file with a free lock was left by a 
 any temporary, it is not content of the directory.
 """
 
+import contextlib
 import fcntl
 import os
 import pathlib
@@ -29,15 +30,11 @@ class OpenMark:
 
     def __init__(self, directory: pathlib.Path) -> None:
         path = _local.temporary_beside(directory / _NAME)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._descriptor = os.open(path, flags, _locks.FILE_MODE)
-        self._finalizer = weakref.finalize(self, _release, path, self._descriptor)
-        try:
-            _locks.take(self._descriptor)
-            os.write(self._descriptor, os.uname().nodename.encode())
-        except BaseException:
-            self.release()
-            raise
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(_locks.create(path))
+            stack.callback(_remove, path)
+            file.write(os.uname().nodename.encode())
+            self._finalizer = weakref.finalize(self, stack.pop_all().close)
 
     def check(self) -> None:
         """Do nothing: several processes may have a directory open."""
@@ -48,13 +45,12 @@ class OpenMark:
         """Remove the mark."""
         # At exit, calling the finalizer itself has no effect.
         if (alive := self._finalizer.detach()) is not None:
-            _, release, arguments, _ = alive
-            release(*arguments)
+            _, release, _, _ = alive
+            release()
 
     def forget(self) -> None:
         """Leave the mark to the parent process."""
-        if self._finalizer.detach() is not None:
-            os.close(self._descriptor)
+        self._finalizer.detach()
 
 
 def mark_open(directory: pathlib.Path) -> OpenMark | None:
@@ -97,8 +93,6 @@ def _paths(directory: pathlib.Path) -> list[pathlib.Path]:
     return []
 
 
-def _release(path: pathlib.Path, descriptor: int) -> None:
+def _remove(path: pathlib.Path) -> None:
     with suppressed_os_errors():
         path.unlink()
-    _locks.let_go(descriptor)
-    os.close(descriptor)
