@@ -57,6 +57,12 @@ def log_step(log, step):
     log.log(TensorboardLogData({"loss": step / 7, "rate": 1.0 / (step + 1)}), step, 1, 1)
 
 
+def is_idle(log):
+    """Return whether the thread that writes the log has ended."""
+    writer = log._writer
+    return not (writer._entries or writer._is_starting or writer._thread)
+
+
 def download(bucket, directory):
     """Copy all objects; return the steps of the only curve."""
     for name in bucket.names():

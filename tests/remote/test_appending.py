@@ -77,6 +77,20 @@ def test_logs_are_stored_after_flush(bucket, copy):
     assert download(objects, copy) == list(range(100)) == records(copy)
 
 
+def test_idle_log_arrives_without_a_flush(bucket, copy, monkeypatch):
+    monkeypatch.setattr(_background, "SECONDS_UNTIL_IDLE", 0.02)
+    appending.set_sizes(SECONDS_BETWEEN_PUTS=0.3)
+    objects = Bucket(bucket)
+    log = EventLog(objects)
+    for step in range(3):
+        log_step(log, step)
+        wait_until(lambda: appending.is_idle(log))
+        while not objects.names() or len(download(objects, copy)) <= step:
+            time.sleep(0.02)
+    log.close()
+    assert download(objects, copy) == [0, 1, 2] == records(copy)
+
+
 def test_long_logs_are_several_complete_event_files(bucket, copy):
     objects = Bucket(bucket)
     log = EventLog(objects)

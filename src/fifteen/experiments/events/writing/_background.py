@@ -24,6 +24,8 @@ from . import _file
 from ._encoder import Encoder, describe
 
 SECONDS_BETWEEN_WRITES = 0.5
+SECONDS_UNTIL_IDLE = 5.0
+"""Then the thread ends: a process may leave thousands of logs open."""
 MAX_ENTRIES = 4096
 """Few enough that the garbage collector does not scan the full heap."""
 _MAX_BYTES = 16 << 20
@@ -44,8 +46,9 @@ class BackgroundWriter:
     """Append entries to one event file of a directory.
 
     Callers append entries to a queue. A thread encodes and writes the queue twice a second: if it
-    woke up at each step, it would slow the caller more. Only this thread writes to the file. An
-    entry is what `Encoder.records` takes.
+    woke up at each step, it would slow the caller more. It ends if nothing comes, and the next
+    entry starts another. Only this thread writes to the file. An entry is what `Encoder.records`
+    takes.
     """
 
     def __init__(self, directory: Directory) -> None:
@@ -63,8 +66,9 @@ class BackgroundWriter:
         self._taken: list[_Request] = []
         self._room_wanted: collections.deque[_thread.LockType] = collections.deque()
         # The thread that writes, under the key None: `dict.setdefault` picks one atomically.
-        self._thread: dict[None, object] = {}
+        self._thread: dict[None, int] = {}
         self._is_starting = False
+        self._idle_at = 0.0
         self._file: AppendedFile | None = None
         self._batches: Iterator[bytes] = iter(())
         self._batch = b""
@@ -127,8 +131,18 @@ class BackgroundWriter:
         self._ask(is_close=True)
 
     def _ask(self, is_close: bool) -> None:
+        if self._thread.get(None) == _thread.get_ident():
+            # In a signal handler, which has interrupted `_work`.
+            return
         # If a thread has died and left entries, another replaces it.
-        while self._thread or self._is_starting or self._entries or self._batch or self._error:
+        while (
+            self._thread
+            or self._is_starting
+            or self._entries
+            or self._batch
+            or self._error
+            or (is_close and self._file is not None)
+        ):
             request = _Request(is_close)
             self._requests.put(request)
             self._start()
@@ -165,20 +179,32 @@ class BackgroundWriter:
         self._is_starting = True
         try:
             _thread.start_new_thread(self._run, ())
-        except BaseException:
-            # Interrupted, or refused by the system. The next caller starts a thread; of two
-            # threads, one ends at once.
+        except BaseException as error:
+            # The next caller starts a thread; of two threads, one ends at once.
             self._is_starting = False
-            raise
+            if "new thread" not in str(error):
+                # A signal handler raised it.
+                raise
+            # The interpreter is shutting down, or the system has no more threads.
+            self._requests.put(None)
+            self._work(is_thread=False)
 
     def _run(self) -> None:
-        me = object()
-        is_the_one = self._thread.setdefault(None, me) is me
+        self._work(is_thread=True)
+        # Entries put since then go to another file, so that `close` does not wait for threads that
+        # keep logging.
+        if self._entries:
+            self._start()
+
+    def _work(self, is_thread: bool) -> None:
+        """Write until a request closes the file or nothing comes, unless a thread does so."""
+        me = _thread.get_ident()
+        is_the_one = self._thread.setdefault(None, me) == me
         self._is_starting = False
         if not is_the_one:
             return
         try:
-            while self._write_next():
+            while self._write_next() and is_thread:
                 pass
         finally:
             # However the thread ends, no caller may keep waiting for it.
@@ -186,15 +212,12 @@ class BackgroundWriter:
             self._thread.clear()
             for request in requests + self._take_requests():
                 request.answer.release()
-        # Entries put since then go to another file, so that `close` does not wait for threads that
-        # keep logging. While the interpreter exits, no thread can be started.
-        if self._entries:
-            with contextlib.suppress(RuntimeError):
-                self._start()
 
     def _write_next(self) -> bool:
         """Wait until something is due, and write it; return whether to continue."""
         self._wait()
+        if self._entries:
+            self._idle_at = time.monotonic() + SECONDS_UNTIL_IDLE
         self._write()
         is_closing = self._error is None and any(request.is_close for request in self._taken)
         if is_closing and self._file is not None:
@@ -210,7 +233,7 @@ class BackgroundWriter:
         requests, self._taken = self._taken, []
         for request in requests:
             request.answer.release()
-        return True
+        return self._error is not None or time.monotonic() < self._idle_at
 
     def _wait(self) -> None:
         """Wait for a request or the next write: small writes cost more per entry."""
