@@ -21,6 +21,7 @@ class FaultyProxy:
     Attributes:
         requests: the forwarded requests.
         refused: how many got a 503, or were cut before or after the server saw them.
+        held: how many wait for `release`.
     """
 
     def __init__(self, server_port):
@@ -30,6 +31,8 @@ class FaultyProxy:
         self._rate = 0.0
         self._is_off = False
         self._answer = None
+        self.held = 0
+        self._held_part = ""
         self._open = threading.Event()
         self._open.set()
         self._lock = threading.Lock()
@@ -103,8 +106,9 @@ class FaultyProxy:
     def turn_on(self):
         self._is_off = False
 
-    def hold(self):
-        """Delay all requests until `release`."""
+    def hold(self, part=""):
+        """Delay all requests whose path contains a text until `release`."""
+        self.held, self._held_part = 0, part
         self._open.clear()
 
     def release(self):
@@ -120,7 +124,10 @@ class FaultyProxy:
 
     def _forward(self, handler, server_port):
         body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
-        self._open.wait()
+        if self._held_part in handler.path:
+            with self._lock:
+                self.held += 1
+            self._open.wait()
         with self._lock:
             fault = self._random.choice(["before", "after", "503"])
             if self._random.random() >= self._rate:

@@ -133,6 +133,15 @@ def test_missing_credentials_are_reported_quickly(bucket, monkeypatch):
         ("s3", {"AWS_ENDPOINT_URL_S3": "no"}, "AWS_ENDPOINT_URL_S3: expected a URL"),
         ("s3", {"AWS_REGION": "not a region"}, "AWS_REGION: expected a region such as us-east-1"),
         ("s3", {"AWS_REGION": ""}, "AWS_REGION: expected a region such as us-east-1, found ''"),
+        *(
+            (scheme, {name: url}, f"{name}: expected a URL such as http://example.com:3128, found")
+            for scheme, name in [
+                ("s3", "AWS_PROXY_URL"),
+                ("gs", "GOOGLE_PROXY_URL"),
+                ("az", "AZURE_PROXY_URL"),
+            ]
+            for url in ["not a url", f"u:{SECRET}@h x"]
+        ),
         ("s3", {"AWS_ALLOW_HTTP": "perhaps"}, "failed to parse .perhaps. as boolean"),
     ],
 )
@@ -151,6 +160,7 @@ def test_missing_and_malformed_environment_variables_are_reported_at_once(
     assert main(["list", address]) == 1
     error = capsys.readouterr().err
     assert re.fullmatch(f"fifteen: error: {address}: .*{remedy}.*\n", error)
+    assert SECRET not in error
 
 
 ADDRESSES = [
@@ -327,6 +337,31 @@ def test_folder_object_of_a_cloud_console_is_ignored(bucket, client):
     assert Directory(moved.data_dir).files() == ["config.yaml", "empty", "sub/config.yaml"]
     moved.clear().assert_new()
     experiment.assert_new()
+
+
+BAD = ["//x", "/../x", "/./x", "/eval//x", "/eval/../x", "/eval/deep//x"]
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_names_that_no_path_can_have_hide_no_others(bucket, client, bad, tmp_path):
+    _, _, name, key = bucket.split("/", 3)
+    for number in range(3):
+        with Experiment(f"{bucket}/{number}", verbose=False) as experiment:
+            experiment.write_metadata("config", number)
+            experiment.write_metadata("eval/config", number)
+            experiment.save_checkpoint({"x": number}, 1)
+    client.put_object(Bucket=name, Key=f"{key}/1{bad}")
+    found = find_experiments(bucket)
+    assert [one.data_dir.name for one in found] == ["0", "1", "2"]
+    assert found.values("config") == [0, 1, 2]
+    bad_one = found[1]
+    assert "config.yaml" in [path.name for path in bad_one.data_dir.iterdir()]
+    assert bad_one.metadata_names() == ["config", "eval/config"]
+    assert bad_one.checkpoint_steps() == [1]
+    assert bad_one.assert_exists().move(tmp_path / "moved").read_metadata("eval/config") == 1
+    assert find_experiments(bucket).values("config") == [0, 2]
+    objects = client.list_objects_v2(Bucket=name)["Contents"]
+    assert [one["Key"] for one in objects if one["Key"].startswith(f"{key}/1")] == [f"{key}/1{bad}"]
 
 
 @pytest.mark.parametrize("kind", ["memory", "s3"])

@@ -1,5 +1,8 @@
 """Listing many experiments in a bucket takes one listing and one read per file."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
 
@@ -29,6 +32,23 @@ def test_table_reads_each_file_once(root, proxy):
     assert len(files) == len(set(files)) == 24
     # One listing finds the experiments, one reads them.
     assert len(proxy.requests) - len(files) <= 4
+
+
+@pytest.mark.parametrize("part", ["tfevents", "config.yaml"])
+def test_requests_for_many_experiments_overlap(root, proxy, part):
+    experiments = find_experiments(root)
+    proxy.hold(part)
+    thread = threading.Thread(target=lambda: experiments.values("lr"))
+    thread.start()
+    try:
+        deadline = time.monotonic() + 30
+        while proxy.held < 8:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        proxy.release()
+        thread.join()
+    assert experiments.values("loss") == [2.0] * 12
 
 
 def test_selection_works_as_on_disk(root):

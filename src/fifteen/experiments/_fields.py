@@ -1,13 +1,14 @@
 """Fields: the values of an experiment, by the names that users give."""
 
+import contextlib
 import dataclasses
 import functools
 import math
 import pathlib
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -27,6 +28,8 @@ from .storage import Directory
 if TYPE_CHECKING:
     from ._experiment import Experiment
     from .events import ScalarSeries
+
+T = TypeVar("T")
 
 PROVENANCE = "provenance"
 """The metadata that say where a run comes from: long, and different in each run."""
@@ -79,6 +82,14 @@ class Statistics(NamedTuple):
             )
 
 
+class _cached_property(functools.cached_property[T]):
+    """Without Python 3.11's lock, by which one experiment waits for the requests of another."""
+
+    def __init__(self, function: Callable[[Any], T]) -> None:
+        super().__init__(function)
+        self.lock = contextlib.nullcontext()
+
+
 class Fields:
     """The values of an experiment, read on first use and kept.
 
@@ -98,7 +109,7 @@ class Fields:
         self._metadata: dict[str, dict[str, Any]] = {}
         self.unreadable: set[str] = set()  # The names of metadata.
 
-    @functools.cached_property
+    @_cached_property
     def summary(self) -> Summary | None:
         """A summary by names and the ends of files; None if the experiment has disappeared."""
         try:
@@ -108,7 +119,7 @@ class Fields:
             self.problems.append(str(error))
             return None
 
-    @functools.cached_property
+    @_cached_property
     def metadata_names(self) -> list[str]:
         """The names of the metadata."""
         return self.summary.metadata if self.summary else []
@@ -123,7 +134,7 @@ class Fields:
         names = self.own_metadata if names is None else names
         return {key: value for name in names for key, value in self._metadata_of(name).items()}
 
-    @functools.cached_property
+    @_cached_property
     def scalars(self) -> dict[str, Statistics]:
         """The statistics of all curves, by their tags."""
         curves = self.ends.curves if self.ends.is_complete else self.read_scalars()
@@ -133,7 +144,7 @@ class Fields:
         """Read curves, without keeping them as the experiment's own reader does."""
         return EventReader(self._directory).scalars(tags)
 
-    @functools.cached_property
+    @_cached_property
     def ends(self) -> Ends:
         """The beginnings and the ends of the event files."""
         return read_ends(self._directory, _WINDOWS)
@@ -148,7 +159,7 @@ class Fields:
         """The ends of the curves: enough for their last values, unless one is logged rarely."""
         return self.ends.curves
 
-    @functools.cached_property
+    @_cached_property
     def diverged_at(self) -> int | None:
         """The step from which on a scalar is only NaN or infinite."""
         bad = [tag for tag, curve in self.tail.items() if not np.isfinite(curve.value[-1])]
@@ -156,7 +167,7 @@ class Fields:
             return diverged_at({tag: self.tail[tag] for tag in bad})
         return diverged_at(self.read_scalars(bad))
 
-    @functools.cached_property
+    @_cached_property
     def status(self) -> Status:
         """Whether it is running, or how it has ended."""
         # First, since who has closed it has written all of it.

@@ -1,7 +1,6 @@
-"""Read many experiments in several processes, or over several connections."""
+"""Read many experiments in several processes, or while others wait for an object store."""
 
 import contextlib
-import contextvars
 import itertools
 import os
 import sys
@@ -52,17 +51,14 @@ def load(fields: Sequence[Fields]) -> None:
 def load_remote(fields: Sequence[Fields]) -> bool:
     """Read those in object stores concurrently; return whether there are any."""
     pending = [field for field in fields if "summary" not in vars(field)]
-    roots = {field.root: Directory(field.root) for field in pending}
-    threads = max((root.readers for root in roots.values()), default=1)
-    if threads == 1:
+    roots = [Directory(root) for root in {field.root for field in pending}]
+    remote = next((root for root in roots if not root.has_renames), None)
+    if remote is None:
         return False
-    from concurrent.futures import ThreadPoolExecutor
-
-    with contextlib.ExitStack() as stack, ThreadPoolExecutor(threads) as pool:
-        for root in roots.values():
+    with contextlib.ExitStack() as stack:
+        for root in roots:
             stack.enter_context(root.listed())
-        copies = [contextvars.copy_context() for _ in pending]
-        list(pool.map(lambda copy, field: copy.run(_read, field), copies, pending))
+        remote.for_each(_read, pending)
     return True
 
 

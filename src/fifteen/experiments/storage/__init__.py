@@ -6,12 +6,12 @@ directory has to supply:
 
 - paths: `/`, `checked_name`, `real_path`, `is_link`
 - list: `is_present`, `names`, `entries`, `kind_of`, `usage`; and for many directories `listed`,
-  `readers`
+  `for_each`
 - read: `read`, and `open` for ranges: `size`, `current_size`, `modified_ns`, `identity`, `read`,
   `read_into`
-- write whole: `must_be_made`, `make`; `replace` with `write`, `write_each`, and `skip` and
-  `write_at` unless it `sends_in_order`; and for many files at once `temporary`, `sync`,
-  `replace_directory`, if it `has_renames`
+- write whole: `must_be_made`, `make`; `replace` with `write`, `write_each`; and if it
+  `has_renames`, `skip` and `write_at`, and for many files at once `temporary`, `sync`,
+  `replace_directory`
 - append: `append` with `write`, `flush`, `is_gone`
 - remove: `remove`, `remove_in_background`, `wait_for_removals`, `remove_leftovers`,
   `check_removable`, `remove_whole`

@@ -6,13 +6,14 @@ import errno
 import os
 import pathlib
 import stat
-from collections.abc import Callable, Generator
-from typing import ClassVar, Literal, NamedTuple, TypeAlias
+from collections.abc import Callable, Generator, Iterable
+from typing import ClassVar, Literal, NamedTuple, TypeAlias, TypeVar
 
 from . import _local, _locks, _move, _removal
 from ._files import AppendedFile, NewFile, ReadableFile
 from ._open_mark import OpenMark, OpenState, mark_open, open_state
 
+T = TypeVar("T")
 Kind: TypeAlias = Literal["file", "directory", "other"]
 
 
@@ -57,11 +58,7 @@ class Directory:
     has_leases: ClassVar[bool] = False
     """Whether a mark is a lease, which is renewed, and which only one process can hold."""
     has_renames: ClassVar[bool] = True
-    """Whether a directory can be replaced by a rename."""
-    sends_in_order: ClassVar[bool] = False
-    """Whether a new file is sent from its beginning, once it is complete."""
-    readers: ClassVar[int] = 1
-    """How many threads read many files fastest."""
+    """Whether a directory can be replaced by a rename, and a new file be written in any order."""
 
     path: pathlib.Path
 
@@ -114,6 +111,12 @@ class Directory:
     def listed(self) -> contextlib.AbstractContextManager[None]:
         """Return a block in which everything below is listed at most once."""
         return _local.listed()
+
+    @staticmethod
+    def for_each(action: Callable[[T], object], items: Iterable[T]) -> None:
+        """Call an action for each item; in a store, while others wait for their requests."""
+        for item in items:
+            action(item)
 
     def kind_of(self, name: str = "") -> Kind | None:
         """Return the kind of a name, links followed; None if there is nothing."""
@@ -238,14 +241,15 @@ class Directory:
         Raises as `check_movable`, and `OSError` if it cannot be moved; it is intact then.
         """
         self.check_movable(destination)
-        was_there = self.is_link() or self.kind_of() is not None
+        was_there = self.is_link() or self.is_present()
         if was_there:
-            destination.take(self)
+            (destination if self.has_renames else self).transfer(self, destination)
         return was_there
 
-    def take(self, source: "Directory") -> None:
-        """Move a local directory here."""
-        _move.move(source.path, self.path)
+    @staticmethod
+    def transfer(source: "Directory", destination: "Directory") -> None:
+        """Move one directory to another; both are of this kind, or one is and the other local."""
+        _move.move(source.path, destination.path)
 
     def files(self) -> list[str]:
         """Return the names of all files below it, sorted, without temporaries.

@@ -18,7 +18,7 @@ from .._directory import Directory, Entry, Kind, Usage
 from .._files import AppendedFile
 from .._move import UNFINISHED
 from .._open_mark import OpenState
-from . import _lease, _move, _store
+from . import _concurrency, _lease, _move, _store
 from ._appended import AppendedObjects
 from ._files import RemoteFile, RemoteNewFile
 
@@ -29,8 +29,8 @@ class RemoteDirectory(Directory):
 
     has_leases = True
     has_renames = False
-    sends_in_order = True
-    readers = _store.MAX_REQUESTS
+    for_each = staticmethod(_concurrency.for_each)
+    transfer = staticmethod(_move.move)
 
     path: Any
 
@@ -119,16 +119,6 @@ class RemoteDirectory(Directory):
         found = _store.objects(self.path)
         _store.delete(self.path, found)
         return bool(found)
-
-    def move(self, destination: Directory) -> bool:
-        self.check_movable(destination)
-        was_there = self.is_present()
-        if was_there:
-            _move.move(self, destination)
-        return was_there
-
-    def take(self, source: Directory) -> None:
-        _move.move(source, self)
 
     def files(self) -> list[str]:
         names = _store.objects(self.path)

@@ -14,6 +14,8 @@ import obstore.exceptions
 
 from .._files import NewFile, ReadableFile
 from . import _store
+from ._concurrency import waiting
+from ._errors import errors_explained
 
 _HEAD_BYTES = 1 << 16
 """Fetched by the request that opens a file: most files are smaller."""
@@ -28,7 +30,7 @@ class RemoteFile(ReadableFile):
     def __init__(self, path: pathlib.PurePath) -> None:
         self.path: Any = path
         self._store, self._key = _store.locate(path)
-        with _store.errors_explained(path):
+        with errors_explained(path), waiting():
             try:
                 found = obstore.get(self._store, self._key, options={"range": (0, _HEAD_BYTES)})
                 meta, self._head = found.meta, found.bytes().to_bytes()
@@ -63,13 +65,14 @@ class RemoteFile(ReadableFile):
             part = view[at : at + _store.PART_BYTES]
             part[:] = self._fetch(start + at, start + at + len(part))
 
-        for _ in _readers().map(fetch, range(0, len(view), _store.PART_BYTES)):
-            pass
+        with waiting():
+            for _ in _readers().map(fetch, range(0, len(view), _store.PART_BYTES)):
+                pass
         return len(view)
 
     def _fetch(self, start: int, end: int) -> memoryview:
         options: Any = {"range": (start, end), "if_match": self._tag}
-        with _store.errors_explained(self.path):
+        with errors_explained(self.path):
             try:
                 return memoryview(obstore.get(self._store, self._key, options=options).bytes())
             except obstore.exceptions.PreconditionError:

@@ -25,6 +25,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from ..._errors import ExperimentLockedError
 from .._open_mark import OpenMark, OpenState
 from . import _store
+from ._errors import errors_explained
 
 _NAME = ".open.fifteen-tmp"
 _SECONDS_BETWEEN_RENEWALS = 10.0
@@ -253,7 +254,7 @@ def _wait_until(condition: Callable[[], bool], seconds: float) -> None:
 def _look(path: pathlib.PurePath) -> _Found | None:
     store, key = _store.locate(path, is_patient=False)
     try:
-        with _store.errors_explained(path):
+        with errors_explained(path):
             found = obstore.get(store, key)
             meta, content = found.meta, bytes(found.bytes())
     except FileNotFoundError:

@@ -15,6 +15,7 @@ from .._directory import Directory
 from .._files import PIECE_BYTES
 from .._move import changed_meanwhile
 from . import _store
+from ._errors import errors_explained
 
 _FILES_AT_ONCE = 4
 _MAX_COPIED_BYTES = 5 << 30
@@ -52,7 +53,7 @@ def copy(source: Directory, target: pathlib.Path, name: str) -> None:
         meta = _store.head(path)
         if meta and meta["size"] < _MAX_COPIED_BYTES:
             store, key = _store.locate(path)
-            with _store.errors_explained(target, is_put=True):
+            with errors_explained(target, is_put=True):
                 obstore.copy(store, key, _store.locate(target)[1])
             return
     with source.open(name) as file:

@@ -1,21 +1,21 @@
-"""Objects in object stores, by their paths, and errors that say what to do."""
+"""Objects in object stores, by their paths."""
 
 import contextlib
 import contextvars
 import datetime
 import functools
+import itertools
 import os
 import pathlib
 import posixpath
-import re
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any, Literal
 
 import obstore
-import obstore.exceptions
 import obstore.store
+from obstore.exceptions import InvalidPathError
 
-from ..._errors import UnsafePathError
+from ._errors import check_settings, errors_explained
 
 MAX_REQUESTS = 8
 """How many run at the same time, each with at most one part."""
@@ -25,52 +25,6 @@ _MAX_PARTS = 9000
 
 # A timeout per request would override the environment's client settings, such as AWS_ALLOW_HTTP.
 _IMPATIENT = {"retry_config": {"max_retries": 2, "retry_timeout": datetime.timedelta(seconds=5)}}
-
-_REMEDIES = {
-    "NoSuchBucket|ContainerNotFound|bucket does not exist": (
-        "there is no such bucket; create it, or check the address and the region"
-    ),
-    "ExpiredToken|TokenExpired|token.{0,20}expired": (
-        "the credentials have expired; renew them in the environment"
-    ),
-    # The response itself contains the token.
-    "InvalidToken": "the credentials are not valid; check them in the environment",
-    "RequestTimeTooSkewed": "the clock of this machine is wrong; set it",
-    "169.254.169.254|latest/api/token|metadata.google": (
-        "no credentials were found; set them in the environment as the cloud's own tools do"
-    ),
-    "PermanentRedirect|incorrectly configured region": (
-        "the bucket is in another region; set that in the environment, such as AWS_REGION"
-    ),
-    "Missing (SecretAccessKey|AccessKeyId)|service account file": (
-        "the credentials are not complete, or their file cannot be read; check the environment"
-    ),
-    "Account must be specified": (
-        "no account is named; set AZURE_STORAGE_ACCOUNT_NAME in the environment"
-    ),
-    "builder error": (
-        "the endpoint has no TLS, so set AWS_ALLOW_HTTP=true; or the proxy is not a URL"
-    ),
-    # A response to `HEAD` has no body.
-    r"HEAD [\s\S]*400 Bad Request": (
-        "the store refuses the credentials or the region; check whether they have expired"
-    ),
-}
-_DENIED = "access is denied; check the credentials in the environment and their permissions"
-_NO_BUCKET = next(iter(_REMEDIES.values()))
-_IS_DENIED = re.compile("AccessDenied|403 Forbidden|401 Unauthorized")
-_ANSWER = re.compile(r"(?s)(<\?xml.*?)?<Error>.*?<Code>(.*?)</Code>(.*<Message>(.*?)</Message>)?.*")
-"""The code and the message of an error from S3, which may also contain the key and the token."""
-_S3_SETTINGS = (
-    (
-        "AWS_ENDPOINT(_URL(_S3)?)?",
-        r"https?://([^\s/@]+@)?([\w.-]+|\[[\da-f:.]+\])(:[1-6]?\d{1,4})?(/[!-~]*)?",
-        "a URL such as https://example.com:9000",
-    ),
-    ("AWS_(DEFAULT_)?REGION", r"[\w-]+", "a region such as us-east-1"),
-)
-"""Patterns of the names and of the values of environment variables, and what is expected."""
-_SECRET = re.compile(r"\?[^\s\"')]*|(?<=://)[^/@\s]+@")
 
 
 def locate(path: pathlib.PurePath, is_patient: bool = True) -> tuple[Any, str]:
@@ -99,50 +53,9 @@ _pid = os.getpid()
 def _store(scheme: str, bucket: str, is_patient: bool) -> Any:
     if scheme == "memory":
         return obstore.store.MemoryStore()
-    if scheme == "s3":
-        _check_s3_settings()
+    check_settings(scheme)
     options: Any = {} if is_patient else _IMPATIENT
     return obstore.store.from_url(f"{scheme}://{bucket}", **options)
-
-
-def _check_s3_settings() -> None:
-    """Raise if a setting in the environment would make the library panic."""
-    for names, pattern, expected in _S3_SETTINGS:
-        for name, value in os.environ.items():
-            if re.fullmatch(names, name) and not re.fullmatch(pattern, value, re.ASCII):
-                raise obstore.exceptions.BaseError(f"{name}: expected {expected}, found {value!r}")
-
-
-@contextlib.contextmanager
-def errors_explained(path: pathlib.PurePath, is_put: bool = False) -> Generator[None]:
-    """Turn the library's errors into `OSError`s that say what to do."""
-    try:
-        yield
-    except (obstore.exceptions.BaseError, FileNotFoundError) as error:
-        # Responses are long, and the address may contain a signature or a password.
-        text = str(error).partition("\n\nDebug source")[0]
-        remedy = next((known for code, known in _REMEDIES.items() if re.search(code, text)), None)
-        denied = (
-            obstore.exceptions.PermissionDeniedError,
-            obstore.exceptions.UnauthenticatedError,
-        )
-        if isinstance(error, FileNotFoundError):
-            problem = remedy or (_NO_BUCKET if is_put else os.strerror(2))
-            raise FileNotFoundError(2, problem, str(path)) from None
-        if isinstance(error, denied) or remedy or _IS_DENIED.search(text):
-            raise PermissionError(13, remedy or _DENIED, str(path)) from None
-        text = _SECRET.sub("", _ANSWER.sub(r"\2: \4", text))
-        raise OSError(5, " ".join(text.split())[:500], str(path)) from None
-    except ValueError as error:
-        if "Could not parse path" not in str(error):
-            raise
-        raise UnsafePathError(f"{path}: no object can have that name") from None
-    except BaseException as error:
-        # It is no `Exception`, and its class cannot be imported.
-        if type(error).__name__ != "PanicException":
-            raise
-        text = f"the library for object stores failed: {error}; check the environment"
-        raise OSError(5, text, str(path)) from None
 
 
 def head(path: pathlib.PurePath) -> "obstore.ObjectMeta | None":
@@ -167,7 +80,11 @@ def children(path: pathlib.PurePath) -> dict[str, Literal["file", "directory"]]:
     else:
         store, key = locate(path)
         with errors_explained(path):
-            found = obstore.list_with_delimiter(store, key)
+            try:
+                found = obstore.list_with_delimiter(store, key)
+            except InvalidPathError:
+                with listed(path):
+                    return children(path)
         # The object that a console puts for the folder itself is among them.
         files = [meta["path"] for meta in found["objects"] if meta["path"] != key]
         folders = found["common_prefixes"]
@@ -184,8 +101,27 @@ def objects(path: pathlib.PurePath) -> "dict[str, obstore.ObjectMeta]":
         return dict(_below(node, ""))
     store, key = locate(path)
     with errors_explained(path):
-        found = _without_folders(obstore.list(store, key).collect(), store, key)
+        found = _without_folders(_below_key(store, key), store, key)
     return {name.removeprefix(key).lstrip("/"): meta for name, meta in found.items()}
+
+
+def _below_key(store: Any, key: str) -> Iterable[Any]:
+    """Return the objects below a key.
+
+    The library fails for a thousand names if one of them contains `//` or `/../`. Then each folder
+    is listed by itself. In the folder with that name, those that sort before it are lost as well;
+    they begin with a dot, a hyphen or the like.
+    """
+    with contextlib.suppress(InvalidPathError):
+        return obstore.list(store, key).collect()
+    try:
+        found = obstore.list_with_delimiter(store, key)
+    except InvalidPathError:
+        with contextlib.suppress(InvalidPathError):
+            return obstore.list(store, key, offset=f"{key}/0").collect()
+        return []
+    folders = (_below_key(store, folder) for folder in found["common_prefixes"])
+    return [*found["objects"], *itertools.chain.from_iterable(folders)]
 
 
 def _without_folders(found: Iterable[Any], store: Any, key: str) -> dict[str, Any]:
@@ -213,7 +149,10 @@ def has_objects(path: pathlib.PurePath) -> bool:
     store, key = locate(path)
     with errors_explained(path):
         pages = obstore.list(store, key, chunk_size=2)
-        return any(_without_folders(page, store, key) for page in pages)
+        try:
+            return any(_without_folders(page, store, key) for page in pages)
+        except InvalidPathError:
+            return True
 
 
 @contextlib.contextmanager
