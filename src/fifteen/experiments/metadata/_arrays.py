@@ -29,6 +29,7 @@ def make_array(schemas: Schemas, declared: Declared) -> Schema | None:
     is_jax = issubclass(origin, getattr(sys.modules.get("jax"), "Array", ()))
     if not is_jax and not issubclass(origin, np.ndarray):
         return None
+    name = "jax.Array" if is_jax else "numpy.ndarray"
     parts = schemas.of(dict[str, Any])
 
     def accept(value: Any) -> Any:
@@ -60,18 +61,11 @@ def make_array(schemas: Schemas, declared: Declared) -> Schema | None:
         try:
             return _numbers.as_jax(value) if is_jax else np.asarray(value)
         except ValueError:
-            return expected(schema.name, node)
+            return expected(name, node)
 
-    schema = Schema(
-        name="jax.Array" if is_jax else "numpy.ndarray",
-        ranks={"map": 1, "seq": 1, "int": 2, "float": 2, "bool": 2},
-        accept=accept,
-        dump_accepted=dump,
-        load_node=load,
-        tags=(_JAX_TAG if is_jax else "!array",),
-        load_tagged=load_tagged,
-    )
-    return schema
+    ranks = {"map": 1, "seq": 1, "int": 2, "float": 2, "bool": 2}
+    tag = _JAX_TAG if is_jax else "!array"
+    return Schema(name, ranks, accept, dump, load, (tag,), load_tagged)
 
 
 def load_jax_array(node: Node, context: Context) -> Any:

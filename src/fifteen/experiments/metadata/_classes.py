@@ -99,19 +99,19 @@ class _ClassSchema:
 
     def schema(self) -> Schema:
         cls, is_dict = self.cls, self.fields.kind == "typeddict"
+        if is_dict:
+            tags = ("!dict", f"!dataclass:{cls.__name__}")
+            return Schema(self.name, {"map": 1}, self.accept, self.dump, self.load, tags)
         schema = Schema(
-            name=self.name,
-            ranks={"map": 1},
-            accept=self.accept_dict if is_dict else lambda v: v if isinstance(v, cls) else UNSET,
-            dump_accepted=self.dump,
-            load_node=self.load,
-            tags=("!dict", f"!dataclass:{cls.__name__}") if is_dict else (),
-            load_tagged=None if is_dict else lambda n, c: load_class(n, c, family(cls), schema),
-            classes=list if is_dict else lambda: family(cls),
-        )
+            self.name, {"map": 1}, self.accept, self.dump, self.load,
+            load_tagged=lambda node, context: load_class(node, context, family(cls), schema),
+            classes=lambda: family(cls),
+        )  # fmt: skip
         return schema
 
-    def accept_dict(self, value: Any) -> Any:
+    def accept(self, value: Any) -> Any:
+        if self.fields.kind != "typeddict":
+            return value if isinstance(value, self.cls) else UNSET
         if type(value) is not dict or not value.keys() <= self.schemas.keys():
             return UNSET
         lacks = any(f.required and f.name not in value for f in self.fields.all)
@@ -242,14 +242,10 @@ def make_opaque(schemas: Schemas, declared: Declared) -> Schema:
         return value if cls and isinstance(value, cls) else expected(name, node)
 
     return Schema(
-        name=name,
-        ranks={"map": 1},
-        accept=lambda value: value if cls and isinstance(value, cls) else UNSET,
-        dump_accepted=dump,
-        load_node=load,
+        name, {"map": 1}, lambda v: v if cls and isinstance(v, cls) else UNSET, dump, load,
         load_tagged=lambda node, context: load_class(node, context, family(cls), None),
         classes=lambda: family(cls),
-    )
+    )  # fmt: skip
 
 
 def _why_not(value: Any) -> str:

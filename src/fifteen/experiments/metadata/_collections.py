@@ -98,14 +98,7 @@ def make_sequence(schemas: Schemas, declared: Declared) -> Schema | None:
         values = each(itertools.count(), (item.load for item in items), nodes, context)
         return _make_set(origin, values, node) if is_set else origin(values)
 
-    return Schema(
-        name=name,
-        ranks={"seq": 0 if origin is list else 1},
-        accept=accept,
-        dump_accepted=dump,
-        load_node=load,
-        tags=_TAGS[origin],
-    )
+    return Schema(name, {"seq": 0 if origin is list else 1}, accept, dump, load, _TAGS[origin])
 
 
 def _make_set(cls: Any, values: list[Any], node: Node) -> Any:
@@ -165,15 +158,8 @@ def make_mapping(schemas: Schemas, declared: Declared) -> Schema | None:
             return NotImplemented
         return load(pyyaml_mapping(node), context)
 
-    return Schema(
-        name=name,
-        ranks={"map": 0 if origin is dict else 1},
-        accept=accept,
-        dump_accepted=dump,
-        load_node=load,
-        tags=_TAGS.get(origin, ()),
-        load_tagged=load_tagged,
-    )
+    ranks = {"map": 0 if origin is dict else 1}
+    return Schema(name, ranks, accept, dump, load, _TAGS.get(origin, ()), load_tagged)
 
 
 def _load_pairs(node: Node, key: Schema, item: Schema, context: Context) -> dict[Any, Any]:

@@ -50,15 +50,9 @@ class _Union:
         # The alternatives of an inner union count as this one's.
         self.members = tuple(m for member in members for m in (member.members or [member]))
         self.schema = Schema(
-            name=name,
-            ranks={},
-            accept=self.accept,
-            dump_accepted=self.dump,
-            load_node=self.load,
-            load_tagged=self.load_tagged,
-            classes=self.classes,
-            members=self.members,
-        )
+            name, {}, self.accept, self.dump, self.load,
+            load_tagged=self.load_tagged, classes=self.classes, members=self.members,
+        )  # fmt: skip
 
     def classes(self) -> list[type]:
         return list(dict.fromkeys(cls for member in self.members for cls in member.classes()))
@@ -152,9 +146,9 @@ class _Union:
                 return result
         if failed:
             raise failed
-        return (
-            NotImplemented if context.classes else load_class(node, context, self.classes(), None)
-        )
+        if context.classes:
+            return NotImplemented
+        return load_class(node, context, self.classes(), None)
 
 
 def _kinds(node: Node, context: Context) -> tuple[str, ...]:
@@ -208,6 +202,9 @@ def make_literal(schemas: Schemas, declared: Declared) -> Schema | None:
                 found.append((trial.misfits, value))
         return min(found, key=lambda fit: fit[0])[1] if found else UNSET
 
+    def dump(value: Any, context: Context) -> Node:
+        return types_[type(value)].dump_accepted(value, context)
+
     def load(node: Node, context: Context) -> Any:
         value = find(node, context)
         if value is not UNSET:
@@ -224,11 +221,5 @@ def make_literal(schemas: Schemas, declared: Declared) -> Schema | None:
 
     all_ranks = [schema.ranks for schema in types_.values()]
     kinds = {kind for ranks in all_ranks for kind in ranks}
-    return Schema(
-        name=name,
-        ranks={kind: min(ranks.get(kind, _NONE) for ranks in all_ranks) for kind in kinds},
-        accept=accept,
-        dump_accepted=lambda value, context: types_[type(value)].dump_accepted(value, context),
-        load_node=load,
-        load_tagged=load_tagged,
-    )
+    ranks = {kind: min(ranks.get(kind, _NONE) for ranks in all_ranks) for kind in kinds}
+    return Schema(name, ranks, accept, dump, load, (), load_tagged)

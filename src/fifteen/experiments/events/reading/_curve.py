@@ -41,21 +41,17 @@ class Curve:
 
     def add(self, parts: list[Points]) -> None:
         """Add points, which may have been written before or after the existing ones."""
-        old, count = self.points, self.count
-        steps = [old.step[-1:], *(part.step for part in parts)]
-        if not (count and _is_ascending(np.concatenate(steps))):
-            self._replace(_in_order(_join([old, *parts] if count else parts)))
+        old, new = self.points, _join(parts)
+        if not (self.count and _is_ascending(np.append(old.step[-1:], new.step))):
+            self._replace(_in_order(_join([old, new]) if self.count else new))
             return
-        end = count + sum(len(part.step) for part in parts)
+        start, end = self.count, self.count + len(new.step)
         if end > len(self._columns.step):
-            columns = [np.empty(end + end // 2, column.dtype) for column in parts[0]]
-            for column, values in zip(columns, old, strict=True):
-                column[:count] = values
-            self._columns = Points._make(columns)
-        for part in parts:
-            start, count = count, count + len(part.step)
-            for column, values in zip(self._columns, part, strict=True):
-                column[start:count] = values
+            room = Points._make(np.empty(end // 2, column.dtype) for column in new)
+            self._columns = _join([old, new, room])
+        else:
+            for column, values in zip(self._columns, new, strict=True):
+                column[start:end] = values
         self.count, self.series = end, None
 
     @property

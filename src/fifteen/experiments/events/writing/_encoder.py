@@ -83,17 +83,14 @@ class Encoder:
 
 def describe(entry: Any) -> str:
     """Name an entry in a message."""
+    if isinstance(entry, bytes):
+        return "other events"
     if isinstance(entry, Arrays):
-        step = "" if np.ndim(entry.steps) else f" at step {entry.steps}"
-        return f"{entry.kind} {_names(tuple(entry.values))}{step}"
-    if isinstance(entry, tuple):
-        tags, _, _, step, *_ = entry
-        return f"scalars {_names(tags)}" + ("" if step is None else f" at step {step}")
-    return "other events"
-
-
-def _names(tags: tuple[str, ...]) -> str:
-    return f"{', '.join(map(repr, tags)):.200}"
+        kind, tags, step = entry.kind, entry.values, None if np.ndim(entry.steps) else entry.steps
+    else:
+        kind, (tags, _, _, step, *_) = "scalars", entry
+    names = f"{', '.join(map(repr, tags)):.200}"
+    return f"{kind} {names}" + ("" if step is None else f" at step {step}")
 
 
 def _host(value: Any) -> Any:
