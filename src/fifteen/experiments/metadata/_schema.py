@@ -50,12 +50,9 @@ class Context:
     # The results of trials, without which unions in unions take exponential time.
     tried: dict[Any, tuple[Any, "Context"]] = dataclasses.field(default_factory=dict[Any, Any])
 
-    def trial(self, key: Any, load: Callable[[Node, "Context"], Any], node: Node) -> Any:
-        """Return a loader's result, or its Problem, and the context of the trial.
-
-        The key identifies the loader.
-        """
-        key = (key, id(node), node.tag)
+    def trial(self, load: Callable[[Node, "Context"], Any], node: Node) -> Any:
+        """Return a loader's result, or its Problem, and the context of the trial."""
+        key = (load, id(node), node.tag)
         if key not in self.tried:
             trial = dataclasses.replace(self, warnings=[], misfits=0, is_trial=True)
             try:
@@ -86,7 +83,7 @@ class Schema:
     # The first is written if the declared type does not say it; the others are in older files.
     tags: tuple[str, ...] = ()
     # The value of a node with another tag, or NotImplemented.
-    load_tagged: Callable[[Node, Context], Any] | None = None
+    load_tagged: Callable[[Node, Context], Any] = lambda node, context: NotImplemented
     classes: Callable[[], list[type]] = list  # The classes that a tag may name.
     members: "tuple[Schema, ...]" = ()  # The alternatives of a union.
 
@@ -108,10 +105,9 @@ class Schema:
         """Return the value of a node, or raise Problem."""
         if not node.tag or node.tag in self.tags:
             return self.load_node(node, context)
-        if self.load_tagged:
-            value = self.load_tagged(node, context)
-            if value is not NotImplemented:
-                return value
+        value = self.load_tagged(node, context)
+        if value is not NotImplemented:
+            return value
         value = load_any(node, context)
         accepted = self.accept(value)
         if accepted is not UNSET:

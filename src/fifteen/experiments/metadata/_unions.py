@@ -13,7 +13,7 @@ from ._basic import OPEN
 from ._classes import class_named, load_class
 from ._compare import same
 from ._fields import UNSET, is_mapping_class, kind_of_class
-from ._problems import Part, Problem, did_you_mean, expected
+from ._problems import Problem, did_you_mean, expected
 from ._scalars import parse_float
 from ._schema import (
     OPEN_ITEM,
@@ -104,19 +104,17 @@ class _Union:
     def load_best(self, meant: dict[Schema, float], node: Node, context: Context) -> Any:
         """Load the alternative that fits best."""
         fits: list[tuple[tuple[float, ...], Schema, Any, Context]] = []
-        reasons: list[Part] = []
+        names = " | ".join(member.name for member in meant)
+        problem = Problem(f"expected {names}, and it is none of them", node)
         for member, rank in meant.items():
-            result, trial = context.trial(member, member.load_node, node)
+            result, trial = context.trial(member.load_node, node)
             if isinstance(result, Problem):
                 shown = result.parts[:_MAX_REASONS]
-                reasons += [(path, at, f"as {member.name}: {why}") for path, at, why in shown]
+                problem.parts += [(path, at, f"as {member.name}: {why}") for path, at, why in shown]
             else:
                 score = (len(trial.warnings), trial.misfits, rank)
                 fits.append((score, member, result, trial))
         if not fits:
-            names = " | ".join(m.name for m in meant)
-            problem = Problem(f"expected {names}, and it is none of them", node)
-            problem.parts += reasons
             raise problem
         first = min(fits, key=lambda fit: fit[0])
         best = [fit for fit in fits if fit[0] == first[0]]
@@ -133,10 +131,10 @@ class _Union:
             return self.load_best(dict.fromkeys(named, 0), node, context)
         class_named(node, self.classes())
         loads = [(m, m.load) for m in named]
-        loads += [(m, m.load_tagged) for m in self.members if m.load_tagged and m not in named]
+        loads += [(m, m.load_tagged) for m in self.members if m not in named]
         failed: Problem | None = None
         for member, load in loads:
-            result, trial = context.trial((member, "tagged"), load, node)
+            result, trial = context.trial(load, node)
             if isinstance(result, Problem):
                 # A tag that names a class of another alternative is not a problem.
                 if member in named or len(result.parts) > 1 or result.parts[0][1] is not node:
@@ -196,7 +194,7 @@ def make_literal(schemas: Schemas, declared: Declared) -> Schema | None:
     def find(node: Node, context: Context) -> Any:
         found: list[tuple[int, Any]] = []
         for schema in types_.values():
-            result, trial = context.trial((schema, "literal"), schema.load, node)
+            result, trial = context.trial(schema.load, node)
             value = UNSET if isinstance(result, Problem) else accept(result)
             if value is not UNSET:
                 found.append((trial.misfits, value))

@@ -46,7 +46,7 @@ class _Untagged:
         self._count += 1
         if self._depth > MAX_DEPTH or self._count > MAX_NODES:
             what = f"{MAX_DEPTH} levels" if self._depth > MAX_DEPTH else f"{MAX_NODES:,} values"
-            raise Problem(f"more than {what}; metadata is for what a person may read")
+            raise Problem(f"more than {what}; use save_checkpoint for what nobody will read")
 
     def ascend_resolver(self) -> None:
         self._depth -= 1
@@ -76,10 +76,8 @@ def parse(data: bytes, where: str) -> Document:
     """Return the one document of a file, or raise MetadataError."""
     modern = data.startswith(HEADER)
     _check_bytes(data, modern, where)
-    loader: Any = None
     try:
-        loader = _Loader(data)
-        root: Node | None = loader.get_single_node()
+        root: Node | None = _Loader(data).get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         position = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
@@ -89,9 +87,6 @@ def parse(data: bytes, where: str) -> Document:
         raise MetadataError(f"{where}: not valid YAML: {text}") from None
     except Problem as error:
         raise MetadataError(f"{where}: {error}") from None
-    finally:
-        if hasattr(loader, "dispose"):
-            loader.dispose()
     if root is None:
         raise MetadataError(f"{where}: the file is empty or truncated")
     if b"&" in data:
@@ -203,32 +198,24 @@ def quoted(text: str) -> ScalarNode:
 
 def render(root: Node, hint: str) -> bytes:
     """Return the bytes of a file, the inverse of `parse`, or raise Problem."""
-    if _lay_out(root, 1) > MAX_NODES:
-        raise Problem(f"more than {MAX_NODES:,} values; use save_checkpoint")
+    _lay_out(root)
     stream = io.StringIO()
     dumper = _Dumper(stream, width=2**30, allow_unicode=True, explicit_end=True)
-    try:
-        dumper.open()
-        dumper.serialize(root)
-        dumper.close()
-    finally:
-        dumper.dispose()
+    dumper.open()
+    dumper.serialize(root)
+    dumper.close()
     text = stream.getvalue().removesuffix("...\n")
     return HEADER + f"{' ' if hint else ''}{hint}\n{text}".encode().removesuffix(b"\n") + END
 
 
-def _lay_out(node: Any, level: int) -> int:
-    """Put each short sequence on one line; return the number of nodes."""
+def _lay_out(node: Any) -> None:
+    """Put each short sequence on one line."""
     parts = children(node)
-    if level + bool(parts) > MAX_DEPTH:
-        raise Problem(f"values nested in more than {MAX_DEPTH} levels")
-    count = 1 + len(parts)
     for part in parts:
         if type(part) is not ScalarNode:
-            count += _lay_out(part, level + 1) - 1
+            _lay_out(part)
     is_short = type(node) is SequenceNode and sum(map(_width, parts)) <= _FLOW_WIDTH
     node.flow_style = is_short or not parts
-    return count
 
 
 def _width(node: Any) -> int:
