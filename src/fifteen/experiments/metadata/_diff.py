@@ -6,8 +6,8 @@ import enum
 import itertools
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from ._numbers import as_plain_number, is_array
 from ._problems import Problem
 from ._registry import SCHEMAS
 from ._schema import CLASS_KEY
+
+_Keys: TypeAlias = tuple[Any, ...]
 
 
 def flatten(config: Any) -> dict[str, Any]:
@@ -80,9 +82,9 @@ class _ObjectClassName(_ClassName):
     """The class of a Python object. `flatten` leaves it out, but keeps the classes in a file."""
 
 
-def _rows(config: Any, path: str = "") -> dict[str, tuple[tuple[Any, ...], Any]]:
+def _rows(config: Any, path: str = "") -> dict[str, tuple[_Keys, Any]]:
     """Return the values of a config by name, each after the keys that lead to it."""
-    rows: dict[str, tuple[tuple[Any, ...], Any]] = {}
+    rows: dict[str, tuple[_Keys, Any]] = {}
     for keys, value in _walk(config, (), ()):
         name = ".".join(map(str, keys))
         if name in rows:
@@ -94,9 +96,7 @@ def _rows(config: Any, path: str = "") -> dict[str, tuple[tuple[Any, ...], Any]]
     return rows
 
 
-def _walk(
-    value: Any, keys: tuple[Any, ...], parents: tuple[int, ...]
-) -> Iterator[tuple[tuple[Any, ...], Any]]:
+def _walk(value: Any, keys: _Keys, parents: _Keys) -> Iterator[tuple[_Keys, Any]]:
     """Yield the values of a config, each after the keys that lead to it."""
     if id(value) in parents:
         name = ".".join(map(str, keys))
@@ -188,20 +188,19 @@ def diff(a: Any, b: Any) -> Difference:
     """
     # A file has no types, so the other side is compared as a file would hold it.
     as_file = isinstance(a, str | os.PathLike) or isinstance(b, str | os.PathLike)
+    difference = Difference({}, {}, {})
     rows = _align([_load(a, as_file), _load(b, as_file)])
-    pairs = {name: values for name, (values, is_same) in rows.items() if not is_same}
-    return Difference(
-        added={name: b for name, (a, b) in pairs.items() if a is ABSENT},
-        removed={name: a for name, (a, b) in pairs.items() if b is ABSENT},
-        changed={
-            name: (a, b) for name, (a, b) in pairs.items() if a is not ABSENT and b is not ABSENT
-        },
-    )
+    for name, ((old, new), is_same) in rows.items():
+        if old is ABSENT:
+            difference.added[name] = new
+        elif new is ABSENT:
+            difference.removed[name] = old
+        elif not is_same:
+            difference.changed[name] = old, new
+    return difference
 
 
-def compare_files(
-    paths: Sequence[pathlib.Path | None],
-) -> dict[str, tuple[list[Any], bool]]:
+def compare_files(paths: Sequence[pathlib.Path | None]) -> dict[str, tuple[list[Any], bool]]:
     """Return the values in metadata files by name, and whether they are the same in all.
 
     They are `ABSENT` for a file that lacks the name, and for None.
@@ -215,13 +214,11 @@ def _align(sides: Sequence[Any]) -> dict[str, tuple[list[Any], bool]]:
     spellings: dict[str, set[str]] = collections.defaultdict(set)
     for name, (keys, _) in itertools.chain(*(side.items() for side in rows)):
         spellings[name].add(_exact(keys))
-    flats = [
-        {
-            _exact(k) if len(spellings[name]) > 1 else name: value
-            for name, (k, value) in side.items()
-        }
-        for side in rows
-    ]
+
+    def spelled(name: str, keys: _Keys) -> str:
+        return _exact(keys) if len(spellings[name]) > 1 else name
+
+    flats = [{spelled(name, keys): v for name, (keys, v) in side.items()} for side in rows]
     _drop_unknown_classes(flats)
     table = {name: [flat.get(name, ABSENT) for flat in flats] for name in itertools.chain(*flats)}
     return {
@@ -230,7 +227,7 @@ def _align(sides: Sequence[Any]) -> dict[str, tuple[list[Any], bool]]:
     }
 
 
-def _exact(keys: Iterable[Any]) -> str:
+def _exact(keys: _Keys) -> str:
     return ".".join(repr(str(key)) if isinstance(key, str) else str(key) for key in keys)
 
 
