@@ -19,6 +19,7 @@ from fifteen.cli import main
 from fifteen.experiments import Experiment, TensorboardLogData, UnsafePathError, find_experiments
 from fifteen.experiments.provenance._redaction import redact_command
 from fifteen.experiments.storage import Directory
+from fifteen.experiments.storage._remote import _store
 
 SECRET = "wJalrXUtnFEMIbPxRfiCYEXAMPLEKEY"
 TOKEN = "IQoJb3JpZ2luX2VjEXAMPLETOKEN"
@@ -161,6 +162,20 @@ def test_missing_and_malformed_environment_variables_are_reported_at_once(
     error = capsys.readouterr().err
     assert re.fullmatch(f"fifteen: error: {address}: .*{remedy}.*\n", error)
     assert SECRET not in error
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_signed"),
+    [({}, False), ({"AWS_UNSIGNED_PAYLOAD": "false"}, True), ({"AWS_ALLOW_HTTP": "true"}, True)],
+)
+def test_content_is_signed_only_if_tls_does_not_protect_it(monkeypatch, variables, is_signed):
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    path = Experiment(f"s3://b-{uuid.uuid4().hex}/a", verbose=False).data_dir
+    store, _ = _store.locate(path)
+    assert (store.config.get("unsigned_payload", "false") != "true") == is_signed
 
 
 ADDRESSES = [
@@ -385,6 +400,4 @@ def test_clear_and_move_touch_only_their_own_prefix(request, kind):
 
 
 def obstore_names(root):
-    from fifteen.experiments.storage._remote import _store
-
     return _store.objects(Experiment(root, verbose=False).data_dir)
