@@ -11,7 +11,7 @@ import time
 import pytest
 
 from fifteen.experiments import metadata
-from fifteen.experiments.storage import _local
+from fifteen.experiments.storage import Directory, _local
 
 
 @dataclasses.dataclass
@@ -60,7 +60,7 @@ def test_kill_leaves_the_old_file_or_the_new_one(tmp_path):
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         survived += check(tmp_path).writer == trial
-        assert _local.list_names(tmp_path) == ["config.yaml"]
+        assert Directory(tmp_path).names() == ["config.yaml"]
     assert survived == 60
     _local.remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]

@@ -395,7 +395,7 @@ def test_clear_and_move_touch_only_their_own_prefix(request, kind):
     directory.remove("a/deep")
     assert sorted(obstore_names(root)) == sorted([*before, "a/config.yaml"])
     directory_of_it = Directory(experiment.data_dir)
-    assert directory_of_it.remove_whole()
+    assert directory_of_it.delete()
     assert sorted(obstore_names(root)) == before
 
 

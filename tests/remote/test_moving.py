@@ -20,8 +20,7 @@ from fifteen.experiments import (
     TensorboardLogData,
     UnsafePathError,
 )
-from fifteen.experiments.storage import Directory
-from fifteen.experiments.storage._remote import _move
+from fifteen.experiments.storage import Directory, _move
 from fifteen.experiments.storage._remote._directory import RemoteDirectory
 
 
@@ -134,11 +133,11 @@ def test_source_that_changes_during_the_move_stays(both, name, monkeypatch):
 KILLED = """
     import itertools, os, signal, sys, threading
     from fifteen.experiments import Experiment
-    from fifteen.experiments.storage import Directory, _local
-    from fifteen.experiments.storage._remote import _directory, _move
+    from fifteen.experiments.storage import Directory
+    from fifteen.experiments.storage._remote._directory import RemoteDirectory
 
-    module, name, after = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    owner = {"move": _move, "directory": _directory.RemoteDirectory, "disk": Directory}[module]
+    kind, name, after = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    owner = RemoteDirectory if kind == "remote" else Directory
     real, calls = getattr(owner, name), itertools.count()
 
     def die(*arguments, **options):
@@ -154,21 +153,20 @@ KILLED = """
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "moment",
-    ["there copy 0", "there copy 4", "move _is_equal 0", "move _is_equal 5", "here remove_whole 0"],
+    ["there copy 0", "there copy 4", "there has_equal 0", "there has_equal 5", "here delete 0"],
 )
 def test_kill_leaves_the_source_or_the_destination_intact(both, moment):
     source, destination = both
     before = contents(source)
     owner, name, number = moment.split()
-    if owner != "move":
-        path = source if owner == "here" else destination
-        owner = "directory" if str(path).startswith("s3") else "disk"
-    command = [sys.executable, "-c", textwrap.dedent(KILLED), owner, name, number]
+    path = source if owner == "here" else destination
+    kind = "remote" if str(path).startswith("s3") else "local"
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), kind, name, number]
     process = subprocess.run([*command, str(source), str(destination)], capture_output=True)
     assert process.returncode == -signal.SIGKILL, process.stderr
     assert contents(source) == before
     experiment = Experiment(source, verbose=False)
-    if name == "remove_whole":
+    if name == "delete":
         assert contents(destination) == before
         with pytest.raises(ExperimentExistsError, match="exists already and is not an empty"):
             experiment.move(destination)
@@ -199,25 +197,24 @@ def test_random_faults_change_nothing(bucket, proxy, tmp_path, direction):
     Experiment(source.data_dir, verbose=False).assert_new()
 
 
-@pytest.mark.parametrize("moment", ["copy", "_is_equal"])
+@pytest.mark.parametrize("moment", ["copy", "has_equal"])
 def test_network_outage_leaves_the_source(bucket, proxy, tmp_path, monkeypatch, moment):
     impatient = functools.partial(obstore.store.from_url, retry_config={"max_retries": 1})
     monkeypatch.setattr("obstore.store.from_url", impatient)
     source = Experiment(tmp_path / "a", verbose=False)
     fill(source)
     before = contents(source.data_dir)
-    owner = _move if moment == "_is_equal" else RemoteDirectory
-    real = getattr(owner, moment)
+    real = getattr(RemoteDirectory, moment)
 
     def turn_off(*arguments):
         if arguments[2] == "eval/3.yaml":
             proxy.turn_off()
         return real(*arguments)
 
-    monkeypatch.setattr(owner, moment, turn_off)
+    monkeypatch.setattr(RemoteDirectory, moment, turn_off)
     with pytest.raises(OSError, match=rf"{bucket}/b/"):
         source.move(f"{bucket}/b")
-    monkeypatch.setattr(owner, moment, real)
+    monkeypatch.setattr(RemoteDirectory, moment, real)
     assert contents(source.data_dir) == before
     proxy.turn_on()
     with pytest.raises(ExperimentExistsError, match="an unfinished copy of"):

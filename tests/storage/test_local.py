@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from fifteen.experiments import UnsafePathError
-from fifteen.experiments.storage import _local
+from fifteen.experiments.storage import Directory, _local
 
 
 def tree(path):
@@ -46,8 +46,8 @@ class TestAtomicFile:
     def test_file_is_invisible_until_complete(self, tmp_path):
         with _local.atomic_file(tmp_path / "a") as file:
             file.write(b"x")
-            assert _local.list_names(tmp_path) == []
-        assert _local.list_names(tmp_path) == ["a"]
+            assert Directory(tmp_path).names() == []
+        assert Directory(tmp_path).names() == ["a"]
 
     def test_respects_the_umask(self, tmp_path):
         old = os.umask(0o027)
@@ -131,10 +131,10 @@ def test_child_of_the_writer_does_not_keep_its_leftovers(tmp_path):
 
 
 def test_directories_are_locked_too(tmp_path):
-    temporary = _local.temporary_beside(tmp_path / "d")
-    with _local.locked_directory(temporary):
+    with _local.temporary_directory(tmp_path / "d") as temporary:
         (temporary / "inside").write_text("x")
         assert _local.remove_leftovers(tmp_path) == []
+    temporary.mkdir()
     assert _local.remove_leftovers(tmp_path) == [temporary]
 
 
@@ -217,15 +217,15 @@ class TestRemove:
         process = subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(doomed)])
         assert process.returncode == -signal.SIGKILL
         assert not doomed.exists()
-        assert _local.list_names(tmp_path) == []
+        assert Directory(tmp_path).names() == []
         assert len(_local.remove_leftovers(tmp_path)) == 1
         assert tree(tmp_path) == []
 
 
-class TestInside:
+class TestCheckedName:
     @pytest.mark.parametrize("name", ["config", "eval/step_100", "a.b", "a b", "ü", "..a", ".a"])
     def test_accepts(self, tmp_path, name):
-        assert _local.inside(tmp_path, name, ".yaml") == tmp_path / f"{name}.yaml"
+        assert Directory(tmp_path).checked_name(name, ".yaml") == f"{name}.yaml"
 
     @pytest.mark.parametrize(
         ("name", "problem"),
@@ -243,7 +243,7 @@ class TestInside:
     )
     def test_refuses(self, tmp_path, name, problem):
         with pytest.raises(UnsafePathError, match=problem):
-            _local.inside(tmp_path, name, ".yaml")
+            Directory(tmp_path).checked_name(name, ".yaml")
 
     def test_refuses_a_link_to_the_outside(self, tmp_path):
         root = tmp_path / "root"
@@ -252,20 +252,20 @@ class TestInside:
         (root / "file.yaml").symlink_to(tmp_path / "elsewhere.yaml")
         for name in ("out/config", "file"):
             with pytest.raises(UnsafePathError, match="symbolic link leads out"):
-                _local.inside(root, name, ".yaml")
+                Directory(root).checked_name(name, ".yaml")
 
     def test_accepts_a_link_to_the_inside(self, tmp_path):
         (tmp_path / "real").mkdir()
         (tmp_path / "link").symlink_to("real")
-        assert _local.inside(tmp_path, "link/a") == tmp_path / "link/a"
+        assert Directory(tmp_path).checked_name("link/a") == "link/a"
 
     def test_root_may_be_a_link(self, tmp_path):
         (tmp_path / "real").mkdir()
         (tmp_path / "link").symlink_to("real")
-        assert _local.inside(tmp_path / "link", "a") == tmp_path / "link" / "a"
+        assert Directory(tmp_path / "link").checked_name("a") == "a"
 
 
-class TestRefuseToClear:
+class TestCheckRemovable:
     def test_refuses_root_home_and_working_directory(self, tmp_path, monkeypatch):
         (tmp_path / "a" / "b").mkdir(parents=True)
         monkeypatch.chdir(tmp_path / "a" / "b")
@@ -280,16 +280,16 @@ class TestRefuseToClear:
             (pathlib.Path("/proc"), "mounted"),
         ]:
             with pytest.raises(UnsafePathError, match=problem):
-                _local.refuse_to_clear(path)
-        _local.refuse_to_clear(tmp_path / "home" / "user")
-        _local.refuse_to_clear(tmp_path / "absent")
+                Directory(path).check_removable()
+        Directory(tmp_path / "home" / "user").check_removable()
+        Directory(tmp_path / "absent").check_removable()
 
     def test_refuses_a_link_to_home(self, tmp_path, monkeypatch):
         monkeypatch.setenv("HOME", str(tmp_path / "home"))
         (tmp_path / "home").mkdir()
         (tmp_path / "link").symlink_to("home")
         with pytest.raises(UnsafePathError, match="home directory"):
-            _local.refuse_to_clear(tmp_path / "link")
+            Directory(tmp_path / "link").check_removable()
 
 
 def test_threads_create_the_same_directory(tmp_path):

@@ -162,9 +162,9 @@ def test_kill_never_loses_the_source(source, elsewhere, moment):
         [sys.executable, "-c", textwrap.dedent(script), moment, str(source), str(destination)]
     )
     assert process.returncode == -signal.SIGKILL
-    whole = [path for path in (source, destination) if path.exists()]
-    assert whole
-    assert all(contents(path) == before for path in whole)
+    found = [path for path in (source, destination) if path.exists()]
+    assert found
+    assert all(contents(path) == before for path in found)
     if moment in ("copying", "before the rename"):
         # Leftovers of the dead process do not block the next attempt, which removes them.
         move(source, destination)
@@ -175,4 +175,4 @@ def test_kill_never_loses_the_source(source, elsewhere, moment):
 def test_leftovers_of_a_deletion_are_hidden(source, tmp_path):
     hidden = _local.temporary_beside(source)
     source.rename(hidden)
-    assert _local.list_names(tmp_path) == []
+    assert Directory(tmp_path).names() == []

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from fifteen.experiments.storage import _local
+from fifteen.experiments.storage import Directory, _local
 
 
 def make(path: pathlib.Path, text: str) -> pathlib.Path:
@@ -19,7 +19,7 @@ def make(path: pathlib.Path, text: str) -> pathlib.Path:
 
 def test_replaces_nothing(tmp_path):
     _local.replace_directory(make(tmp_path / "new", "new"), tmp_path / "it")
-    assert _local.list_names(tmp_path) == ["it"]
+    assert Directory(tmp_path).names() == ["it"]
     assert (tmp_path / "it" / "content").read_text() == "new"
 
 
@@ -45,7 +45,7 @@ def test_replaces_a_directory_file_or_link(tmp_path, old):
 def test_kill_before_the_old_one_is_moved_away(tmp_path):
     make(tmp_path / "it", "old")
     make(tmp_path / ".it.fifteen-new", "new")
-    assert _local.list_names(tmp_path) == ["it"]
+    assert Directory(tmp_path).names() == ["it"]
     assert (tmp_path / "it" / "content").read_text() == "old"
     assert _local.remove_leftovers(tmp_path) == [tmp_path / ".it.fifteen-new"]
     assert os.listdir(tmp_path) == ["it"]
@@ -53,7 +53,7 @@ def test_kill_before_the_old_one_is_moved_away(tmp_path):
 
 def test_kill_after_the_old_one_is_moved_away(tmp_path):
     make(tmp_path / ".it.fifteen-new", "new")
-    assert _local.list_names(tmp_path) == ["it"]
+    assert Directory(tmp_path).names() == ["it"]
     assert (tmp_path / "it" / "content").read_text() == "new"
     make(tmp_path / ".at.fifteen-new", "new")
     assert _local.remove_leftovers(tmp_path) == []
@@ -84,7 +84,7 @@ _local.replace_directory(directory / ".new.x.fifteen-tmp", directory / "it")
         make(directory / ".new.x.fifteen-tmp", "new")
         command = [sys.executable, "-c", script, str(directory), str(limit)]
         code = subprocess.run(command).returncode
-        assert _local.list_names(directory) == ["it"]
+        assert Directory(directory).names() == ["it"]
         text = (directory / "it" / "content").read_text()
         assert text in ("old", "new")
         _local.remove_leftovers(directory)

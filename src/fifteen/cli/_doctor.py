@@ -96,7 +96,7 @@ def _directory(name: str) -> Iterator[tuple[str, str, bool]]:
         yield "path", str(error), False
         return
     yield "path", str(directory), True
-    if directory.must_be_made():
+    if not (directory.is_remote or directory.is_present()):
         yield "writing", "there is no such directory; name one that exists", False
         return
     # Hidden, so that it does not count as content if this process is killed.

@@ -4,7 +4,6 @@ from fifteen._progress import progress
 from fifteen._text import printable
 from fifteen.experiments._fields import Fields
 from fifteen.experiments._missing import ABSENT
-from fifteen.experiments._verification import Verified
 from fifteen.experiments._verification import verify as verify_directory
 
 from ._selection import Chosen, Selection
@@ -24,14 +23,13 @@ def verify(selection: Chosen = Selection(), format: Format = "table") -> int:
     fields = selection.find_some().fields
     with progress("Verifying", sum(map(_count, fields))) as advance:
         for field in fields:
-            results: list[Verified] = []
-            for result in verify_directory(field.path):
-                results.append(result)
-                file = str(result.path.relative_to(field.path))
-                rows.append([field.name, file, result.problem or ABSENT])
+            problems: dict[str, str] = {}
+            for path, problem in verify_directory(field.path):
+                problems[str(path.relative_to(field.path))] = problem
                 advance(1)
+            rows.extend([field.name, file, found or ABSENT] for file, found in problems.items())
             if format == "table":
-                _print_damage(field, results)
+                _print_damage(field, problems)
     damaged = sum(problem is not ABSENT for *_, problem in rows)
     if format == "table":
         are = "is" if damaged == 1 else "are"
@@ -41,17 +39,16 @@ def verify(selection: Chosen = Selection(), format: Format = "table") -> int:
     return int(damaged > 0)
 
 
-def _print_damage(field: Fields, results: list[Verified]) -> None:
+def _print_damage(field: Fields, problems: dict[str, str]) -> None:
     """Print what is damaged in an experiment, and what is intact beside it."""
-    intact = [str(one.path.relative_to(field.path)) for one in results if not one.problem]
-    for result in results:
-        if result.problem:
+    intact = [file for file, problem in problems.items() if not problem]
+    for file, problem in problems.items():
+        if problem:
             # An error in metadata has line and column right after the path.
-            problem = " ".join(result.problem.split()).removeprefix(str(result.path))
+            problem = " ".join(problem.split()).removeprefix(str(field.path / file))
             colon = "" if problem.startswith(":") else ": "
-            file = result.path.relative_to(field.path)
             print(printable(f"DAMAGED {field.name}/{file}{colon}{problem}"))
-    if len(intact) < len(results):
+    if len(intact) < len(problems):
         print(printable(f"  intact in {field.name}: {', '.join(intact) or 'nothing'}"))
 
 

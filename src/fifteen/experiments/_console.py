@@ -6,24 +6,13 @@ import inspect
 import pathlib
 import sys
 import warnings
-import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 
 from ._errors import ExperimentWarning
 from .storage import suppressed_os_errors
 
-
-class _Block:
-    """An active `with quiet()` block."""
-
-
-def _outside() -> _Block | None:
-    return None
-
-
-_quiet_block: contextvars.ContextVar[Callable[[], _Block | None]] = contextvars.ContextVar(
-    "_quiet_block", default=_outside
-)
+_PACKAGE = str(pathlib.Path(__file__).parent)
+_is_quiet = contextvars.ContextVar("_is_quiet", default=False)
 
 
 @contextlib.contextmanager
@@ -33,33 +22,23 @@ def quiet() -> Generator[None]:
     `warnings.catch_warnings` changes all threads, and permanently if two of them are in such a
     block at once.
     """
-    # If a signal handler raises before `try`, the setting ends with the block's frame.
-    block = _Block()
-    token = _quiet_block.set(weakref.ref(block))
+    # With the token of `set`, a signal handler that raises before `try` would silence us forever.
+    was_quiet = _is_quiet.get()
     try:
+        _is_quiet.set(True)
         yield
     finally:
-        _quiet_block.reset(token)
+        _is_quiet.set(was_quiet)
 
 
-def warn(message: str, stacklevel: int | None = None) -> None:
-    """Issue an `ExperimentWarning`, unless a caller wants none.
-
-    The `stacklevel` counts from the caller; by default, it is that of the line that called us.
-    """
-    if _quiet_block.get()() is None:
-        level = _level_of_user() if stacklevel is None else stacklevel
-        warnings.warn(message, ExperimentWarning, stacklevel=level + 1)
-
-
-def _level_of_user() -> int:
-    """Return the `stacklevel` of the user's line, counted from the caller's caller."""
-    package = str(pathlib.Path(__file__).parent)
-    level, frame = 0, inspect.currentframe()
-    frame = frame and frame.f_back and frame.f_back.f_back
-    while frame and frame.f_code.co_filename.startswith((package, contextlib.__file__)):
+def warn(message: str) -> None:
+    """Issue an `ExperimentWarning` for the user's line that called us, unless a caller is quiet."""
+    if _is_quiet.get():
+        return
+    level, frame = 1, inspect.currentframe()
+    while frame and frame.f_code.co_filename.startswith((_PACKAGE, contextlib.__file__)):
         level, frame = level + 1, frame.f_back
-    return level + 1
+    warnings.warn(message, ExperimentWarning, stacklevel=level)
 
 
 def print_line(line: str) -> None:

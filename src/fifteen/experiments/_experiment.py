@@ -2,12 +2,13 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Generator, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
-from typing_extensions import TypeForm
+from typing_extensions import TypeForm, TypeVar
 
 from . import _console, _walk, checkpoints, distributed, metadata
 from ._local_path import local_path
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 U = TypeVar("U")
-PyTree = TypeVar("PyTree")
+PyTree = TypeVar("PyTree", default=Any)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,49 +206,25 @@ class Experiment:
             >>> pathlib.Path(path).name
             'checkpoint_100.safetensors'
         """
-        session = self._session
-        session.check()
+        save = self._session.checkpoints.save
         if not blocking:
-            session.keep()
+            self._session.keep()
 
-        def retention() -> checkpoints.Retention:
-            return checkpoints.Retention(keep, overwrite, keep_every_n_steps)
-
+        retention = functools.partial(checkpoints.Retention, keep, overwrite, keep_every_n_steps)
         with self._quiet(), self._making_directory():
-            path = session.checkpoints.save(target, step, prefix, retention, blocking)
+            path = save(target, step, prefix, retention, blocking)
         self._print("Saved checkpoint to" if blocking else "Saving checkpoint to", path)
         return str(path)
 
-    @overload
     def restore_checkpoint(
         self,
-        target: None,
-        step: int | None = ...,
-        prefix: str = ...,
-        *,
-        strict: bool = ...,
-        partial: bool = ...,
-    ) -> Any: ...
-    @overload
-    def restore_checkpoint(
-        self,
-        target: PyTree,
-        step: int | None = ...,
-        prefix: str = ...,
-        *,
-        strict: bool = ...,
-        partial: bool = ...,
-    ) -> PyTree: ...
-
-    def restore_checkpoint(
-        self,
-        target: Any,
+        target: PyTree | None,
         step: int | None = None,
         prefix: str = "checkpoint_",
         *,
         strict: bool = False,
         partial: bool = False,
-    ) -> Any:
+    ) -> PyTree:
         """Restore a checkpoint into the structure of `target`.
 
         Args:
@@ -269,11 +246,9 @@ class Experiment:
             >>> experiment.restore_checkpoint({"weights": jnp.zeros(3)})
             {'weights': Array([1., 1., 1.], dtype=float32)}
         """
-        self._session.check()
+        restore = self._session.checkpoints.restore
         with self._quiet():
-            restored, path = self._session.checkpoints.restore(
-                target, step, prefix, strict, partial
-            )
+            restored, path = restore(target, step, prefix, strict, partial)
         self._print("Restored checkpoint from", path)
         return restored
 
@@ -285,7 +260,6 @@ class Experiment:
             >>> experiment.checkpoint_steps()
             [10]
         """
-        self._session.check()
         return self._session.checkpoints.steps(prefix)
 
     def checkpoint_prefixes(self) -> list[str]:
@@ -296,7 +270,6 @@ class Experiment:
             >>> experiment.checkpoint_prefixes()
             ['best_']
         """
-        self._session.check()
         return self._session.checkpoints.prefixes()
 
     def checkpoint_leaves(
@@ -312,7 +285,6 @@ class Experiment:
             >>> experiment.checkpoint_leaves()
             {'weights': LeafInfo(shape=(3,), dtype='float32')}
         """
-        self._session.check()
         return self._session.checkpoints.leaves(step, prefix)
 
     # Events
@@ -551,7 +523,8 @@ class Experiment:
     def _making_directory(self) -> Generator[None]:
         """Print a line if the block makes the directory."""
         directory = Directory(self.data_dir)
-        was_absent = directory.must_be_made()
+        # In a store, nothing has to be made.
+        was_absent = not (directory.is_remote or directory.is_present())
         yield
         if was_absent and directory.is_present():
             self._session.mark_open()

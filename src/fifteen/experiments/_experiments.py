@@ -14,7 +14,7 @@ from fifteen._text import printable
 
 from ._errors import ExpressionError
 from ._experiment import Experiment
-from ._expression import Expression
+from ._expression import Expression, Lookup
 from ._extras import import_extra
 from ._fields import BUILT_IN, Fields, lookups_of
 from ._loading import load, load_remote
@@ -181,8 +181,7 @@ class Experiments(Sequence[Experiment]):
             0
         """
         parsed = Expression(expression)
-        self._refuse_unknown(parsed)
-        is_true = map(parsed.is_true, track(lookups_of(self._fields), "Reading"))
+        is_true = map(parsed.is_true, track(self._lookups(parsed), "Reading"))
         return experiments_of(itertools.compress(self._fields, is_true))
 
     def sort(
@@ -239,15 +238,16 @@ class Experiments(Sequence[Experiment]):
             if all(value is ABSENT for value in values):
                 raise self._unknown(name)
             return values
-        self._refuse_unknown(parsed)
-        return list(map(parsed.evaluate, track(lookups, "Reading")))
+        return list(map(parsed.evaluate, track(self._lookups(parsed), "Reading")))
 
-    def _refuse_unknown(self, expression: Expression) -> None:
+    def _lookups(self, expression: Expression) -> list[Lookup]:
+        """Return a lookup function for each experiment; raise if none has what is named."""
         load_remote(self._fields)
         lookups = lookups_of(self._fields)
         for name in {*expression.names} - {*BUILT_IN}:
             if lookups and all(lookup(name, "value") is ABSENT for lookup in lookups):
                 raise self._unknown(name)
+        return lookups
 
     def _unknown(self, name: str) -> ExpressionError:
         known = dict.fromkeys(name for field in self._fields[:20] for name in field.names())

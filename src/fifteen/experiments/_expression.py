@@ -29,6 +29,8 @@ from ._values import MAX_BITS, comparable
 Lookup = Callable[[str, str], Any]
 """Takes a name and what is asked of it, `value` or one of `STATISTICS`; may return a `Missing`."""
 
+Evaluate = Callable[[Lookup], Any]
+
 STATISTICS = ("last", "first", "min", "max", "mean", "len")
 _FUNCTIONS = (*STATISTICS, "abs", "exists", "matches")
 
@@ -79,27 +81,20 @@ _REMEDIES: dict[type[ast.AST], str] = {
 class Expression:
     """A valid expression; errors point at the place.
 
-    `text` is its source, and `names` are the names of values in it, in order.
+    `text` is its source, and `names` are the names of values in it, in order. `evaluate` returns
+    its value; a `Missing` if it needs a value that is missing. A comparison with what is missing,
+    or cannot be compared, is False.
     """
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._body = self._parse()
-        self._check(self._body, 0)
-        self.names = tuple(dict.fromkeys(self._names(self._body)))
-
-    def evaluate(self, lookup: Lookup) -> Any:
-        """Return the value; a `Missing` if it needs a value that is missing.
-
-        A comparison with what is missing, or cannot be compared, is False.
-        """
-        return self._evaluate(self._body, lookup)
+        self._names: dict[str, None] = {}
+        self.evaluate = self._compile(self._parse(), 0)
+        self.names = tuple(self._names)
 
     def is_true(self, lookup: Lookup) -> bool:
         """Return whether the value counts as true; a missing one does not."""
         return _is_true(self.evaluate(lookup))
-
-    # Parsing
 
     def _parse(self) -> ast.expr:
         if len(self.text) > MAX_LENGTH:
@@ -129,54 +124,67 @@ class Expression:
             raise self._error("expected one expression; join them by `and` or `or`", found)
         return found
 
-    def _check(self, node: ast.expr, depth: int) -> None:
-        """Raise unless a node is in the language."""
+    def _compile(self, node: ast.expr, depth: int) -> Evaluate:
+        """Return a function that evaluates a node; raise unless it is in the language."""
         if depth > _MAX_DEPTH:
             raise self._error("this is nested too deeply", node)
-        children: list[ast.expr] = []
+
+        def compiled(*children: ast.expr) -> list[Evaluate]:
+            return [self._compile(child, depth + 1) for child in children]
+
         match node:
-            case ast.Constant(value=bool() | int() | float() | str() | None) | ast.Name():
-                pass
-            case ast.BoolOp(values=children) | ast.List(elts=children) | ast.Tuple(elts=children):
-                pass
-            case ast.UnaryOp(op=ast.Not() | ast.USub() | ast.UAdd(), operand=operand):
-                children = [operand]
+            case ast.Constant(value=bool() | int() | float() | str() | None as constant):
+                return lambda lookup: constant
+            case ast.Name():
+                name = self._value_name(node)
+                return lambda lookup: comparable(lookup(name, "value"))
+            case ast.List(elts=elements) | ast.Tuple(elts=elements):
+                items = compiled(*elements)
+                return lambda lookup: [item(lookup) for item in items]
+            case ast.BoolOp(op=op, values=operands):
+                items, combine = compiled(*operands), all if isinstance(op, ast.And) else any
+                return lambda lookup: combine(_is_true(item(lookup)) for item in items)
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                [value] = compiled(operand)
+                return lambda lookup: not _is_true(value(lookup))
+            case ast.UnaryOp(op=ast.USub() | ast.UAdd() as op, operand=operand):
+                [value], sign = compiled(operand), -1 if isinstance(op, ast.USub) else 1
+                return lambda lookup: _calculate(operator.mul, sign, value(lookup))
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
-                children = [left, right]
+                (first, second), operation = compiled(left, right), _ARITHMETIC[type(op)]
+                return lambda lookup: _calculate(operation, first(lookup), second(lookup))
             case ast.Compare(left=left, ops=ops, comparators=others) if all(
                 type(op) in _COMPARISONS for op in ops
             ):
-                children = [left, *others]
-            case ast.Subscript(value=value, slice=index) if _is_index(index):
-                children = [value]
-            case ast.Call(func=ast.Name() as function, args=children, keywords=[]) if children:
-                name = self._name_of(function)
+                items, operations = compiled(left, *others), [_COMPARISONS[type(op)] for op in ops]
+                return lambda lookup: _compare(operations, (item(lookup) for item in items))
+            case ast.Subscript(value=operand, slice=index) if _is_index(index):
+                [value], number = compiled(operand), ast.literal_eval(index)
+                return lambda lookup: _item(value(lookup), number)
+            case ast.Call(func=ast.Name() as function, args=arguments, keywords=[]) if arguments:
+                name, only = self._name_of(function), arguments[0] if len(arguments) == 1 else None
                 if name not in _FUNCTIONS:
                     known = ", ".join(_FUNCTIONS)
                     raise self._error(f"there is no function {name!r}; known: {known}", function)
-                is_named = all(isinstance(child, ast.Name) for child in children)
-                if name == "exists" and not (is_named and len(children) == 1):
+                if name == "exists" and not isinstance(only, ast.Name):
                     raise self._error("exists takes one name", node)
-                if len(children) != {"abs": 1, "matches": 2}.get(name, len(children)):
+                if len(arguments) != {"abs": 1, "matches": 2}.get(name, len(arguments)):
                     raise self._error("matches takes a value and a pattern, and abs a value", node)
+                if name in STATISTICS and isinstance(only, ast.Name):
+                    tag = self._value_name(only)
+                    return lambda lookup: lookup(tag, name)
+                items = compiled(*arguments)
+                return lambda lookup: _call(name, [item(lookup) for item in items])
             case _:
-                ops = [getattr(node, "op", None), *getattr(node, "ops", ())]
-                remedies = [
-                    text
-                    for kind, text in _REMEDIES.items()
-                    if any(isinstance(op, kind) for op in ops)
-                ]
+                kinds = map(type, [getattr(node, "op", None), *getattr(node, "ops", ())])
+                remedies = [_REMEDIES[kind] for kind in kinds if kind in _REMEDIES]
                 remedy = (remedies or ["it is not part of this language"])[0]
                 raise self._error(f"not supported: {remedy}", node)
-        for child in children:
-            self._check(child, depth + 1)
 
-    def _names(self, node: ast.expr) -> Iterator[str]:
-        functions = {id(call.func) for call in ast.walk(node) if isinstance(call, ast.Call)}
-        names = [name for name in ast.walk(node) if isinstance(name, ast.Name)]
-        for name in sorted(names, key=lambda name: name.col_offset):
-            if id(name) not in functions:
-                yield self._name_of(name)
+    def _value_name(self, node: ast.Name) -> str:
+        name = self._name_of(node)
+        self._names[name] = None
+        return name
 
     def _name_of(self, node: ast.Name) -> str:
         start = self._column(node.col_offset)
@@ -193,60 +201,6 @@ class Expression:
             "  " if unicodedata.east_asian_width(c) in "WF" else " " for c in line[:column]
         )
         return ExpressionError(f"{problem}\n  {line}\n  {space}^")
-
-    # Evaluation
-
-    def _evaluate(self, node: ast.expr, lookup: Lookup) -> Any:
-        def value_of(child: ast.expr) -> Any:
-            return self._evaluate(child, lookup)
-
-        match node:
-            case ast.Constant(value=value):
-                return value
-            case ast.Name():
-                return comparable(lookup(self._name_of(node), "value"))
-            case ast.List(elts=items) | ast.Tuple(elts=items):
-                return [value_of(item) for item in items]
-            case ast.BoolOp(op=ast.And(), values=values):
-                return all(_is_true(value_of(value)) for value in values)
-            case ast.BoolOp(values=values):
-                return any(_is_true(value_of(value)) for value in values)
-            case ast.UnaryOp(op=ast.Not(), operand=operand):
-                return not _is_true(value_of(operand))
-            case ast.UnaryOp(op=op, operand=operand):
-                sign = -1 if isinstance(op, ast.USub) else 1
-                return _calculate(operator.mul, sign, value_of(operand))
-            case ast.BinOp(left=left, op=op, right=right):
-                return _calculate(_ARITHMETIC[type(op)], value_of(left), value_of(right))
-            case ast.Compare(left=left, ops=ops, comparators=others):
-                values = map(value_of, (left, *others))
-                first = next(values)
-                for op, second in zip(ops, values, strict=True):
-                    if not _compare(_COMPARISONS[type(op)], first, second):
-                        return False
-                    first = second
-                return True
-            case ast.Subscript(value=value, slice=index):
-                items, number = value_of(value), ast.literal_eval(index)
-                is_there = isinstance(items, list | tuple) and -len(items) <= number < len(items)
-                return items[number] if is_there else Missing.ABSENT
-            case ast.Call(func=ast.Name() as function, args=arguments):
-                return self._call(self._name_of(function), arguments, lookup)
-            case _:  # `_check` refuses everything else.
-                raise AssertionError(ast.dump(node))
-
-    def _call(self, function: str, arguments: list[ast.expr], lookup: Lookup) -> Any:
-        name = arguments[0]
-        if function in STATISTICS and len(arguments) == 1 and isinstance(name, ast.Name):
-            return lookup(self._name_of(name), function)
-        values = [self._evaluate(argument, lookup) for argument in arguments]
-        if function == "exists":
-            return not isinstance(values[0], Missing)
-        if function == "matches":
-            return all(isinstance(value, str) for value in values) and fnmatch.fnmatchcase(*values)
-        if function == "abs":
-            return _calculate(lambda value, _: abs(value), values[0], 0)
-        return statistic_of(values[0] if len(values) == 1 else values, function)
 
 
 def statistic_of(values: Any, function: str) -> Any:
@@ -294,10 +248,30 @@ def _calculate(operation: Callable[[Any, Any], Any], left: Any, right: Any) -> A
     return result if isinstance(result, int | float) and not is_huge else Missing.ABSENT
 
 
-def _compare(operation: Callable[[Any, Any], Any], left: Any, right: Any) -> bool:
-    if isinstance(left, Missing) or isinstance(right, Missing):
-        return False
-    try:
-        return bool(operation(left, right))
-    except (TypeError, ValueError, ArithmeticError):
-        return False
+def _compare(operations: list[Callable[[Any, Any], Any]], values: Iterator[Any]) -> bool:
+    left = next(values)
+    for operation, right in zip(operations, values, strict=True):
+        if isinstance(left, Missing) or isinstance(right, Missing):
+            return False
+        try:
+            if not operation(left, right):
+                return False
+        except (TypeError, ValueError, ArithmeticError):
+            return False
+        left = right
+    return True
+
+
+def _item(items: Any, number: int) -> Any:
+    is_there = isinstance(items, list | tuple) and -len(items) <= number < len(items)
+    return items[number] if is_there else Missing.ABSENT
+
+
+def _call(function: str, values: list[Any]) -> Any:
+    if function == "exists":
+        return not isinstance(values[0], Missing)
+    if function == "matches":
+        return all(isinstance(value, str) for value in values) and fnmatch.fnmatchcase(*values)
+    if function == "abs":
+        return _calculate(lambda value, _: abs(value), values[0], 0)
+    return statistic_of(values[0] if len(values) == 1 else values, function)

@@ -174,7 +174,7 @@ class Fields:
         state = self._directory.open_state()
         written = self.summary.modified if self.summary else 0.0
         status = status_of(state, self.timeline.end, self.diverged_at, written)
-        return dataclasses.replace(status, is_by_lease=self._directory.has_leases)
+        return dataclasses.replace(status, is_by_lease=self._directory.is_remote)
 
     @property
     def elapsed(self) -> float | None:

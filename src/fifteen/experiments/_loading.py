@@ -52,7 +52,7 @@ def load_remote(fields: Sequence[Fields]) -> bool:
     """Read those in object stores concurrently; return whether there are any."""
     pending = [field for field in fields if "summary" not in vars(field)]
     roots = [Directory(root) for root in {field.root for field in pending}]
-    remote = next((root for root in roots if not root.has_renames), None)
+    remote = next((root for root in roots if root.is_remote), None)
     if remote is None:
         return False
     with contextlib.ExitStack() as stack:

@@ -6,8 +6,9 @@ import re
 from typing import Any
 
 from ._errors import UnsafePathError
-from .storage import SCHEMES, remote_path
+from ._extras import import_extra
 
+_SCHEMES = ("s3", "gs", "az", "memory")
 _OTHER_SCHEMES = {
     **dict.fromkeys(("s3a", "s3n"), "s3"),
     **dict.fromkeys(("gcs", "gcp"), "gs"),
@@ -56,8 +57,8 @@ def local_path(path: Any, name: str = "data_dir") -> pathlib.Path:
             advice = "expected a path, found an address; leave out its 'file://'"
         elif scheme in _OTHER_SCHEMES:
             advice = f"write this address as {_OTHER_SCHEMES[scheme]}://BUCKET/PATH"
-        elif scheme not in SCHEMES:
-            known = ", ".join(f"{name}://" for name in SCHEMES)
+        elif scheme not in _SCHEMES:
+            known = ", ".join(f"{name}://" for name in _SCHEMES)
             advice = f"expected a path or an address that begins with one of {known}"
         elif shown != f"{scheme}://{rest}":
             advice = "leave credentials out of the address, and put them into the environment"
@@ -68,7 +69,11 @@ def local_path(path: Any, name: str = "data_dir") -> pathlib.Path:
         elif not _BUCKET.fullmatch(bucket := rest.split("/")[0]):
             advice = f"no bucket is called {bucket!r}; check the address"
         else:
-            return remote_path(scheme, rest)
+            import_extra("obstore", f"{scheme}://{rest}", "remote")
+            from .storage._remote import RemotePath
+
+            remote: Any = RemotePath.of(scheme, rest)  # It has the methods of a `Path` for files.
+            return remote
         raise UnsafePathError(f"{shown}: {advice}")
     expanded = os.path.expanduser(text)
     if text.startswith("~") and expanded == text:

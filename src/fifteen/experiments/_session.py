@@ -11,18 +11,13 @@ import os
 import pathlib
 import threading
 import weakref
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
 from . import _outcome as _outcome  # Here, so that the script imports it before it can end.
 from . import _shutdown as _shutdown  # First of all: it registers with `atexit`.
 from . import distributed
-from ._errors import (
-    ExperimentLockedError,
-    ExperimentMovedError,
-    ExperimentNotFoundError,
-    LogWriteError,
-)
+from ._errors import ExperimentMovedError, ExperimentNotFoundError, LogWriteError
 from .events.reading import EventReader
 from .storage import Directory
 
@@ -55,9 +50,9 @@ class Session:
 
     @property
     def checkpoints(self) -> "Checkpoints":
-        # Imported when used, since it is slow.
-        from .checkpoints import Checkpoints
+        from .checkpoints import Checkpoints  # Slow.
 
+        self.check()
         with _lock:
             if self._checkpoints is None:
                 self._checkpoints = Checkpoints(self.directory, self._before_commit)
@@ -65,8 +60,11 @@ class Session:
 
     @property
     def open_events(self) -> "EventLog | None":
-        """The event log, if it is open and the directory has not moved."""
-        return self._events if self._is_open and self.moved_to is None else None
+        """The event log, if it is open, and the directory is still here and this process's."""
+        mark = self._mark
+        if not self._is_open or self.moved_to is not None or (mark is not None and mark.is_lost):
+            return None
+        return self._events
 
     @property
     def was_closed(self) -> bool:
@@ -87,11 +85,7 @@ class Session:
             if self._events is None:
                 self._events = EventLog(directory)
             self._is_open = True
-            try:
-                self.mark_open()
-            except ExperimentLockedError:
-                self._is_open = False
-                raise
+            self.mark_open()
             return self._events, not was_open
 
     def open_reader(self) -> EventReader:
@@ -110,13 +104,7 @@ class Session:
         if self._mark is not None:
             self._mark.check()
         elif distributed.is_primary():
-            # Without a reference to this session, which ends with its last handle.
-            lose = weakref.WeakMethod(self._lose)
-            self._mark = Directory(self.directory).mark_open(lambda: (lose() or _do_nothing)())
-
-    def _lose(self) -> None:
-        # The next `log` reopens the log, which raises the reason.
-        self._is_open = False
+            self._mark = Directory(self.directory).mark_open()
 
     def unmark(self) -> None:
         """Remove the mark of this process."""
@@ -139,7 +127,7 @@ class Session:
 
     def _before_commit(self) -> None:
         self.write_logs()
-        if Directory(self.directory).has_leases:
+        if Directory(self.directory).is_remote:
             if self._mark is None:
                 self.mark_open()
             if self._mark is not None:
@@ -147,8 +135,7 @@ class Session:
 
     def flush(self) -> None:
         """Write everything to disk, and raise errors of pending work."""
-        error = None if self._events is None else _error_of(self._events.flush)
-        _raise_last([error, self._settle_checkpoints()])
+        _raise_last(self._finish(lambda: self._events and self._events.flush()))
 
     def write_logs(self) -> None:
         """Write what has been logged, so that no checkpoint is ahead of its curves.
@@ -170,12 +157,19 @@ class Session:
 
         Exceptions of the user's signal handlers are raised instead.
         """
-        errors = [_error_of(self._close_events), self._settle_checkpoints()]
+        errors = self._finish(self._close_events)
         self.unmark()
-        return [error for error in errors if error is not None]
+        return errors
 
-    def _settle_checkpoints(self) -> BaseException | None:
-        return None if self._checkpoints is None else self._checkpoints.settle()
+    def _finish(self, finish_logs: Callable[[], object]) -> list[BaseException]:
+        errors: list[BaseException] = []
+        try:
+            finish_logs()
+        except LogWriteError as error:
+            errors.append(error)
+        if self._checkpoints is not None and (failure := self._checkpoints.settle()) is not None:
+            errors.append(failure)
+        return errors
 
     def begin_in_child(self) -> None:
         """Release locks that a thread of the parent held at the fork."""
@@ -207,7 +201,7 @@ class Session:
             with self._changing:
                 # Errors of pending work do not matter, since its results are removed.
                 self.settle()
-                return distributed.on_primary(directory.remove_whole)
+                return distributed.on_primary(directory.delete)
 
     def move(self, path: pathlib.Path, destination: pathlib.Path) -> bool:
         """Move the directory, or the link to it at `path`; return whether it was there."""
@@ -241,25 +235,12 @@ class Session:
                 del _sessions[key]
 
 
-def _do_nothing() -> None:
-    """Replace a method of a closed session."""
-
-
-def _error_of(action: Callable[[], None]) -> LogWriteError | None:
-    try:
-        action()
-    except LogWriteError as error:
-        return error
-    return None
-
-
-def _raise_last(errors: Iterable[BaseException | None]) -> None:
+def _raise_last(errors: list[BaseException]) -> None:
     """Raise the last error, with the earlier ones as its context."""
-    found = [error for error in errors if error is not None]
-    for earlier, later in itertools.pairwise(found):
+    for earlier, later in itertools.pairwise(errors):
         later.__context__ = later.__context__ or earlier
-    if found:
-        raise found[-1]
+    if errors:
+        raise errors[-1]
 
 
 def session_of(directory: pathlib.Path) -> Session:

@@ -1,6 +1,5 @@
 """Verification of an experiment's files."""
 
-import dataclasses
 import pathlib
 from collections.abc import Iterator
 
@@ -12,18 +11,10 @@ from .events.reading import EventReader
 from .storage import Directory
 
 
-@dataclasses.dataclass(frozen=True)
-class Verified:
-    """A verified file, or directory of a checkpoint."""
+def verify(directory: pathlib.Path) -> Iterator[tuple[pathlib.Path, str]]:
+    """Yield the path of each metadata file, checkpoint and event file, and what is wrong with it.
 
-    path: pathlib.Path
-    problem: str  # Empty if it is intact.
-
-
-def verify(directory: pathlib.Path) -> Iterator[Verified]:
-    """Yield the metadata, checkpoints and event files of a directory, each read to its end.
-
-    Every checksum that the formats have is compared.
+    Each is read to its end, and every checksum that the formats have is compared.
     """
     for name in metadata.names(directory):
         path, problem = metadata.path_of(directory, name), ""
@@ -31,15 +22,10 @@ def verify(directory: pathlib.Path) -> Iterator[Verified]:
             metadata.flatten(path)
         except (MetadataError, OSError) as error:
             problem = str(error)
-        yield Verified(path, problem)
-    for path, problem in checkpoint_problems(directory):
-        yield Verified(path, problem)
-    yield from _event_files(directory)
-
-
-def _event_files(directory: pathlib.Path) -> Iterator[Verified]:
+        yield path, problem
+    yield from checkpoint_problems(directory)
     reader = EventReader(Directory(directory))
     with quiet():
         reader.scalars()
     for name in reader.names():
-        yield Verified(directory / name, reader.problems.get(name, ""))
+        yield directory / name, reader.problems.get(name, "")

@@ -84,10 +84,10 @@ class Checkpoints:
     ) -> "LocalSave | DistributedSave":
         if distributed.count() == 1:
             from ._safetensors._save import LocalSave as Save
-        elif destination.directory.has_renames:
-            from ._orbax._save import OrbaxSave as Save
-        else:
+        elif destination.directory.is_remote:
             from ._shards._save import ShardedSave as Save
+        else:
+            from ._orbax._save import OrbaxSave as Save
         return Save(destination, target, copy, self._before_commit)
 
     def restore(

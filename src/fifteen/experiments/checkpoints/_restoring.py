@@ -67,7 +67,7 @@ def restore(target: Any, stored: CheckpointReader, strict: bool, partial: bool) 
     if comparison.different or comparison.missing or comparison.unexpected:
         outcome = "kept" if keeps_different else "taken"
         headline = "was restored, and does not fit the target everywhere:"
-        _console.warn(report(comparison, headline, outcome, common), stacklevel=4)
+        _console.warn(report(comparison, headline, outcome, common))
     return jax.tree.unflatten(
         jax.tree.structure(target),
         [restored.get(key, leaf) for key, leaf in zip(keys, flat.leaves, strict=True)],

@@ -63,7 +63,7 @@ def read(data_dir: pathlib.Path, name: str, expected_type: Any = PLAIN) -> Any:
         ) from None
     value, context = loads(data, expected_type, str(path))
     if context.warnings:
-        _console.warn(explain(context.warnings, str(path)), stacklevel=3)
+        _console.warn(explain(context.warnings, str(path)))
     return value
 
 

@@ -25,54 +25,35 @@ class Provenance:
     Neither environment variables nor the user's name are recorded: the home directory is
     written as `~`, and credentials in URLs and on the command line as `***`. Only the diff is
     recorded as it is.
-
-    Attributes:
-        time: when this was collected, in ISO 8601 with the time zone.
-        started: when the process started, likewise.
-        command: the command line.
-        working_directory: the directory in which the command was run.
-        git_commit: the commit of the script's repository; if the script is in none, of the
-            working directory's.
-        git_branch: its branch; None if the head is detached.
-        git_remote: the URL of the remote `origin`.
-        git_dirty: whether tracked files differ from the commit.
-        git_untracked: the files and folders that git neither tracks nor ignores, at most 1,000.
-        python: the version of Python.
-        packages: the version of each installed package.
-        platform: the operating system and the machine's architecture.
-        host: the name of the machine.
-        cpus: how many CPU cores this process may use.
-        gpus: the model of each NVIDIA GPU of the machine, from its driver.
-        devices: the kind of each JAX device, if JAX had already initialised them. Initialising
-            them here would break a later `jax.distributed.initialize`.
-        processes: how many processes share the run.
-        git_diff: how tracked files differ from the commit, for `git apply`; at most 1 MiB.
     """
 
-    time: str
-    started: str | None
+    time: str  # When this was collected, in ISO 8601 with the time zone.
+    started: str | None  # When the process started, likewise.
     command: list[str]
     working_directory: str | None
+    # The commit of the script's repository; if the script is in none, of the working directory's.
     git_commit: str | None
-    git_branch: str | None
-    git_remote: str | None
-    git_dirty: bool | None
-    git_untracked: list[str]
+    git_branch: str | None  # None if the head is detached.
+    git_remote: str | None  # The URL of the remote `origin`.
+    git_dirty: bool | None  # Whether tracked files differ from the commit.
+    git_untracked: list[str]  # Files and folders neither tracked nor ignored, at most 1,000.
     python: str
-    packages: dict[str, str]
-    platform: str
+    packages: dict[str, str]  # The version of each installed package.
+    platform: str  # The operating system and the machine's architecture.
     host: str
-    cpus: int
-    gpus: list[str]
+    cpus: int  # How many CPU cores this process may use.
+    gpus: list[str]  # The model of each NVIDIA GPU of the machine, from its driver.
+    # The kind of each JAX device, if JAX had already initialised them. Initialising them here would
+    # break a later `jax.distributed.initialize`.
     devices: list[str] | None
-    processes: int
-    git_diff: str | None
+    processes: int  # How many share the run.
+    git_diff: str | None  # Tracked files against the commit, for `git apply`; at most 1 MiB.
 
 
 def collect() -> Provenance:
     """Return the provenance of this run, without initialising JAX's devices."""
-    git = _git.read_repository(_code_directories())
     working_directory = _working_directory()
+    git = _git.read_repository(filter(None, [_script_directory(), working_directory]))
     return Provenance(
         time=_iso(time.time()),
         started=_started(),
@@ -90,18 +71,14 @@ def collect() -> Provenance:
     )
 
 
-def _code_directories() -> list[str]:
-    """Return the script's directory, unless it is an installed one, and the working directory."""
-    directories: list[str] = []
+def _script_directory() -> str | None:
+    """Return the directory of the script, unless it is an installed one."""
     script = getattr(sys.modules.get("__main__"), "__file__", None)
-    if script:
-        directory = pathlib.Path(script).resolve().parent
-        if not any(directory.is_relative_to(prefix) for prefix in (sys.prefix, sys.base_prefix)):
-            directories.append(str(directory))
-    working_directory = _working_directory()
-    if working_directory:
-        directories.append(working_directory)
-    return directories
+    if not script:
+        return None
+    directory = pathlib.Path(script).resolve().parent
+    is_installed = any(map(directory.is_relative_to, (sys.prefix, sys.base_prefix)))
+    return None if is_installed else str(directory)
 
 
 def _working_directory() -> str | None:

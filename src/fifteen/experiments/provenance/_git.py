@@ -4,6 +4,7 @@ import dataclasses
 import os
 import subprocess
 import time
+from collections.abc import Iterable
 
 from ._redaction import redact, without_home
 
@@ -33,21 +34,19 @@ class Repository:
     diff: str | None = None
 
 
-def read_repository(directories: list[str]) -> Repository:
+def read_repository(directories: Iterable[str]) -> Repository:
     """Read the repository of the first directory that is in one; else everything is None."""
     deadline = time.monotonic() + _SECONDS
     repository = Repository()
     for directory in directories:
-        status = _run(directory, deadline, _STATUS)
-        if status is None:
-            continue
-        _take_status(repository, status)
-        remote = _run(directory, deadline, _REMOTE)
-        repository.remote = remote and redact(without_home(remote.strip()))
-        if repository.dirty and repository.commit:
-            diff = _run(directory, deadline, _DIFF)
-            repository.diff = diff and _cut(diff)
-        break
+        if (status := _run(directory, deadline, _STATUS)) is not None:
+            _take_status(repository, status)
+            remote = _run(directory, deadline, _REMOTE)
+            repository.remote = remote and redact(without_home(remote.strip()))
+            if repository.dirty and repository.commit:
+                diff = _run(directory, deadline, _DIFF)
+                repository.diff = diff and _cut(diff)
+            break
     return repository
 
 
@@ -79,23 +78,21 @@ def _cut(diff: str) -> str:
     data = diff.encode()
     if len(data) <= OUTPUT_LIMIT:
         return diff
-    whole_lines = data[: data.rfind(b"\n", 0, OUTPUT_LIMIT) + 1].decode()
-    return f"{whole_lines}[truncated: the diff is larger than {OUTPUT_LIMIT} bytes]\n"
+    lines = data[: data.rfind(b"\n", 0, OUTPUT_LIMIT) + 1].decode()
+    return f"{lines}[truncated: the diff is larger than {OUTPUT_LIMIT} bytes]\n"
 
 
 def _run(directory: str, deadline: float, arguments: tuple[str, ...]) -> str | None:
     """Return the output of git; None if it fails or takes too long."""
     try:
-        ran = subprocess.run(
+        output = subprocess.check_output(
             [*_GIT, *arguments],
             cwd=directory,
             env=os.environ | _ENVIRONMENT,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             timeout=deadline - time.monotonic(),
-            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return ran.stdout.decode(errors="replace")
+    return output.decode(errors="replace")

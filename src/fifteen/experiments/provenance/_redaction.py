@@ -64,8 +64,5 @@ def redact(text: str) -> str:
 
 def _is_secret(name: str) -> bool:
     """Return whether the value of an argument (`--api-key`, `wandb.apiKey`) is a credential."""
-    words = [word.lower() for word in _WORD.findall(name)]
-    if not words:
-        return False
-    is_secret_key = words[-1] == "key" and len(words) > 1 and words[-2] in _SECRET_KEYS
-    return words[-1] in _SECRET_WORDS or is_secret_key
+    *_, before, last = "", "", *(word.lower() for word in _WORD.findall(name))
+    return last in _SECRET_WORDS or (last == "key" and before in _SECRET_KEYS)

@@ -4,23 +4,20 @@ Everything else uses a `Directory` and the files that it opens, so that a direct
 store can take its place. Names are relative, and `/` leads into sub-directories. What such a
 directory has to supply:
 
-- paths: `/`, `checked_name`, `real_path`, `is_link`
+- paths: `/`, `checked_name`, `real_path`, `is_link`, `is_remote`
 - list: `is_present`, `names`, `entries`, `kind_of`, `usage`; and for many directories `listed`,
   `for_each`
 - read: `read`, and `open` for ranges: `size`, `current_size`, `modified_ns`, `identity`, `read`,
   `read_into`
-- write whole: `must_be_made`, `make`; `replace` with `write`, `write_each`; and if it
-  `has_renames`, `skip` and `write_at`, and for many files at once `temporary`, `sync`,
-  `replace_directory`
+- write a file in one step: `make`; `replace` with `write` and `write_each`; on a disk also `skip`
+  and `write_at`, and for many files at once `temporary`, `sync`, `replace_directory`
 - append: `append` with `write`, `flush`, `is_gone`
 - remove: `remove`, `remove_in_background`, `wait_for_removals`, `remove_leftovers`,
-  `check_removable`, `remove_whole`
-- move: `check_movable`, `move`
+  `check_removable`, `delete`
+- move: `check_movable`, `move`, by `files`, `arriving`, `copy` and `has_equal`
 - lock: `mark_open`, `open_state`
 """
 
-from ._address import SCHEMES as SCHEMES
-from ._address import remote_path as remote_path
 from ._archive import archive as archive
 from ._archive import unarchive as unarchive
 from ._directory import Directory as Directory

@@ -4,7 +4,6 @@ Zstandard verifies a checksum of all content.
 """
 
 import functools
-import hashlib
 import os
 import pathlib
 import tarfile
@@ -15,6 +14,8 @@ from fifteen._progress import Advance, progress
 from .._errors import ExperimentExistsError, UnsafePathError
 from .._extras import import_extra
 from . import _local
+from ._directory import Directory
+from ._move import contents_of, differing, digest_of
 
 _CHUNK_BYTES = 1 << 20
 _COMPRESSED_BYTES = 4096
@@ -39,7 +40,7 @@ def archive(directory: pathlib.Path, output: pathlib.Path) -> None:
         raise UnsafePathError(f"{output}: is inside {directory}; choose another directory")
     zstandard = import_extra("zstandard", "archive", "archive")
     # Each byte is written, then read from the archive and from the directory to compare them.
-    total = 3 * _local.size_of(directory)
+    total = 3 * Directory(directory).usage().size
     with _local.atomic_file(output) as file, progress("Archiving", total) as advance:
         compressor = zstandard.ZstdCompressor(level=3, threads=-1, write_checksum=True)
         with compressor.stream_writer(file, closefd=False) as stream:
@@ -50,11 +51,10 @@ def archive(directory: pathlib.Path, output: pathlib.Path) -> None:
                 real = directory.resolve()
                 tar.add(real, arcname=directory.name, filter=functools.partial(_chosen, real))
         file.seek(0)
-        packed = _digests(zstandard, file, advance)
-        present = _digests_of(directory, advance)
-        if packed != present:
-            odd = sorted(packed.items() ^ present.items())[0][0]
-            raise OSError(f"{directory}: {odd} changed while it was archived; archive it again")
+        packed = _packed(zstandard, file, advance)
+        if changed := differing(packed, contents_of(directory, advance)):
+            problem = f"{changed[0]} changed while it was archived; archive it again"
+            raise OSError(f"{directory}: {problem}")
 
 
 def unarchive(path: pathlib.Path, destination: pathlib.Path) -> pathlib.Path:
@@ -69,21 +69,17 @@ def unarchive(path: pathlib.Path, destination: pathlib.Path) -> pathlib.Path:
     """
     zstandard = import_extra("zstandard", "unarchive", "archive")
     _local.make_directory(destination)
-    temporary = _local.temporary_beside(destination / "archive")
-    try:
-        with _local.locked_directory(temporary):
-            total = path.stat().st_size
-            with path.open("rb") as file, progress("Unpacking", total) as advance:
-                _unpack(zstandard, _Counted(file, advance), temporary, path)
-            names = os.listdir(temporary)
-            if len(names) != 1 or not (temporary / names[0]).is_dir():
-                raise OSError(f"{path}: expected a single directory in it, found {names[:5]}")
-            target = destination / names[0]
-            if os.path.lexists(target):
-                raise ExperimentExistsError(f"{target}: exists already; choose another directory")
-            (temporary / names[0]).rename(target)
-    finally:
-        _local.remove(temporary)
+    with _local.temporary_directory(destination / "archive") as temporary:
+        total = path.stat().st_size
+        with path.open("rb") as file, progress("Unpacking", total) as advance:
+            _unpack(zstandard, _Counted(file, advance), temporary, path)
+        names = os.listdir(temporary)
+        if len(names) != 1 or not (temporary / names[0]).is_dir():
+            raise OSError(f"{path}: expected a single directory in it, found {names[:5]}")
+        target = destination / names[0]
+        if os.path.lexists(target):
+            raise ExperimentExistsError(f"{target}: exists already; choose another directory")
+        (temporary / names[0]).rename(target)
     _local.sync_directory(destination)
     return target
 
@@ -109,7 +105,7 @@ def _chosen(directory: pathlib.Path, member: tarfile.TarInfo) -> tarfile.TarInfo
     """Omit temporaries, and refuse members that `unarchive` would refuse."""
     # The archive may have the name of a link to the directory.
     path = pathlib.PurePath(directory.name, *pathlib.PurePath(member.name).parts[1:])
-    if _local.is_temporary(path.name):
+    if not _local.is_visible(path.name):
         return None
     try:
         tarfile.data_filter(member.replace(name=str(path), deep=False), str(directory.parent))
@@ -156,8 +152,8 @@ class _Counted:
         return self._file.write(data)
 
 
-def _digests(zstandard: Any, file: Any, advance: Advance) -> dict[str, str]:
-    """Return a digest of each member's content by path."""
+def _packed(zstandard: Any, file: Any, advance: Advance) -> dict[str, str]:
+    """Return what is at each path in an archive, as `contents_of` does for a directory."""
     found: dict[str, str] = {}
     reader = zstandard.ZstdDecompressor().stream_reader(file, closefd=False)
     with tarfile.open(fileobj=reader, mode="r|") as tar:
@@ -165,30 +161,12 @@ def _digests(zstandard: Any, file: Any, advance: Advance) -> dict[str, str]:
             name = member.name.partition("/")[2]
             if member.issym():
                 found[name] = f"link to {member.linkname}"
-            elif member.isreg() and (content := tar.extractfile(member)) is not None:
-                found[name] = _digest(content, advance)
             elif member.islnk():
                 found[name] = found[member.linkname.partition("/")[2]]
+            elif member.isdir():
+                found[name] = "directory"
+            elif (content := tar.extractfile(member)) is not None:
+                pieces = iter(functools.partial(content.read, _CHUNK_BYTES), b"")
+                found[name] = digest_of(pieces, advance)
+    found.pop("")  # The directory itself.
     return found
-
-
-def _digests_of(directory: pathlib.Path, advance: Advance) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for folder, folders, names in os.walk(directory):
-        folders[:] = [name for name in folders if not _local.is_temporary(name)]
-        for name in [*names, *folders]:
-            path = pathlib.Path(folder, name)
-            if path.is_symlink():
-                found[str(path.relative_to(directory))] = f"link to {path.readlink()}"
-            elif path.is_file() and not _local.is_temporary(name):
-                with path.open("rb") as file:
-                    found[str(path.relative_to(directory))] = _digest(file, advance)
-    return found
-
-
-def _digest(file: Any, advance: Advance) -> str:
-    digest = hashlib.sha256()
-    while data := file.read(_CHUNK_BYTES):
-        digest.update(data)
-        advance(len(data))
-    return digest.hexdigest()

@@ -9,7 +9,8 @@ import stat
 from collections.abc import Callable, Generator, Iterable
 from typing import ClassVar, Literal, NamedTuple, TypeAlias, TypeVar
 
-from . import _local, _locks, _move, _removal
+from .._errors import UnsafePathError
+from . import _local, _move, _removal
 from ._files import AppendedFile, NewFile, ReadableFile
 from ._open_mark import OpenMark, OpenState, mark_open, open_state
 
@@ -55,15 +56,13 @@ class Directory:
         ```
     """
 
-    has_leases: ClassVar[bool] = False
-    """Whether a mark is a lease, which is renewed, and which only one process can hold."""
-    has_renames: ClassVar[bool] = True
-    """Whether a directory can be replaced by a rename, and a new file be written in any order."""
+    is_remote: ClassVar[bool] = False
+    """Whether it is in a store, where a new file is sent from its beginning once it is complete, no
+    directory can be renamed, and a mark is a lease, which only one process can hold."""
 
     path: pathlib.Path
 
     def __new__(cls, path: pathlib.Path | None = None) -> "Directory":
-        """Create the kind of directory that the path needs."""
         return object.__new__(getattr(path, "directory_type", cls))
 
     def __str__(self) -> str:
@@ -79,14 +78,20 @@ class Directory:
             UnsafePathError: it is empty or absolute, contains `..` or a link to the outside, or
                 already ends with the suffix.
         """
-        return str(_local.inside(self.path, name, suffix).relative_to(self.path))
+        _local.check_name(name, suffix)
+        full = name + suffix
+        # Only a link can still lead outside, and resolving paths is slow.
+        if "/" in name or self.is_link(full):
+            path = (self / full).real_path()
+            if not path.is_relative_to(self.real_path()):
+                raise UnsafePathError(
+                    f"name {name!r}: a symbolic link leads out of {self}, to {path}; remove the "
+                    "link or choose another name"
+                )
+        return full
 
     def is_present(self) -> bool:
         return self.path.is_dir()
-
-    def must_be_made(self) -> bool:
-        """Return whether `make` must create anything."""
-        return not self.is_present()
 
     def make(self) -> bool:
         """Create the directory and its parents durably; return whether that was necessary.
@@ -98,14 +103,11 @@ class Directory:
 
     def names(self) -> list[str]:
         """Return its names, sorted, without temporaries; none if it is absent."""
-        return _local.list_names(self.path)
+        return sorted(filter(_local.is_visible, _local.names(self.path)))
 
     def entries(self) -> list[Entry]:
         """Return its entries, sorted by name, without temporaries; none if it is absent."""
-        try:
-            found = _local.scan(str(self.path))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        found = _local.scan(str(self.path))
         return sorted(_entry(entry) for entry in found if _local.is_visible(entry.name))
 
     def listed(self) -> contextlib.AbstractContextManager[None]:
@@ -129,9 +131,7 @@ class Directory:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 raise
             return "other" if os.path.lexists(path) else None
-        if stat.S_ISREG(mode):
-            return "file"
-        return "directory" if stat.S_ISDIR(mode) else "other"
+        return "file" if stat.S_ISREG(mode) else "directory" if stat.S_ISDIR(mode) else "other"
 
     def is_link(self, name: str = "") -> bool:
         """Return whether a name is a symbolic link."""
@@ -199,7 +199,7 @@ class Directory:
             path = self.path / name_after(self.names())
             # Two containers on a shared disk may have the same host name and process number.
             with contextlib.suppress(FileExistsError):
-                file = AppendedFile(path, _locks.FILE_MODE)
+                file = AppendedFile(path)
                 break
         try:
             if file.write(head) != len(head):
@@ -216,13 +216,26 @@ class Directory:
 
     def check_removable(self) -> None:
         """Raise `UnsafePathError` if the directory must not be removed."""
-        _local.refuse_to_clear(self.path)
+        real, home = self.real_path(), pathlib.Path(os.path.realpath(os.path.expanduser("~")))
+        here = pathlib.Path()  # If it has been deleted, no directory contains it.
+        with contextlib.suppress(FileNotFoundError):
+            here = pathlib.Path.cwd()
+        change = "change to another one first"
+        _local.refuse_if(
+            f"{self}: refusing to delete it",
+            {
+                "it is the root of the file system": real == real.parent,
+                f"it contains the home directory {home}": home.is_relative_to(real),
+                f"it contains the current directory {here}; {change}": here.is_relative_to(real),
+                "it is a file, not an experiment": real.exists() and not real.is_dir(),
+                "a file system is mounted there; use a directory inside it": real.is_mount(),
+            },
+        )
 
-    def remove_whole(self) -> bool:
-        """Remove the directory itself, or the link to it; return whether it was there."""
+    def delete(self) -> bool:
+        """Remove the directory, or the link to it; return whether it was there."""
         was_there = os.path.lexists(self.path)
-        if was_there:
-            _local.remove(self.path)
+        _local.remove(self.path)
         _local.remove_leftovers(self.path.parent)
         return was_there
 
@@ -243,13 +256,8 @@ class Directory:
         self.check_movable(destination)
         was_there = self.is_link() or self.is_present()
         if was_there:
-            (destination if self.has_renames else self).transfer(self, destination)
+            _move.move(self, destination)
         return was_there
-
-    @staticmethod
-    def transfer(source: "Directory", destination: "Directory") -> None:
-        """Move one directory to another; both are of this kind, or one is and the other local."""
-        _move.move(source.path, destination.path)
 
     def files(self) -> list[str]:
         """Return the names of all files below it, sorted, without temporaries.
@@ -257,7 +265,14 @@ class Directory:
         Raises:
             UnsafePathError: there is a link.
         """
-        return _move.files(self.path)
+        paths = list(_local.below(self.path))
+        for path in paths:
+            if path.is_symlink():
+                raise UnsafePathError(
+                    f"{path}: a link, which no object store can hold; remove it, or replace it by "
+                    "what it leads to"
+                )
+        return sorted(str(path.relative_to(self.path)) for path in paths if not path.is_dir())
 
     @contextlib.contextmanager
     def arriving(self, source: "Directory") -> Generator["Directory"]:
@@ -266,32 +281,36 @@ class Directory:
         If the block raises, the copy is removed.
         """
         del source
-        with _move.arriving(self.path) as path:
+        parent = Directory(self.path.parent)
+        parent.make()
+        parent.remove_leftovers()
+        with _local.temporary_directory(self.path) as path:
             yield Directory(path)
+            _local.sync_all(path)
+            path.rename(self.path)
+        _local.sync_directory(parent.path)
 
     def copy(self, source: "Directory", name: str) -> None:
-        """Copy a file of an object store here."""
-        target = self / name
-        folder = Directory(target.path.parent)
-        folder.make()
-        with source.open(name) as file, folder.replace(target.path.name) as new:
+        """Copy a file of another directory here."""
+        Directory((self.path / name).parent).make()
+        with source.open(name) as file, self.replace(name) as new:
             for piece in file.pieces():
                 new.write(piece)
+
+    def has_equal(self, source: "Directory", name: str) -> bool:
+        """Return whether a file equals that of another directory."""
+        with self.open(name) as copy, source.open(name) as file:
+            pieces = zip(copy.pieces(), file.pieces(), strict=False)
+            return copy.size == file.size and all(ours == theirs for ours, theirs in pieces)
 
     def remove_in_background(self, name: str) -> None:
         """Remove a name at once, and free a large file's blocks in the background."""
         _removal.remove_in_background(self.path / name)
 
-    @staticmethod
-    def wait_for_removals() -> None:
-        """Wait until `remove_in_background` has freed all blocks."""
-        _removal.wait_for_removals()
+    wait_for_removals = staticmethod(_removal.wait_for_removals)
 
-    def mark_open(self, on_loss: Callable[[], None] = lambda: None) -> OpenMark | None:
-        """Mark the directory as open in this process; None if the file system has no locks.
-
-        `on_loss` is called in a thread if the mark is a lease and another process has taken it.
-        """
+    def mark_open(self) -> OpenMark | None:
+        """Mark the directory as open in this process; None if the file system has no locks."""
         return mark_open(self.path)
 
     def open_state(self) -> OpenState:
@@ -306,10 +325,9 @@ class Directory:
     def temporary(self, name: str) -> Generator["Directory"]:
         """Create a hidden directory in which to prepare one for `replace_directory`.
 
-        It is locked until the block ends, so it is no leftover. The caller removes it.
+        It is locked until the block ends, so it is no leftover, and then removed.
         """
-        path = _local.temporary_beside(self.path / name)
-        with _local.locked_directory(path):
+        with _local.temporary_directory(self.path / name) as path:
             yield Directory(path)
 
     def sync(self) -> None:

@@ -8,6 +8,8 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, Self
 
+from ._locks import FILE_MODE
+
 PIECE_BYTES = 8 << 20
 """How much `pieces` reads at a time."""
 
@@ -138,9 +140,9 @@ class AppendedFile:
     keeps_unsent: ClassVar[bool] = False
     """Whether what cannot be written is kept elsewhere, which the error of `flush` names."""
 
-    def __init__(self, path: pathlib.Path, mode: int) -> None:
+    def __init__(self, path: pathlib.Path) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        self._descriptor = os.open(path, flags, mode)
+        self._descriptor = os.open(path, flags, FILE_MODE)
         self._close = _closing(self, self._descriptor)
 
     def write(self, data: Any) -> int:

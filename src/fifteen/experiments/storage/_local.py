@@ -12,7 +12,7 @@ import os
 import pathlib
 import shutil
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 from .._errors import UnsafePathError
 from . import _locks
@@ -59,6 +59,20 @@ def remove_leftovers(directory: pathlib.Path) -> list[pathlib.Path]:
     return removed
 
 
+@contextlib.contextmanager
+def temporary_directory(path: pathlib.Path) -> Generator[pathlib.Path]:
+    """Create a hidden directory beside `path`, lock it until the block ends, and then remove it."""
+    temporary = temporary_beside(path)
+    try:
+        temporary.mkdir()
+        with _locks.hold(temporary):
+            yield temporary
+    finally:
+        # What cannot be removed is a leftover.
+        with suppressed_os_errors():
+            remove(temporary)
+
+
 def replace_directory(new: pathlib.Path, path: pathlib.Path) -> None:
     """Replace a directory by a complete and synced one on the same file system.
 
@@ -80,14 +94,6 @@ def replace_directory(new: pathlib.Path, path: pathlib.Path) -> None:
     sync_directory(path.parent)
 
 
-@contextlib.contextmanager
-def locked_directory(path: pathlib.Path) -> Generator[None]:
-    """Create a directory named by `temporary_beside`, and hold its lock."""
-    path.mkdir()
-    with _locks.hold(path):
-        yield
-
-
 _listings: contextvars.ContextVar[dict[str, list[os.DirEntry[str]]] | None] = (
     contextvars.ContextVar("listings", default=None)
 )
@@ -96,26 +102,27 @@ _listings: contextvars.ContextVar[dict[str, list[os.DirEntry[str]]] | None] = (
 @contextlib.contextmanager
 def listed() -> Generator[None]:
     """List each directory once until the block ends."""
-    if _listings.get() is not None:
-        yield
-        return
-    token = _listings.set({})
+    outer = _listings.get()
     try:
+        _listings.set({} if outer is None else outer)
         yield
     finally:
-        _listings.reset(token)
+        _listings.set(outer)
 
 
 def scan(directory: str) -> list[os.DirEntry[str]]:
-    """List a directory, temporaries included; finish interrupted replacements before that.
+    """List a directory, temporaries included; nothing if it is absent.
 
-    Raises what `os.scandir` raises.
+    Interrupted replacements are finished before that.
     """
     listings = _listings.get()
     if listings is not None and directory in listings:
         return listings[directory]
-    with os.scandir(directory) as entries:
-        found = list(entries)
+    try:
+        with os.scandir(directory) as entries:
+            found = list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
     unfinished = [entry.path for entry in found if _is_replacement(entry.name)]
     if any([_finish_replacement(pathlib.Path(path)) for path in unfinished]):  # noqa: C419 # Finish all of them.
         return scan(directory)
@@ -124,17 +131,16 @@ def scan(directory: str) -> list[os.DirEntry[str]]:
     return found
 
 
-def list_names(directory: pathlib.Path) -> list[str]:
-    """Return the names in a directory, sorted, without temporaries; none if it is absent."""
-    return sorted(filter(is_visible, names(directory)))
-
-
 def names(directory: pathlib.Path) -> list[str]:
     """Return the names in a directory, temporaries included; none if it is absent."""
-    try:
-        return [entry.name for entry in scan(str(directory))]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+    return [entry.name for entry in scan(str(directory))]
+
+
+def below(directory: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yield all paths below a directory, without temporaries and what is in them."""
+    for path in directory.rglob("*"):
+        if all(map(is_visible, path.relative_to(directory).parts)):
+            yield path
 
 
 def is_visible(name: str) -> bool:
@@ -184,52 +190,6 @@ def remove(path: pathlib.Path) -> None:
         return
 
 
-def size_of(directory: pathlib.Path) -> int:
-    """Return the approximate size of a directory, for progress bars."""
-    return sum(path.lstat().st_size for path in directory.rglob("*"))
-
-
-def refuse_to_clear(path: pathlib.Path) -> None:
-    """Raise `UnsafePathError` unless `path` is a directory that is safe to delete."""
-    resolved = path.resolve()
-    home, here = pathlib.Path(os.path.expanduser("~")).resolve(), _current_directory()
-    if resolved == resolved.parent:
-        problem = "it is the root of the file system"
-    elif home.is_relative_to(resolved):
-        problem = f"it contains the home directory {home}"
-    elif here is not None and here.is_relative_to(resolved):
-        problem = f"it contains the current directory {here}; change to another one first"
-    elif path.exists() and not path.is_dir():
-        problem = "it is a file, not an experiment"
-    elif os.path.ismount(resolved):
-        problem = "a file system is mounted there; use a directory inside it"
-    else:
-        return
-    raise UnsafePathError(f"{path}: refusing to delete it: {problem}")
-
-
-def _current_directory() -> pathlib.Path | None:
-    try:
-        return pathlib.Path.cwd()
-    except FileNotFoundError:
-        # It has been deleted, so no directory contains it.
-        return None
-
-
-def inside(root: pathlib.Path, name: str, suffix: str = "") -> pathlib.Path:
-    """Return the path of `name + suffix`, checked as by `Directory.checked_name`."""
-    check_name(name, suffix)
-    path = root / (name + suffix)
-    # Only a link can still lead outside, and resolving paths is slow.
-    may_leave = "/" in name or path.is_symlink()
-    if may_leave and not path.resolve().is_relative_to(root.resolve()):
-        raise UnsafePathError(
-            f"name {name!r}: a symbolic link leads out of {root}, to {path.resolve()}; "
-            "remove the link or choose another name"
-        )
-    return path
-
-
 def sync_directory(path: pathlib.Path) -> None:
     """Make the names in a directory durable, as after a rename."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -257,29 +217,34 @@ def sync_all(directory: pathlib.Path) -> None:
 
 def check_name(name: str, suffix: str) -> None:
     """Raise `UnsafePathError` if a name must not be used in a directory."""
-    if problem := _problem_of_name(name, suffix):
-        raise UnsafePathError(f"name {name!r}: {problem}")
-
-
-def _problem_of_name(name: str, suffix: str) -> str:
     parts = name.split("/")
-    if not name:
-        return "it is empty"
-    if "\0" in name:
-        return "it contains a NUL"
+    refuse_if(
+        f"name {name!r}",
+        {
+            "it is empty": not name,
+            "it contains a NUL": "\0" in name,
+            "no file name can contain its characters": not _is_encodable(name),
+            "it is absolute; give a name inside the experiment": name.startswith("/"),
+            "it goes through '..'; give a name inside the experiment": ".." in parts,
+            "it has an empty part or '.'; leave that out": "" in parts or "." in parts,
+            f"leave out {suffix!r}, which is added": suffix != "" and name.endswith(suffix),
+        },
+    )
+
+
+def refuse_if(what: str, problems: dict[str, bool]) -> None:
+    """Raise `UnsafePathError` with the first problem that there is."""
+    for problem, is_there in problems.items():
+        if is_there:
+            raise UnsafePathError(f"{what}: {problem}")
+
+
+def _is_encodable(name: str) -> bool:
     try:
         os.fsencode(name)
     except UnicodeEncodeError:
-        return "no file name can contain its characters"
-    if pathlib.PurePath(name).is_absolute():
-        return "it is absolute; give a name inside the experiment"
-    if ".." in parts:
-        return "it goes through '..'; give a name inside the experiment"
-    if any(part in ("", ".") for part in parts):
-        return "it has an empty part or '.'; leave that out"
-    if suffix and name.endswith(suffix):
-        return f"leave out {suffix!r}, which is added"
-    return ""
+        return False
+    return True
 
 
 def _is_replacement(name: str) -> bool:

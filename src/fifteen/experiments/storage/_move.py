@@ -1,20 +1,20 @@
-"""Move a directory within a file system or to another."""
+"""Move a directory: rename it, or copy it to another file system or store and compare the copy."""
 
-import contextlib
 import errno
-import filecmp
 import functools
+import hashlib
 import os
 import pathlib
 import shutil
-import stat
-from collections.abc import Generator
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from fifteen._progress import Advance, progress
+from fifteen._progress import Advance, progress, track
 
 from .._errors import ExperimentExistsError, UnsafePathError
 from . import _local
+from ._files import ReadableFile
 
 if TYPE_CHECKING:
     from ._directory import Directory
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 UNFINISHED = ".move.fifteen-tmp"
 """A file in an incomplete copy in an object store; its content is the source."""
 
-_CHUNK_BYTES = 1 << 20
+_FILES_AT_ONCE = 4
 
 
 def check(source: "Directory", destination: "Directory") -> None:
     """Raise if `Directory.check_movable` does."""
-    if source.is_link() and not destination.has_renames:
+    if source.is_link() and destination.is_remote:
         raise UnsafePathError(f"{source}: a link; move the directory that it leads to")
     if destination.real_path().is_relative_to(source.real_path()):
         raise UnsafePathError(
@@ -46,122 +46,108 @@ def check(source: "Directory", destination: "Directory") -> None:
         raise ExperimentExistsError(f"{destination}: {problem}choose another destination")
 
 
-def move(source: pathlib.Path, destination: pathlib.Path) -> None:
+def move(source: "Directory", destination: "Directory") -> None:
     """Move an existing directory to an absent or empty one, whose parents are created.
 
-    Within a file system this is one rename. Across two, the copy gets a hidden name, is compared
-    with the source byte for byte and synced before it takes the destination's name. Only then is
-    the source removed, so a kill at any moment leaves at least one of them complete.
+    Within a file system this is one rename. Otherwise all of it is copied, and compared with the
+    source. Only then is the source removed, so a kill at any moment leaves at least one of them
+    complete. Until then a copy on a disk has a hidden name, and one in a store the file
+    `UNFINISHED`.
     """
-    _local.make_directory(destination.parent)
-    if source.is_symlink():
-        _move_link(source, destination)
+    if source.is_remote or destination.is_remote:
+        _copy_files(source, destination)
+        source.delete()
         return
-    _local.remove_leftovers(destination)
+    old, new = source.path, destination.path
+    _local.make_directory(new.parent)
+    if old.is_symlink():
+        if new.exists():
+            new.rmdir()
+        new.symlink_to(old.resolve())  # An absolute link, which still leads there.
+        old.unlink()
+        return
+    destination.remove_leftovers()
     try:
-        os.rename(source, destination)
+        os.rename(old, new)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        _copy_across(source, destination)
-        _local.remove(source)
-    _local.sync_directory(source.parent)
-    _local.sync_directory(destination.parent)
+        _copy_tree(source, destination)
+        _local.remove(old)
+    _local.sync_directory(old.parent)
+    _local.sync_directory(new.parent)
 
 
-def _move_link(source: pathlib.Path, destination: pathlib.Path) -> None:
-    """Move a link to an experiment, and make it absolute."""
-    if destination.exists():
-        destination.rmdir()
-    destination.symlink_to(source.resolve())
-    source.unlink()
-
-
-def _copy_across(source: pathlib.Path, destination: pathlib.Path) -> None:
-    # Each byte counts twice: it is copied, then compared.
-    total = 2 * _local.size_of(source)
-    with arriving(destination) as temporary, progress("Copying", total) as advance:
-        copy = functools.partial(_copy_file, advance)
-        shutil.copytree(source, temporary, symlinks=True, dirs_exist_ok=True, copy_function=copy)
-        differing = _first_difference(source, temporary, advance)
-        if differing is not None:
-            raise changed_meanwhile(source / differing, source, destination)
-
-
-@contextlib.contextmanager
-def arriving(path: pathlib.Path) -> Generator[pathlib.Path]:
-    """Yield a hidden directory, which takes the path when the block ends, unless it raises.
-
-    The path must be absent or an empty directory.
-    """
-    _local.make_directory(path.parent)
-    _local.remove_leftovers(path.parent)
-    temporary = _local.temporary_beside(path)
-    try:
-        with _local.locked_directory(temporary):
-            yield temporary
-            _local.sync_all(temporary)
-            os.rename(temporary, path)
-    finally:
-        _local.remove(temporary)
-    _local.sync_directory(path.parent)
-
-
-def changed_meanwhile(file: object, source: object, destination: object) -> OSError:
-    """Return the error about a file that changed while its directory was copied."""
-    return OSError(
-        f"{file}: changed while {source} was copied to {destination}; nothing was moved. Stop what "
-        "writes there and move again"
-    )
-
-
-def files(directory: pathlib.Path) -> list[str]:
-    """Return the names of all files below a directory, as `Directory.files` does."""
-    found: list[str] = []
-    for folder, folders, names in os.walk(directory):
-        folders[:] = filter(_local.is_visible, folders)
-        names = list(filter(_local.is_visible, names))
-        for name in (*folders, *names):
-            if os.path.islink(path := f"{folder}/{name}"):
-                raise UnsafePathError(
-                    f"{path}: a link, which no object store can hold; remove it, or replace it by "
-                    "what it leads to"
-                )
-        found += [os.path.relpath(f"{folder}/{name}", directory) for name in names]
-    return sorted(found)
+def _copy_tree(source: "Directory", destination: "Directory") -> None:
+    """Copy a directory to another disk, with its links and times."""
+    # Each byte is copied, then read from both.
+    total = 3 * source.usage().size
+    with destination.arriving(source) as made, progress("Copying", total) as advance:
+        shutil.copytree(
+            source.path,
+            made.path,
+            symlinks=True,
+            dirs_exist_ok=True,
+            copy_function=functools.partial(_copy_file, advance),
+        )
+        contents = [contents_of(directory.path, advance) for directory in (source, made)]
+        _refuse_changed(differing(*contents), source, destination)
 
 
 def _copy_file(advance: Advance, source: str, destination: str) -> None:
-    if not os.path.isfile(source):
-        shutil.copy2(source, destination)  # Raises the reason for other kinds of files.
-        return
-    with open(source, "rb") as file, open(destination, "wb") as copy:
-        while data := file.read(_CHUNK_BYTES):
-            copy.write(data)
-            advance(len(data))
+    with ReadableFile(source) as file, open(destination, "wb") as copy:
+        for piece in file.pieces():
+            copy.write(piece)
+            advance(len(piece))
     shutil.copystat(source, destination)
 
 
-def _first_difference(
-    left: pathlib.Path, right: pathlib.Path, advance: Advance
-) -> pathlib.Path | None:
-    """Return the relative path of the first difference between two trees; None if equal."""
-    if _kind(left) != _kind(right):
-        return pathlib.Path()
-    if left.is_symlink():
-        return None if os.readlink(left) == os.readlink(right) else pathlib.Path()
-    if not left.is_dir():
-        advance(left.stat().st_size)
-        return None if filecmp.cmp(left, right, shallow=False) else pathlib.Path()
-    for name in sorted({*os.listdir(left), *os.listdir(right)}):
-        differing = _first_difference(left / name, right / name, advance)
-        if differing is not None:
-            return name / differing
-    return None
+def contents_of(directory: pathlib.Path, advance: Advance) -> dict[str, str]:
+    """Return what is at each path below a directory: a file's digest, or where a link leads."""
+    found: dict[str, str] = {}
+    for path in _local.below(directory):
+        name = str(path.relative_to(directory))
+        if path.is_symlink():
+            found[name] = f"link to {path.readlink()}"
+        elif path.is_dir():
+            found[name] = "directory"
+        elif path.is_file():
+            with ReadableFile(path) as file:
+                found[name] = digest_of(file.pieces(), advance)
+    return found
 
 
-def _kind(path: pathlib.Path) -> int | None:
-    try:
-        return stat.S_IFMT(path.lstat().st_mode)
-    except FileNotFoundError:
-        return None
+def differing(left: dict[str, str], right: dict[str, str]) -> list[str]:
+    """Return the paths at which two directories differ."""
+    return sorted({path for path, _ in left.items() ^ right.items()})
+
+
+def digest_of(pieces: Iterable[bytes], advance: Advance) -> str:
+    """Return the digest of a file's content."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+        advance(len(piece))
+    return digest.hexdigest()
+
+
+def _copy_files(source: "Directory", destination: "Directory") -> None:
+    """Copy a directory to or from an object store."""
+    with destination.arriving(source) as made, ThreadPoolExecutor(_FILES_AT_ONCE) as threads:
+        names = source.files()
+        copied = threads.map(lambda name: made.copy(source, name), names)
+        for _ in track(copied, "Copying", len(names)):
+            pass
+        changed = sorted({*names} ^ {*source.files()})
+        compared = threads.map(lambda name: made.has_equal(source, name), names)
+        equal = track(compared, "Comparing", len(names))
+        changed += [name for name, is_equal in zip(names, equal, strict=True) if not is_equal]
+        _refuse_changed(changed, source, destination)
+
+
+def _refuse_changed(names: list[str], source: "Directory", destination: "Directory") -> None:
+    if names:
+        raise OSError(
+            f"{source / names[0]}: changed while {source} was copied to {destination}; nothing was "
+            "moved. Stop what writes there and move again"
+        )

@@ -28,6 +28,9 @@ _SECONDS_BETWEEN_HOSTS = 600
 class OpenMark:
     """The mark of this process until it is released."""
 
+    is_lost = False
+    """Whether another process has taken it."""
+
     def __init__(self, directory: pathlib.Path) -> None:
         path = _local.temporary_beside(directory / _NAME)
         with contextlib.ExitStack() as stack:

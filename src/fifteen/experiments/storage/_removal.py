@@ -20,16 +20,13 @@ _freeing: list[_thread.LockType] = []
 
 
 def remove_in_background(path: pathlib.Path) -> None:
-    try:
+    descriptor = None
+    # A file that cannot be read can still be removed.
+    with contextlib.suppress(FileNotFoundError, PermissionError):
         status = path.lstat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size < _LARGE_FILE:
-            _local.remove(path)
-            return
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    except PermissionError:
-        # A file that cannot be read can still be removed.
+        if stat.S_ISREG(status.st_mode) and status.st_size >= _LARGE_FILE:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if descriptor is None:
         _local.remove(path)
         return
     try:
@@ -59,6 +56,7 @@ def _close(descriptor: int, under_way: _thread.LockType) -> None:
 
 
 def wait_for_removals() -> None:
+    """Wait until `remove_in_background` has freed all blocks."""
     # Several threads may wait at once.
     for under_way in list(_freeing):
         with under_way, contextlib.suppress(ValueError):

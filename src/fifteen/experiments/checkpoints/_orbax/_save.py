@@ -7,7 +7,6 @@ old directory before the new one is in its place.
 """
 
 import asyncio
-import contextlib
 import errno
 import itertools
 import logging
@@ -21,7 +20,7 @@ import jax
 import numpy as np
 
 from ..._errors import CheckpointError, MissingExtraError
-from ...storage import Directory, suppressed_os_errors
+from ...storage import Directory
 from .._background import Background
 from .._distributed_save import DistributedSave
 from .._reader import DESCRIPTION
@@ -49,11 +48,7 @@ class OrbaxSave(DistributedSave):
         directory = self._destination.directory
         directory.make()
         directory.remove_leftovers()
-        lock = contextlib.ExitStack()
-        temporary = lock.enter_context(directory.temporary(self._destination.path.name))
-        # Once it is unlocked. What cannot be removed is a leftover, which the next save removes.
-        self._held.callback(suppressed_os_errors()(directory.remove), temporary.path.name)
-        self._held.push(lock)
+        temporary = self._held.enter_context(directory.temporary(self._destination.path.name))
         inside = temporary / _INSIDE
         inside.make()
         with inside.replace(DESCRIPTION) as file:

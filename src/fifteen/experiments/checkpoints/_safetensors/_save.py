@@ -65,11 +65,11 @@ def write(
     """Write a checkpoint to a file, in one step; see `_header.compose`."""
     with gc_paused():
         content = _Content(*_header.compose(leaves, structure))
-    if directory.has_renames:
+    if directory.is_remote:
+        _send(directory, name, content)
+    else:
         with directory.replace(name) as file:
             _write(file, content)
-    else:
-        _send(directory, name, content)
 
 
 class _Content(NamedTuple):

@@ -24,6 +24,7 @@ from .._files import AppendedFile
 _SECONDS_BETWEEN_PUTS = 10.0
 _MAX_SECONDS_BETWEEN_TRIES = 60.0
 _MAX_SECONDS_WITHOUT_PROGRESS = 15.0
+_SECONDS_BETWEEN_LOOKS = 0.002
 _MAX_OBJECT_BYTES = 4 << 20
 _MAX_OBJECTS_IN_MEMORY = 16
 _MAX_REPEATS = 16
@@ -89,8 +90,8 @@ class AppendedObjects(AppendedFile):
         self._time_of_progress = time.monotonic()
         self._has_thread = False
         self._is_closed = False
-        # A lock is released after a try to send; None only wakes the thread.
-        self._requests: queue.SimpleQueue[_thread.LockType | None] = queue.SimpleQueue()
+        self._tries_begun = self._tries_ended = 0
+        self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         # While the interpreter exits, no thread can be started; then `flush` sends.
         with contextlib.suppress(RuntimeError):
             _thread.start_new_thread(self._run, ())
@@ -107,8 +108,8 @@ class AppendedObjects(AppendedFile):
             self._parts.append(part)
         part.data += data
         part.length += len(data)
-        if part.is_full():
-            self._requests.put(None)
+        if part.is_full() and self._error is None:
+            self._wake()
         return len(data)
 
     def is_gone(self) -> bool:
@@ -121,19 +122,18 @@ class AppendedObjects(AppendedFile):
         Raises:
             OSError: it cannot be sent, or nothing has arrived for some time; a local file has it.
         """
-        done = _thread.allocate_lock()
-        done.acquire()
-        self._requests.put(done)
-        if not self._has_thread:
-            self._try_to_send()
-            done.release()
         begin = time.monotonic()
         error: BaseException | None = None
-        while not done.acquire(timeout=0.5):
+        # One that has begun may not send all.
+        wanted = self._tries_begun + 1
+        self._wake()
+        while self._tries_ended < wanted and error is None:
+            if not self._has_thread:
+                self._try_to_send()
             latest = max(begin, self._time_of_progress)
             if time.monotonic() - latest > _MAX_SECONDS_WITHOUT_PROGRESS:
                 error = TimeoutError("the network does not answer")
-                break
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
         error = self._error or error
         if error is not None:
             for part in list(self._parts):
@@ -148,46 +148,24 @@ class AppendedObjects(AppendedFile):
         """Flush, and end the thread; if `flush` raises, the file stays open."""
         self.flush()
         self._is_closed = True
-        self._requests.put(None)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._wakes.empty():
+            self._wakes.put(None)
 
     def _run(self) -> None:
         pause = _SECONDS_BETWEEN_PUTS
         while not self._is_closed:
-            requests = self._wait(pause)
-            self._try_to_send()
-            if self._error is None:
-                pause = _SECONDS_BETWEEN_PUTS
-            else:
-                pause = min(2 * pause, _MAX_SECONDS_BETWEEN_TRIES)
-            for request in requests:
-                request.release()
-        # `flush` does the reverse: it adds its request, then checks for the thread.
-        self._has_thread = False
-        for request in self._take_requests():
-            request.release()
-
-    def _wait(self, seconds: float) -> list[_thread.LockType]:
-        end = time.monotonic() + seconds
-        requests: list[_thread.LockType] = []
-        while not requests and not self._is_closed and (left := end - time.monotonic()) > 0:
             with contextlib.suppress(queue.Empty):
-                request = self._requests.get(timeout=left)
-                if request is not None:
-                    requests.append(request)
-                elif self._error is None:
-                    break
-        return requests + self._take_requests()
-
-    def _take_requests(self) -> list[_thread.LockType]:
-        requests: list[_thread.LockType] = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                request = self._requests.get_nowait()
-                if request is not None:
-                    requests.append(request)
-        return requests
+                self._wakes.get(timeout=pause)
+            self._try_to_send()
+            is_sent = self._error is None
+            pause = _SECONDS_BETWEEN_PUTS if is_sent else min(2 * pause, _MAX_SECONDS_BETWEEN_TRIES)
+        self._has_thread = False
 
     def _try_to_send(self) -> None:
+        self._tries_begun = number = self._tries_begun + 1
         try:
             while self._send_first():
                 pass
@@ -200,6 +178,7 @@ class AppendedObjects(AppendedFile):
             self._error = error
         else:
             self._error = None
+        self._tries_ended = number
 
     def _send_first(self) -> bool:
         """Put the first object if it has grown; return whether there is another one after it."""

@@ -9,43 +9,40 @@ import dataclasses
 import errno
 import os
 import pathlib
+import re
+import threading
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ..._errors import UnsafePathError
+import obstore
+
 from .. import _local
 from .._directory import Directory, Entry, Kind, Usage
-from .._files import AppendedFile
+from .._files import PIECE_BYTES, AppendedFile
 from .._move import UNFINISHED
 from .._open_mark import OpenState
-from . import _concurrency, _lease, _move, _store
+from . import _concurrency, _lease, _store
 from ._appended import AppendedObjects
+from ._errors import errors_explained
 from ._files import RemoteFile, RemoteNewFile
+
+_MAX_COPIED_BYTES = 5 << 30
+"""S3 itself copies only smaller objects."""
+_MD5 = re.compile('"[0-9a-f]{32}"')
+"""The tag of an S3 object that was put or copied in one request: its MD5."""
+
+_large = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
 class RemoteDirectory(Directory):
     """All objects whose names begin with that of the directory and a slash."""
 
-    has_leases = True
-    has_renames = False
+    is_remote = True
     for_each = staticmethod(_concurrency.for_each)
-    transfer = staticmethod(_move.move)
 
     path: Any
-
-    def __str__(self) -> str:
-        return str(self.path)
-
-    def checked_name(self, name: str, suffix: str = "") -> str:
-        _local.check_name(name, suffix)
-        return name + suffix
-
-    def is_present(self) -> bool:
-        return _store.has_objects(self.path)
-
-    def must_be_made(self) -> bool:
-        return False
 
     def make(self) -> bool:
         return False
@@ -107,15 +104,13 @@ class RemoteDirectory(Directory):
         self.remove(name)
 
     def check_removable(self) -> None:
-        problem = ""
-        if len(self.path.parts) < 3:
-            problem = "it is a whole bucket"
-        elif _store.head(self.path) is not None:
-            problem = "it is a file, not an experiment"
-        if problem:
-            raise UnsafePathError(f"{self.path}: refusing to delete it: {problem}")
+        problems = {
+            "it is a whole bucket": len(self.path.parts) < 3,
+            "it is a file, not an experiment": _store.head(self.path) is not None,
+        }
+        _local.refuse_if(f"{self}: refusing to delete it", problems)
 
-    def remove_whole(self) -> bool:
+    def delete(self) -> bool:
         found = _store.objects(self.path)
         _store.delete(self.path, found)
         return bool(found)
@@ -133,18 +128,44 @@ class RemoteDirectory(Directory):
         except BaseException:
             # If that fails as well, the mark remains, and the copy counts as unfinished.
             with contextlib.suppress(OSError):
-                self.remove_whole()
+                self.delete()
             raise
         self.remove(UNFINISHED)
 
     def copy(self, source: Directory, name: str) -> None:
-        _move.copy(source, self.path / name, name)
+        """Put a copy of a file; within a bucket, the store itself makes it."""
+        old, new = source.path / name, self.path / name
+        if self._is_in_bucket_of(source):
+            meta = _store.head(old)
+            if meta and meta["size"] < _MAX_COPIED_BYTES:
+                store, key = _store.locate(old)
+                with errors_explained(new, is_put=True):
+                    obstore.copy(store, key, _store.locate(new)[1])
+                return
+        with source.open(name) as file:
+            # One large file at a time: its parts are sent in parallel, and each needs memory.
+            turn = _large if file.size > PIECE_BYTES else contextlib.nullcontext()
+            with turn, ThreadPoolExecutor(1) as thread:
+                pieces = file.pieces()
+                read = iter(lambda: thread.submit(next, pieces, None).result(), None)
+                _store.put(new, read, file.size)
+
+    def has_equal(self, source: Directory, name: str) -> bool:
+        if self._is_in_bucket_of(source):
+            found = [_store.head(directory.path / name) for directory in (source, self)]
+            sums = [(meta["size"], meta["e_tag"] or "") for meta in found if meta]
+            if len(sums) == 2 and sums[0] == sums[1] and _MD5.fullmatch(sums[0][1]):
+                return True
+        return super().has_equal(source, name)
+
+    def _is_in_bucket_of(self, other: Directory) -> bool:
+        return self.path.parts[:2] == other.path.parts[:2]
 
     def remove_leftovers(self) -> None:
         """Do nothing: obstore aborts failed uploads, and cannot list those of a killed process."""
 
-    def mark_open(self, on_loss: Callable[[], None] = lambda: None) -> _lease.Lease:
-        return _lease.Lease(self.path, on_loss)
+    def mark_open(self) -> _lease.Lease:
+        return _lease.Lease(self.path)
 
     def open_state(self) -> OpenState:
         return _lease.state_of(self.path)

@@ -42,12 +42,17 @@ _works: "dict[str, _Work]" = {}
 class Lease(OpenMark):
     """Get the lease of a directory, and hold it until it is released."""
 
-    def __init__(self, path: pathlib.PurePath, on_loss: Callable[[], None]) -> None:
-        self._work = _Work(path, on_loss)
+    def __init__(self, path: pathlib.PurePath) -> None:
+        self._work = _Work(path)
         _works[str(path)] = self._work
         self._finalizer = weakref.finalize(self, self._work.end)
         self._finalizer.atexit = False
         self._work.start()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether another process holds it."""
+        return bool(self._work.problem)
 
     def check(self) -> None:
         """Raise `ExperimentLockedError` if another process holds it, and try again to get it."""
@@ -55,8 +60,7 @@ class Lease(OpenMark):
 
     def wait(self) -> None:
         """Wait until it is held or refused; raise as `check`."""
-        self._work.wait(float("inf"))
-        self._work.check()
+        self._work.check(float("inf"))
 
     def release(self) -> None:
         """Let other processes write here."""
@@ -73,8 +77,7 @@ class Lease(OpenMark):
 def check(path: pathlib.PurePath) -> None:
     """Raise `ExperimentLockedError` if this process is refused the lease of a directory."""
     if (work := _works.get(str(path))) is not None:
-        work.wait(_MAX_SECONDS_BEFORE_PUT)
-        work.check()
+        work.check(_MAX_SECONDS_BEFORE_PUT)
 
 
 def state_of(path: pathlib.PurePath) -> OpenState:
@@ -123,13 +126,12 @@ class _Found:
 class _Work:
     """Create, renew and take over a lease in a thread."""
 
-    def __init__(self, path: pathlib.PurePath, on_loss: Callable[[], None]) -> None:
+    def __init__(self, path: pathlib.PurePath) -> None:
         self._path = path
-        self._on_loss = on_loss
         self.token = secrets.token_hex(8)
         self.is_decided = False
         self.running = _thread.allocate_lock()
-        self._problem = ""
+        self.problem = ""
         self._ends: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._holder = {
             "host": os.uname().nodename,
@@ -150,15 +152,13 @@ class _Work:
             self.is_decided = True
             self.running.release()
 
-    def wait(self, seconds: float) -> None:
-        if self._problem:
+    def check(self, seconds: float = 0.0) -> None:
+        """Wait for the decision, and raise `ExperimentLockedError` if it is refused."""
+        if self.problem:
             # The other process may have ended since.
             self.start()
         _wait_until(lambda: self.is_decided, seconds)
-
-    def check(self) -> None:
-        if problem := self._problem:
-            self.start()
+        if problem := self.problem:
             raise ExperimentLockedError(problem)
 
     def end(self) -> None:
@@ -217,16 +217,15 @@ class _Work:
         if is_alive is None and is_same and not self._is_held:
             self._first = self._first or (found.version, time.monotonic())
             return _SECONDS_BETWEEN_LOOKS
-        self._problem = (
+        self.problem = (
             f"{self._path}: {found}; end it, or use another address. If it is dead, this one is "
             f"free after {_SECONDS_TO_TAKE_OVER:.0f} s"
         )
-        self._on_loss()
         return None
 
     def _hold(self, version: dict[str, str]) -> float:
         self._version, self._is_held = version, True
-        self._problem, self.is_decided = "", True
+        self.problem, self.is_decided = "", True
         return _SECONDS_BETWEEN_RENEWALS
 
     def _is_stale(self, found: _Found) -> bool:

@@ -104,9 +104,9 @@ class RemotePath(pathlib.PurePosixPath):
         """Return all bytes of an object."""
         return RemoteFile(self).read()
 
-    def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:
-        """Return an object's text."""
-        with self.open("r", -1, encoding, errors) as file:
+    def read_text(self, *encoding: Any, **options: Any) -> str:
+        """Return an object's text; `encoding` and `errors` are as in `open`."""
+        with self.open("r", -1, *encoding, **options) as file:
             return file.read()
 
     def write_bytes(self, data: Any) -> int:
@@ -114,15 +114,9 @@ class RemotePath(pathlib.PurePosixPath):
         with self.open("wb") as file:
             return file.write(data)
 
-    def write_text(
-        self,
-        data: str,
-        encoding: str | None = None,
-        errors: str | None = None,
-        newline: str | None = None,
-    ) -> int:
-        """Put a text as an object; return how many characters it has."""
-        with self.open("w", -1, encoding, errors, newline) as file:
+    def write_text(self, data: str, *encoding: Any, **options: Any) -> int:
+        """Put a text as an object; `encoding`, `errors` and `newline` are as in `open`."""
+        with self.open("w", -1, *encoding, **options) as file:
             return file.write(data)
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
