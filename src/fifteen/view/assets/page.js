@@ -85,20 +85,14 @@ async function ask(path, query = {}) {
   return Object.fromEntries(query.run.map((run) => [run, found(run) ?? {}]));
 }
 
-function bytesOf(text) {
-  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(text);
-  const binary = atob(text);
-  const bytes = new Uint8Array(binary.length);
-  for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
-  return bytes;
-}
-
+// Browsers before 2026 have no `fromBase64`.
+const bytesOf = (text) => Uint8Array.fromBase64?.(text) ?? Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 const floats = (text) => new Float32Array(bytesOf(text).buffer);
 const doubles = (text) => new Float64Array(bytesOf(text).buffer);
 
 // The table
 
-let table = { columns: [], rows: {}, order: [], tags: [], informative: [], smoothing: [0], groups: {}, problems: {}, version: 0 };
+let table;
 let positions = new Map(); // Of columns and of runs, by their names.
 let places = new Map();
 let visible = []; // The runs that pass the filter, in order.
@@ -301,6 +295,8 @@ function lineOf(run) {
 
 const cache = new Map();
 const plots = new Map();
+let plotsLook = "";
+let xRange;
 let drawing = 0;
 
 function lines() {
@@ -402,34 +398,35 @@ function renderLegend(runs, labels, curves) {
 }
 
 function renderPlots(runs, labels, curves) {
-  const look = JSON.stringify([state.logx, state.logy, state.x, matchMedia("(prefers-color-scheme: dark)").matches]);
-  for (const [tag, plot] of plots) {
-    if (!curves.has(tag) || plot.look !== look) {
-      plot.host.remove();
-      plots.delete(tag);
-    }
+  const tags = runs.length ? [...curves.keys()] : [];
+  const look = JSON.stringify([tags, state.logx, state.logy, state.x, isDark()]);
+  if (look !== plotsLook) {
+    plotsLook = look;
+    // All plots have the same x axis. It shows all curves, until somebody zooms into one of them.
+    xRange = new Bokeh.DataRange1d({ range_padding: 0.04 });
+    xRange.change.connect(zoomed);
+    plots.clear();
+    for (const tag of tags) plots.set(tag, makePlot(tag));
+    showFigures($("plots"), [...plots.values()].map(({ figure }) => figure));
   }
-  if (!runs.length) return void $("plots").replaceChildren(...(plots.clear(), []));
-  for (const [tag, list] of curves) {
-    if (!plots.has(tag)) plots.set(tag, makePlot(tag, look));
-    const plot = plots.get(tag);
-    if ([...$("plots").children].indexOf(plot.host) !== [...curves.keys()].indexOf(tag)) $("plots").append(plot.host);
-    fill(plot, runs, labels, list);
-  }
-  isZooming = true;
-  const range = rangeOfX();
-  for (const plot of plots.values()) {
-    setRange(plot, "x", range);
-    if (!plot.isShown) Bokeh.Plotting.show(plot.figure, plot.host);
-    plot.isShown = true;
-  }
-  isZooming = false;
+  for (const [tag, plot] of plots) fill(plot, runs, labels, curves.get(tag));
 }
 
-function styled(figure) {
+// Bokeh draws later on, perhaps when there are other figures already. So it draws into an element of its own.
+function showFigures(host, figures) {
+  const grid = make("div", { className: "grid" });
+  host.replaceChildren(grid);
+  if (figures.length) Bokeh.Plotting.show(figures, grid);
+}
+
+const isDark = () => matchMedia("(prefers-color-scheme: dark)").matches;
+
+function makeFigure(options) {
+  const figure = Bokeh.Plotting.figure({ sizing_mode: "stretch_width", css_classes: ["plot"], ...options });
   const style = getComputedStyle(document.documentElement);
   const [text, faint, line] = ["--text", "--faint", "--line"].map((name) => style.getPropertyValue(name).trim());
   Object.assign(figure, { background_fill_color: null, border_fill_color: null, outline_line_color: line, min_border_right: 12 });
+  figure.toolbar.logo = null;
   Object.assign(figure.title ?? {}, { text_color: text, text_font: "system-ui, sans-serif" });
   for (const axis of [...figure.xaxes, ...figure.yaxes]) {
     Object.assign(axis, { axis_label_text_color: faint, major_label_text_color: faint, axis_line_color: line, major_tick_line_color: line, minor_tick_line_color: null, axis_label_text_font_style: "normal" });
@@ -438,18 +435,12 @@ function styled(figure) {
   return figure;
 }
 
-function makePlot(tag, look) {
-  const host = make("div", { className: "plot" });
-  const range = new Bokeh.Range1d({ start: 0, end: 1 });
-  const figure = Bokeh.Plotting.figure({
-    title: tag, height: 280, sizing_mode: "stretch_width", tools: "box_zoom,pan,wheel_zoom,reset,save", active_drag: "box_zoom", toolbar_location: "above",
+function makePlot(tag) {
+  const figure = makeFigure({
+    title: tag, height: 280, tools: "box_zoom,pan,wheel_zoom,reset,save", active_drag: "box_zoom", toolbar_location: "above",
     x_axis_type: state.logx ? "log" : "linear", y_axis_type: state.logy ? "log" : "linear",
-    x_range: range, y_range: new Bokeh.Range1d({ start: 0, end: 1 }),
-    x_axis_label: axisName(state.x),
+    x_range: xRange, y_range: new Bokeh.Range1d({ start: 0, end: 1, reset_start: 0, reset_end: 1 }), x_axis_label: axisName(state.x),
   });
-  styled(figure);
-  range.change.connect(() => zoomTogether(range));
-  figure.toolbar.logo = null;
   const bands = new Bokeh.ColumnDataSource({ data: { xs: [], ys: [], color: [] } });
   figure.patches({ field: "xs" }, { field: "ys" }, { source: bands, fill_color: { field: "color" }, fill_alpha: 0.18, line_color: null });
   const source = new Bokeh.ColumnDataSource({ data: { xs: [], ys: [], color: [], dash: [], label: [] } });
@@ -458,24 +449,21 @@ function makePlot(tag, look) {
   });
   const tooltips = [["run", "@label"], [axisName(state.x), "$snap_x{0.[000]}"], ["value", "$snap_y{0.[000000]}"]];
   figure.add_tools(new Bokeh.HoverTool({ renderers: [renderer], tooltips, line_policy: "nearest", point_policy: "snap_to_data", attachment: "horizontal" }));
-  return { host, figure, source, bands, look, extent: null, isShown: false };
+  return { figure, source, bands };
 }
 
 const axisName = (x) => (x === "time" ? "seconds" : x);
 
-let isZooming = false;
 let zoom = {}; // The part of the x axis whose points the live view has asked for.
 let zoomTimer = 0;
 
-function zoomTogether({ start, end, reset_start, reset_end }) {
-  if (isZooming) return;
-  isZooming = true;
-  for (const { figure } of plots.values()) figure.x_range.setv({ start, end });
-  isZooming = false;
+function zoomed() {
   if (embedded) return;
   clearTimeout(zoomTimer);
   zoomTimer = setTimeout(() => {
-    zoom = start === reset_start && end === reset_end ? {} : { start, end };
+    const { start, end } = xRange.have_updated_interactively ? xRange : {};
+    if (start === zoom.start && end === zoom.end) return;
+    zoom = start === undefined ? {} : { start, end };
     for (const key of [...cache.keys()]) if ("start" in JSON.parse(key)[2]) cache.delete(key);
     draw();
   }, 150);
@@ -486,35 +474,37 @@ function fill(plot, runs, labels, curves) {
   const bands = { xs: [], ys: [], color: [] };
   curves.forEach((curve, index) => {
     if (!curve) return;
-    const [x, level] = [curve.x[state.x], state.smooth];
+    const x = drawable(curve.x[state.x], state.logx);
+    const yOf = (values) => drawable(values[state.smooth], state.logy);
     data.xs.push(x);
-    data.ys.push(drawable(curve.y[level]));
+    data.ys.push(yOf(curve.y));
     data.color.push(colorOf(runs[index]));
     data.dash.push(dashOf(runs[index]));
     data.label.push(labels[index]);
     if (curve.low) {
       bands.xs.push([...x, ...[...x].reverse()]);
-      bands.ys.push([...drawable(curve.low[level]), ...[...drawable(curve.high[level])].reverse()]);
+      bands.ys.push([...yOf(curve.low), ...[...yOf(curve.high)].reverse()]);
       bands.color.push(colorOf(runs[index]));
     }
   });
   plot.bands.data = bands;
   plot.source.data = data;
-  setRange(plot, "y", rangeOfY(curves.filter(Boolean)));
+  setRangeOfY(plot, rangeOfY(curves.filter(Boolean)));
 }
 
-const drawable = (values) => (state.logy ? values.map((value) => (value > 0 ? value : NaN)) : values);
+const drawable = (values, isLog) => (isLog ? values.map((value) => (value > 0 ? value : NaN)) : values);
 
 function rangeOfY(curves) {
   const known = curves.filter((curve) => curve.limits);
-  const tops = known.map(({ limits }) => Math.max(Math.abs(limits[0]), Math.abs(limits[1]))).sort((a, b) => a - b);
-  const usual = tops[Math.floor((tops.length - 1) / 2)] ?? 1;
-  const good = known.filter(({ limits, diverged }) => diverged === null && Math.max(Math.abs(limits[0]), Math.abs(limits[1])) <= 10 * usual);
+  if (!known.length) return [0.001, 1];
+  const top = ({ limits }) => Math.max(...limits.map(Math.abs));
+  const usual = known.map(top).sort((a, b) => a - b)[Math.floor((known.length - 1) / 2)];
+  // A mean goes on without a run that is no longer finite.
+  const good = known.filter((curve) => (curve.low || curve.diverged === null) && top(curve) <= 10 * usual);
   const used = good.length ? good : known;
-  let [low, high] = [Math.min(...used.map(({ limits }) => limits[0])), Math.max(...used.map(({ limits }) => limits[1]))];
-  if (!used.length) [low, high] = [0, 1];
   // Of the others, what is no larger than the usual.
-  for (const { limits } of known) for (const end of limits) if (Math.abs(end) <= usual) [low, high] = [Math.min(low, end), Math.max(high, end)];
+  const ends = known.flatMap((curve) => curve.limits.filter((end) => used.includes(curve) || Math.abs(end) <= usual));
+  let [low, high] = [Math.min(...ends), Math.max(...ends)];
   if (state.logy) {
     let least = Infinity;
     for (const { y } of used) for (const value of y[0]) if (value > 0 && value < least) least = value;
@@ -523,30 +513,9 @@ function rangeOfY(curves) {
   return [low, high];
 }
 
-// All plots have the same x axis.
-function rangeOfX() {
-  let [low, high] = [Infinity, -Infinity];
-  for (const { source } of plots.values()) {
-    for (const x of source.data.xs) {
-      for (const value of x) {
-        if (state.logx && !(value > 0)) continue;
-        if (value < low) low = value;
-        if (value > high) high = value;
-      }
-    }
-  }
-  if (state.logx && low > high) return [1, 10];
-  if (low > high) return [0, 1];
-  const margin = (high - low) * 0.02 || 0.5;
-  return state.logx ? [low / 1.05, high * 1.05] : [low - margin, high + margin];
-}
-
 // A range that somebody has zoomed into stays, until it is reset.
-function setRange(plot, axis, [start, end]) {
-  const range = plot.figure[`${axis}_range`];
-  const last = plot[axis];
-  const isZoomed = last && (range.start !== last[0] || range.end !== last[1]) && (range.reset_start === last[0]);
-  plot[axis] = [start, end];
+function setRangeOfY({ figure: { y_range: range } }, [start, end]) {
+  const isZoomed = range.start !== range.reset_start || range.end !== range.reset_end;
   range.setv({ reset_start: start, reset_end: end });
   if (!isZoomed) range.setv({ start, end });
 }
@@ -566,8 +535,9 @@ async function renderDetails() {
   }
 }
 
-function nothing(host, runs, what) {
-  host.replaceChildren(make("p", { className: "missing" }, runs.length ? `The chosen runs have no ${what}.` : "Choose runs in the table."));
+function fillSection(host, items, runs, what) {
+  const advice = runs.length ? `The chosen runs have no ${what}.` : "Choose runs in the table.";
+  host.replaceChildren(...(items.length ? items : [make("p", { className: "missing" }, advice)]));
 }
 
 function renderDifferences(runs) {
@@ -576,25 +546,22 @@ function renderDifferences(runs) {
     const values = new Set(runs.map((run) => valueOf(run, column.name)));
     return values.size > 1 && (column.kind === "field" || (column.kind === "scalar" && column.name.endsWith(":last")));
   });
-  if (!columns.length) return nothing(host, runs, runs.length > 1 ? "differences" : "other run to compare with");
   const head = make("tr", {}, make("th", {}, ""), ...runs.map((run) => make("th", { scope: "col", title: run }, run)));
   const rows = columns.map((column) => make("tr", {}, make("th", { scope: "row" }, ...heading(column.name)), ...runs.map((run) => {
     const value = valueOf(run, column.name);
     return make("td", { title: String(value ?? ""), className: typeof value === "number" || isNotFinite(value) ? "number" : "" }, show(value, column.name));
   })));
-  host.replaceChildren(make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)));
+  const differences = make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows));
+  fillSection(host, rows.length ? [differences] : [], runs, runs.length > 1 ? "differences" : "other run to compare with");
 }
 
 function renderHistograms(host, runs) {
-  const key = JSON.stringify([runs, table.version, matchMedia("(prefers-color-scheme: dark)").matches]);
+  const key = JSON.stringify([runs, table.version, isDark()]);
   if (host.dataset.key === key) return;
   host.dataset.key = key;
   const found = runs.flatMap((run) => Object.entries(details.get(run).histograms ?? {}).map(([tag, list]) => [run, tag, list]));
-  if (!found.length) return nothing(host, runs, "histograms");
-  const grid = make("div");
-  grid.style.cssText = "display: grid; gap: .8rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr))";
-  host.replaceChildren(grid);
-  for (const [run, tag, list] of found.slice(0, 24)) grid.append(histogram(runs.length > 1 ? `${tag} (${run})` : tag, list, colorOf(lineOf(run))));
+  if (!found.length) return fillSection(host, [], runs, "histograms");
+  showFigures(host, found.slice(0, 24).map(([run, tag, list]) => histogram(runs.length > 1 ? `${tag} (${run})` : tag, list, colorOf(lineOf(run)))));
 }
 
 function histogram(title, list, color) {
@@ -611,14 +578,11 @@ function histogram(title, list, color) {
     });
   });
   const source = new Bokeh.ColumnDataSource({ data });
-  const figure = styled(Bokeh.Plotting.figure({ title, height: 220, sizing_mode: "stretch_width", tools: "box_zoom,reset", x_axis_label: "step" }));
-  figure.toolbar.logo = null;
+  const figure = makeFigure({ title, height: 220, tools: "box_zoom,reset", x_axis_label: "step" });
   const field = (name) => ({ field: name });
   figure.quad(field("left"), field("right"), field("bottom"), field("top"), { source, fill_color: color, fill_alpha: field("alpha"), line_color: null });
   figure.add_tools(new Bokeh.HoverTool({ tooltips: [["step", "@left"], ["from", "@bottom"], ["to", "@top"], ["count", "@count"]] }));
-  const host = make("div", { className: "plot" });
-  Bokeh.Plotting.show(figure, host);
-  return host;
+  return figure;
 }
 
 function renderImages(host, runs) {
@@ -626,8 +590,7 @@ function renderImages(host, runs) {
     const caption = `${runs.length > 1 ? `${run}, ` : ""}${tag}, step ${step}`;
     return make("figure", {}, make("img", { src: address, alt: caption, loading: "lazy" }), make("figcaption", {}, caption));
   }));
-  if (!items.length) return nothing(host, runs, "images");
-  host.replaceChildren(...items);
+  fillSection(host, items, runs, "images");
 }
 
 function renderTexts(host, runs) {
@@ -637,8 +600,7 @@ function renderTexts(host, runs) {
     const texts = (details.get(run).texts ?? []).map(([tag, step, text]) => [`${tag}, step ${step}`, text]);
     return [["directory", details.get(run).path ?? ""], ...(note ? [["note", note]] : []), ...problems, ...texts].map(([title, text]) => make("div", {}, make("strong", {}, `${run}: ${title}`), make("pre", {}, text)));
   });
-  if (!items.length) return nothing(host, runs, "notes or texts");
-  host.replaceChildren(...items);
+  fillSection(host, items, runs, "notes or texts");
 }
 
 // Controls
@@ -753,7 +715,7 @@ async function poll() {
 }
 
 async function start() {
-  table = { ...table, ...(await ask("table", { since: 0 })) };
+  table = await ask("table", { since: 0 });
   readAddress();
   connect();
   take(table);
