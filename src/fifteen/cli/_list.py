@@ -1,5 +1,6 @@
 """`fifteen list`."""
 
+import pathlib
 import sys
 from typing import Annotated
 
@@ -7,6 +8,7 @@ from tyro.conf import arg
 
 from fifteen._text import printable
 from fifteen.experiments._gc import gc_paused
+from fifteen.experiments.storage import Directory
 from fifteen.view._columns import informative_scalars, most_informative, overview
 
 from ._arguments import Flag, Names, OptionalFloat, check_total
@@ -36,7 +38,9 @@ def list_experiments(
     check_total(total)
     if "name" in columns:
         raise CommandError("'name' is a column already; write more of the name: config.name")
-    found = selection.find().load()
+    # Between finding and reading, no directory is listed again.
+    with Directory(pathlib.Path()).listed():
+        found = selection.find().load()
     for field in found.fields:
         field.total = total
     if not found and format == "table":

@@ -173,9 +173,9 @@ def _is_growing(found: Fields) -> bool:
 def _with_trend(field: Fields, name: str, value: Any) -> Any:
     """Return a value; the last one of a scalar with a sparkline."""
     with contextlib.suppress(ExpressionError):
-        tag = ending_in(name, field.tail, "/")
-        if tag and show_value(value) == show_value(float(field.tail[tag].value[-1])):
-            return f"{show_value(value)} {sparkline(field.tail[tag].value)}"
+        tag = ending_in(name, field.last, "/")
+        if tag and show_value(value) == show_value(field.last[tag]):
+            return f"{show_value(value)} {sparkline(field.ends.curves[tag].value)}"
     return value
 
 

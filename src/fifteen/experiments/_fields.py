@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import itertools
 import math
 import pathlib
 import sys
@@ -68,17 +69,18 @@ class Statistics(NamedTuple):
     def of(cls, curve: "ScalarSeries") -> "Statistics":
         """Return the statistics of a curve with at least one point."""
         value = curve.value
-        numbers = value[~np.isnan(value)]
-        has_numbers = bool(len(numbers))
         with np.errstate(invalid="ignore", over="ignore"):
+            mean = value.mean()
+            if math.isnan(mean) and (numbers := value[~np.isnan(value)]).size:
+                mean = numbers.mean()
             return cls(
                 len=len(value),
                 step=int(curve.step[-1]),
                 first=float(value[0]),
                 last=float(value[-1]),
-                min=float(numbers.min()) if has_numbers else math.nan,
-                max=float(numbers.max()) if has_numbers else math.nan,
-                mean=float(numbers.mean()) if has_numbers else math.nan,
+                min=float(np.fmin.reduce(value)),
+                max=float(np.fmax.reduce(value)),
+                mean=float(mean),
             )
 
 
@@ -131,8 +133,9 @@ class Fields:
 
     def metadata(self, names: Iterable[str] | None = None) -> dict[str, Any]:
         """Return the values of metadata by dotted names that begin with the metadata's name."""
-        names = self.own_metadata if names is None else names
-        return {key: value for name in names for key, value in self._metadata_of(name).items()}
+        found = list(map(self._metadata_of, self.own_metadata if names is None else names))
+        # Most experiments have one.
+        return found[0] if len(found) == 1 else dict(itertools.chain(*map(dict.items, found)))
 
     @_cached_property
     def scalars(self) -> dict[str, Statistics]:
@@ -149,22 +152,22 @@ class Fields:
         """The beginnings and the ends of the event files."""
         return read_ends(self._directory, _WINDOWS)
 
-    @property
+    @_cached_property
     def timeline(self) -> Timeline:
         """The times of its events, and how its script ended."""
         return self.ends.timeline
 
-    @property
-    def tail(self) -> dict[str, "ScalarSeries"]:
-        """The ends of the curves: enough for their last values, unless one is logged rarely."""
-        return self.ends.curves
+    @_cached_property
+    def last(self) -> dict[str, float]:
+        """The last values of the scalars, by their tags, except of one that is logged rarely."""
+        return {tag: float(curve.value[-1]) for tag, curve in self.ends.curves.items()}
 
     @_cached_property
     def diverged_at(self) -> int | None:
         """The step from which on a scalar is only NaN or infinite."""
-        bad = [tag for tag, curve in self.tail.items() if not np.isfinite(curve.value[-1])]
+        bad = [tag for tag, value in self.last.items() if not math.isfinite(value)]
         if not bad or self.ends.is_complete:
-            return diverged_at({tag: self.tail[tag] for tag in bad})
+            return diverged_at({tag: self.ends.curves[tag] for tag in bad})
         return diverged_at(self.read_scalars(bad))
 
     @_cached_property
@@ -182,10 +185,10 @@ class Fields:
         began, ended = self.timeline.first_time, self.timeline.last_time
         return None if began is None or ended is None else max(0.0, ended - began)
 
-    @property
+    @_cached_property
     def speed(self) -> float | None:
         """The steps per second in the last minutes."""
-        curve = max(self.tail.values(), key=len, default=None)
+        curve = max(self.ends.curves.values(), key=len, default=None)
         if curve is None or len(curve) < 2:
             return None
         step, time = curve.step, curve.wall_time
@@ -263,11 +266,9 @@ class Fields:
 
     def _scalar(self, tag: str, wanted: str) -> Any:
         if wanted in ("value", "last"):
-            found = ending_in(tag, self.tail, "/")
+            found = ending_in(tag, self.last, "/")
             if found is not None:
-                return float(self.tail[found].value[-1])
-            if self.ends.is_complete:
-                return ABSENT
+                return self.last[found]
         found = ending_in(tag, self.scalars, "/")
         if found is None:
             return ABSENT
@@ -302,7 +303,7 @@ class Fields:
 
     def _metadata_of(self, name: str) -> dict[str, Any]:
         """Read a file as plain data, without its classes."""
-        if name in self.metadata_names and name not in self._metadata:
+        if name not in self._metadata and name in self.metadata_names:
             values: dict[str, Any] = {}
             try:
                 values = flatten_file(self._directory, f"{name}.yaml")
@@ -332,7 +333,7 @@ def lookups_of(fields: Sequence[Fields]) -> list[Lookup]:
         tag = name.rpartition(":")[0] or name
         return (
             name not in BUILT_IN
-            and any(_holds(other.tail, tag, "/") for other in fields)
+            and any(_holds(other.last, tag, "/") for other in fields)
             and not any(_holds(other.metadata(), name, ".") for other in fields)
         )
 
@@ -342,7 +343,7 @@ def lookups_of(fields: Sequence[Fields]) -> list[Lookup]:
             is_lacking = value is UNREADABLE and field.summary and is_scalar(name)
             return ABSENT if is_lacking else value
         except ExpressionError:
-            if any(name in other.metadata() or name in other.tail for other in fields):
+            if any(name in other.metadata() or name in other.last for other in fields):
                 return ABSENT
             raise
 

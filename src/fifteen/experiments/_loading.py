@@ -16,8 +16,8 @@ from .storage import Directory
 _MIN_PARALLEL = 300
 """Starting processes takes as long as reading some 100 experiments."""
 _CHUNK = 50
-_GIVEN = {"path", "root", "name", "experiment", "_directory"}
-"""The attributes of `Fields` that are not read from files."""
+_KEPT = {"path", "root", "name", "experiment", "_directory", "ends"}
+"""The attributes of `Fields` that are given, or too much to send: the arrays of curves."""
 
 _inherited: list[Fields] = []
 """The experiments for a forked process. Sending them would take as long as reading them."""
@@ -73,5 +73,7 @@ def _load_part(start: int) -> list[dict[str, Any]]:
 def _read(field: Fields) -> dict[str, Any]:
     """Read what most questions need; return the attributes that hold it."""
     with Directory(field.path).listed():
-        _ = field.status, field.summary, field.metadata()
-    return {name: value for name, value in vars(field).items() if name not in _GIVEN}
+        _ = field.status, field.summary, field.metadata(), field.speed
+        if field.ends.is_complete:
+            _ = field.scalars
+    return {name: value for name, value in vars(field).items() if name not in _KEPT}

@@ -1,16 +1,17 @@
 """Find names by their end or by a pattern."""
 
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from ._errors import ExpressionError
 
 
-def ending_in(name: str, names: Iterable[str], separator: str) -> str | None:
+def ending_in(name: str, names: Collection[str], separator: str) -> str | None:
     """Return the only name that equals, or ends in, the given one."""
-    matches = [key for key in names if key == name or key.endswith(separator + name)]
-    if name in matches:
+    if name in names:
         return name
+    end = separator + name
+    matches = [key for key in names if key.endswith(end)]
     if len(matches) > 1:
         raise ExpressionError(
             f"{name!r} is ambiguous: {', '.join(matches)}; write more of the name"

@@ -160,7 +160,7 @@ def table_of(runs: Experiments, title: str) -> Answer:
     kinds = tables_of(runs.fields)
     differing = [name for name, values in kinds["field"].items() if differ(values)]
     tags = sorted(set(map(tag_of, kinds["scalar"])))
-    counts = Counter(tag for run in runs.fields for tag in run.tail)
+    counts = Counter(tag for run in runs.fields for tag in run.last)
     informative = by_information(counts)[:_MAX_SHOWN_TAGS]
     shown = {*_SHOWN_BUILT_IN, *differing[:_MAX_SHOWN_FIELDS]}
     shown |= {f"{tag}:last" for tag in informative}

@@ -191,7 +191,7 @@ def best_of(name: str) -> Literal["min", "max"] | None:
 
 def informative_scalars(found: "Experiments") -> list[str]:
     """Return the tags of all scalars, the most informative ones first."""
-    tags = Counter(tag for field in found.fields for tag in field.tail)
+    tags = Counter(tag for field in found.fields for tag in field.last)
     for tag in list(tags):
         # The name `loss` also finds `train/loss`, so one column is enough for both.
         longer = [other for other in tags if other.endswith(f"/{tag}")]

@@ -46,9 +46,11 @@ def read_scalars(run: Fields, reader: EventReader | None = None) -> Scalars:
     reader = reader or reader_of(run)
     found = reader.scalars()
     run.scalars = {tag: Statistics.of(curve) for tag, curve in found.items()}
+    run.last = {tag: statistics.last for tag, statistics in run.scalars.items()}
     run.diverged_at = diverged_at(found)
+    run.timeline = reader.timeline
     tail = {tag: _end_of(curve) for tag, curve in found.items()}
-    run.ends = Ends(reader.timeline, tail, is_complete=False)
+    run.ends = Ends(run.timeline, tail, is_complete=False)
     return found
 
 

@@ -7,23 +7,15 @@ import os
 import pathlib
 import stat
 from collections.abc import Callable, Generator, Iterable
-from typing import ClassVar, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import ClassVar, NamedTuple, TypeVar
 
 from .._errors import UnsafePathError
 from . import _local, _move, _removal
 from ._files import AppendedFile, NewFile, ReadableFile
+from ._local import Entry, Kind
 from ._open_mark import OpenMark, OpenState, mark_open, open_state
 
 T = TypeVar("T")
-Kind: TypeAlias = Literal["file", "directory", "other"]
-
-
-class Entry(NamedTuple):
-    """A name in a directory."""
-
-    name: str
-    kind: Kind  # Links are followed; a broken one is `other`.
-    is_link: bool
 
 
 class Usage(NamedTuple):
@@ -103,12 +95,12 @@ class Directory:
 
     def names(self) -> list[str]:
         """Return its names, sorted, without temporaries; none if it is absent."""
-        return sorted(filter(_local.is_visible, _local.names(self.path)))
+        return list(filter(_local.is_visible, _local.names(self.path)))
 
     def entries(self) -> list[Entry]:
         """Return its entries, sorted by name, without temporaries; none if it is absent."""
         found = _local.scan(str(self.path))
-        return sorted(_entry(entry) for entry in found if _local.is_visible(entry.name))
+        return [entry for entry in found if _local.is_visible(entry.name)]
 
     def listed(self) -> contextlib.AbstractContextManager[None]:
         """Return a block in which everything below is listed at most once."""
@@ -149,15 +141,17 @@ class Directory:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), top)
         size, modified, pending = 0, status.st_mtime, [top]
         while pending:
+            folder = pending.pop()
             with contextlib.suppress(OSError):
-                for entry in _local.scan(pending.pop()):
+                for entry in _local.scan(folder):
+                    path = f"{folder}/{entry.name}"
                     # A writer may have just removed it.
                     with contextlib.suppress(FileNotFoundError):
-                        status = entry.stat(follow_symlinks=False)
+                        status = os.lstat(path)
                         modified = max(modified, status.st_mtime)
-                        if entry.is_dir(follow_symlinks=False):
-                            pending.append(entry.path)
-                        elif entry.is_file(follow_symlinks=False):
+                        if stat.S_ISDIR(status.st_mode):
+                            pending.append(path)
+                        elif stat.S_ISREG(status.st_mode):
                             size += status.st_size
         return Usage(size, modified)
 
@@ -337,12 +331,3 @@ class Directory:
     def replace_directory(self, new: "Directory", name: str) -> None:
         """Replace anything of that name by a complete and synced directory."""
         _local.replace_directory(new.path, self.path / name)
-
-
-def _entry(entry: "os.DirEntry[str]") -> Entry:
-    try:
-        kind = "file" if entry.is_file() else "directory" if entry.is_dir() else "other"
-    except OSError:
-        # A link that leads to itself.
-        kind = "other"
-    return Entry(entry.name, kind, entry.is_symlink())

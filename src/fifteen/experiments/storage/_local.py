@@ -13,6 +13,7 @@ import pathlib
 import shutil
 import stat
 from collections.abc import Generator, Iterator
+from typing import Literal, NamedTuple, TypeAlias
 
 from .._errors import UnsafePathError
 from . import _locks
@@ -20,6 +21,16 @@ from ._os_errors import suppressed_os_errors
 
 _TEMPORARY_SUFFIX = ".fifteen-tmp"
 _REPLACEMENT_SUFFIX = ".fifteen-new"
+
+Kind: TypeAlias = Literal["file", "directory", "other"]
+
+
+class Entry(NamedTuple):
+    """A name in a directory."""
+
+    name: str
+    kind: Kind  # Links are followed; a broken one is `other`.
+    is_link: bool
 
 
 @contextlib.contextmanager
@@ -94,8 +105,8 @@ def replace_directory(new: pathlib.Path, path: pathlib.Path) -> None:
     sync_directory(path.parent)
 
 
-_listings: contextvars.ContextVar[dict[str, list[os.DirEntry[str]]] | None] = (
-    contextvars.ContextVar("listings", default=None)
+_listings: contextvars.ContextVar[dict[str, list[Entry]] | None] = contextvars.ContextVar(
+    "listings", default=None
 )
 
 
@@ -110,8 +121,8 @@ def listed() -> Generator[None]:
         _listings.set(outer)
 
 
-def scan(directory: str) -> list[os.DirEntry[str]]:
-    """List a directory, temporaries included; nothing if it is absent.
+def scan(directory: str) -> list[Entry]:
+    """List a directory by names, temporaries included; nothing if it is absent.
 
     Interrupted replacements are finished before that.
     """
@@ -120,10 +131,10 @@ def scan(directory: str) -> list[os.DirEntry[str]]:
         return listings[directory]
     try:
         with os.scandir(directory) as entries:
-            found = list(entries)
+            found = sorted(map(_entry, entries))
     except (FileNotFoundError, NotADirectoryError):
         return []
-    unfinished = [entry.path for entry in found if _is_replacement(entry.name)]
+    unfinished = [f"{directory}/{entry.name}" for entry in found if _is_replacement(entry.name)]
     if any([_finish_replacement(pathlib.Path(path)) for path in unfinished]):  # noqa: C419 # Finish all of them.
         return scan(directory)
     if listings is not None:
@@ -131,8 +142,17 @@ def scan(directory: str) -> list[os.DirEntry[str]]:
     return found
 
 
+def _entry(entry: "os.DirEntry[str]") -> Entry:
+    try:
+        kind = "file" if entry.is_file() else "directory" if entry.is_dir() else "other"
+    except OSError:
+        # A link that leads to itself.
+        kind = "other"
+    return Entry(entry.name, kind, entry.is_symlink())
+
+
 def names(directory: pathlib.Path) -> list[str]:
-    """Return the names in a directory, temporaries included; none if it is absent."""
+    """Return the names in a directory, sorted, temporaries included; none if it is absent."""
     return [entry.name for entry in scan(str(directory))]
 
 
@@ -145,7 +165,7 @@ def below(directory: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def is_visible(name: str) -> bool:
     """Return whether a name is content rather than unfinished work."""
-    return not (is_temporary(name) or _is_replacement(name))
+    return not name.startswith(".") or not (is_temporary(name) or _is_replacement(name))
 
 
 def make_directory(path: pathlib.Path) -> bool:

@@ -20,6 +20,9 @@ class Points(NamedTuple):
     value: npt.NDArray[Any]
 
 
+_NO_POINTS = Points._make(np.zeros((4, 0), np.int64))
+
+
 class Curve:
     """The points of one tag by step; the last write of a step wins.
 
@@ -27,7 +30,7 @@ class Curve:
     """
 
     def __init__(self) -> None:
-        self._columns = Points._make(np.zeros((4, 0), np.int64))
+        self._columns = _NO_POINTS
         self.count = 0
         self.series: Any = None
         """The reader's series of the points; None once they have changed."""
@@ -105,4 +108,4 @@ def _take(points: Points, which: Any) -> Points:
 
 
 def _is_ascending(numbers: Integers) -> bool:
-    return len(numbers) < 2 or bool((numbers[1:] > numbers[:-1]).all())
+    return not np.count_nonzero(numbers[1:] <= numbers[:-1])

@@ -50,7 +50,7 @@ def event_files(directory: Directory) -> list[str]:
 
 
 class EventFile:
-    """One event file, as far as it has been read; only its end if it is larger than the window.
+    """One event file, as far as it has been read; with a window only its end, and only once.
 
     The position of an event is its offset in the file, plus `base`.
     """
@@ -78,7 +78,8 @@ class EventFile:
                 return False
             self.read_on(file)
             self._stamp = stamp
-            self._fingerprint = self._fingerprint_of(file)
+            if self._window is None:
+                self._fingerprint = self._fingerprint_of(file)
         return True
 
     def take_new(self) -> tuple[NewPoints, Starts]:
@@ -103,7 +104,7 @@ class EventFile:
             self._keep_ends(head, events)
             for event in map(events.__getitem__, range(len(head.payloads))):
                 with contextlib.suppress(*MALFORMED):
-                    dict(values_of(event, self.plugins) if event is not None else ())
+                    _ = event is not None and values_of(event, self.plugins)
             at = size - self._window
             gap = Gap(at, "", is_torn=False)  # The window begins inside a record.
         while at < size:
@@ -207,7 +208,7 @@ class EventFile:
             event = events[number]
             try:
                 # If it is malformed, this raises the reason.
-                values = dict(values_of(event or parse(payload), self.plugins))
+                values = values_of(event or parse(payload), self.plugins)
             except MALFORMED as error:
                 end = offset + len(payload) + OVERHEAD
                 self._add_damage(Damage(offset, end, f"no event: {error}"))
@@ -218,7 +219,7 @@ class EventFile:
                     continue
                 del values[UNKNOWN]
             position, step, wall_time = offset + self._base, event.step, event.wall_time
-            if event.session_log.status == SESSION_START:
+            if not values and event.session_log.status == SESSION_START:
                 self._starts.append((position, step))
             for key, value in values.items():
                 value = len(payload) if value is None else value

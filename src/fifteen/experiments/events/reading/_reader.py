@@ -36,7 +36,7 @@ class EventReader:
     """
 
     def __init__(self, directory: Directory, window: int | None = None) -> None:
-        """Read whole files, or only the ends of those larger than the window."""
+        """Read whole files, or once, without warnings, the ends of those larger than the window."""
         self._directory = directory
         self._window = window
         self.problems: dict[str, str] = {}
@@ -173,7 +173,9 @@ class EventReader:
 
     def _warn(self, name: str, problem: str) -> None:
         self.problems[name] = f"{self._directory}/{name}: {problem}"
-        _console.warn(self.problems[name])
+        # A window begins inside a record, which looks like damage.
+        if self._window is None:
+            _console.warn(self.problems[name])
 
     def _add_new(self) -> None:
         """Add what has been read to the curves."""
@@ -204,9 +206,10 @@ def read_ends(directory: Directory, windows: Sequence[int] = (1 << 13, 1 << 19, 
     found = Ends(Timeline(), {}, True)
     for window in windows:
         reader = EventReader(directory, window)
-        with _console.quiet():  # A window begins inside a record, which looks like damage.
-            curves = reader.scalars()
-        found = Ends(reader.timeline, curves, reader.is_complete)
+        # The curves are read before the others.
+        found = Ends(
+            curves=reader.scalars(), timeline=reader.timeline, is_complete=reader.is_complete
+        )
         if found.is_complete or found.timeline.last_step is not None:
             break
     return found
@@ -239,5 +242,5 @@ def _histogram_series(points: Points) -> HistogramSeries:
 
 def _read_only(array: Any) -> Any:
     view: np.ndarray[Any, Any] = array.view()
-    view.flags.writeable = False
+    view.setflags(write=False)
     return view

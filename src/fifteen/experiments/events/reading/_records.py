@@ -1,6 +1,7 @@
 """Scan bytes for records, and skip damage."""
 
 import dataclasses
+import functools
 import re
 from typing import NamedTuple
 
@@ -14,6 +15,9 @@ _NO_RECORD = "no intact record there"
 
 _MAX_CHECKSUM_PASSES = 16
 """A hostile file may hold overlapping records. This bounds the work for each of its bytes."""
+
+_length_of = functools.lru_cache(4096)(payload_length)
+"""Many records have one length, and so one header."""
 
 _MIN_BATCH, _MAX_BATCH = 8, 4096
 """How many records are checked at once: few after damage, since all after a bad one are in vain."""
@@ -52,7 +56,6 @@ class Scan:
 def scan(buffer: bytes, base: int, file_end: int, gap: Gap | None = None) -> Scan:
     """Scan the part of a file at the offset `base`; `gap` is the end of the previous part."""
     found = Scan(base, gap)
-    lengths = _Lengths()
     budget = _MAX_CHECKSUM_PASSES * len(buffer)
     at = search_from = 0
     batch = _MAX_BATCH
@@ -64,7 +67,7 @@ def scan(buffer: bytes, base: int, file_end: int, gap: Gap | None = None) -> Sca
                 return found
             found.damages.append(Damage(found.gap.start, base + start, found.gap.reason))
             found.gap, at, batch = None, start, _MIN_BATCH
-        offsets, payloads, at = _complete_records(buffer, at, batch, lengths)
+        offsets, payloads, at = _complete_records(buffer, at, batch)
         count = _count_intact(buffer, offsets, payloads)
         found.offsets += [base + offset for offset in offsets[:count]]
         found.payloads += payloads[:count]
@@ -75,7 +78,7 @@ def scan(buffer: bytes, base: int, file_end: int, gap: Gap | None = None) -> Sca
         elif count == batch:
             batch = min(2 * batch, _MAX_BATCH)
         else:
-            length = lengths[buffer[at : at + HEADER.size]]
+            length = _length_of(buffer[at : at + HEADER.size])
             size = HEADER.size if length is None else length + OVERHEAD
             if at + size > len(buffer) and base + at + size <= file_end:
                 found.end, found.needed = base + at, size
@@ -88,26 +91,17 @@ def scan(buffer: bytes, base: int, file_end: int, gap: Gap | None = None) -> Sca
         search_from = at + 1
 
 
-class _Lengths(dict[bytes, int | None]):
-    """The payload's length for each header, which is computed once."""
-
-    def __missing__(self, header: bytes) -> int | None:
-        length = self[header] = payload_length(header)
-        return length
-
-
-def _complete_records(
-    buffer: bytes, at: int, limit: int, lengths: _Lengths
-) -> tuple[list[int], list[bytes], int]:
+def _complete_records(buffer: bytes, at: int, limit: int) -> tuple[list[int], list[bytes], int]:
     """Return offsets and payloads of the records from `at` on, and the end of the last one."""
     offsets: list[int] = []
     payloads: list[bytes] = []
-    while len(offsets) < limit:
-        length = lengths[buffer[at : at + HEADER.size]]
+    for _ in range(limit):
+        start = at + HEADER.size
+        length = _length_of(buffer[at:start])
         if length is None or at + length + OVERHEAD > len(buffer):
             break
         offsets.append(at)
-        payloads.append(buffer[at + HEADER.size : at + HEADER.size + length])
+        payloads.append(buffer[start : start + length])
         at += length + OVERHEAD
     return offsets, payloads, at
 

@@ -1,6 +1,5 @@
 """The scalars, histograms, texts and images in an event of any writer."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,36 +36,36 @@ def parse(payload: bytes) -> Any:
     return event_type().FromString(payload)
 
 
-def values_of(
-    event: Any, plugins: Plugins
-) -> Iterator[tuple[tuple[str, str], float | Buckets | None]]:
-    """Yield a kind with a tag, and the value: a number for "scalars", buckets for "histograms".
+def values_of(event: Any, plugins: Plugins) -> dict[tuple[str, str], float | Buckets | None]:
+    """Return values by kind and tag: numbers for "scalars", buckets for "histograms".
 
     The value of "texts" and "images" is None; `texts_of` and `images_of` return them. `UNKNOWN`
     is the kind of a tensor whose plugin is not known yet. The plugins of new tags are added to
     `plugins`. Raises `ValueError` or `OverflowError` if a tensor or a histogram is malformed.
     """
+    found: dict[tuple[str, str], float | Buckets | None] = {}
     for value in event.summary.value:
         field = value.WhichOneof("value")
         plugin = _plugin(value, plugins) if field == "tensor" else ""
         if field == "simple_value":
-            yield ("scalars", value.tag), value.simple_value
+            found["scalars", value.tag] = value.simple_value
         elif field == "histo":
-            yield ("histograms", value.tag), buckets_of_histogram(value.histo)
+            found["histograms", value.tag] = buckets_of_histogram(value.histo)
         elif field == "image" or plugin == "images":
-            yield ("images", value.tag), None
+            found["images", value.tag] = None
         elif field == "tensor" and not plugin:
-            yield UNKNOWN, None
+            found[UNKNOWN] = None
         elif plugin == "text":
-            yield ("texts", value.tag), None
+            found["texts", value.tag] = None
         elif plugin == "scalars":
             array = to_numpy(value.tensor)
             if array is not None and array.size == 1:
-                yield ("scalars", value.tag), float(array.reshape(-1)[0])
+                found["scalars", value.tag] = float(array.reshape(-1)[0])
         elif plugin == "histograms":
             buckets = buckets_of_tensor(value.tensor)
             if buckets is not None:
-                yield ("histograms", value.tag), buckets
+                found["histograms", value.tag] = buckets
+    return found
 
 
 def texts_of(event: Any, tag: str) -> list[str]:
