@@ -115,7 +115,8 @@ def _run(arguments: list[str]) -> int:
         )
         call, unknown = parse(args=arguments[1:], return_unknown_args=True)
         if unknown:
-            call = parse(args=_reordered(arguments[1:], unknown))
+            selection = call.keywords.get("selection")
+            call = parse(args=_reordered(arguments[1:], unknown, selection and selection.roots))
         try:
             return call() or 0
         except Exception as error:
@@ -148,18 +149,22 @@ def _deferred(
     return bind
 
 
-def _reordered(arguments: list[str], unknown: list[str]) -> list[str]:
-    """Put directories and names that follow an option's value beside those before all options.
+def _reordered(arguments: list[str], unknown: list[str], known: Sequence[str] | None) -> list[str]:
+    """Put directories and names that follow an option's value before all options.
 
-    Tyro takes those that begin, and calls later ones unknown, as in `plot runs --over seed loss`.
+    Tyro takes those that it finds first, and calls later ones unknown, as in
+    `plot runs --over seed loss`.
     """
+    if any(text.startswith("-") for text in unknown):
+        return arguments
     others = arguments[::-1]
     for text in reversed(unknown):
         others.remove(text)
-    begin = list(itertools.takewhile(lambda text: not text.startswith("-"), reversed(others)))
-    if not begin or any(text.startswith("-") for text in unknown):
-        return arguments
-    return [*begin, *unknown, *others[::-1][len(begin) :]]
+    if known is None:
+        known = list(itertools.takewhile(lambda text: not text.startswith("-"), others[::-1]))
+    for text in reversed(known):
+        others.remove(text)
+    return [*known, *unknown, *others[::-1]]
 
 
 def _directories_among_names(options: dict[str, Any]) -> list[str]:
