@@ -7,7 +7,7 @@ from . import metadata
 from ._console import quiet
 from ._errors import MetadataError
 from .checkpoints._inventory import checkpoint_problems
-from .events.reading import EventReader
+from .events.reading import EventReader, event_files
 from .storage import Directory
 
 
@@ -27,5 +27,5 @@ def verify(directory: pathlib.Path) -> Iterator[tuple[pathlib.Path, str]]:
     reader = EventReader(Directory(directory))
     with quiet():
         reader.scalars()
-    for name in reader.names():
+    for name in event_files(Directory(directory)):
         yield directory / name, reader.problems.get(name, "")

@@ -25,16 +25,6 @@ _TAGS: dict[type, tuple[str, ...]] = {
 }
 TAGS = {tag: cls for cls, tags in _TAGS.items() for tag in tags}
 
-_ABSTRACT: dict[Any, tuple[type, ...]] = {
-    collections.abc.Sequence: (list, tuple),
-    collections.abc.MutableSequence: (list,),
-    collections.abc.Collection: (list, tuple, set, frozenset),
-    collections.abc.Iterable: (list, tuple, set, frozenset),
-    collections.abc.Set: (set, frozenset),
-    collections.abc.MutableSet: (set,),
-    collections.abc.Mapping: (dict, collections.OrderedDict),
-    collections.abc.MutableMapping: (dict, collections.OrderedDict),
-}
 MERGE_REFUSED = "merge keys (<<) are not read; write the keys out, or quote '<<' if it is a name"
 _MAX_ALIKE = 100
 
@@ -50,8 +40,11 @@ def check_hashes(keys: Sequence[Any], node: Node | None = None) -> None:
 def make_abstract(schemas: Schemas, declared: Declared) -> Schema | None:
     """Return the schema of an abstract class: its first concrete one, or another with a tag."""
     origin, arguments = declared.origin, declared.arguments
-    classes = _ABSTRACT.get(origin)
-    if classes is None:
+    if origin not in vars(collections.abc).values():
+        return None
+    classes = [c for c in (list, tuple, set, frozenset) if issubclass(c, origin)]
+    classes = classes or [c for c in (dict, collections.OrderedDict) if issubclass(c, origin)]
+    if not classes:
         return None
     arguments = arguments or ((Any, Any) if classes[0] is dict else (Any,))
     concrete = [
@@ -119,7 +112,7 @@ _FACTORIES = (bool, int, float, str, list, dict, set)
 def make_mapping(schemas: Schemas, declared: Declared) -> Schema | None:
     """Return the schema of a mapping with any types of keys and values."""
     expression, origin, arguments = declared.expression, declared.origin, declared.arguments
-    if not is_mapping_class(origin) or origin in _ABSTRACT:
+    if not is_mapping_class(origin):
         return None
     if issubclass(origin, collections.Counter):
         arguments = (*arguments[:1], int) if arguments else ()

@@ -8,6 +8,7 @@ value of plain values. Other tags are refused.
 import collections
 import datetime
 import decimal
+import importlib
 import pathlib
 import sys
 import uuid
@@ -65,7 +66,8 @@ def load_legacy(node: Node, context: Context) -> Any:
     """Return the value of a node that PyYAML wrote; NotImplemented if its tag is not known."""
     tag: str = node.tag
     if tag == "!missing":
-        return _missing()
+        # What dcargs and tyro write for a required value.
+        return sys.modules.get("dcargs", importlib.import_module("tyro")).MISSING
     if tag == f"{YAML}timestamp" and type(node) is ScalarNode:
         value = resolve_plain(node.value, modern=False)
         return expected("a date or a time", node) if type(value) is str else value
@@ -121,12 +123,3 @@ def _arguments(node: Node, context: Context) -> list[Any]:
         return [parts["dictitems"]]
     return [parts["state"]] if "state" in parts and "args" not in parts else list(arguments)
 
-
-def _missing() -> Any:
-    """Return the sentinel of tyro or dcargs for a required value."""
-    dcargs = sys.modules.get("dcargs")
-    if dcargs is not None:
-        return dcargs.MISSING
-    import tyro
-
-    return tyro.MISSING

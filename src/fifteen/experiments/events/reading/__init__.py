@@ -1,5 +1,6 @@
 """Event files to curves. Nothing here imports JAX."""
 
+from ._event_file import event_files as event_files
 from ._reader import Ends as Ends
 from ._reader import EventReader as EventReader
 from ._reader import read_ends as read_ends

@@ -45,10 +45,6 @@ class EventReader:
         self._lock = threading.RLock()
         self._forget()
 
-    def names(self) -> list[str]:
-        """Return the names of the event files, in order."""
-        return event_files(self._directory)
-
     @property
     def is_complete(self) -> bool:
         """Whether the files were read completely: none is damaged or larger than the window."""

@@ -118,15 +118,13 @@ class EventLog:
     def rewind(self, step: Any) -> None:
         """Hide what was logged after `step`; see `Experiment.rewind_logs`."""
         last = _validation.to_steps(step)
-        if not isinstance(last, int):
-            if last.ndim:
-                raise LogDataError(f"step: expected one integer, found {step!r}")
-            last = int(last)
+        if not isinstance(last, int) and last.ndim:
+            raise LogDataError(f"step: expected one integer, found {step!r}")
         if self._writes:
             # After `MAX_STEP` there is nothing to hide.
             event = _protos.event_type()(
                 wall_time=time.time(),
-                step=min(last + 1, MAX_STEP),
+                step=min(int(last) + 1, MAX_STEP),
                 session_log={"status": _protos.SESSION_START},
             )
             # Twice: TensorBoard takes the first one for the beginning of the run and hides nothing.
