@@ -1,7 +1,6 @@
 """The schemas of None, bool, int, float and str, and of Any."""
 
 import collections.abc
-import dataclasses
 import enum
 from collections.abc import Callable
 from typing import Any
@@ -12,17 +11,7 @@ from . import _scalars
 from ._fields import UNSET
 from ._numbers import as_plain_number
 from ._problems import Problem, expected
-from ._schema import (
-    OPEN_ITEM,
-    YAML,
-    Context,
-    Declared,
-    Schema,
-    Schemas,
-    dump_any,
-    load_any,
-    load_untagged,
-)
+from ._schema import ANY, YAML, Context, Declared, Schema, Schemas
 from ._yaml import quoted
 
 
@@ -122,16 +111,6 @@ _SCHEMAS: dict[Any, Schema] = {
     ),
 }  # fmt: skip
 TAGS = {tag: cls for cls, schema in _SCHEMAS.items() for tag in schema.tags}
-
-_KINDS = ("null", "bool", "int", "float", "str", "date", "datetime", "seq", "map")
-
-
-# In a union, Any ranks below the natural form of other types (0) and above their own form (1).
-ANY = Schema(
-    "any value", dict.fromkeys(_KINDS, 0.5), lambda v: v, dump_any, load_untagged,
-    load_tagged=load_any,
-)  # fmt: skip
-OPEN = dataclasses.replace(ANY, dump_accepted=lambda v, c: dump_any(v, c, OPEN_ITEM))
 
 
 def make_basic(schemas: Schemas, declared: Declared) -> Schema | None:

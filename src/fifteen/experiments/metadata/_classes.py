@@ -5,20 +5,10 @@ from typing import Any
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from ._collections import MERGE_REFUSED
-from ._fields import UNSET, Fields, fields_of, full_name, kind_of_class, subclasses
+from ._fields import UNSET, Fields, class_tag, fields_of, full_name, kind_of_class, subclasses
 from ._problems import Problem, construct, did_you_mean, each, expected
 from ._scalars import shorten
-from ._schema import (
-    YAML,
-    Context,
-    Declared,
-    Schema,
-    Schemas,
-    class_tag,
-    load_untagged,
-    tagged,
-    type_name,
-)
+from ._schema import YAML, Context, Declared, Schema, Schemas, load_untagged, tagged, type_name
 from ._yaml import pyyaml_mapping, quoted
 
 _OBJECT = f"{YAML}python/object"

@@ -4,10 +4,9 @@ from typing import Any
 
 from yaml.nodes import MappingNode, Node, ScalarNode
 
-from ._basic import OPEN
 from ._problems import Problem, step_of
 from ._scalars import resolve_plain
-from ._schema import Context, Schemas
+from ._schema import OPEN, Context, Schemas
 
 
 def same(a: Any, b: Any, schemas: Schemas) -> bool:

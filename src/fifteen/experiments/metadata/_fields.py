@@ -140,6 +140,14 @@ def full_name(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}".replace("<locals>.", "")
 
 
+def class_tag(cls: Any, candidates: list[type]) -> str:
+    """Return the tag of a class, with its module if another candidate has the same name."""
+    prefix = "!namedtuple:" if kind_of_class(cls) == "namedtuple" else "!dataclass:"
+    # A notebook cell that runs again defines the same class again.
+    alike = {full_name(c) for c in candidates if c.__name__ == cls.__name__}
+    return prefix + (full_name(cls) if len(alike) > 1 else cls.__name__)
+
+
 def subclasses(cls: type) -> list[type]:
     """Return all classes that inherit from a class, the latest one first."""
     found: dict[type, None] = {}

@@ -12,13 +12,12 @@ from .. import _console
 from .._errors import MetadataError, MetadataNotFoundError, UnsafePathError
 from .._gc import gc_paused
 from ..storage import Directory
-from ._basic import ANY, OPEN
 from ._classes import class_named
 from ._compare import difference
-from ._fields import kind_of_class
+from ._fields import class_tag, kind_of_class
 from ._problems import MAX_SHOWN, Problem, explain
 from ._registry import SCHEMAS
-from ._schema import Context, Schema, class_tag, type_name
+from ._schema import ANY, OPEN, Context, Schema, type_name
 from ._yaml import check_size, parse, render
 
 SUFFIX = ".yaml"

@@ -76,10 +76,6 @@ def load_legacy(node: Node, context: Context) -> Any:
     kind, _, name = tag[len(_PYTHON) :].partition(":")
     name = name.replace("pathlib._local.", "pathlib.")
     try:
-        if kind == "complex" and type(node) is ScalarNode:
-            return complex(node.value)
-        if kind == "bytes" and type(node) is ScalarNode:
-            return context.schemas.of(bytes).load_node(node, context)
         if kind == "name":
             return named(name)
         if kind in ("object", "object/apply", "object/new"):
@@ -122,4 +118,3 @@ def _arguments(node: Node, context: Context) -> list[Any]:
     if "dictitems" in parts:
         return [parts["dictitems"]]
     return [parts["state"]] if "state" in parts and "args" not in parts else list(arguments)
-

@@ -18,7 +18,7 @@ import numpy as np
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from .._errors import MetadataError
-from ._fields import UNSET, full_name, is_mapping_class, kind_of_class
+from ._fields import UNSET, class_tag, is_mapping_class, kind_of_class
 from ._hints import bind, strip
 from ._numbers import as_plain_number, is_dtype
 from ._problems import Part, Problem, did_you_mean, expected
@@ -301,9 +301,12 @@ def _unknown_tag(node: Node) -> NoReturn:
     raise Problem(reason, node)
 
 
-def class_tag(cls: Any, candidates: list[type]) -> str:
-    """Return the tag of a class, with its module if another candidate has the same name."""
-    prefix = "!namedtuple:" if kind_of_class(cls) == "namedtuple" else "!dataclass:"
-    # A notebook cell that runs again defines the same class again.
-    alike = {full_name(c) for c in candidates if c.__name__ == cls.__name__}
-    return prefix + (full_name(cls) if len(alike) > 1 else cls.__name__)
+_KINDS = ("null", "bool", "int", "float", "str", "date", "datetime", "seq", "map")
+
+
+# In a union, Any ranks below the natural form of other types (0) and above their own form (1).
+ANY = Schema(
+    "any value", dict.fromkeys(_KINDS, 0.5), lambda v: v, dump_any, load_untagged,
+    load_tagged=load_any,
+)  # fmt: skip
+OPEN = dataclasses.replace(ANY, dump_accepted=lambda v, c: dump_any(v, c, OPEN_ITEM))

@@ -9,23 +9,12 @@ from typing import Any, Union
 
 from yaml.nodes import Node, ScalarNode
 
-from ._basic import OPEN
 from ._classes import class_named, load_class
 from ._compare import same
-from ._fields import UNSET, is_mapping_class, kind_of_class
+from ._fields import UNSET, class_tag, is_mapping_class, kind_of_class
 from ._problems import Problem, did_you_mean, expected
 from ._scalars import parse_float
-from ._schema import (
-    OPEN_ITEM,
-    Context,
-    Declared,
-    Schema,
-    Schemas,
-    class_tag,
-    dump_any,
-    kind_of,
-    type_name,
-)
+from ._schema import OPEN, Context, Declared, Schema, Schemas, kind_of, type_name
 
 _NONE = 9
 """More than any rank."""
@@ -68,7 +57,7 @@ class _Union:
         if is_container and not self.is_meant(member, next(iter(member.ranks))):
             # Only the items may distinguish list[A] from list[B], so they get tags too.
             own = context if self.is_open else dataclasses.replace(context, classes={})
-            return dump_any(value, own, OPEN_ITEM)
+            return OPEN.dump_accepted(value, own)
         node = member.dump(value, context)
         if not self.is_meant(member, kind_of(node)) and not node.tag:
             candidates = self.classes() if kind_of_class(cls) and member.classes() else []

@@ -22,16 +22,7 @@ from . import _numbers
 from ._fields import UNSET
 from ._problems import Problem, did_you_mean, expected
 from ._scalars import NULLS, parse_fraction, parse_timedelta
-from ._schema import (
-    YAML,
-    Context,
-    Declared,
-    Schema,
-    Schemas,
-    kind_of,
-    load_untagged,
-    type_name,
-)
+from ._schema import YAML, Context, Declared, Schema, Schemas, kind_of, load_untagged, type_name
 from ._yaml import pyyaml_mapping, quoted
 
 _TEXT = {"str": 1, "int": 2, "float": 2, "bool": 2, "date": 2, "datetime": 2}
@@ -54,10 +45,11 @@ class Hook:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """The hook's tag, and those that PyYAML gives to an object with attributes."""
+        """The hook's tag, and those of PyYAML for complex, bytes and objects with attributes."""
         name = f"{self.cls.__module__}.{self.cls.__name__}"
         kinds = ("object", "object/new", "object/apply") if self.ranks is _MAP else ()
-        return (self.tag, *(f"{YAML}python/{kind}:{name}" for kind in kinds))
+        tags = (f"{YAML}python/{self.cls.__name__}", *(f"{YAML}python/{k}:{name}" for k in kinds))
+        return self.tag, *tags
 
 
 def _zoned(value: Any) -> str:

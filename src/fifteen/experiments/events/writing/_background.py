@@ -135,13 +135,8 @@ class BackgroundWriter:
             # In a signal handler, which has interrupted `_work`.
             return
         # If a thread has died and left entries, another replaces it.
-        while (
-            self._thread
-            or self._is_starting
-            or self._entries
-            or self._batch
-            or self._error
-            or (is_close and self._file is not None)
+        while any((self._thread, self._is_starting, self._entries, self._batch, self._error)) or (
+            is_close and self._file is not None
         ):
             request = _Request(is_close)
             self._requests.put(request)

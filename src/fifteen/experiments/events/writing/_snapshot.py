@@ -81,12 +81,10 @@ class Snapshots:
         several times slower; creating a `Scalars` would take longer than all the rest.
         """
         layout = self._layouts.get(tuple(scalars))
+        if layout is None or layout[1] is not False:
+            return None
         values = scalars.values()
-        if (
-            layout is None
-            or layout[1] is not False
-            or not self._array_types.issuperset(map(type, values))
-        ):
+        if not self._array_types.issuperset(map(type, values)):
             return None
         try:
             vector = _pack(*values)
