@@ -83,7 +83,7 @@ class Encoder:
 
 def describe(entry: Any) -> str:
     """Name an entry in a message."""
-    if isinstance(entry, bytes):
+    if not isinstance(entry, tuple):
         return "other events"
     if isinstance(entry, Arrays):
         kind, tags, step = entry.kind, entry.values, None if np.ndim(entry.steps) else entry.steps
