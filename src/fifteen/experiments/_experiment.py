@@ -91,8 +91,6 @@ class Experiment:
     @overload
     def read_metadata(self, name: str) -> Any: ...
     @overload
-    def read_metadata(self, name: str, expected_type: type[T]) -> T: ...
-    @overload
     def read_metadata(self, name: str, expected_type: TypeForm[T]) -> T: ...
     @overload
     def read_metadata(self, name: str, expected_type: tuple[TypeForm[T], TypeForm[U]]) -> T | U: ...
@@ -454,7 +452,6 @@ class Experiment:
             >>> experiment = experiment.move(experiment.data_dir.with_name("done"))
         """
         with distributed.collective("move"), self._quiet():
-            self._session.check()
             moved = dataclasses.replace(self, data_dir=new_data_dir)
             was_there = self._session.move(self.data_dir, moved.data_dir)
         if was_there:

@@ -206,13 +206,12 @@ class Session:
     def move(self, path: pathlib.Path, destination: pathlib.Path) -> bool:
         """Move the directory, or the link to it at `path`; return whether it was there."""
         source, target = Directory(path), Directory(destination)
-        with distributed.collective("move"):
-            self.check()
-            distributed.on_primary(lambda: source.check_movable(target))
-            # If a link is moved, other handles keep using its target.
-            with contextlib.nullcontext() if source.is_link() else self._leaving(destination):
-                self.close()
-                return distributed.on_primary(lambda: source.move(target))
+        self.check()
+        distributed.on_primary(lambda: source.check_movable(target))
+        # If a link is moved, other handles keep using its target.
+        with contextlib.nullcontext() if source.is_link() else self._leaving(destination):
+            self.close()
+            return distributed.on_primary(lambda: source.move(target))
 
     @contextlib.contextmanager
     def _leaving(self, moved_to: pathlib.Path) -> Generator[None]:

@@ -7,6 +7,7 @@ import functools
 import os
 import pathlib
 import tarfile
+import types
 from typing import Any
 
 from fifteen._progress import Advance, progress
@@ -44,7 +45,12 @@ def archive(directory: pathlib.Path, output: pathlib.Path) -> None:
     with _local.atomic_file(output) as file, progress("Archiving", total) as advance:
         compressor = zstandard.ZstdCompressor(level=3, threads=-1, write_checksum=True)
         with compressor.stream_writer(file, closefd=False) as stream:
-            counted: Any = _Counted(stream, advance)
+
+            def write(data: bytes) -> None:
+                stream.write(data)
+                advance(len(data))
+
+            counted: Any = types.SimpleNamespace(write=write)
             with tarfile.open(
                 fileobj=counted, mode="w|", bufsize=_CHUNK_BYTES, format=tarfile.PAX_FORMAT
             ) as tar:
@@ -70,9 +76,7 @@ def unarchive(path: pathlib.Path, destination: pathlib.Path) -> pathlib.Path:
     zstandard = import_extra("zstandard", "unarchive", "archive")
     _local.make_directory(destination)
     with _local.temporary_directory(destination / "archive") as temporary:
-        total = path.stat().st_size
-        with path.open("rb") as file, progress("Unpacking", total) as advance:
-            _unpack(zstandard, _Counted(file, advance), temporary, path)
+        _unpack(zstandard, path, temporary)
         names = os.listdir(temporary)
         if len(names) != 1 or not (temporary / names[0]).is_dir():
             raise OSError(f"{path}: expected a single directory in it, found {names[:5]}")
@@ -84,16 +88,17 @@ def unarchive(path: pathlib.Path, destination: pathlib.Path) -> pathlib.Path:
     return target
 
 
-def _unpack(zstandard: Any, file: Any, target: pathlib.Path, path: pathlib.Path) -> None:
-    frame: Any = _Frame(zstandard, file)
+def _unpack(zstandard: Any, path: pathlib.Path, target: pathlib.Path) -> None:
     try:
-        with tarfile.open(fileobj=frame, mode="r|") as tar:
-            for member in tar:
-                # Refuses absolute names, `..`, links to the outside, and devices.
-                tar.extract(member, target, filter="data")
-        # The checksum is at the end.
-        while frame.read(_CHUNK_BYTES):
-            pass
+        with path.open("rb") as file, progress("Unpacking", path.stat().st_size) as advance:
+            frame: Any = _Frame(zstandard, file, advance)
+            with tarfile.open(fileobj=frame, mode="r|") as tar:
+                for member in tar:
+                    # Refuses absolute names, `..`, links to the outside, and devices.
+                    tar.extract(member, target, filter="data")
+            # The checksum is at the end.
+            while frame.read(_CHUNK_BYTES):
+                pass
     except tarfile.FilterError as error:
         raise UnsafePathError(f"{path}: refusing to unpack it: {error}") from None
     except (tarfile.TarError, EOFError, zstandard.ZstdError) as error:
@@ -119,8 +124,9 @@ def _chosen(directory: pathlib.Path, member: tarfile.TarInfo) -> tarfile.TarInfo
 class _Frame:
     """Read a Zstandard frame; raise an error if it is cut short, which `stream_reader` does not."""
 
-    def __init__(self, zstandard: Any, file: Any) -> None:
+    def __init__(self, zstandard: Any, file: Any, advance: Advance) -> None:
         self._file = file
+        self._advance = advance
         self._frame = zstandard.ZstdDecompressor().decompressobj()
         self._content = bytearray()
 
@@ -129,27 +135,11 @@ class _Frame:
             # A hostile file holds some 30,000 times as many bytes as it takes.
             if not (data := self._file.read(_COMPRESSED_BYTES)):
                 raise EOFError("it is cut short")
+            self._advance(len(data))
             self._content += self._frame.decompress(data)
         content = bytes(self._content[:size])
         del self._content[:size]
         return content
-
-
-class _Counted:
-    """A stream that reports the bytes read or written."""
-
-    def __init__(self, file: Any, advance: Advance) -> None:
-        self._file = file
-        self._advance = advance
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
-        self._advance(len(data))
-        return data
-
-    def write(self, data: bytes) -> int:
-        self._advance(len(data))
-        return self._file.write(data)
 
 
 def _packed(zstandard: Any, file: Any, advance: Advance) -> dict[str, str]:
