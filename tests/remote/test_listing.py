@@ -8,6 +8,7 @@ import pytest
 
 from fifteen.cli import main
 from fifteen.experiments import Experiment, TensorboardLogData, find_experiments
+from fifteen.experiments.storage import Directory
 
 
 @pytest.fixture
@@ -32,6 +33,33 @@ def test_table_reads_each_file_once(root, proxy):
     assert len(files) == len(set(files)) == 24
     # One listing finds the experiments, one reads them.
     assert len(proxy.requests) - len(files) <= 4
+
+
+@pytest.mark.parametrize(("steps", "reads"), [(3_000, 1), (30_000, 2)])
+def test_long_log_takes_a_read_of_all_or_of_both_ends(bucket, proxy, steps, reads):
+    with Experiment(f"{bucket}/a", verbose=False) as experiment:
+        losses = {"loss": np.arange(steps, dtype=np.float64)}
+        experiment.log(TensorboardLogData(losses), step=range(steps))
+    proxy.requests.clear()
+    (field,) = find_experiments(bucket).load().fields
+    assert field.value("loss") == steps - 1
+    assert field.summary.last_step == steps - 1
+    assert field.timeline.first_time is not None
+    assert len(proxy.sent("GET", "tfevents")) == reads
+
+
+def test_file_that_changes_after_the_listing_is_read_as_it_is_now(root):
+    experiments = find_experiments(root)
+    directory = Directory(experiments[0].data_dir.parent)
+    with directory.listed():
+        experiments[0].write_metadata("config", {"lr": 0.125})
+        experiments[1].data_dir.joinpath("config.yaml").unlink()
+        paths = [experiment.data_dir / "config.yaml" for experiment in experiments]
+        with directory.fetched(paths):
+            assert b"0.125" in directory.read("run_0/config.yaml")
+            with pytest.raises(FileNotFoundError):
+                directory.read("run_1/config.yaml")
+            assert b"0.2" in directory.read("run_2/config.yaml")
 
 
 @pytest.mark.parametrize("part", ["tfevents", "config.yaml"])

@@ -72,7 +72,7 @@ def summary_with(path: pathlib.Path, last_step: int | None) -> Summary:
         raise ExperimentNotFoundError(f"{path}: {problem}") from None
     return Summary(
         path=path,
-        metadata=_own_metadata(path),
+        metadata=own_metadata(path),
         checkpoints={
             prefix: steps
             for prefix in checkpoints.prefixes_in(path)
@@ -84,7 +84,8 @@ def summary_with(path: pathlib.Path, last_step: int | None) -> Summary:
     )
 
 
-def _own_metadata(path: pathlib.Path) -> list[str]:
+def own_metadata(path: pathlib.Path) -> list[str]:
+    """Return the names of an experiment's metadata, except those of experiments below it."""
     names = metadata.names(path)
     if not any("/" in name for name in names):
         return names

@@ -1,6 +1,5 @@
 """Fields: the values of an experiment, by the names that users give."""
 
-import contextlib
 import dataclasses
 import functools
 import itertools
@@ -8,8 +7,8 @@ import math
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -29,8 +28,6 @@ from .storage import Directory
 if TYPE_CHECKING:
     from ._experiment import Experiment
     from .events import ScalarSeries
-
-T = TypeVar("T")
 
 PROVENANCE = "provenance"
 """The metadata that say where a run comes from: long, and different in each run."""
@@ -84,14 +81,6 @@ class Statistics(NamedTuple):
             )
 
 
-class _cached_property(functools.cached_property[T]):
-    """Without Python 3.11's lock, by which one experiment waits for the requests of another."""
-
-    def __init__(self, function: Callable[[Any], T]) -> None:
-        super().__init__(function)
-        self.lock = contextlib.nullcontext()
-
-
 class Fields:
     """The values of an experiment, read on first use and kept.
 
@@ -111,7 +100,7 @@ class Fields:
         self._metadata: dict[str, dict[str, Any]] = {}
         self.unreadable: set[str] = set()  # The names of metadata.
 
-    @_cached_property
+    @functools.cached_property
     def summary(self) -> Summary | None:
         """A summary by names and the ends of files; None if the experiment has disappeared."""
         try:
@@ -121,7 +110,7 @@ class Fields:
             self.problems.append(str(error))
             return None
 
-    @_cached_property
+    @functools.cached_property
     def metadata_names(self) -> list[str]:
         """The names of the metadata."""
         return self.summary.metadata if self.summary else []
@@ -137,7 +126,7 @@ class Fields:
         # Most experiments have one.
         return found[0] if len(found) == 1 else dict(itertools.chain(*map(dict.items, found)))
 
-    @_cached_property
+    @functools.cached_property
     def scalars(self) -> dict[str, Statistics]:
         """The statistics of all curves, by their tags."""
         curves = self.ends.curves if self.ends.is_complete else self.read_scalars()
@@ -147,22 +136,22 @@ class Fields:
         """Read curves, without keeping them as the experiment's own reader does."""
         return EventReader(self._directory).scalars(tags)
 
-    @_cached_property
+    @functools.cached_property
     def ends(self) -> Ends:
         """The beginnings and the ends of the event files."""
         return read_ends(self._directory, _WINDOWS)
 
-    @_cached_property
+    @functools.cached_property
     def timeline(self) -> Timeline:
         """The times of its events, and how its script ended."""
         return self.ends.timeline
 
-    @_cached_property
+    @functools.cached_property
     def last(self) -> dict[str, float]:
         """The last values of the scalars, by their tags, except of one that is logged rarely."""
         return {tag: float(curve.value[-1]) for tag, curve in self.ends.curves.items()}
 
-    @_cached_property
+    @functools.cached_property
     def diverged_at(self) -> int | None:
         """The step from which on a scalar is only NaN or infinite."""
         bad = [tag for tag, value in self.last.items() if not math.isfinite(value)]
@@ -170,7 +159,7 @@ class Fields:
             return diverged_at({tag: self.ends.curves[tag] for tag in bad})
         return diverged_at(self.read_scalars(bad))
 
-    @_cached_property
+    @functools.cached_property
     def status(self) -> Status:
         """Whether it is running, or how it has ended."""
         # First, since who has closed it has written all of it.
@@ -185,7 +174,7 @@ class Fields:
         began, ended = self.timeline.first_time, self.timeline.last_time
         return None if began is None or ended is None else max(0.0, ended - began)
 
-    @_cached_property
+    @functools.cached_property
     def speed(self) -> float | None:
         """The steps per second in the last minutes."""
         curve = max(self.ends.curves.values(), key=len, default=None)

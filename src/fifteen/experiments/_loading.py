@@ -1,8 +1,9 @@
-"""Read many experiments in several processes, or while others wait for an object store."""
+"""Read many experiments in several processes, or from object stores."""
 
 import contextlib
 import itertools
 import os
+import pathlib
 import sys
 import threading
 from collections.abc import Sequence
@@ -10,7 +11,9 @@ from typing import Any
 
 from fifteen._progress import track
 
-from ._fields import Fields
+from ._discovery import own_metadata
+from ._fields import NOTES, PROVENANCE, Fields
+from .events.reading import event_files
 from .storage import Directory
 
 _MIN_PARALLEL = 300
@@ -49,7 +52,7 @@ def load(fields: Sequence[Fields]) -> None:
 
 
 def load_remote(fields: Sequence[Fields]) -> bool:
-    """Read those in object stores concurrently; return whether there are any."""
+    """Read those in object stores, whose files are fetched together; return if there are any."""
     pending = [field for field in fields if "summary" not in vars(field)]
     roots = [Directory(root) for root in {field.root for field in pending}]
     remote = next((root for root in roots if root.is_remote), None)
@@ -58,8 +61,21 @@ def load_remote(fields: Sequence[Fields]) -> bool:
     with contextlib.ExitStack() as stack:
         for root in roots:
             stack.enter_context(root.listed())
-        remote.for_each(_read, pending)
+        for start in range(0, len(pending), _CHUNK):
+            part = pending[start : start + _CHUNK]
+            with remote.fetched([path for field in part for path in _files_of(field)]):
+                for field in part:
+                    _read(field)
     return True
+
+
+def _files_of(field: Fields) -> list[pathlib.Path]:
+    """Return the paths of the files that `_read` reads of an experiment at an address."""
+    directory = Directory(field.path)
+    if not directory.is_remote:
+        return []
+    metadata = [f"{name}.yaml" for name in own_metadata(field.path) if name != PROVENANCE]
+    return [field.path / name for name in (*metadata, *event_files(directory))]
 
 
 def _inherit(fields: Sequence[Fields]) -> None:
@@ -73,7 +89,7 @@ def _load_part(start: int) -> list[dict[str, Any]]:
 def _read(field: Fields) -> dict[str, Any]:
     """Read what most questions need; return the attributes that hold it."""
     with Directory(field.path).listed():
-        _ = field.status, field.summary, field.metadata(), field.speed
+        _ = field.status, field.summary, field.metadata(), field.metadata([NOTES]), field.speed
         if field.ends.is_complete:
             _ = field.scalars
     return {name: value for name, value in vars(field).items() if name not in _KEPT}

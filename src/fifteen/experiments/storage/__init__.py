@@ -6,7 +6,7 @@ directory has to supply:
 
 - paths: `/`, `checked_name`, `real_path`, `is_link`, `is_remote`
 - list: `is_present`, `names`, `entries`, `kind_of`, `usage`; and for many directories `listed`,
-  `for_each`
+  `fetched`
 - read: `read`, and `open` for ranges: `size`, `current_size`, `modified_ns`, `identity`, `read`,
   `read_into`
 - write a file in one step: `make`; `replace` with `write` and `write_each`; on a disk also `skip`

@@ -22,7 +22,7 @@ from .._directory import Directory, Entry, Kind, Usage
 from .._files import PIECE_BYTES, AppendedFile
 from .._move import UNFINISHED
 from .._open_mark import OpenState
-from . import _concurrency, _lease, _store
+from . import _files, _lease, _store
 from ._appended import AppendedObjects
 from ._errors import errors_explained
 from ._files import RemoteFile, RemoteNewFile
@@ -40,7 +40,7 @@ class RemoteDirectory(Directory):
     """All objects whose names begin with that of the directory and a slash."""
 
     is_remote = True
-    for_each = staticmethod(_concurrency.for_each)
+    fetched = staticmethod(_files.fetched)
 
     path: Any
 
@@ -77,7 +77,7 @@ class RemoteDirectory(Directory):
         return Usage(sum(meta["size"] for meta in found), modified)
 
     def open(self, name: str) -> RemoteFile:
-        return RemoteFile(self.path / name)
+        return _files.opened(self.path / name)
 
     @contextlib.contextmanager
     def replace(self, name: str) -> Generator[RemoteNewFile]:

@@ -1,12 +1,15 @@
 """Files in object stores, which are read in ranges, and written in one step."""
 
+import contextlib
+import contextvars
 import errno
 import functools
 import io
 import itertools
 import pathlib
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Any
 
 import obstore
@@ -14,11 +17,12 @@ import obstore.exceptions
 
 from .._files import NewFile, ReadableFile
 from . import _store
-from ._concurrency import waiting
 from ._errors import errors_explained
 
 _HEAD_BYTES = 1 << 16
 """Fetched by the request that opens a file: most files are smaller."""
+_FETCHED_BYTES = 1 << 19
+"""Fetched of the end of each of many files: as much as is read of an event file."""
 
 
 class RemoteFile(ReadableFile):
@@ -27,22 +31,36 @@ class RemoteFile(ReadableFile):
     # Two parts less, for the memory of the library and of the caller.
     parallel_bytes = (_store.MAX_REQUESTS - 2) * _store.PART_BYTES
 
-    def __init__(self, path: pathlib.PurePath) -> None:
+    def __init__(self, path: pathlib.PurePath, listed: Any = None) -> None:
+        """Fetch its beginning; if its metadata are listed, its end too, or all if it is small."""
         self.path: Any = path
         self._store, self._key = _store.locate(path)
-        with errors_explained(path), waiting():
-            try:
-                found = obstore.get(self._store, self._key, options={"range": (0, _HEAD_BYTES)})
-                meta, self._head = found.meta, found.bytes().to_bytes()
-            except obstore.exceptions.GenericError:
-                # An empty object has no such range.
-                meta, self._head = obstore.head(self._store, self._key), b""
-                if meta["size"]:
-                    raise
+        meta, data = listed, b""
+        with errors_explained(path):
+            if listed and 0 < listed["size"] <= _FETCHED_BYTES:
+                data = obstore.get_range(self._store, self._key, start=0, length=_FETCHED_BYTES)
+            # It may have changed since it was listed.
+            if not listed or len(data) != listed["size"]:
+                meta, data = self._beginning()
         self._tag = meta["e_tag"]
         self.size = meta["size"]
         self.modified_ns = int(meta["last_modified"].timestamp() * 1e9)
         self.identity: Any = (str(path), self._tag)
+        self._cached = {0: bytes(data)}
+        if listed and self.size > _FETCHED_BYTES:
+            start = self.size - _FETCHED_BYTES
+            self._cached[start] = bytes(self._fetch(start, self.size))
+
+    def _beginning(self) -> tuple[Any, Any]:
+        try:
+            found = obstore.get(self._store, self._key, options={"range": (0, _HEAD_BYTES)})
+            return found.meta, found.bytes()
+        except obstore.exceptions.GenericError:
+            # An empty object has no such range.
+            meta = obstore.head(self._store, self._key)
+            if meta["size"]:
+                raise
+            return meta, b""
 
     def close(self) -> None:
         """Do nothing: a request leaves nothing open."""
@@ -51,23 +69,31 @@ class RemoteFile(ReadableFile):
         return self.size
 
     def read(self, start: int = 0, end: int | None = None) -> bytes:
-        buffer = bytearray(max(0, min(self.size, self.size if end is None else end) - start))
+        stop = min(self.size, self.size if end is None else end)
+        if (data := self._in_memory(start, stop)) is not None:
+            return data
+        buffer = bytearray(max(0, stop - start))
         self.read_into(buffer, start)
         return bytes(buffer)
 
+    def _in_memory(self, start: int, end: int) -> bytes | None:
+        for at, data in self._cached.items():
+            if at <= start and end <= at + len(data):
+                return data[start - at : end - at]
+        return None
+
     def read_into(self, buffer: Any, start: int) -> int:
         view = memoryview(buffer).cast("B")[: max(0, self.size - start)]
-        if start + len(view) <= len(self._head):
-            view[:] = self._head[start : start + len(view)]
+        if (data := self._in_memory(start, start + len(view))) is not None:
+            view[:] = data
             return len(view)
 
         def fetch(at: int) -> None:
             part = view[at : at + _store.PART_BYTES]
             part[:] = self._fetch(start + at, start + at + len(part))
 
-        with waiting():
-            for _ in _readers().map(fetch, range(0, len(view), _store.PART_BYTES)):
-                pass
+        for _ in _readers().map(fetch, range(0, len(view), _store.PART_BYTES)):
+            pass
         return len(view)
 
     def _fetch(self, start: int, end: int) -> memoryview:
@@ -83,6 +109,30 @@ class RemoteFile(ReadableFile):
 @functools.cache
 def _readers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_store.MAX_REQUESTS, "fifteen-reader")
+
+
+@contextlib.contextmanager
+def fetched(paths: Sequence[pathlib.PurePath]) -> Generator[None]:
+    """Open files of listed directories concurrently, and use these until the block ends."""
+    files = {str(path): _readers().submit(RemoteFile, path, _store.head(path)) for path in paths}
+    token = _fetched.set(files)
+    try:
+        yield
+    finally:
+        _fetched.reset(token)
+        for file in files.values():
+            file.cancel()
+
+
+_fetched: contextvars.ContextVar[Mapping[str, Future[RemoteFile]]] = contextvars.ContextVar(
+    "fetched", default=MappingProxyType({})
+)
+
+
+def opened(path: pathlib.PurePath) -> RemoteFile:
+    """Return a file that is open to be read."""
+    file = _fetched.get().get(str(path))
+    return RemoteFile(path) if file is None else file.result()
 
 
 class RemoteNewFile(NewFile):
