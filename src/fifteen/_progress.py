@@ -28,6 +28,9 @@ def shown_on_stderr() -> Generator[None]:
 
 def track(items: Iterable[T], what: str, total: int | None = None) -> Generator[T]:
     """Yield items, and show how many of a total are done; by default, the total is their number."""
+    if not _is_shown.get():
+        yield from items
+        return
     count = len(items) if isinstance(items, Sized) else 0
     with progress(what, count if total is None else total) as advance:
         for item in items:

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib
+import importlib.util
 import inspect
 import io
 import itertools
@@ -44,9 +45,6 @@ _COMMANDS = {
 }
 """The commands, each in a module of its name, and the first line of its help."""
 
-_IDLE = ("boto3", "google.cloud.storage")
-"""What tensorboardX imports if it is installed: it takes 0.1 s and more, and is not needed."""
-
 _DESCRIPTION = "Look at experiments: directories with metadata, checkpoints and curves."
 
 
@@ -74,9 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             if arguments is None:
                 arguments = sys.argv[1:]
-                for module in _IDLE:
-                    # None is Python's mark of a module that cannot be imported.
-                    sys.modules.setdefault(module, None)  # pyright: ignore[reportArgumentType]
+                _spare_writers()
             code = _run(list(arguments))
             sys.stdout.flush()
         except BrokenPipeError:
@@ -95,6 +91,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print_message("note", note)
             return 1
     return code
+
+
+def _spare_writers() -> None:
+    """Import of tensorboardX only the messages: its writers take 0.1 s, and more with boto3."""
+    if "tensorboardX" not in sys.modules and (spec := importlib.util.find_spec("tensorboardX")):
+        sys.modules["tensorboardX"] = importlib.util.module_from_spec(spec)
 
 
 def _run(arguments: list[str]) -> int:

@@ -53,7 +53,10 @@ def find_experiments(root: pathlib.Path | str) -> "Experiments":
     """
     top = local_path(root, "root")
     with Directory(top).listed():
-        fields = [Fields(path, os.path.relpath(path, top)) for path in find_paths(top)]
+        paths = find_paths(top)
+    # `os.path.relpath` takes 10 us.
+    names = [str(path).removeprefix(str(top)).lstrip("/") or os.curdir for path in paths]
+    fields = list(map(Fields, paths, names))
     for field in fields:
         field.root = top
     return experiments_of(fields)

@@ -1,13 +1,13 @@
 """Read many experiments in several processes, or from object stores."""
 
 import contextlib
-import itertools
 import os
 import pathlib
+import pickle
 import sys
 import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Generator, Sequence
+from typing import IO, Any
 
 from fifteen._progress import track
 
@@ -22,9 +22,6 @@ _CHUNK = 50
 _KEPT = {"path", "root", "name", "experiment", "_directory", "ends"}
 """The attributes of `Fields` that are given, or too much to send: the arrays of curves."""
 
-_inherited: list[Fields] = []
-"""The experiments for a forked process. Sending them would take as long as reading them."""
-
 
 def load(fields: Sequence[Fields]) -> None:
     """Read what most queries need, if several processes may be used.
@@ -38,17 +35,15 @@ def load(fields: Sequence[Fields]) -> None:
     is_alone = "jax" not in sys.modules and threading.active_count() == 1
     if len(fields) < _MIN_PARALLEL or count == 1 or not is_alone:
         return
-    # Imported when used: it takes 20 ms.
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
     _read(fields[0])  # What that imports, no process has to import again.
-    context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(count, context, _inherit, (fields,)) as pool:
-        parts = pool.map(_load_part, range(0, len(fields), _CHUNK))
-        loaded = zip(fields, itertools.chain.from_iterable(parts), strict=True)
-        for field, read in track(loaded, "Reading", len(fields)):
-            vars(field).update(read)
+    parts = [fields[start : start + _CHUNK] for start in range(0, len(fields), _CHUNK)]
+    with contextlib.ExitStack() as stack:
+        pipes = [stack.enter_context(_forked(parts[start::count])) for start in range(count)]
+        for number, part in enumerate(track(parts, "Reading")):
+            # If a process has died, its experiments are read when they are first asked for.
+            with contextlib.suppress(EOFError, pickle.UnpicklingError):
+                for field, read in zip(part, pickle.load(pipes[number % count]), strict=True):
+                    vars(field).update(read)
 
 
 def load_remote(fields: Sequence[Fields]) -> bool:
@@ -78,12 +73,28 @@ def _files_of(field: Fields) -> list[pathlib.Path]:
     return [field.path / name for name in (*metadata, *event_files(directory))]
 
 
-def _inherit(fields: Sequence[Fields]) -> None:
-    _inherited[:] = fields
+@contextlib.contextmanager
+def _forked(parts: Sequence[Sequence[Fields]]) -> Generator[IO[bytes]]:
+    """Yield a pipe from a new process, which reads each part and sends it.
 
-
-def _load_part(start: int) -> list[dict[str, Any]]:
-    return [_read(field) for field in _inherited[start : start + _CHUNK]]
+    `multiprocessing` takes 20 ms to import, and a thread that reads the pipes.
+    """
+    source, sink = os.pipe()
+    child = os.fork()
+    if not child:
+        # Nothing of this process may run in the new one, such as what it does at its end.
+        try:
+            with os.fdopen(sink, "wb") as pipe:
+                for part in parts:
+                    pickle.dump(list(map(_read, part)), pipe, pickle.HIGHEST_PROTOCOL)
+        finally:
+            os._exit(0)
+    os.close(sink)
+    try:
+        with os.fdopen(source, "rb") as pipe:
+            yield pipe
+    finally:
+        os.waitpid(child, 0)
 
 
 def _read(field: Fields) -> dict[str, Any]:

@@ -26,8 +26,8 @@ that several processes have saved in an object store has ours."""
 _NOT_ENTERED = {"__pycache__", "node_modules"}
 
 _NUMBER = re.compile(
-    r"(?<![\d.])\d+(?:\.\d+)?(?:[eE][+-]?\d{1,4})?(?![\dA-Za-z.])"  # 10, 0.001, 1e-3
-    r"|\d+"  # Each number of a version such as 1.2.10.
+    r"((?<![\d.])\d+(?:\.\d+)?(?:[eE][+-]?\d{1,4})?(?![\dA-Za-z.])"  # 10, 0.001, 1e-3
+    r"|\d+)"  # Each number of a version such as 1.2.10.
 )
 
 
@@ -153,8 +153,7 @@ class _Walk:
         except OSError as error:
             warn(f"{directory}: left out, as it cannot be read: {error.strerror}")
             return []
-        is_environment = any(entry.name == "pyvenv.cfg" for entry in entries)
-        return [] if is_environment else entries
+        return [] if "pyvenv.cfg" in [entry.name for entry in entries] else entries
 
 
 def _kind(entry: Entry) -> str:
@@ -181,9 +180,7 @@ def _is_orbax(name: str, entries: list[Entry]) -> bool:
 
 def natural(path: object) -> list[tuple[str, Decimal, str]]:
     """Return a key that sorts numbers by value and the rest as text."""
-    text, at = str(path), 0
-    parts: list[tuple[str, Decimal, str]] = []
-    for match in _NUMBER.finditer(text):
-        parts.append((text[at : match.start()], Decimal(match[0]), match[0]))
-        at = match.end()
-    return [*parts, (text[at:], Decimal(-1), "")]
+    *parts, last = _NUMBER.split(str(path))
+    numbers = parts[1::2]
+    keys = zip(parts[::2], map(Decimal, numbers), numbers, strict=True)
+    return [*keys, (last, Decimal(-1), "")]

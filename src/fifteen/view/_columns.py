@@ -235,7 +235,7 @@ def values_of(found: "Experiments", name: str) -> list[Any]:
 
 
 def _column_of(name: str, values: list[Any], ranks: Mapping[str, float]) -> Column:
-    is_number = all(isinstance(value, Missing | int | float) for value in values)
+    is_number = all(issubclass(kind, Missing | int | float) for kind in set(map(type, values)))
     column = _COLUMNS.get(name) or Column(name, show_briefly, is_number, best=best_of(name))
     return dataclasses.replace(column, dispensable=ranks.get(name, column.dispensable))
 
@@ -250,10 +250,12 @@ def show_rows(columns: list[Column], rows: list[list[Any]]) -> list[list[str]]:
         for row in rows
     ]
     for index, column in enumerate(columns):
+        if not column.best:
+            continue
         numbers = [row[index] for row in rows if isinstance(row[index], int | float)]
         # An int may be too large for `math.isfinite`.
         numbers = [number for number in numbers if -math.inf < number < math.inf]
-        if column.best and len(set(numbers)) > 1:
+        if len(set(numbers)) > 1:
             best = min(numbers) if column.best == "min" else max(numbers)
             for row, cells in zip(rows, shown, strict=True):
                 cells[index] += "*" if row[index] == best else " "
