@@ -115,7 +115,7 @@ TAGS = {tag: cls for cls, schema in _SCHEMAS.items() for tag in schema.tags}
 
 def make_basic(schemas: Schemas, declared: Declared) -> Schema | None:
     """Return the schema of None, bool, int, float, str or Any."""
-    expression, origin = declared.expression, declared.origin
+    expression, origin, _ = declared
     if expression is Any or origin is object or origin is collections.abc.Hashable:
         return ANY
     return _SCHEMAS.get(type(None) if origin is None else origin)

@@ -16,7 +16,7 @@ _OBJECT = f"{YAML}python/object"
 
 def make_class(schemas: Schemas, declared: Declared) -> Schema | None:
     """Make the schema of a class with fields, or of a base of such classes."""
-    expression, origin = declared.expression, declared.origin
+    expression, origin, _ = declared
     if not kind_of_class(origin):
         return None
     return _ClassSchema(schemas, fields_of(expression), type_name(expression)).schema()
@@ -213,7 +213,7 @@ def _dump_subclass(value: Any, base: Any, context: Context) -> Node:
 
 def make_opaque(schemas: Schemas, declared: Declared) -> Schema:
     """Make the schema of an unknown class, or of a base of classes with fields."""
-    expression, origin = declared.expression, declared.origin
+    expression, origin, _ = declared
     # A class that implements a protocol need not inherit from it, so no tag could name it.
     is_base = isinstance(origin, type) and not getattr(origin, "_is_protocol", False)
     cls: Any = origin if is_base else None

@@ -39,7 +39,7 @@ def check_hashes(keys: Sequence[Any], node: Node | None = None) -> None:
 
 def make_abstract(schemas: Schemas, declared: Declared) -> Schema | None:
     """Return the schema of an abstract class: its first concrete one, or another with a tag."""
-    origin, arguments = declared.origin, declared.arguments
+    _, origin, arguments = declared
     if origin not in vars(collections.abc).values():
         return None
     classes = [c for c in (list, tuple, set, frozenset) if issubclass(c, origin)]
@@ -55,7 +55,7 @@ def make_abstract(schemas: Schemas, declared: Declared) -> Schema | None:
 
 def make_sequence(schemas: Schemas, declared: Declared) -> Schema | None:
     """Return the schema of a list, set or tuple, with one item type or one per position."""
-    expression, origin, arguments = declared.expression, declared.origin, declared.arguments
+    expression, origin, arguments = declared
     if origin not in (list, set, frozenset, tuple):
         return None
     is_fixed = expression == tuple[()] or (
@@ -111,7 +111,7 @@ _FACTORIES = (bool, int, float, str, list, dict, set)
 
 def make_mapping(schemas: Schemas, declared: Declared) -> Schema | None:
     """Return the schema of a mapping with any types of keys and values."""
-    expression, origin, arguments = declared.expression, declared.origin, declared.arguments
+    expression, origin, arguments = declared
     if not is_mapping_class(origin):
         return None
     if issubclass(origin, collections.Counter):

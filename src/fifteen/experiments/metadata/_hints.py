@@ -52,12 +52,10 @@ def strip(expression: Any) -> Any:
             expression = expression.__supertype__
         elif isinstance(expression, dataclasses.InitVar):
             expression = expression.type
-        elif isinstance(expression, _ALIAS_TYPES):
-            expression = expression.__value__
-        elif isinstance(origin, _ALIAS_TYPES):
-            value = origin.__value__
-            names = dict(zip(origin.__type_params__, get_args(expression), strict=False))
-            expression = bind(value, names, None)
+        elif isinstance(origin or expression, _ALIAS_TYPES):
+            alias = origin or expression
+            names = dict(zip(alias.__type_params__, get_args(expression), strict=False))
+            expression = bind(alias.__value__, names, None)
         elif expression in (typing.Final, dataclasses.InitVar):
             return Any
         else:

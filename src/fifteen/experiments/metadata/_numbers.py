@@ -157,12 +157,12 @@ def array_to_dict(value: Any) -> dict[str, Any]:
     if array.dtype.hasobject or array.dtype.names:
         raise Problem(f"an array of dtype {array.dtype}; only numbers and text are written")
     # Extended dtypes are void to NumPy.
-    listed = array.dtype.kind not in "mMSV" or is_extended(array.dtype)
-    listed = listed and array.size <= _MAX_LISTED
+    has_numbers = array.dtype.kind not in "mMSV" or is_extended(array.dtype)
+    is_listed = has_numbers and array.size <= _MAX_LISTED
     parts: dict[str, Any] = {"dtype": _name_of(array.dtype)}
-    if array.size == 0 or not listed:
+    if array.size == 0 or not is_listed:
         parts["shape"] = list(array.shape)
-    if listed:
+    if is_listed:
         parts["values"] = _nest(array)
     else:
         parts["base64"] = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
@@ -188,8 +188,9 @@ def array_from_list(values: Any, dtype: Any = None) -> Any:
     """Return the NumPy array of nested lists, or raise an error of NumPy."""
     # An array of text stores each element with the length of the longest.
     leaves = np.asarray(values, object).ravel()
-    width = max((4 * len(leaf) for leaf in leaves if isinstance(leaf, str)), default=0)
-    width = width if dtype is None else dtype.itemsize if dtype.kind in "SU" else 0
+    width = dtype.itemsize if dtype is not None and dtype.kind in "SU" else 0
+    if dtype is None:
+        width = max((4 * len(leaf) for leaf in leaves if isinstance(leaf, str)), default=0)
     if width * len(leaves) > MAX_ARRAY_BYTES:
         raise ValueError(f"more than {MAX_ARRAY_BYTES:,} bytes of text")
     array = np.asarray(values, dtype)
@@ -215,8 +216,7 @@ def as_jax(array: Any) -> Any:
     import jax
 
     dtype = getattr(array, "dtype", None)
-    narrow = dtype if dtype is None else jax.dtypes.canonicalize_dtype(dtype)
-    if narrow != dtype:
+    if dtype is not None and (narrow := jax.dtypes.canonicalize_dtype(dtype)) != dtype:
         raise ValueError(
             f"an array of dtype {dtype}, which JAX would cut to {narrow}: "
             "set jax_enable_x64, or declare np.ndarray"

@@ -92,17 +92,14 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 def explain(parts: Iterable[Part], where: str, whole: str = "") -> str:
     """Return the message for problems: a line per part, in the order of the file."""
     lines: dict[str, None] = {}
-    for path, node, reason in sorted(parts, key=_position):
+    ordered = sorted(parts, key=lambda p: p[1].start_mark.index if p[1] and p[1].start_mark else 0)
+    for path, node, reason in ordered:
         mark = node.start_mark if node else None
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
         lines[": ".join(filter(None, (place, path.lstrip(".") or whole, reason)))] = None
     shown = list(lines)[:MAX_SHOWN]
     rest = len(lines) - len(shown)
     return "\n".join(shown + ([f"and {rest} more, {len(lines)} problems in all"] if rest else []))
-
-
-def _position(part: Part) -> int:
-    return part[1].start_mark.index if part[1] and part[1].start_mark else 0
 
 
 def step_of(key: Any) -> str:

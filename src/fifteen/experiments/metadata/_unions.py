@@ -22,7 +22,7 @@ _MAX_REASONS = 3
 
 
 def make_union(schemas: Schemas, declared: Declared) -> Schema | None:
-    expression, origin, arguments = declared.expression, declared.origin, declared.arguments
+    expression, origin, arguments = declared
     if origin not in (Union, types.UnionType):
         return None
     # A float accepts integers and Any accepts everything, so they are asked last.
@@ -170,7 +170,7 @@ def make_type_variable(schemas: Schemas, declared: Declared) -> Schema | None:
 
 def make_literal(schemas: Schemas, declared: Declared) -> Schema | None:
     """Return the schema of a Literal: its values, each read as its own type."""
-    origin, arguments = declared.origin, declared.arguments
+    _, origin, arguments = declared
     if origin is not typing.Literal:
         return None
     values = [v for a in arguments for v in (typing.get_args(a) or [a])]

@@ -106,7 +106,7 @@ TAGS: dict[str, Any] = {tag: hook.cls for hook in HOOKS for tag in hook.tags}
 
 def make_hooked(schemas: Schemas, declared: Declared) -> Schema | None:
     """Make the schema of a class that has a hook."""
-    expression, origin, arguments = declared.expression, declared.origin, declared.arguments
+    expression, origin, arguments = declared
     if origin is pathlib.PurePath:
         return schemas.of(Union[Path, PurePosixPath, PureWindowsPath])  # noqa: UP007
     is_dtype = _numbers.is_jax_scalar_type(origin)
@@ -158,18 +158,17 @@ def make_enum(schemas: Schemas, declared: Declared) -> Schema | None:
     name = type_name(origin)
 
     def load(node: Node, context: Context) -> Any:
-        shown = ", ".join(list(members)[:20]) + (", ..." if len(members) > 20 else "")
-        if type(node) is not ScalarNode:
-            expected(f"{name}, one of {shown}", node)
-        if node.value in members:
-            return members[node.value]
-        flag = _parse_flag(origin, node.value) if issubclass(origin, enum.Flag) else None
+        text = node.value if type(node) is ScalarNode else ""
+        if text in members:
+            return members[text]
+        flag = _parse_flag(origin, text) if issubclass(origin, enum.Flag) else None
         if flag is not None:
             return flag
-        hint = did_you_mean(node.value, members)
-        by_value = [m.name for m in origin if str(m.value) == node.value]
+        hint = did_you_mean(text, members)
+        by_value = [m.name for m in origin if text and str(m.value) == text]
         if by_value:
             hint = f"; that is the value of {by_value[0]!r}, write its name"
+        shown = ", ".join(list(members)[:20]) + (", ..." if len(members) > 20 else "")
         return expected(f"{name}, one of {shown}", node, hint)
 
     def load_tagged(node: Node, context: Context) -> Any:

@@ -131,7 +131,7 @@ def _check_aliases(root: Node, where: str) -> None:
     def size_of(node: Node) -> int:
         key = id(node)
         if key not in sizes:
-            sizes[key] = 0  # As long as its content is counted.
+            sizes[key] = 0  # While its content is counted.
             sizes[key] = 1 + sum(map(size_of, children(node)))
         if not 0 < sizes[key] <= MAX_NODES:
             reason = f"more than {MAX_NODES:,} values if its aliases are expanded"

@@ -31,15 +31,9 @@ def _name_after(names: list[str]) -> str:
 
     The last of them may be of this second, or of a host whose clock is ahead.
     """
-    host = socket.gethostname().replace("/", "_") or "localhost"
-    second = max(int(time.time()), _last_second(names) + 1)
-    return f"{_PREFIX}{second:010d}.{host}.{os.getpid()}.{next(_numbers)}"
-
-
-def _last_second(names: list[str]) -> int:
-    """Return the largest second in the names of event files, or -1."""
-    numbers = (
-        name.removeprefix(_PREFIX).partition(".")[0] for name in names if name.startswith(_PREFIX)
-    )
+    numbers = (n.removeprefix(_PREFIX).partition(".")[0] for n in names if n.startswith(_PREFIX))
     seconds = (int(number) for number in numbers if number.isdecimal())
-    return max((second for second in seconds if second <= _MAX_SECOND), default=-1)
+    last = max((second for second in seconds if second <= _MAX_SECOND), default=-1)
+    host = socket.gethostname().replace("/", "_") or "localhost"
+    second = max(int(time.time()), last + 1)
+    return f"{_PREFIX}{second:010d}.{host}.{os.getpid()}.{next(_numbers)}"
