@@ -228,12 +228,8 @@ def _scalar_series(points: Points) -> ScalarSeries:
 
 
 def _histogram_series(points: Points) -> HistogramSeries:
-    return HistogramSeries(
-        _read_only(points.step),
-        _read_only(points.wall_time),
-        tuple(_read_only(edges) for edges, _ in points.value),
-        tuple(_read_only(counts) for _, counts in points.value),
-    )
+    edges, counts = (tuple(map(_read_only, parts)) for parts in zip(*points.value, strict=True))
+    return HistogramSeries(_read_only(points.step), _read_only(points.wall_time), edges, counts)
 
 
 def _read_only(array: Any) -> Any:

@@ -210,8 +210,7 @@ def _bits(value: jax.Array) -> jax.Array:
 def _words_of_step(step: jax.Array) -> list[jax.Array]:
     """Return the low and the high 32 bits of a step as int64."""
     if step.dtype.itemsize == 8:
-        low, high = _bits(step)
-        return [low, high]
+        return [*_bits(step)]
     return [step.astype(jnp.uint32), jnp.where(step < 0, jnp.uint32(0xFFFFFFFF), jnp.uint32(0))]
 
 
@@ -224,18 +223,15 @@ def _pack_by_device(
     only. The first `hosted` tags are those of the host's values. Returns all tags, in the order of
     the vectors, and a vector per device.
     """
-    groups: dict[Any, tuple[list[str], list[jax.Array]]] = {}
+    groups: dict[Any, dict[str, jax.Array]] = {}
     if step is not None:
         step = step.addressable_data(0)
-        groups[next(iter(step.devices()))] = ([], [])
+        groups[step.device] = {}
     for tag, value in zip(tags[hosted:], values, strict=True):
         local = value.addressable_data(0)
-        names, members = groups.setdefault(next(iter(local.devices())), ([], []))
-        names.append(tag)
-        members.append(local)
-    steps = [step, *[None] * len(groups)]
-    vectors = tuple(
-        _pack(*members, step=step)
-        for (_, members), step in zip(groups.values(), steps, strict=False)
-    )
-    return (*tags[:hosted], *(tag for names, _ in groups.values() for tag in names)), vectors
+        groups.setdefault(local.device, {})[tag] = local
+    vectors: list[jax.Array] = []
+    for group in groups.values():
+        vectors.append(_pack(*group.values(), step=step))
+        step = None
+    return (*tags[:hosted], *(tag for group in groups.values() for tag in group)), tuple(vectors)
