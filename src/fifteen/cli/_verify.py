@@ -1,10 +1,17 @@
 """`fifteen verify`."""
 
+import pathlib
+from collections.abc import Iterator
+
 from fifteen._progress import progress
 from fifteen._text import printable
+from fifteen.experiments import MetadataError, metadata
+from fifteen.experiments._console import quiet
 from fifteen.experiments._fields import Fields
 from fifteen.experiments._missing import ABSENT
-from fifteen.experiments._verification import verify as verify_directory
+from fifteen.experiments.checkpoints._inventory import checkpoint_problems
+from fifteen.experiments.events.reading import EventReader, event_files
+from fifteen.experiments.storage import Directory
 
 from ._selection import Chosen, Selection
 from ._table import Format, print_table, text_column
@@ -24,7 +31,7 @@ def verify(selection: Chosen = Selection(), format: Format = "table") -> int:
     with progress("Verifying", sum(map(_count, fields))) as advance:
         for field in fields:
             problems: dict[str, str] = {}
-            for path, problem in verify_directory(field.path):
+            for path, problem in _verified(field.path):
                 problems[str(path.relative_to(field.path))] = problem
                 advance(1)
             rows.extend([field.name, file, found or ABSENT] for file, found in problems.items())
@@ -37,6 +44,23 @@ def verify(selection: Chosen = Selection(), format: Format = "table") -> int:
     else:
         print_table(list(map(text_column, ("name", "file", "problem"))), rows, format)
     return int(damaged > 0)
+
+
+def _verified(directory: pathlib.Path) -> Iterator[tuple[pathlib.Path, str]]:
+    """Yield the path of each file that belongs to an experiment, and what is wrong with it."""
+    for name in metadata.names(directory):
+        path, problem = metadata.path_of(directory, name), ""
+        try:
+            metadata.flatten(path)
+        except (MetadataError, OSError) as error:
+            problem = str(error)
+        yield path, problem
+    yield from checkpoint_problems(directory)
+    reader = EventReader(Directory(directory))
+    with quiet():
+        reader.scalars()
+    for name in event_files(Directory(directory)):
+        yield directory / name, reader.problems.get(name, "")
 
 
 def _print_damage(field: Fields, problems: dict[str, str]) -> None:

@@ -136,10 +136,8 @@ def _first_value(tag: str, value: Scalar) -> Scalar:
         raise LogDataError(
             f"scalars[{tag!r}]: an empty array of shape {value.shape} has no first value"
         )
-    if isinstance(value, np.ndarray):
-        return cast(np.generic, value.reshape(-1)[0])
-    if isinstance(value, Tracer):
-        return value.reshape(-1)[0]
+    if isinstance(value, np.ndarray | Tracer):
+        return cast(Scalar, value.reshape(-1)[0])
     # Indexing the sharded array itself would gather it across devices, and fails if some shards
     # belong to other processes. The data of one shard is an ordinary array on one device.
     first = min(value.addressable_shards, key=lambda shard: [s.start or 0 for s in shard.index])

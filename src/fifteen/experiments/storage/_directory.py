@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable, Generator, Sequence
 from typing import ClassVar, NamedTuple
 
-from .._errors import UnsafePathError
+from .._errors import ExperimentExistsError, UnsafePathError
 from . import _local, _move, _removal
 from ._files import AppendedFile, NewFile, ReadableFile
 from ._local import Entry, Kind
@@ -93,12 +93,11 @@ class Directory:
 
     def names(self) -> list[str]:
         """Return its names, sorted, without temporaries; none if it is absent."""
-        return list(filter(_local.is_visible, _local.names(self.path)))
+        return [entry.name for entry in self.entries()]
 
     def entries(self) -> list[Entry]:
         """Return its entries, sorted by name, without temporaries; none if it is absent."""
-        found = _local.scan(str(self.path))
-        return [entry for entry in found if _local.is_visible(entry.name)]
+        return [entry for entry in _local.scan(str(self.path)) if _local.is_visible(entry.name)]
 
     def listed(self) -> contextlib.AbstractContextManager[None]:
         """Return a block in which everything below is listed at most once."""
@@ -238,7 +237,25 @@ class Directory:
             ExperimentExistsError: something is at the destination.
             UnsafePathError: the destination is this directory or inside it.
         """
-        _move.check(self, destination)
+        if self.is_link() and destination.is_remote:
+            raise UnsafePathError(f"{self}: a link; move the directory that it leads to")
+        if destination.real_path().is_relative_to(self.real_path()):
+            raise UnsafePathError(
+                f"{destination}: cannot move {self} into itself; choose a destination outside of it"
+            )
+        if destination.kind_of(_move.UNFINISHED):
+            other = destination.read(_move.UNFINISHED).decode()
+            raise ExperimentExistsError(
+                f"{destination}: an unfinished copy of {other}; if no process is moving it there "
+                "now, clear() the copy and move again"
+            )
+        kind = destination.kind_of()
+        if destination.is_link() or (kind and (kind != "directory" or destination.names())):
+            hint = f"did you mean {destination.path / self.path.name}? If not, "
+            raise ExperimentExistsError(
+                f"{destination}: exists already and is not an empty directory, so {self} was not "
+                f"moved there; {hint if kind == 'directory' else ''}choose another destination"
+            )
 
     def move(self, destination: "Directory") -> bool:
         """Move the directory, also to another file system; return whether it was there.

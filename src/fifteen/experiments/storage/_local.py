@@ -8,6 +8,7 @@ import contextlib
 import contextvars
 import errno
 import io
+import itertools
 import os
 import pathlib
 import shutil
@@ -170,9 +171,8 @@ def is_visible(name: str) -> bool:
 
 def make_directory(path: pathlib.Path) -> bool:
     """Create a directory and its parents, as `Directory.make` does."""
-    missing: list[pathlib.Path] = []
-    current = path
-    while not current.is_dir():
+    missing = list(itertools.takewhile(lambda one: not one.is_dir(), (path, *path.parents)))
+    for current in missing:
         # Another thread may have created it.
         if os.path.lexists(current) and not current.is_dir():
             what = "a broken link" if current.is_symlink() else "a file"
@@ -180,14 +180,11 @@ def make_directory(path: pathlib.Path) -> bool:
                 f"{path}: cannot make this directory, because {current} is {what}; remove it or "
                 "choose another directory"
             )
-        missing.append(current)
-        current = current.parent
-    if not missing:
-        return False
-    path.mkdir(parents=True, exist_ok=True)
+    if missing:
+        path.mkdir(parents=True, exist_ok=True)
     for made in missing:
         sync_directory(made.parent)
-    return True
+    return bool(missing)
 
 
 def remove(path: pathlib.Path) -> None:

@@ -47,9 +47,6 @@ class RemoteDirectory(Directory):
     def make(self) -> bool:
         return False
 
-    def names(self) -> list[str]:
-        return [entry.name for entry in self.entries()]
-
     def entries(self) -> list[Entry]:
         found = _store.children(self.path).items()
         return [Entry(name, kind, False) for name, kind in found if _local.is_visible(name)]
