@@ -64,25 +64,26 @@ def compare(
             if name != over
         ]
 
-    found = rows(_metadata_of(fields, metadata, all), _common)
-    scalars = rows(_scalars_of(fields, tags), _mean)
+    kinds = {
+        "metadata": rows(_metadata_of(fields, metadata, all), _common),
+        "scalar": rows(_scalars_of(fields, tags), _mean),
+    }
     labels = list(map(Column, lines))
     if format in ("table", "md"):
-        _print_for_people(labels, found, scalars, format)
+        _print_for_people(labels, kinds, format)
     else:
-        kinds = [["metadata", *row] for row in _exact(found)]
-        kinds += [["scalar", *row] for row in _exact(scalars)]
-        print_table([*map(Column, _KEYS), *labels], kinds, format)
+        exact = [[kind, *row] for kind, own in kinds.items() for row in _exact(own)]
+        print_table([*map(Column, _KEYS), *labels], exact, format)
     print_problems(fields)
     return int(any(field.unreadable for field in fields))
 
 
 def _print_for_people(
-    labels: list[Column], metadata: list[list[Any]], scalars: list[list[Any]], format: Format
+    labels: list[Column], kinds: dict[str, list[list[Any]]], format: Format
 ) -> None:
-    if not metadata:
+    if not kinds["metadata"]:
         print("No difference in metadata.")
-    for heading, rows in (("metadata", metadata), ("scalar", scalars)):
+    for heading, rows in kinds.items():
         if rows:
             if heading == "scalar":
                 print()

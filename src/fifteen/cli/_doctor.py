@@ -112,15 +112,13 @@ def _directory(name: str) -> Iterator[tuple[str, str, bool]]:
             directory.remove(probe)
         yield "atomic files", f"written and synced in {milliseconds:.1f} ms", True
         yield "reading", "works" if is_read else "gives other bytes than were written", is_read
-        mark = directory.mark_open()
-        if mark is not None:
+        found = "do not work: `status` goes by the last write instead"
+        if mark := directory.mark_open():
             # If another process writes here, leases work.
             with contextlib.suppress(ExperimentLockedError):
                 mark.wait()
-        works = mark is not None and directory.open_state() == "open"
-        if mark is not None:
+            found = "work" if directory.open_state() == "open" else found
             mark.release()
-        missing = "do not work: `status` goes by the last write instead"
-        yield "locks", "work" if works else missing, True
+        yield "locks", found, True
     except OSError as error:
         yield "writing", f"failed: {error}", False

@@ -4,7 +4,7 @@ import io
 import json
 import pathlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
@@ -78,8 +78,6 @@ def _texts(values: "pandas.Series", nan: str | None) -> list[str]:
 def _uniform(frame: "pandas.DataFrame") -> "pandas.DataFrame":
     """Write objects as text, since a column of Parquet has values of one kind."""
     odd = [name for name in frame if frame[name].dtype == object]
-    return frame.assign(**{name: [_text(value) for value in frame[name]] for name in odd})
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+    return frame.assign(
+        **{name: [None if value is None else str(value) for value in frame[name]] for name in odd}
+    )

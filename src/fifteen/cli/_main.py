@@ -43,7 +43,10 @@ _COMMANDS = {
     "move": "Move experiments, also to another file system, and to or from an object store.",
     "doctor": "Say what is installed, and whether experiments work in a directory or object store.",
 }
-"""The commands, each in a module of its name, and the first line of its help."""
+"""The commands, and the first line of their help."""
+
+_MODULES = {"report": "view", "rm": "prune", "unarchive": "archive"}
+"""The commands in another one's module; each of the others is in a module of its name."""
 
 _DESCRIPTION = "Look at experiments: directories with metadata, checkpoints and curves."
 
@@ -178,7 +181,9 @@ def _directories_among_names(options: dict[str, Any]) -> list[str]:
 
 def _load(name: str) -> Callable[..., int | None]:
     function = "list_experiments" if name == "list" else name
-    command = getattr(importlib.import_module(f"._{name}", __package__), function)
+    command = getattr(
+        importlib.import_module(f"._{_MODULES.get(name, name)}", __package__), function
+    )
     documented = inspect.unwrap(command)
     # tyro keeps the breaks in the lines about an argument.
     documented.__doc__ = re.sub(r"\n {12}", " ", documented.__doc__ or "")

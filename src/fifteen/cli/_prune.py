@@ -1,17 +1,18 @@
-"""`fifteen prune`."""
+"""`fifteen prune` and `fifteen rm`."""
 
 from typing import Annotated
 
 from tyro.conf import arg
 
 from fifteen._progress import track
+from fifteen.experiments import Experiment, find_experiments
 from fifteen.experiments.checkpoints import Retention
 from fifteen.experiments.checkpoints._inventory import prunings
 from fifteen.experiments.storage import Directory
 
 from ._arguments import Flag, OptionalInt
-from ._errors import CommandError, print_message
-from ._selection import Chosen, Selection, is_below
+from ._errors import CommandError, all_succeed, print_message
+from ._selection import Chosen, Selection, is_below, place_of
 from ._table import STEPS, Format, print_removal, text_column
 
 
@@ -61,4 +62,50 @@ def prune(
     Directory.wait_for_removals()
     columns = text_column("name"), text_column("prefix"), STEPS
     print_removal(columns, rows, yes, format)
+    return int(not all_done)
+
+
+def rm(
+    selection: Chosen = Selection(),
+    yes: Flag = False,
+    format: Format = "table",
+) -> int:
+    """Remove experiments with all that is in them; without `--yes`, only say which.
+
+    One that is running stays, and so does one with others below it that were not chosen. Links are
+    removed, never followed.
+
+    Args:
+        selection: which experiments; at least one directory, root or glob.
+        yes: remove them.
+        format: a table for people, or exact values for other programs.
+    """
+    if not selection.roots:
+        raise CommandError("name what to remove: a directory, a root or a glob")
+    fields, all_done = selection.find_to_change()
+    chosen = {field.path for field in fields}
+    reach = selection.reach()
+    rows: list[list[object]] = []
+    for field in track(fields, "Removing"):
+        path = field.path
+        if not Directory(path).is_present():
+            continue  # It was below another one.
+        if not is_below(place_of(path), reach):
+            print_message("note", f"{path}: is reached through a link, and stays as it is")
+            continue
+        others = [other.data_dir for other in find_experiments(path)]
+        left = [other for other in others if other not in chosen]
+        if left:
+            all_done = False
+            print_message("error", f"{path}: stays, since {left[0]} below it is not to be removed")
+        elif any(Directory(other).open_state() == "open" for other in [path, *others]):
+            print_message("note", f"{path}: is running, and stays as it is")
+        else:
+            # Of a link, only the link is removed.
+            size = 0 if Directory(path).is_link() else Directory(path).usage().size
+            if not yes or all_succeed(Experiment.clear, [Experiment(path, verbose=False)]):
+                rows.append([field.name, size])
+            else:
+                all_done = False
+    print_removal([text_column("name")], rows, yes, format)
     return int(not all_done)

@@ -1,16 +1,18 @@
-"""`fifteen view`."""
+"""`fifteen view` and `fifteen report`."""
 
 import contextlib
 import os
+import pathlib
 import webbrowser
 from typing import Annotated
 
 from tyro.conf import arg
 
 from fifteen._text import printable
+from fifteen.view._columns import show_bytes
 
-from ._arguments import Flag
-from ._errors import CommandError
+from ._arguments import Flag, check_output
+from ._errors import CommandError, print_problems
 from ._selection import Chosen, Selection, find_all
 
 
@@ -34,7 +36,7 @@ def view(
     if not 0 <= port < 1 << 16:
         raise CommandError(f"--port: expected 0 to 65535, found {port}")
     count = len(selection.find())  # A mistake is reported now, and not in the page.
-    board = Board(lambda: find_all(selection.roots), selection.choose, title_of(selection))
+    board = Board(lambda: find_all(selection.roots), selection.choose, _title_of(selection))
     try:
         server = Server(board, port)
     except OSError as error:
@@ -47,7 +49,27 @@ def view(
         server.serve_forever()
 
 
-def title_of(selection: Selection) -> str:
+def report(
+    selection: Chosen = Selection(),
+    output: Annotated[pathlib.Path, arg(metavar="FILE")] = pathlib.Path("report.html"),
+) -> int:
+    """Write the page that `view` shows as one file, which needs no server and no network.
+
+    Args:
+        selection: the experiments.
+        output: the .html to write.
+    """
+    from fifteen.view._report import report as render
+
+    check_output(output, ".html", ".htm")
+    found = selection.find_some()
+    text = render(found, _title_of(selection)).encode()
+    output.write_bytes(text)
+    print(printable(f"Wrote {output}: {len(found)} experiments, {show_bytes(len(text))}"))
+    return int(print_problems(found.fields))
+
+
+def _title_of(selection: Selection) -> str:
     """Return what a page about experiments is called."""
     names = (os.path.basename(os.path.abspath(root)) for root in selection.roots or ("",))
     return " ".join(names)

@@ -7,6 +7,7 @@ const MAX_DETAILED = 6; // Runs whose histograms, images and texts are shown at 
 const MAX_COMPARED = 12;
 const MAX_UNSEARCHED = 20; // Boxes of a menu without a field to look for one.
 const MAX_DASHED = 30; // Dashes of more lines tell nothing apart, and take ten times as long to draw.
+const MAX_ADDRESS = 20000; // Letters of names in it.
 const ROWS_AT_ONCE = 150;
 const VERTICES = 15000; // So many are drawn within a tenth of a second.
 const POLL_MILLISECONDS = 500;
@@ -53,14 +54,12 @@ function settle() {
 const axes = () => table.x ?? ["step", "time", ...(embedded ? [] : table.tags)];
 
 function writeAddress() {
-  const query = new URLSearchParams();
-  for (const [key, value] of Object.entries(state)) {
-    if (Array.isArray(value)) (value.length ? value : [""]).forEach((item) => query.append(key, item));
-    else if (value) query.set(key, value);
-  }
-  if (!wasChosen) query.delete("run");
-  history.replaceState(null, "", "#" + query);
+  const shown = Object.entries(state).filter(([key, value]) => value && (wasChosen || key !== "run"));
+  const query = toQuery(shown.map(([key, value]) => [key, value.length === 0 ? "" : value]));
+  history.replaceState(null, "", `#${query}`);
 }
+
+const toQuery = (entries) => new URLSearchParams(entries.flatMap(([key, value]) => [value].flat().map((item) => [key, item])));
 
 // Where it comes from: the server of the live view, or what the report holds.
 
@@ -69,9 +68,7 @@ let store = null;
 
 async function ask(path, query = {}) {
   if (!embedded) {
-    const parameters = new URLSearchParams();
-    for (const [key, value] of Object.entries(query)) [].concat(value).forEach((item) => parameters.append(key, item));
-    const response = await fetch(`${path}?${parameters}`);
+    const response = await fetch(`${path}?${toQuery(Object.entries(query))}`);
     if (!response.ok) throw new Error(`${response.status}`);
     return response.json();
   }
@@ -133,7 +130,7 @@ async function filter() {
     answer.runs = table.order.filter((run) => table.rows[run].some((value) => value !== null && String(value).toLowerCase().includes(wanted)));
   }
   $("mistake").textContent = answer.error ?? "";
-  $("filter").setAttribute("aria-invalid", "error" in answer);
+  $("filter").ariaInvalid = "error" in answer;
   if (!answer.error) passing = text ? new Set(answer.runs) : null;
   renderTable();
 }
@@ -153,10 +150,10 @@ function arrange() {
 
 function show(value, column) {
   if (value === null) return "–";
-  if (column === "changed" && typeof value === "number") return age(value);
-  if (column === "progress" && typeof value === "number") return `${Math.floor(100 * value)} %`;
-  if (column === "size" && typeof value === "number") return bytes(value);
   if (typeof value !== "number") return String(value);
+  if (column === "changed") return age(value);
+  if (column === "progress") return `${Math.floor(100 * value)} %`;
+  if (column === "size") return bytes(value);
   return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(6)));
 }
 
@@ -177,20 +174,18 @@ function bytes(size) {
 }
 
 function heading(name) {
-  const [, path, rest] = /^(.*[./])?([^./]*)$/s.exec(name.replace(/:last$/, "")) ?? [null, "", name];
-  return [make("span", { className: "path" }, path ?? ""), rest];
+  const [, path = "", rest] = /^(.*[./])?([^./]*)$/s.exec(name.replace(/:last$/, ""));
+  return [make("span", { className: "path" }, path), rest];
 }
 
 function renderHead() {
-  const all = make("input", { type: "checkbox", checked: false, title: "Choose the first runs of the table" });
-  all.setAttribute("aria-label", `Choose the first ${MAX_DRAWN} runs of the table, or none`);
+  const text = `Choose the first ${MAX_DRAWN} runs of the table, or none`;
+  const all = make("input", { type: "checkbox", title: text, ariaLabel: text });
   all.onchange = () => choose(all.checked ? visible.slice(0, MAX_DRAWN) : []);
   const cells = [make("th", { className: "check" }, all)];
   for (const column of shownColumns()) {
     const button = make("button", { type: "button", title: column.name }, ...heading(column.name));
-    const cell = make("th", { scope: "col" }, button);
     const order = state.sort === column.name ? "ascending" : state.sort === `-${column.name}` ? "descending" : "none";
-    cell.setAttribute("aria-sort", order);
     if (order !== "none") button.append(order === "ascending" ? " ▲" : " ▼");
     button.onclick = () => {
       state.sort = state.sort === column.name ? `-${column.name}` : column.name;
@@ -199,7 +194,7 @@ function renderHead() {
       $("scroll").scrollTop = 0;
       [...$("head").querySelectorAll("button")].find((other) => other.title === column.name)?.focus();
     };
-    cells.push(cell);
+    cells.push(make("th", { scope: "col", ariaSort: order }, button));
   }
   $("head").replaceChildren(make("tr", {}, ...cells));
 }
@@ -234,8 +229,7 @@ function more() {
 const watcher = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && more());
 
 function row(run, columns) {
-  const box = make("input", { type: "checkbox" });
-  box.setAttribute("aria-label", `Choose ${run}`);
+  const box = make("input", { type: "checkbox", ariaLabel: `Choose ${run}` });
   const element = make("tr", {}, make("td", { className: "check" }, box));
   element.dataset.run = run;
   for (const column of columns) {
@@ -356,17 +350,9 @@ async function draw() {
 
 // An address has a largest length, and names may be long.
 function parts(runs) {
-  const found = [];
-  let left = 0;
-  for (const run of runs) {
-    left -= encodeURIComponent(run).length;
-    if (left < 0) {
-      found.push([]);
-      left = 20000;
-    }
-    found.at(-1).push(run);
-  }
-  return found;
+  const longest = Math.max(...runs.map((run) => encodeURIComponent(run).length));
+  const size = Math.ceil(MAX_ADDRESS / longest);
+  return runs.flatMap((_, index) => (index % size ? [] : [runs.slice(index, index + size)]));
 }
 
 function decoded(curve) {
