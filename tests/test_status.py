@@ -87,43 +87,46 @@ def test_experiment_is_running_before_anything_is_logged(tmp_path):
     assert os.listdir(path) == ["config.yaml"]
 
 
+ENDS = [
+    ("", "finished", False),
+    ("sys.exit(1)", "failed: SystemExit: 1", False),
+    ("raise ValueError('boom\\nand more')", "failed: ValueError: boom", False),
+    ("os.kill(os.getpid(), signal.SIGKILL)", "killed", True),
+    ("sys.exit()", "finished", False),
+    ("sys.exit(0)", "finished", False),
+    ("sys.exit(False)", "finished", False),
+    ("sys.exit('no data')", "failed: SystemExit: no data", False),
+    ("def main(): return 3\nsys.exit(main())", "failed: SystemExit: 3", False),
+    (f"{CATCH}\nwork()", "finished", False),
+    (f"{CATCH}\nwork(); sys.exit()", "finished", False),
+    (f"{CATCH}\ndef main(): work(); experiment.close()\nmain()", "finished", False),
+    ("def main(): sys.exit(3)\nmain()", "failed: SystemExit: 3", False),
+    ("try: sys.exit(3)\nfinally: os.getpid()", "failed: SystemExit: 3", False),
+    ("try: sys.exit(3)\nexcept SystemExit: raise", "failed: SystemExit: 3", False),
+    (
+        "import atexit; atexit.register(experiment.close); sys.exit(3)",
+        "failed: SystemExit: 3",
+        False,
+    ),
+    ("import IPython\nraise ValueError('boom')", "failed: ValueError: boom", False),
+    (f"{CATCH}\nwork(); 1 / 0", "failed: ZeroDivisionError: division by zero", False),
+    (
+        "import threading\nthreading.Thread(target=sys.exit, args=[1]).start()",
+        "finished",
+        False,
+    ),
+    ("with experiment: sys.exit(1)", "failed: SystemExit: 1", False),
+    ("raise KeyboardInterrupt", "failed: KeyboardInterrupt", False),
+    ("experiment.close(); sys.exit(1)", "finished", False),
+    ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)", "killed", True),
+    ("with experiment: 1 / 0", "failed: ZeroDivisionError: division by zero", False),
+    ("os._exit(0)", "killed", True),
+]
+
+
 @pytest.mark.parametrize(
     ("code", "status", "is_marked"),
-    [
-        ("", "finished", False),
-        ("sys.exit()", "finished", False),
-        ("sys.exit(0)", "finished", False),
-        ("sys.exit(False)", "finished", False),
-        ("sys.exit(1)", "failed: SystemExit: 1", False),
-        ("sys.exit('no data')", "failed: SystemExit: no data", False),
-        ("def main(): return 3\nsys.exit(main())", "failed: SystemExit: 3", False),
-        (f"{CATCH}\nwork()", "finished", False),
-        (f"{CATCH}\nwork(); sys.exit()", "finished", False),
-        (f"{CATCH}\ndef main(): work(); experiment.close()\nmain()", "finished", False),
-        ("def main(): sys.exit(3)\nmain()", "failed: SystemExit: 3", False),
-        ("try: sys.exit(3)\nfinally: os.getpid()", "failed: SystemExit: 3", False),
-        ("try: sys.exit(3)\nexcept SystemExit: raise", "failed: SystemExit: 3", False),
-        (
-            "import atexit; atexit.register(experiment.close); sys.exit(3)",
-            "failed: SystemExit: 3",
-            False,
-        ),
-        ("import IPython\nraise ValueError('boom')", "failed: ValueError: boom", False),
-        (f"{CATCH}\nwork(); 1 / 0", "failed: ZeroDivisionError: division by zero", False),
-        (
-            "import threading\nthreading.Thread(target=sys.exit, args=[1]).start()",
-            "finished",
-            False,
-        ),
-        ("with experiment: sys.exit(1)", "failed: SystemExit: 1", False),
-        ("raise ValueError('boom\\nand more')", "failed: ValueError: boom", False),
-        ("raise KeyboardInterrupt", "failed: KeyboardInterrupt", False),
-        ("experiment.close(); sys.exit(1)", "finished", False),
-        ("os.kill(os.getpid(), signal.SIGKILL)", "killed", True),
-        ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)", "killed", True),
-        ("with experiment: 1 / 0", "failed: ZeroDivisionError: division by zero", False),
-        ("os._exit(0)", "killed", True),
-    ],
+    [*ENDS[:4], *(pytest.param(*end, marks=pytest.mark.slow) for end in ENDS[4:])],
 )
 def test_status_after_each_kind_of_end(tmp_path, code, status, is_marked):
     path = tmp_path / "run"

@@ -7,6 +7,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
+import warm
 from running_tensorboard import running_tensorboard
 
 
@@ -31,14 +32,7 @@ def run_script(tmp_path):
             f"directory = pathlib.Path({str(tmp_path)!r})\n"
             "def scalars(**values): return TensorboardLogData(scalars=values)\n"
         )
-        return subprocess.run(
-            [sys.executable, "-c", header + code],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            **options,
-        )
+        return warm.run(header + code, **options)
 
     return run
 

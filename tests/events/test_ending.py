@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+import warm
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fifteen.experiments.events.reading import EventReader
@@ -205,17 +206,13 @@ def kill_at_random_moments(tmp_path, trials):
     for trial in range(trials):
         directory = tmp_path / str(trial)
         directory.mkdir()
-        process = subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(directory)], stdout=subprocess.PIPE
-        )
-        try:
-            assert process.stdout.readline() == b"ready\n"
-            time.sleep(generator.uniform(0.0, 2.0))
-        finally:
-            killed_at = time.time() % 1e4
-            process.kill()
-            process.wait()
-            process.stdout.close()
+        with warm.Process(KILLED, directory) as process:
+            try:
+                assert process.stdout.readline() == "ready\n"
+                time.sleep(generator.uniform(0.0, 2.0))
+            finally:
+                killed_at = time.time() % 1e4
+                process.kill()
         found = EventReader(Directory(directory)).scalars()
         assert found["x"].step.tolist() == list(range(len(found["x"].step)))
         if "time" in found:
@@ -225,11 +222,8 @@ def kill_at_random_moments(tmp_path, trials):
         by_tensorboard = [event.step for event in accumulator.Scalars("x")]
         assert by_tensorboard == found["x"].step.tolist()
         # The next process continues after the truncated record.
-        outcome = subprocess.run(
-            [sys.executable, "-c", RESUMED, str(directory), str(len(by_tensorboard) - 1)],
-            check=False,
-        )
-        assert outcome.returncode == 0
+        outcome = warm.run(RESUMED, directory, len(by_tensorboard) - 1)
+        assert outcome.returncode == 0, outcome.stderr
         resumed = EventReader(Directory(directory)).scalars()["x"]
         assert resumed.step.tolist() == [*found["x"].step.tolist(), len(by_tensorboard)]
 

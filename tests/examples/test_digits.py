@@ -21,13 +21,14 @@ from digits import (
     kill_when,
     open_experiment,
     start,
+    start_cold,
 )
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     directory = tmp_path_factory.mktemp("digits") / "whole"
-    finish(start(directory, *OPTIONS))
+    finish(start_cold(directory, *OPTIONS))
     return directory
 
 
@@ -135,6 +136,7 @@ def test_config_is_read_from_the_command_line(tmp_path):
     assert config == Config(OptimizerConfig(0.125, 0.001), 128, 3, 250)
 
 
+@pytest.mark.slow
 def test_occupied_and_missing_directories_are_refused(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("mine")

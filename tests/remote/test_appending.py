@@ -5,13 +5,12 @@ import pathlib
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 
 import appending
 import pytest
+import warm
 from appending import Bucket, download, log_step
 from running_tensorboard import running_tensorboard
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -299,9 +298,7 @@ log = EventLog(Bucket(sys.argv[1], retry_config={{"max_retries": 1}}))
 
 
 def start(script, bucket):
-    command = [sys.executable, "-c", SCRIPT + script, bucket]
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    return subprocess.Popen(command, **pipes, text=True)
+    return warm.Process(SCRIPT + script, bucket)
 
 
 @pytest.mark.parametrize(

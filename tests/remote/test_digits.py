@@ -6,19 +6,20 @@ import subprocess
 import time
 
 import pytest
-from digits import assert_same, finish, open_experiment, start
+from digits import assert_same, finish, open_experiment, start, start_cold
 
-STEPS = 2400
+STEPS = 1200
 """Enough that many kills come during the training."""
-OPTIONS = ("--config.steps", str(STEPS), "--config.save-every", "200")
+OPTIONS = ("--config.steps", str(STEPS), "--config.save-every", "100")
 
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
     """The directory and duration of an uninterrupted run."""
     directory = tmp_path_factory.mktemp("digits") / "whole"
+    child = start(directory, *OPTIONS)
     begin = time.monotonic()
-    finish(start(directory, *OPTIONS))
+    finish(child)
     return directory, time.monotonic() - begin
 
 
@@ -45,7 +46,7 @@ def kill_and_resume(address, kills, seconds, seed):
 
 @pytest.mark.slow
 def test_uninterrupted_training(local, bucket):
-    finish(start(bucket, *OPTIONS))
+    finish(start_cold(bucket, *OPTIONS))
     assert_same(bucket, local[0])
 
 

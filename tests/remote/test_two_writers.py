@@ -6,13 +6,12 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 
 import obstore
 import obstore.store
 import pytest
+import warm
 
 from fifteen.experiments import (
     Experiment,
@@ -53,10 +52,7 @@ def sizes(monkeypatch, tmp_path):
 @contextlib.contextmanager
 def writer(address, what="log"):
     """Run a process that has an address open for writing."""
-    with subprocess.Popen(
-        [sys.executable, "-c", WRITER, address, what],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    ) as child:  # fmt: skip
+    with warm.Process(WRITER, address, what) as child:
         try:
             assert child.stdout.readline() == "ready\n", child.communicate()[1]
             yield child
@@ -152,7 +148,7 @@ assert child.exitcode == 0, child.exitcode
 log()
 assert experiment.read_scalars()["x"].step.tolist() == [1]
 """
-    ended = subprocess.run([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
+    ended = warm.run(script)
     assert ended.returncode == 0, ended.stderr
     assert "Traceback" not in ended.stderr
 
@@ -240,13 +236,7 @@ def test_deleted_lease_is_written_again(bucket):
 
 
 def test_only_one_of_many_gets_the_lease(bucket):
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-c", WRITER, bucket, "save"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for _ in range(4)
-    ]  # fmt: skip
+    children = [warm.Process(WRITER, bucket, "save") for _ in range(4)]
     first = [child.stdout.readline() for child in children]
     assert sorted(first) == ["", "", "", "ready\n"]
     for child, line in zip(children, first, strict=True):
