@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import google_crc32c
+import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
@@ -323,6 +324,20 @@ def test_many_leaves_and_blocks(handle, assert_same, monkeypatch):
     tree += [random.normal(size=(50, 70)).T, random.normal(size=5000)]
     handle.save(tree)
     assert_same(handle.restore(tree), tree)
+
+
+def test_small_restored_leaves_may_be_donated_one_by_one(handle, assert_same):
+    tree = {f"w{number}": jnp.full(16, number, jnp.float32) for number in range(100)}
+    handle.save(tree)
+    restored, again = handle.restore(tree), handle.restore(tree)
+    double = jax.jit(lambda leaf: leaf * 2, donate_argnums=0)
+    for name in list(tree)[::2]:
+        restored[name] = double(restored[name])
+    assert_same(again, tree)
+    expected = {name: leaf * (2 if int(name[1:]) % 2 == 0 else 1) for name, leaf in tree.items()}
+    assert_same(restored, expected)
+    handle.save(restored, 2)
+    assert_same(handle.restore(tree), expected)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _shutdown, distributed
 from .._errors import CheckpointDamagedError
+from .._gc import gc_paused
 from ..storage import Directory
 from ._background import Background
 from ._keys import name_of
@@ -109,8 +110,9 @@ class Checkpoints:
             if distributed.count() > 1:
                 # The step that process 0 finds.
                 found = distributed.on_primary(lambda: history.find(step)[0])
-            with _opened(history, found, is_latest=step is None) as reader:
-                return _restoring.restore(target, reader, strict, partial), reader.path
+            opened = _opened(history, found, is_latest=step is None)
+            with gc_paused():
+                return _restoring.restore(target, opened, strict, partial)
 
     def steps(self, prefix: str) -> list[int]:
         """Return the steps of the committed checkpoints, ascending."""

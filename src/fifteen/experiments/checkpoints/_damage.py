@@ -12,6 +12,11 @@ from .._errors import CheckpointDamagedError, CheckpointError
 MAX_LINES = 20
 MAX_LINE = 400
 
+UNPARSABLE = (
+    AttributeError, LookupError, OverflowError, SyntaxError, TypeError, ValueError, struct.error,
+)  # fmt: skip
+"""What parsing raises for a file that is damaged, or is not what it should be."""
+
 
 def damaged(path: str | pathlib.Path, problem: str) -> CheckpointDamagedError:
     """Return the error that says what is wrong with a file."""
@@ -37,7 +42,7 @@ def decoding(path: pathlib.Path, leaf: str) -> Generator[None]:
         yield
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {printable(leaf)}: {error}") from None
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError, struct.error) as error:
+    except UNPARSABLE as error:
         raise damaged(path, f"{leaf}: {error}") from None
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,8 +13,9 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec, Sharding
 from typing_extensions import TypeIs
 
-from ._casting import ON_DEVICES, CastError
+from ._casting import CastError
 from ._dtypes import FLOAT0, is_key
+from ._keys import Key
 from ._reader import HostArray, KeyData, LeafInfo, Shards
 
 
@@ -62,14 +63,18 @@ def device_put_like(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
     placed = list(values)
     # One call for all values with the same destination costs little more than one for one value.
     groups: dict[tuple[Sharding | None, bool], list[int]] = defaultdict(list)
+    keys: list[int] = []
     # The user's debug flags must not apply to our transfers.
     with jax.transfer_guard("allow"), jax.debug_nans(False), jax.debug_infs(False):
         for index, (value, target) in enumerate(zip(values, targets, strict=True)):
             # Arrays of float0, which have no bits, are NumPy's in JAX, too.
-            if isinstance(target, ON_DEVICES) and target.dtype != FLOAT0:
+            if isinstance(target, jax.Array) or (
+                isinstance(target, jax.ShapeDtypeStruct) and target.dtype != FLOAT0
+            ):
                 groups[_destination(target, value)].append(index)
                 if isinstance(value, KeyData):
                     placed[index] = value.data
+                    keys.append(index)
         for (sharding, is_committed), indices in groups.items():
             with contextlib.ExitStack() as stack:
                 if not is_committed:
@@ -81,10 +86,11 @@ def device_put_like(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
                     sharding,
                 )
             for index, array in zip(indices, arrays, strict=True):
-                value = values[index]
-                if isinstance(value, KeyData):
-                    array = jax.random.wrap_key_data(array, impl=value.implementation)
                 placed[index] = array
+        for index in keys:
+            placed[index] = jax.random.wrap_key_data(
+                placed[index], impl=values[index].implementation
+            )
     return placed
 
 
@@ -171,12 +177,19 @@ def _divides(sharding: Sharding, shape: tuple[int, ...]) -> bool:
     return True
 
 
-def sharding_to_read(target: Any, saved: LeafInfo) -> Sharding | None:
-    """Return how to read a leaf for a target over several processes; None for any other."""
-    sharding = _sharding_over_processes(target, saved.shape)
-    if sharding is None or not is_key(saved.dtype):
-        return sharding
-    return _sharding_of_key_data(target, sharding, len(saved.shape) + 1)
+def shardings_to_read(
+    wanted: Mapping[Key, Any], saved: Mapping[Key, LeafInfo]
+) -> dict[Key, Sharding | None]:
+    """Return how to read leaves for targets over several processes; None for any others."""
+    shardings: dict[Key, Sharding | None] = dict.fromkeys(wanted)
+    for key, target in wanted.items():
+        if _is_over_processes(getattr(target, "sharding", None)):
+            info = saved[key]
+            sharding = _sharding_over_processes(target, info.shape)
+            if sharding is not None and is_key(info.dtype):
+                sharding = _sharding_of_key_data(target, sharding, len(info.shape) + 1)
+            shardings[key] = sharding
+    return shardings
 
 
 @functools.lru_cache(maxsize=256)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from ..storage import Directory, ReadableFile
-from ._damage import damaged
+from ._damage import UNPARSABLE, damaged
 from ._dtypes import dtype_named, info_of
 from ._keys import Key, structure_of
 from ._orbax import _tensorstore
@@ -148,7 +148,7 @@ def _tree_in(file: ReadableFile) -> Any:
         if parser.at != file.size:
             raise ValueError("found more bytes after the end of the tree")
         return tree
-    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+    except (*UNPARSABLE, RecursionError) as error:
         raise damaged(
             file.path,
             "expected a checkpoint of fifteen or a complete file of flax, found neither "

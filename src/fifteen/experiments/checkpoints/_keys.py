@@ -31,12 +31,12 @@ def name_of(key: Key) -> str:
 
 def key_of(name: str) -> Key:
     """Split a name into its key."""
+    if "~" not in name:
+        return tuple(name.split("/"))
     if name == _ROOT:
         return ()
     if name == f"~{_RESERVED}":
         return (_RESERVED,)
-    if "~" not in name:
-        return tuple(name.split("/"))
     return tuple([part.replace("~1", "/").replace("~0", "~") for part in name.split("/")])
 
 

@@ -45,16 +45,17 @@ def compare(stored: CheckpointReader, wanted: Mapping[Key, Any]) -> Comparison:
         info = saved.get(key)
         if info is None:
             missing.append(key)
-        elif not _agree(info_of(leaf), info) or (
-            isinstance(leaf, ON_DEVICES) and is_narrowed(info.dtype)
-        ):
-            different.append(key)
+        else:
+            found = info_of(leaf)
+            agree = found is info or _agree(found, info)
+            if not agree or (isinstance(leaf, ON_DEVICES) and is_narrowed(info.dtype)):
+                different.append(key)
     unexpected = [key for key in saved if key not in wanted]
     return Comparison(stored, wanted, missing, unexpected, different)
 
 
 def _agree(target: LeafInfo, saved: LeafInfo) -> bool:
-    if target is saved or target == saved:
+    if target == saved:
         return True
     # A Python number and an array without axes hold the same; the target decides.
     either_is_python = target.dtype in _PYTHON or saved.dtype in _PYTHON

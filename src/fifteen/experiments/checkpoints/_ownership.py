@@ -16,15 +16,13 @@ import re
 from ..storage import Directory, Kind, suppressed_os_errors
 from ._reader import DESCRIPTION, SHARDS, SUFFIX
 from ._safetensors._header import is_ours
+from ._shards._manifest import FILE
 
 _MARKS = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", DESCRIPTION, SHARDS)
 """Files in a directory that Orbax has written."""
 
 _OLD_MARK = "checkpoint"
 """Orbax's first mark, a file of msgpack; TensorFlow has a text file of this name."""
-
-_PART = re.compile(rf"[0-9a-f]{{8}}\.\d+{re.escape(SUFFIX)}")
-"""What a process puts into an object store; see `_shards`."""
 
 _ZARR = ".zarray"
 _HEAD = 64
@@ -76,7 +74,7 @@ def may_be_checkpoint(directory: Directory, name: str) -> bool:
 def is_unfinished(directory: Directory) -> bool:
     """Whether a killed save of several processes has left it in an object store."""
     names = directory.names()
-    return bool(names) and all(map(_PART.fullmatch, names))
+    return bool(names) and all(map(FILE.fullmatch, names))
 
 
 def is_beside_flax(directory: Directory, name: str) -> bool:

@@ -60,6 +60,29 @@ class Shards:
         return dataclasses.replace(self, parts=parts)
 
 
+def regions(
+    shape: tuple[int, ...], sharding: "jax.sharding.Sharding | None"
+) -> dict[str, tuple[slice, ...]]:
+    """Return what to read of an array: all of it, or the parts of this process, as in `Shards`."""
+    if sharding is None:
+        return {"": (slice(None),) * len(shape)}
+    if not sharding.addressable_devices:
+        # Only the dtype is needed, which an empty part has too.
+        return {"": (slice(0, 0),) * len(shape)}
+    # Devices that hold the same part share one.
+    indices = sharding.addressable_devices_indices_map(shape).values()
+    return {str(index): index for index in indices if index is not None}
+
+
+def assembled(
+    shape: tuple[int, ...],
+    sharding: "jax.sharding.Sharding | None",
+    parts: Mapping[str, HostArray],
+) -> HostArray | Shards:
+    """Return the array of what has been read of its `regions`."""
+    return parts[""] if sharding is None else Shards(shape, sharding, parts)
+
+
 @dataclasses.dataclass(frozen=True)
 class KeyData:
     """Typed PRNG keys, as the data from which JAX makes them."""

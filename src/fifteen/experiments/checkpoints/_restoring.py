@@ -2,7 +2,8 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+import pathlib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -12,11 +13,10 @@ from fifteen._text import printable
 
 from .. import _console
 from .._errors import CheckpointError, CheckpointMismatchError
-from .._gc import gc_paused
 from . import _tree
 from ._casting import CastError, cast_to_target
-from ._damage import damaged, shortened, too_deep
-from ._device_placement import device_put_like, resolve_sharding, sharding_to_read
+from ._damage import UNPARSABLE, damaged, shortened, too_deep
+from ._device_placement import device_put_like, resolve_sharding, shardings_to_read
 from ._keys import Key, name_of, unflatten
 from ._leaf import is_state, is_static, refusal
 from ._matching import compare, is_other_kind, report, report_of_misfits
@@ -26,23 +26,34 @@ _ANYWHERE = jax.ShapeDtypeStruct((), np.uint32)
 """A target for typed PRNG keys on the default device."""
 
 
-def restore(target: Any, stored: CheckpointReader, strict: bool, partial: bool) -> Any:
+def restore(
+    target: Any,
+    opened: contextlib.AbstractContextManager[CheckpointReader],
+    strict: bool,
+    partial: bool,
+) -> tuple[Any, pathlib.Path]:
     """Read a checkpoint into the structure of a target; see `Experiment.restore_checkpoint`.
+
+    Return its path, too.
 
     Raises:
         CheckpointMismatchError: lists every leaf that is missing, unexpected or, with `strict`,
             different.
         CheckpointDamagedError: a leaf's bytes are not those that were written.
     """
-    if target is None:
-        return _as_saved(stored)
+    with opened as stored:
+        read = _as_saved(stored) if target is None else _fitted(target, stored, strict, partial)
+        return read, stored.path
+
+
+def _fitted(target: Any, stored: CheckpointReader, strict: bool, partial: bool) -> Any:
     flat, saved = _tree.flatten(target), stored.leaves
     keys = flat.keys
     if not saved.keys() <= set(keys):
         # Orbax numbers what has no key paths of its own, as version 0.1 of this package did.
         numbered = _tree.flatten(target, by_fields=False).keys
         keys = max(keys, numbered, key=lambda keys: len(saved.keys() & set(keys)))
-    wanted = _resolved(stored, dict(zip(keys, flat.leaves, strict=True)))
+    wanted = _resolved(stored, zip(keys, flat.leaves, strict=True))
     comparison = compare(stored, wanted)
     if not partial and (comparison.missing or comparison.unexpected):
         raise CheckpointMismatchError(
@@ -59,8 +70,9 @@ def restore(target: Any, stored: CheckpointReader, strict: bool, partial: bool) 
     if refused:
         only = dataclasses.replace(comparison, missing=[], unexpected=[], different=refused)
         raise CheckpointMismatchError(report(only, "does not fit the target:"))
-    kept = set(comparison.different if keeps_different else ())
-    common = {key: leaf for key, leaf in wanted.items() if key in saved and key not in kept}
+    common = dict(wanted)
+    for key in (*comparison.missing, *(comparison.different if keeps_different else ())):
+        del common[key]
     if not common and (wanted or saved):
         raise CheckpointMismatchError(report(comparison, "has no leaf in common with the target:"))
     restored = _placed(stored, common)
@@ -74,20 +86,19 @@ def restore(target: Any, stored: CheckpointReader, strict: bool, partial: bool) 
     )
 
 
-def _resolved(stored: CheckpointReader, leaves: Mapping[Key, Any]) -> dict[Key, Any]:
+def _resolved(stored: CheckpointReader, leaves: Iterable[tuple[Key, Any]]) -> dict[Key, Any]:
     """Return the leaves of a target that are state, with shardings over real devices."""
     wanted: dict[Key, Any] = {}
     problems: list[str] = []
-    for key, leaf in leaves.items():
-        if is_static(leaf):
+    for key, leaf in leaves:
+        if not is_state(leaf):
+            if not is_static(leaf):
+                problems.append(f"{name_of(key)}: {refusal(leaf)}")
             continue
         try:
             wanted[key] = resolve_sharding(leaf)
-            problem = None if is_state(leaf) else refusal(leaf)
         except CastError as error:
-            problem = f"target's leaf {error}"
-        if problem is not None:
-            problems.append(f"{name_of(key)}: {problem}")
+            problems.append(f"{name_of(key)}: target's leaf {error}")
     if problems:
         raise CheckpointMismatchError(
             "\n".join([f"cannot restore {stored.path} into the target:", *shortened(problems)])
@@ -113,7 +124,7 @@ def _as_saved(stored: CheckpointReader) -> Any:
         return unflatten(stored.structure, [values[key] for key in stored.leaves])
     except RecursionError:
         raise too_deep(stored.path) from None
-    except (AttributeError, IndexError, TypeError, ValueError) as error:
+    except UNPARSABLE as error:
         raise damaged(stored.path, f"its structure is invalid: {error}") from None
 
 
@@ -122,23 +133,21 @@ def _placed(stored: CheckpointReader, wanted: Mapping[Key, Any]) -> dict[Key, An
     placed: dict[Key, Any] = {}
     values: list[Any] = []
     problems: dict[Key, str] = {}
-    saved = stored.leaves
-    shardings = {key: sharding_to_read(leaf, saved[key]) for key, leaf in wanted.items()}
     # Closed here, since what a signal handler raises in a finalizer is lost.
-    with contextlib.closing(stored.read(shardings)) as batches:
+    with contextlib.closing(stored.read(shardings_to_read(wanted, stored.leaves))) as batches:
         for batch in batches:
             # A transfer keeps the memory of the last batch alive until it ends.
             jax.block_until_ready(values)
-            with gc_paused():
-                cast: dict[Key, Any] = {}
-                for key, value in batch.items():
-                    try:
-                        cast[key] = cast_to_target(value, wanted[key])
-                    except CastError as error:
-                        problems[key] = str(error)
-                if not problems:
-                    values = device_put_like(list(cast.values()), [wanted[key] for key in cast])
-                    placed.update(zip(cast, values, strict=True))
+            targets = [wanted[key] for key in batch]
+            cast: list[Any] = []
+            for key, value, target in zip(batch, batch.values(), targets, strict=True):
+                try:
+                    cast.append(cast_to_target(value, target))
+                except CastError as error:
+                    problems[key] = str(error)
+            if not problems:
+                values = device_put_like(cast, targets)
+                placed.update(zip(batch, values, strict=True))
     if problems:
         # In the order of the pytree, not of the file.
         ordered = {key: problems[key] for key in wanted if key in problems}

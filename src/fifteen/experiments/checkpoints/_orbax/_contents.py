@@ -15,7 +15,7 @@ from fifteen._text import printable
 
 from ..._errors import CheckpointError
 from ...storage import Directory
-from .._damage import damaged
+from .._damage import UNPARSABLE, damaged
 from .._dtypes import info_of
 from .._flax_msgpack import MsgpackCheckpoint
 from .._keys import Key, structure_of
@@ -29,11 +29,6 @@ _HAS_ALL_CHUNKS = "store_array_data_equal_to_fill_value"
 _ARRAYS = ("jax.Array", "np.ndarray", "scalar")
 _LIST_INDEX = 1
 """Orbax's `KeyType` of an index in a list."""
-
-_NOT_DESCRIBED = (
-    KeyError, TypeError, ValueError, AttributeError, IndexError, SyntaxError, RecursionError,
-)  # fmt: skip
-"""What parsing raises for a file that is damaged, or is not a description."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +51,7 @@ def contents_of(directory: Directory) -> Contents:
 def _ours(directory: Directory) -> Contents:
     try:
         leaves, structure = description_from(directory.read(DESCRIPTION).decode())
-    except _NOT_DESCRIBED as error:
+    except (*UNPARSABLE, RecursionError) as error:
         raise damaged(
             directory.path,
             f"{DESCRIPTION} is not a description that fifteen wrote "
@@ -88,7 +83,7 @@ def _theirs(directory: Directory) -> Contents:
                     or old.is_array
                 ):
                     ends[key] = end
-    except _NOT_DESCRIBED as error:
+    except (*UNPARSABLE, RecursionError) as error:
         problem = f"its description cannot be read ({type(error).__name__}: {error})"
         raise damaged(path, problem) from None
     if not ends:

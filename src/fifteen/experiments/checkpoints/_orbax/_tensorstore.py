@@ -17,7 +17,7 @@ from ..._errors import CheckpointError, MissingExtraError
 from ...storage import Directory
 from .._damage import damaged
 from .._keys import Key, name_of
-from .._reader import HostArray, LeafInfo, Shards
+from .._reader import HostArray, LeafInfo, Shards, assembled, regions
 
 if TYPE_CHECKING:
     import jax
@@ -95,29 +95,21 @@ def read(
     shardings: "Mapping[Key, jax.sharding.Sharding | None]",
 ) -> dict[Key, HostArray | Shards]:
     """Read arrays in parallel: whole, or this process's shards if there is a sharding."""
-    started = {key: _start(array.store, shardings[key]) for key, array in arrays.items()}
+    started = {
+        key: {
+            name: array.store[region].read()
+            for name, region in regions(array.info.shape, shardings[key]).items()
+        }
+        for key, array in arrays.items()
+    }
     values: dict[Key, HostArray | Shards] = {}
     for key, array in arrays.items():
         parts = {
-            index: np.asarray(_result(path, key, future))
-            for index, future in started.pop(key).items()
+            name: np.asarray(_result(path, key, future))
+            for name, future in started.pop(key).items()
         }
-        sharding = shardings[key]
-        whole = sharding is None
-        values[key] = parts[""] if whole else Shards(array.info.shape, sharding, parts)
+        values[key] = assembled(array.info.shape, shardings[key], parts)
     return values
-
-
-def _start(store: Any, sharding: "jax.sharding.Sharding | None") -> dict[str, Any]:
-    """Start to read the parts of an array, by the `str` of their index."""
-    if sharding is None:
-        return {"": store.read()}
-    if not sharding.addressable_devices:
-        # Only the dtype is needed, which an empty part has too.
-        return {"": store[(slice(0, 0),) * len(store.shape)].read()}
-    # Devices that hold the same part share one read.
-    indices = sharding.addressable_devices_indices_map(tuple(store.shape)).values()
-    return {name: store[index].read() for name, index in {str(i): i for i in indices}.items()}
 
 
 def _result(path: pathlib.Path, key: Key, future: Any) -> Any:

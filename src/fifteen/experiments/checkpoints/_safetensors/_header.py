@@ -15,6 +15,7 @@ dicts by the parts of their names between slashes.
 """
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import json
@@ -29,7 +30,7 @@ from fifteen._text import printable
 
 from ..._errors import CheckpointDamagedError, CheckpointError
 from ...storage import ReadableFile
-from .._damage import damaged, too_deep
+from .._damage import UNPARSABLE, damaged, too_deep
 from .._decoding import STORED, stored_info
 from .._dtypes import dtype_named
 from .._keys import Key, key_of, name_of, structure_of
@@ -48,7 +49,8 @@ MAX_HEADER = 100_000_000
 """The format's limit."""
 
 
-class StoredLeaf(NamedTuple):
+@dataclasses.dataclass(slots=True)
+class StoredLeaf:
     """A leaf as a header describes it."""
 
     info: LeafInfo
@@ -140,7 +142,7 @@ def read(file: ReadableFile) -> Header:
         raise CheckpointError(f"{file.path}: {error}") from None
     except RecursionError:
         raise too_deep(file.path) from None
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
+    except UNPARSABLE as error:
         problem = f"its header is damaged ({type(error).__name__}: {error})"
         raise damaged(file.path, problem) from None
 
@@ -171,24 +173,27 @@ def _read(file: ReadableFile) -> Header:
         rows, structure = described["leaves"], described["structure"]
         keys = [key_of(row[0]) for row in rows]
         of_tensors = _parsed(checksums)
-    numbers = [n for entry in entries.values() for n in (*entry["shape"], *entry["data_offsets"])]
+    lists = [entry[name] for name in ("shape", "data_offsets") for entry in entries.values()]
+    numbers = [*itertools.chain.from_iterable(lists)]
     if not {*map(type, numbers)} <= {int} or min(numbers, default=0) < 0:
         raise ValueError("a tensor's shape and offsets are not whole numbers")
     leaves: dict[Key, StoredLeaf] = {}
     spans: list[list[int]] = []
-    for key, (name, has_tensor, *rest) in zip(keys, rows, strict=True):
-        description = rest[0] if rest else None
-        if not has_tensor:
+    for key, row in zip(keys, rows, strict=True):
+        description = row[2] if len(row) > 2 else None
+        if not row[1]:
             leaves[key] = StoredLeaf(stored_info(None, (), description), description)
             continue
-        entry = entries[name]
-        shape, (start, end) = tuple(entry["shape"]), entry["data_offsets"]
-        dtype = _numpy_dtype(entry["dtype"])
-        if end - start != dtype.itemsize * math.prod(shape):
+        entry = entries[row[0]]
+        shape, span = tuple(entry["shape"]), entry["data_offsets"]
+        dtype, nbytes, info = _tensor(entry["dtype"], shape)
+        start, end = span
+        if end - start != nbytes:
             raise ValueError("a tensor's shape and offsets do not agree")
-        info = stored_info(dtype, shape, description)
+        if description is not None:
+            info = stored_info(dtype, shape, description)
         leaves[key] = StoredLeaf(info, description, dtype, shape, start, end, next(of_tensors))
-        spans.append(entry["data_offsets"])
+        spans.append(span)
     spans.sort()
     ends = [0, *[end for _, end in spans]]
     if [start for start, _ in spans] != ends[:-1]:
@@ -236,6 +241,13 @@ def _layout(dtype: str, shape: tuple[int, ...]) -> str:
 @functools.lru_cache(maxsize=16384)
 def _quoted(key: Key) -> str:
     return json.dumps(name_of(key))
+
+
+@functools.lru_cache(maxsize=4096)
+def _tensor(dtype: str, shape: tuple[int, ...]) -> tuple[np.dtype[Any], int, LeafInfo]:
+    """Return a tensor's dtype, its size in bytes, and its description without a word of ours."""
+    of_numpy = _numpy_dtype(dtype)
+    return of_numpy, of_numpy.itemsize * math.prod(shape), stored_info(of_numpy, shape, None)
 
 
 @functools.lru_cache(maxsize=64)

@@ -4,22 +4,23 @@ import contextlib
 import pathlib
 from collections import defaultdict
 from collections.abc import Generator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from ...storage import Directory
-from .._damage import damaged
+from .._damage import UNPARSABLE, damaged, decoding
 from .._dtypes import dtype_named
 from .._keys import Key, name_of
-from .._reader import SHARDS, HostArray, KeyData, LeafInfo, Shards
+from .._reader import SHARDS, HostArray, KeyData, LeafInfo, assembled, regions
 from .._safetensors._reader import SafetensorsCheckpoint
-from ._manifest import Manifest, Part, SpreadLeaf
+from ._manifest import Box, Manifest
 
 if TYPE_CHECKING:
     import jax
 
-_Regions = dict[str, tuple[slice, ...]]
+_Inside: TypeAlias = dict[Key, tuple[Key, Box | None]]
+"""What to read of a file: for each key in it, the leaf's key, and which part of the leaf it is."""
 
 
 class ShardedCheckpoint:
@@ -29,7 +30,7 @@ class ShardedCheckpoint:
         self.path = path
         try:
             self._manifest = Manifest.from_json(Directory(path).read(SHARDS).decode())
-        except (ValueError, KeyError, TypeError) as error:
+        except (*UNPARSABLE, RecursionError) as error:
             raise damaged(path, f"{SHARDS} is damaged ({error})") from None
         self.leaves: Mapping[Key, LeafInfo] = {
             key: leaf.info for key, leaf in self._manifest.leaves.items()
@@ -40,115 +41,76 @@ class ShardedCheckpoint:
         self, wanted: "Mapping[Key, jax.sharding.Sharding | None]"
     ) -> Generator[Mapping[Key, Any]]:
         """Read some leaves; see `CheckpointReader.read`."""
-        leaves = {key: self._manifest.leaves[key] for key in wanted}
-        spread = {key: leaf for key, leaf in leaves.items() if leaf.parts}
-        shapes = {key: _shape(leaf) for key, leaf in spread.items()}
-        regions = {key: _regions(shapes[key], wanted[key]) for key in spread}
-        values: dict[Key, dict[str, HostArray]] = {
-            key: {
-                name: np.empty(_lengths(at, shapes[key]), _dtype(leaf))
-                for name, at in regions[key].items()
-            }
-            for key, leaf in spread.items()
-        }
-        files: dict[int, dict[Key, tuple[Key, Part | None]]] = defaultdict(dict)
-        for key, leaf in leaves.items():
+        boxes: dict[Key, dict[str, Box]] = {}
+        files: dict[int, _Inside] = defaultdict(dict)
+        for key, sharding in wanted.items():
+            leaf = self._manifest.leaves[key]
             if not leaf.parts:
                 files[0][key] = key, None
+                continue
+            found = regions(leaf.shape, sharding)
+            boxes[key] = {name: Box.at(index, leaf.shape) for name, index in found.items()}
             for part in leaf.parts:
-                if any(_common(part, at, shapes[key]) for at in regions[key].values()):
-                    files[part.file][part.key(key)] = key, part
-        for number, inside in sorted(files.items()):
-            path = self.path / self._manifest.files[number]
-            try:
-                reader = SafetensorsCheckpoint(path)
-            except FileNotFoundError:
-                raise damaged(self.path, f"{path.name} is missing") from None
-            with contextlib.closing(reader):
-                absent = [key for key in inside if key not in reader.leaves]
-                if absent:
-                    raise damaged(self.path, f"{path.name} does not contain {name_of(absent[0])}")
-                for batch in reader.read(dict.fromkeys(inside)):
-                    yield {key: value for key, value in batch.items() if inside[key][1] is None}
+                if any(part.box.overlap(box) for box in boxes[key].values()):
+                    files[part.file][part.key(key)] = key, part.box
+        with contextlib.ExitStack() as opened:
+            # All of them before memory is allocated: the manifest may state any shape.
+            readers = {file: self._open(file, files[file], opened) for file in sorted(files)}
+            values = {key: self._allocated(key, of_key) for key, of_key in boxes.items()}
+            for file, reader in readers.items():
+                for batch in reader.read(dict.fromkeys(files[file])):
+                    local: dict[Key, Any] = {}
                     for stored, value in batch.items():
-                        key, part = inside[stored]
-                        if part is not None:
-                            _copy(value, part, values[key], regions[key], shapes[key])
-        yield {
-            key: _assembled(leaf, shapes[key], wanted[key], values.pop(key))
-            for key, leaf in spread.items()
-        }
+                        key, box = files[file][stored]
+                        if box is None:
+                            local[key] = value
+                        else:
+                            _copy(value, box, values[key], boxes[key])
+                    yield local
+        yield {key: self._assembled(key, wanted[key], values.pop(key)) for key in boxes}
 
     def close(self) -> None:
         """Do nothing: no file stays open."""
 
+    def _open(
+        self, file: int, inside: _Inside, opened: contextlib.ExitStack
+    ) -> SafetensorsCheckpoint:
+        """Open a file, and check that it contains what the manifest says."""
+        name = self._manifest.files[file]
+        try:
+            reader = SafetensorsCheckpoint(self.path / name)
+        except FileNotFoundError:
+            raise damaged(self.path, f"{name} is missing") from None
+        opened.callback(reader.close)
+        for stored, (key, box) in inside.items():
+            leaf, found = self._manifest.leaves[key], reader.leaves.get(stored)
+            expected = leaf.info if box is None else LeafInfo(box.shape, leaf.stored_dtype)
+            if found != expected:
+                problem = f"{name_of(key)}: expected {expected}, found {found or 'nothing'}"
+                raise damaged(self.path, f"{name}: {problem}")
+        return reader
 
-def _shape(leaf: SpreadLeaf) -> tuple[int, ...]:
-    """Return the shape of what is stored; the data of typed PRNG keys has one more axis."""
-    return tuple(map(max, zip(*(part.end for part in leaf.parts), strict=True)))
+    def _allocated(self, key: Key, boxes: Mapping[str, Box]) -> dict[str, HostArray]:
+        with decoding(self.path, name_of(key)):
+            dtype = dtype_named(self._manifest.leaves[key].stored_dtype)
+            return {name: np.empty(box.shape, dtype) for name, box in boxes.items()}
 
-
-def _dtype(leaf: SpreadLeaf) -> Any:
-    return np.dtype(np.uint32) if leaf.implementation else dtype_named(leaf.info.dtype)
-
-
-def _regions(shape: tuple[int, ...], sharding: "jax.sharding.Sharding | None") -> _Regions:
-    """Return what to read of an array, by the `str` of its index."""
-    if sharding is None:
-        return {"": tuple(slice(0, length) for length in shape)}
-    if not sharding.addressable_devices:
-        # Only the dtype is needed.
-        return {"": tuple(slice(0, 0) for _ in shape)}
-    indices = sharding.addressable_devices_indices_map(shape).values()
-    return {str(index): index for index in indices if index is not None}
-
-
-def _lengths(region: tuple[slice, ...], shape: tuple[int, ...]) -> list[int]:
-    return [len(range(*at.indices(length))) for at, length in zip(region, shape, strict=True)]
-
-
-def _common(
-    part: Part, region: tuple[slice, ...], shape: tuple[int, ...]
-) -> tuple[tuple[slice, ...], tuple[slice, ...]] | None:
-    """Return the overlap of a part and a region, as an index into each; None if there is none."""
-    there: list[slice] = []
-    here: list[slice] = []
-    for begin, end, at, length in zip(part.begin, part.end, region, shape, strict=True):
-        first, last, _ = at.indices(length)
-        low, high = max(begin, first), min(end, last)
-        if low >= high:
-            return None
-        there.append(slice(low - begin, high - begin))
-        here.append(slice(low - first, high - first))
-    return tuple(there), tuple(here)
+    def _assembled(
+        self,
+        key: Key,
+        sharding: "jax.sharding.Sharding | None",
+        values: Mapping[str, HostArray],
+    ) -> Any:
+        leaf = self._manifest.leaves[key]
+        array = assembled(leaf.shape, sharding, values)
+        return array if leaf.implementation is None else KeyData(array, leaf.implementation)
 
 
 def _copy(
-    value: HostArray,
-    part: Part,
-    values: dict[str, HostArray],
-    regions: _Regions,
-    shape: tuple[int, ...],
+    value: HostArray, box: Box, values: dict[str, HostArray], boxes: Mapping[str, Box]
 ) -> None:
-    for name, region in regions.items():
-        common = _common(part, region, shape)
-        if common is None:
-            continue
-        if values[name].shape == value.shape == _extent(common[1]):
+    for name, other in boxes.items():
+        if box == other:
             values[name] = value
-        else:
-            values[name][common[1]] = value[common[0]]
-
-
-def _extent(slices: tuple[slice, ...]) -> tuple[int, ...]:
-    return tuple(at.stop - at.start for at in slices)
-
-
-def _assembled(
-    leaf: SpreadLeaf,
-    shape: tuple[int, ...],
-    sharding: "jax.sharding.Sharding | None",
-    values: dict[str, HostArray],
-) -> Any:
-    found = values[""] if sharding is None else Shards(shape, sharding, values)
-    return found if leaf.implementation is None else KeyData(found, leaf.implementation)
+        elif (common := box.overlap(other)) is not None:
+            values[name][common.index_in(other)] = value[common.index_in(box)]

@@ -23,7 +23,7 @@ from .._leaf import Leaf, encode_each, is_static
 from .._ownership import is_unfinished
 from .._reader import SHARDS, SUFFIX
 from .._safetensors._save import write
-from ._manifest import Manifest, Part, SpreadLeaf
+from ._manifest import Box, Manifest, Part, SpreadLeaf
 
 
 class ShardedSave(DistributedSave):
@@ -81,10 +81,8 @@ def _encode(value: Any, copy: bool) -> tuple[SpreadLeaf, Sequence[tuple[Part | N
         value, implementation = _leaf.key_data(value)
     parts: dict[str, Part] = {}
     for device, index in value.sharding.devices_indices_map(value.shape).items():
-        ranges = [at.indices(length) for at, length in zip(index, value.shape, strict=True)]
-        begin, end = (tuple(bounds[n] for bounds in ranges) for n in (0, 1))
         # Of devices that hold the same part, the first one's process saves it.
-        parts.setdefault(str(index), Part(device.process_index, begin, end))
+        parts.setdefault(str(index), Part(device.process_index, Box.at(index, value.shape)))
     local = {str(shard.index): shard.data for shard in value.addressable_shards}
     mine = [
         (part, _leaf.encode(local[index], copy))
