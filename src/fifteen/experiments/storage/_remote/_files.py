@@ -1,5 +1,6 @@
 """Files in object stores, which are read in ranges, and written in one step."""
 
+import concurrent.futures
 import contextlib
 import contextvars
 import errno
@@ -113,15 +114,17 @@ def _readers() -> ThreadPoolExecutor:
 
 @contextlib.contextmanager
 def fetched(paths: Sequence[pathlib.PurePath]) -> Generator[None]:
-    """Open files of listed directories concurrently, and use these until the block ends."""
+    """Open files of listed directories concurrently, and use these until the block ends.
+
+    The block waits for all of them: threads that compete for the interpreter take longer.
+    """
     files = {str(path): _readers().submit(RemoteFile, path, _store.head(path)) for path in paths}
+    concurrent.futures.wait(files.values())
     token = _fetched.set(files)
     try:
         yield
     finally:
         _fetched.reset(token)
-        for file in files.values():
-            file.cancel()
 
 
 _fetched: contextvars.ContextVar[Mapping[str, Future[RemoteFile]]] = contextvars.ContextVar(

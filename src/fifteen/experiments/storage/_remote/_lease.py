@@ -83,7 +83,8 @@ def check(path: pathlib.PurePath) -> None:
 def state_of(path: pathlib.PurePath) -> OpenState:
     """Return whether a process holds the lease of a directory, or was killed while it held it."""
     # If the directory is listed, `head` costs no request.
-    found = _look(path / _NAME) if _store.head(path / _NAME) else None
+    path /= _NAME
+    found = _look(path) if _store.head(path) else None
     if found is None:
         return "unknown"
     if (is_alive := found.is_alive()) is None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import dataclasses
 import datetime
 import functools
 import itertools
@@ -9,12 +10,13 @@ import os
 import pathlib
 import posixpath
 from collections.abc import Generator, Iterable, Iterator
-from typing import Any, Literal
+from typing import Any, TypeAlias
 
 import obstore
 import obstore.store
 from obstore.exceptions import InvalidPathError
 
+from .._local import Kind
 from ._errors import check_settings, errors_explained
 
 MAX_REQUESTS = 8
@@ -63,11 +65,11 @@ def _store(scheme: str, bucket: str, is_patient: bool) -> Any:
 
 def head(path: pathlib.PurePath) -> "obstore.ObjectMeta | None":
     """Return the metadata of an object; None if there is none."""
+    if (siblings := _listed(path.parent)) is not None:
+        return siblings.files.get(path.name)
     store, key = locate(path)
     if not key:
         return None
-    if (siblings := _listed(path.parent)) is not None:
-        return siblings.get(path.name)
     try:
         with errors_explained(path):
             return obstore.head(store, key)
@@ -75,33 +77,28 @@ def head(path: pathlib.PurePath) -> "obstore.ObjectMeta | None":
         return None
 
 
-def children(path: pathlib.PurePath) -> dict[str, Literal["file", "directory"]]:
+def children(path: pathlib.PurePath) -> dict[str, Kind]:
     """Return the names directly below a path, sorted, and what they are."""
-    if (node := _listed(path)) is not None:
-        files = [name for name in node if not name.endswith("/")]
-        folders = [name[:-1] for name in node if name.endswith("/")]
-    else:
-        store, key = locate(path)
-        with errors_explained(path):
-            try:
-                found = obstore.list_with_delimiter(store, key)
-            except InvalidPathError:
-                with listed(path):
-                    return children(path)
-        # The object that a console puts for the folder itself is among them.
-        files = [meta["path"] for meta in found["objects"] if meta["path"] != key]
-        folders = found["common_prefixes"]
-    kinds: dict[str, Literal["file", "directory"]] = {
-        **{posixpath.basename(file): "file" for file in files},
-        **{posixpath.basename(folder): "directory" for folder in folders},
-    }
-    return dict(sorted(kinds.items()))
+    if (folder := _listed(path)) is not None:
+        return folder.children
+    store, key = locate(path)
+    with errors_explained(path):
+        try:
+            found = obstore.list_with_delimiter(store, key)
+        except InvalidPathError:
+            with listed(path):
+                return children(path)
+    # The object that a console puts for the folder itself is among them.
+    files = {posixpath.basename(m["path"]): m for m in found["objects"] if m["path"] != key}
+    return _Folder(
+        files, {posixpath.basename(p): _Folder() for p in found["common_prefixes"]}
+    ).children
 
 
 def objects(path: pathlib.PurePath) -> "dict[str, obstore.ObjectMeta]":
     """Return all objects below a path, by their names relative to it."""
-    if (node := _listed(path)) is not None:
-        return dict(_below(node, ""))
+    if (folder := _listed(path)) is not None:
+        return dict(folder.below())
     store, key = locate(path)
     with errors_explained(path):
         found = _without_folders(_below_key(store, key), store, key)
@@ -147,8 +144,8 @@ def _without_folders(found: Iterable[Any], store: Any, key: str) -> dict[str, An
 
 def has_objects(path: pathlib.PurePath) -> bool:
     """Return whether there is any object below a path."""
-    if (node := _listed(path)) is not None:
-        return bool(node)
+    if (folder := _listed(path)) is not None:
+        return bool(folder.children)
     store, key = locate(path)
     with errors_explained(path):
         pages = obstore.list(store, key, chunk_size=2)
@@ -167,43 +164,60 @@ def listed(path: pathlib.PurePath) -> Generator[None]:
     if _listed(path) is not None:
         yield
         return
-    tree: dict[str, Any] = {}
+    folders = {path.parts: _Folder()}
+
+    def folder_of(parts: tuple[str, ...]) -> _Folder:
+        if parts not in folders:
+            folders[parts] = _Folder()
+            folder_of(parts[:-1]).folders[parts[-1]] = folders[parts]
+        return folders[parts]
+
     for name, meta in objects(path).items():
-        *folders, last = name.split("/")
-        node = tree
-        for folder in folders:
-            node = node.setdefault(f"{folder}/", {})
-        node[last] = meta
-    token = _listings.set((*_listings.get(), (path.parts, tree)))
+        *parents, last = name.split("/")
+        folder_of((*path.parts, *parents)).files[last] = meta
+    token = _listings.set((*_listings.get(), (path.parts, folders)))
     try:
         yield
     finally:
         _listings.reset(token)
 
 
-_listings: contextvars.ContextVar[tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = (
+@dataclasses.dataclass
+class _Folder:
+    """What a list has directly below a path."""
+
+    files: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
+    folders: "dict[str, _Folder]" = dataclasses.field(default_factory=dict[str, "_Folder"])
+
+    @functools.cached_property
+    def children(self) -> dict[str, Kind]:
+        kinds: dict[str, Kind] = dict.fromkeys(self.files, "file")
+        kinds.update(dict.fromkeys(self.folders, "directory"))
+        return dict(sorted(kinds.items()))
+
+    def below(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
+        for name, meta in self.files.items():
+            yield prefix + name, meta
+        for name, folder in self.folders.items():
+            yield from folder.below(f"{prefix}{name}/")
+
+
+_Parts: TypeAlias = tuple[str, ...]
+_listings: contextvars.ContextVar[tuple[tuple[_Parts, dict[_Parts, _Folder]], ...]] = (
     contextvars.ContextVar("listings", default=())
 )
-"""The parts of each listed path, and the tree of the objects below it."""
+"""The parts of each listed path, and the folders below it by their parts."""
 
 
-def _listed(path: pathlib.PurePath) -> dict[str, Any] | None:
+def _listed(path: pathlib.PurePath) -> _Folder | None:
     """Return what a list has directly below a path; None if the path is not listed."""
-    for parts, tree in _listings.get():
-        if path.parts[: len(parts)] == parts:
-            node = tree
-            for name in path.parts[len(parts) :]:
-                node = node.get(f"{name}/", {})
-            return node
+    parts = path.parts
+    for top, folders in _listings.get():
+        if parts in folders:
+            return folders[parts]
+        if parts[: len(top)] == top:
+            return _Folder()
     return None
-
-
-def _below(node: dict[str, Any], folder: str) -> Iterator[tuple[str, Any]]:
-    for name, found in node.items():
-        if name.endswith("/"):
-            yield from _below(found, folder + name)
-        else:
-            yield folder + name, found
 
 
 def put(path: pathlib.PurePath, pieces: Iterable[Any], size: int) -> None:
