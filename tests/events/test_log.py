@@ -317,6 +317,7 @@ def test_errors_on_histograms_and_stacks(log):
         *(1.5, float("nan"), float("inf"), 1e19, jnp.float32(1.5), [0.0, 1.5], 1j),
         *("1", None, True, np.True_, jnp.array(True), np.array(["1"]), [None], {}),
         *(2**63, -(2**63) - 1, np.uint64(2**63), [2**70], np.zeros((2, 2), int), [[1], [1, 2]]),
+        *(np.datetime64("2026-01-31", "ns"), np.array(["2026-01-31"], "M8[ns]")),
     ],
     ids=repr,
 )

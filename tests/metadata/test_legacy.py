@@ -24,6 +24,10 @@ class Color(enum.Enum):
     RED = 1
 
 
+class Permission(enum.Flag):
+    READ = 1
+
+
 class Point(NamedTuple):
     x: int
     y: int
@@ -169,7 +173,7 @@ def test_errors_are_the_same_without_libyaml():
         ("!range [x]", Any), ("x", complex), ("!complex x", Any), ("'25:00:00'", datetime.time), ("1 day", datetime.timedelta), ("9999999999 days, 0:00:00", datetime.timedelta),
         ("2026-13-01", datetime.date), ("2026-01-01 25:00:00", datetime.datetime), ("x", decimal.Decimal), ("x", fractions.Fraction), ("x", uuid.UUID),
         ("!!binary '*'", bytes), ("x", bytes), ("3", list), ("3", dict), ("3", Point), ("!enum:Colour RED", Color), ("!dataclass:Nothing {}", Point),
-        ("? [1]\n: 2", dict[Any, Any]), ("- [1]", set[Any]), ("x", collections.OrderedDict), ("0x", int), ("9" * 5000, int), ("3", type(len)),
+        ("? [1]\n: 2", dict[Any, Any]), ("- [1]", set[Any]), ("x", collections.OrderedDict), ("0x", int), ("9" * 5000, int), ("3", type(len)), ("-1", Permission), ("READ|", Permission),
     ],
 )  # fmt: skip
 def test_wrong_type_is_refused_with_its_location(text, kind):

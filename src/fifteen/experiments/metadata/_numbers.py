@@ -120,11 +120,12 @@ def as_plain_number(value: Any) -> Any:
     kind, name = array.dtype.kind, array.dtype.name
     if is_extended(array.dtype):
         kind = "f" if "float" in name else "i" if "int" in name else ""
-    if kind not in _PLAIN or array.dtype.char == "G":
+    if kind not in _PLAIN:
         return value
     plain = _PLAIN[kind](array)
-    # A long double may have no equal.
-    return plain if plain == array or plain != plain else value
+    # A long double may have no equal, also beside a NaN in a complex number (G).
+    is_nan = plain != plain and array.dtype.char != "G"
+    return plain if plain == array or is_nan else value
 
 
 _PLAIN: dict[str, Any] = {"b": bool, "i": int, "u": int, "f": float, "c": complex, "U": str}

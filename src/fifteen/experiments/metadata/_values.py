@@ -194,9 +194,11 @@ def make_enum(schemas: Schemas, declared: Declared) -> Schema | None:
 
 
 def _parse_flag(cls: Any, text: str) -> Any:
-    flag = cls(0)
+    flag, parts = cls(0), [part.strip() for part in text.split("|")]
+    if not all(part in cls.__members__ or part.isdecimal() for part in parts):
+        return None
     try:
-        for part in map(str.strip, text.split("|")):
+        for part in parts:
             flag |= cls[part] if part in cls.__members__ else cls(int(part))
     except ValueError:
         return None

@@ -70,7 +70,7 @@ def to_steps(step: Any) -> Steps:
         array = np.asarray(step)
     except (OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise LogDataError(f"step: expected an integer, found {step!r:.80}: {error}") from error
-    if array.ndim > 1:
+    if array.ndim > 1 or array.dtype.kind in "mM":
         raise _wrong_step(f"{array.dtype} of shape {array.shape}")
     if jnp.issubdtype(array.dtype, np.floating):
         array = array.astype(np.float64)
