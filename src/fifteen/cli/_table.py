@@ -157,18 +157,22 @@ def _for_json(value: Any) -> Any:
 
 
 def _natural_widths(cells: list[list[str]]) -> list[int]:
-    return [max(map(_width, texts)) for texts in zip(*cells, strict=True)]
+    return [_widest(texts) for texts in zip(*cells, strict=True)]
 
 
-def _lines(columns: list[Column], cells: list[list[str]], widths: dict[int, int]) -> Iterator[str]:
-    """Yield a line for each row, if nothing in some columns is wider than its column."""
-    for row in cells:
-        padded: list[str] = []
-        for index, width in widths.items():
-            text = row[index]
-            space = " " * (width - _width(text))
-            padded.append(space + text if columns[index].is_number else text + space)
-        yield _GAP.join(padded).rstrip()
+def _widest(texts: Sequence[str]) -> int:
+    is_ascii = all(map(str.isascii, texts))
+    return max(map(len if is_ascii else _width, texts), default=0)
+
+
+def _lines(columns: list[Column], cells: list[list[str]], widths: dict[int, int]) -> list[str]:
+    """Return a line for each row, if nothing in some columns is wider than its column."""
+    texts_of = list(zip(*cells, strict=True))
+    padded: list[list[str]] = []
+    for index, width in widths.items():
+        pad = str.rjust if columns[index].is_number else str.ljust
+        padded.append([pad(text, width - _width(text) + len(text)) for text in texts_of[index]])
+    return [_GAP.join(row).rstrip() for row in zip(*padded, strict=True)]
 
 
 def _width(text: str) -> int:
@@ -220,7 +224,7 @@ def _parts(columns: list[Column], cells: list[list[str]], width: int) -> Iterato
     half = max(1, (width - len(_GAP)) // 2)
     natural, least = [], []
     for column, (heading, *texts) in zip(columns, zip(*cells, strict=True), strict=True):
-        longest = max(map(_width, texts), default=0)
+        longest = _widest(texts)
         natural.append(max(longest, _width(heading)))
         # Texts are folded, numbers are not.
         needed = max(_MIN_TEXT, longest if column.is_number else 0)

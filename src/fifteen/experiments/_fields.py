@@ -1,13 +1,12 @@
 """Fields: the values of an experiment, by the names that users give."""
 
-import dataclasses
 import functools
 import itertools
 import math
 import pathlib
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -44,10 +43,23 @@ _LATELY_SECONDS = 300
 TOTALS = ("steps", "num_steps", "total_steps", "max_steps")
 """Fields of any metadata that say how many steps are planned."""
 
-BUILT_IN = (
-    *("name", "status", "step", "progress", "elapsed", "speed", "diverged_at", "checkpoints"),
-    *("size", "age", "changed", "tags", "note"),
-)
+_BUILT_IN: dict[str, Callable[["Fields", Summary], Any]] = {
+    "name": lambda field, _: field.name,
+    "status": lambda field, _: field.status.state,
+    "step": lambda _, summary: summary.latest_step,
+    "progress": lambda field, _: field.progress,
+    "elapsed": lambda field, _: field.elapsed,
+    "speed": lambda field, _: field.speed,
+    "diverged_at": lambda field, _: field.diverged_at,
+    "checkpoints": lambda _, summary: sum(map(len, summary.checkpoints.values())),
+    "size": lambda _, summary: summary.size,
+    "age": lambda _, summary: max(0.0, time.time() - summary.modified),
+    "changed": lambda _, summary: summary.modified,
+    "tags": lambda field, _: field.note("tags"),
+    "note": lambda field, _: field.note("note"),
+}
+
+BUILT_IN = tuple(_BUILT_IN)
 """Names of values that every experiment has. They come before fields and scalars of that name."""
 
 
@@ -115,7 +127,7 @@ class Fields:
         """The names of the metadata."""
         return self.summary.metadata if self.summary else []
 
-    @property
+    @functools.cached_property
     def own_metadata(self) -> list[str]:
         """The names of the metadata that describe the experiment."""
         return [name for name in self.metadata_names if name not in (PROVENANCE, NOTES)]
@@ -165,8 +177,8 @@ class Fields:
         # First, since who has closed it has written all of it.
         state = self._directory.open_state()
         written = self.summary.modified if self.summary else 0.0
-        status = status_of(state, self.timeline.end, self.diverged_at, written)
-        return dataclasses.replace(status, is_by_lease=self._directory.is_remote)
+        is_by_lease = self._directory.is_remote
+        return status_of(state, self.timeline.end, self.diverged_at, written, is_by_lease)
 
     @property
     def elapsed(self) -> float | None:
@@ -231,8 +243,10 @@ class Fields:
         tag, and may then be followed by what is wanted of a scalar: `loss:min`. By default that
         is its last value. It is an `ExpressionError` if several names end so.
         """
-        if name in BUILT_IN:
-            found = self._built_in(name)
+        if name in _BUILT_IN:
+            is_there = self.summary is not None or name == "name"
+            found = _BUILT_IN[name](self, self.summary) if is_there else UNREADABLE
+            found = ABSENT if found is None else found
             return found if wanted == "value" else statistic_of(found, wanted)
         value = self._field(name, self.metadata())
         if value is not ABSENT:
@@ -263,32 +277,14 @@ class Fields:
             return ABSENT
         return getattr(self.scalars[found], "last" if wanted == "value" else wanted)
 
-    def _built_in(self, name: str) -> Any:
-        summary = self.summary
-        if name == "name":
-            return self.name
-        if summary is None:
+    def note(self, name: str) -> Any:
+        """Return a value of the notes, which users edit; tags as a list."""
+        value = self.metadata([NOTES]).get(f"{NOTES}.{name}")
+        if NOTES in self.unreadable:
             return UNREADABLE
-        if name in ("tags", "note"):
-            # Users edit this file.
-            value = self.metadata([NOTES]).get(f"{NOTES}.{name}")
-            if NOTES in self.unreadable:
-                return UNREADABLE
-            if name == "note":
-                return ABSENT if value is None else value
-            return value if isinstance(value, list) else [] if value is None else [value]
-        if name == "status":
-            return self.status.state
-        if name in ("progress", "elapsed", "speed", "diverged_at"):
-            value = getattr(self, name)
-            return ABSENT if value is None else value
-        if name == "step":
-            return ABSENT if summary.latest_step is None else summary.latest_step
-        if name == "checkpoints":
-            return sum(map(len, summary.checkpoints.values()))
-        if name == "size":
-            return summary.size
-        return summary.modified if name == "changed" else max(0.0, time.time() - summary.modified)
+        if name == "note" or isinstance(value, list):
+            return value
+        return [] if value is None else [value]
 
     def _metadata_of(self, name: str) -> dict[str, Any]:
         """Read a file as plain data, without its classes."""

@@ -40,7 +40,11 @@ class Status:
 
 
 def status_of(
-    open_state: OpenState, end: SessionEnd | None, diverged_at: int | None, written: float
+    open_state: OpenState,
+    end: SessionEnd | None,
+    diverged_at: int | None,
+    written: float,
+    is_by_lease: bool,
 ) -> Status:
     """Return the status by open marks and the ends of event files."""
     state: State = "unknown"
@@ -55,7 +59,7 @@ def status_of(
         state, error = "failed", end.reason
     else:
         state = "finished" if diverged_at is None else "diverged"
-    return Status(state, error, diverged_at, written)
+    return Status(state, error, diverged_at, written, is_by_lease)
 
 
 def show_duration(seconds: float) -> str:

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import math
+import operator
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -228,8 +229,10 @@ def values_of(found: "Experiments", name: str) -> list[Any]:
         "changed": lambda _, seconds: iso_time(seconds),
         "tags": lambda _, tags: ", ".join(map(str, tags)),
     }.get(name)
+    if change is None:
+        return values
     return [
-        value if change is None or isinstance(value, Missing) else change(field, value)
+        value if isinstance(value, Missing) else change(field, value)
         for field, value in zip(found.fields, values, strict=True)
     ]
 
@@ -242,21 +245,15 @@ def _column_of(name: str, values: list[Any], ranks: Mapping[str, float]) -> Colu
 
 def show_rows(columns: list[Column], rows: list[list[Any]]) -> list[list[str]]:
     """Write a table for people; the best of a column is marked."""
-    shown = [
-        [
-            show_value(value) if isinstance(value, Missing) else column.show(value)
-            for column, value in zip(columns, row, strict=True)
-        ]
-        for row in rows
-    ]
-    for index, column in enumerate(columns):
-        if not column.best:
-            continue
-        numbers = [row[index] for row in rows if isinstance(row[index], int | float)]
+    shown: list[list[str]] = []
+    for column, values in zip(columns, zip(*rows, strict=True), strict=bool(rows)):
+        texts = [show_value(v) if isinstance(v, Missing) else column.show(v) for v in values]
+        numbers = [v for v in values if isinstance(v, int | float)] if column.best else []
         # An int may be too large for `math.isfinite`.
         numbers = [number for number in numbers if -math.inf < number < math.inf]
         if len(set(numbers)) > 1:
             best = min(numbers) if column.best == "min" else max(numbers)
-            for row, cells in zip(rows, shown, strict=True):
-                cells[index] += "*" if row[index] == best else " "
-    return shown
+            marks = ("*" if value == best else " " for value in values)
+            texts = list(map(operator.add, texts, marks))
+        shown.append(texts)
+    return list(map(list, zip(*shown, strict=True)))
