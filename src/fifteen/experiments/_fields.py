@@ -79,9 +79,9 @@ class Statistics(NamedTuple):
         """Return the statistics of a curve with at least one point."""
         value = curve.value
         with np.errstate(invalid="ignore", over="ignore"):
-            mean = value.mean()
+            mean = np.add.reduce(value) / len(value)
             if math.isnan(mean) and (numbers := value[~np.isnan(value)]).size:
-                mean = numbers.mean()
+                mean = np.add.reduce(numbers) / len(numbers)
             return cls(
                 len=len(value),
                 step=int(curve.step[-1]),
@@ -244,8 +244,9 @@ class Fields:
         is its last value. It is an `ExpressionError` if several names end so.
         """
         if name in _BUILT_IN:
-            is_there = self.summary is not None or name == "name"
-            found = _BUILT_IN[name](self, self.summary) if is_there else UNREADABLE
+            found = self.name if name == "name" else UNREADABLE
+            if self.summary is not None:
+                found = _BUILT_IN[name](self, self.summary)
             found = ABSENT if found is None else found
             return found if wanted == "value" else statistic_of(found, wanted)
         value = self._field(name, self.metadata())
