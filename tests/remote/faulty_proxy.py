@@ -30,7 +30,7 @@ class FaultyProxy:
         self._random = random.Random(0)
         self._rate = 0.0
         self._is_off = False
-        self._answer = None
+        self._answer = self._times_left = None
         self.held = 0
         self._held_part = ""
         self._open = threading.Event()
@@ -91,9 +91,10 @@ class FaultyProxy:
         it has, and a third with a 503."""
         self._random, self._rate = random.Random(seed), rate
 
-    def answer_with(self, status, body=b"", part=""):
-        """Answer requests whose path contains a text; None forwards them again."""
+    def answer_with(self, status, body=b"", part="", times=None):
+        """Answer requests whose path contains a text, or the first of them; None forwards them."""
         self._answer = None if status is None else (status, body, part)
+        self._times_left = times
 
     def turn_off(self):
         """Cut all connections and refuse new ones."""
@@ -137,7 +138,9 @@ class FaultyProxy:
             handler.close_connection = True
             return
         answer = (503, b"", "") if fault == "503" else self._answer
-        if answer and answer[2] in handler.path:
+        if answer and answer[2] in handler.path and self._times_left != 0:
+            if self._times_left is not None:
+                self._times_left -= 1
             handler.send_response(answer[0])
             handler.send_header("Content-Length", str(len(answer[1])))
             handler.end_headers()

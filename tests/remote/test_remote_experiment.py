@@ -140,7 +140,9 @@ def test_damaged_checkpoint_is_not_restored(experiment, damage):
     length = {"a flipped bit": len(content), "truncated": 50, "empty": 0}[damage]
     with directory.replace("checkpoint_2.safetensors") as file:
         file.write(content[:length])
-    with pytest.raises(CheckpointDamagedError, match=f"{experiment.data_dir}/checkpoint_2"):
+    leaf = ".* w: " if damage == "a flipped bit" else ""
+    match = f"{experiment.data_dir}/checkpoint_2{leaf}"
+    with pytest.raises(CheckpointDamagedError, match=match):
         experiment.restore_checkpoint(None)
     assert experiment.restore_checkpoint(None, step=1)["w"][0] == 1
 
