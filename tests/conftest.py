@@ -32,7 +32,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.register_profile(
     "full",
     hypothesis.settings.get_profile("default"),
-    max_examples=300,
+    max_examples=200,
     derandomize=True,
     database=None,
 )

@@ -1,5 +1,6 @@
 """Run the digits example as a process, and compare two of its runs."""
 
+import os
 import pathlib
 import signal
 import subprocess
@@ -16,30 +17,34 @@ EXAMPLE = pathlib.Path(__file__).parent.parent / "examples" / "01_digits.py"
 STEPS = 900
 OPTIONS = ("--config.steps", str(STEPS), "--config.save-every", "150")
 
+_compiled = tempfile.TemporaryDirectory()
+CACHING = {
+    "JAX_COMPILATION_CACHE_DIR": _compiled.name,
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+}
+"""Environment of processes that share what they compile."""
 RUN = f"""
-import jax, runpy, sys
-jax.config.update("jax_compilation_cache_dir", sys.argv.pop())
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+import jax, os, runpy, sys
+jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 sys.argv[0] = {str(EXAMPLE)!r}
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-
-_compiled = tempfile.TemporaryDirectory()
 
 
 def start(directory, *options):
     """Start the example; only the first one compiles it, which takes longer than the training."""
     imports = f"{warm.IMPORTS}, optax, rich.progress, sklearn.datasets, tyro"
-    arguments = ("--data-dir", directory, *options, _compiled.name)
-    return warm.Process(RUN, *arguments, imports=imports)
+    return warm.Process(
+        RUN, "--data-dir", directory, *options, env=os.environ | CACHING, imports=imports
+    )
 
 
 def start_cold(directory, *options):
     """Start the example in a new interpreter."""
-    arguments = ("--data-dir", directory, *options, _compiled.name)
-    command = [sys.executable, "-c", RUN, *map(str, arguments)]
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    return subprocess.Popen(command, **pipes, text=True)
+    command = [sys.executable, str(EXAMPLE), "--data-dir", str(directory), *options]
+    pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+    return subprocess.Popen(command, env=os.environ | CACHING, **pipes, text=True)
 
 
 def finish(child):

@@ -7,12 +7,11 @@ import pathlib
 import queue
 import socket
 import subprocess
-import sys
 import textwrap
 import threading
 from collections.abc import Generator
 
-ROOT = pathlib.Path(__file__).parents[1]
+import warm
 
 PREAMBLE = """
 import os, pathlib, sys, json, warnings
@@ -59,9 +58,7 @@ for line in sys.stdin:
 """
 
 
-def start(
-    script: str, directory: pathlib.Path, count: int, devices: int = 2
-) -> list[subprocess.Popen[str]]:
+def start(script: str, directory: pathlib.Path, count: int, devices: int = 2) -> list[warm.Process]:
     """Start `count` processes that run a script after the preamble.
 
     Args:
@@ -75,21 +72,11 @@ def start(
     environment = {
         **os.environ,
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": str(ROOT / "src"),
     }
     port = _free_port()
     code = PREAMBLE + textwrap.dedent(script)
     return [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(index), str(count), str(port), str(directory)],
-            env=environment,
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        for index in range(count)
+        warm.Process(code, index, count, port, directory, env=environment) for index in range(count)
     ]
 
 
@@ -127,7 +114,7 @@ class Pool:
 
     def __init__(self, count: int, devices: int = 2, common: str = "") -> None:
         self._count, self._devices, self._common = count, devices, common
-        self._processes: list[subprocess.Popen[str]] = []
+        self._processes: list[warm.Process] = []
         self._replies: list[queue.Queue[str | None]] = []
 
     def run(self, script: str, directory: pathlib.Path, timeout: float = 120) -> list[str]:
@@ -203,7 +190,7 @@ def pool(count: int, devices: int = 2, common: str = "") -> Generator[Pool]:
         made.close()
 
 
-def _listen(process: subprocess.Popen[str], replies: "queue.Queue[str | None]") -> None:
+def _listen(process: warm.Process, replies: "queue.Queue[str | None]") -> None:
     assert process.stdout is not None
     with process.stdout as stream:
         for line in stream:

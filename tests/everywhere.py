@@ -36,7 +36,7 @@ MODULES = {
     "test_experiments.py",
 }
 ONLY_ON_A_DISK = re.compile(
-    r"\b(os|shutil|glob|filecmp)\.|\bopen\(|run_script|run_python|subprocess|spawn|fork|multiprocessing"
+    r"\b(os|shutil|glob|filecmp|warm)\.|\bopen\(|run_script|run_python|subprocess|spawn|fork|multiprocessing"
     r"|symlink_to|hardlink_to|mkfifo|chmod|touch\(|\.stat\(|\.rename\(|rmdir\(|\.resolve\(|chdir|cwd"
     r"|EventAccumulator|tensorboardX|SummaryWriter|safetensors|orbax|monkeypatch|rmtree"
 )

@@ -19,6 +19,7 @@ import warnings
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import warm
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
@@ -717,7 +718,8 @@ class TestEnd:
             experiment.save_checkpoint({{"a": jnp.ones(100)}}, step=7, blocking=False)
             {ending}
         """
-        run_script(script, tmp_path, expect=code)
+        outcome = warm.run(textwrap.dedent(script), tmp_path)
+        assert outcome.returncode == code, outcome.stderr
         experiment = Experiment(tmp_path, verbose=False)
         assert experiment.read_scalars()["loss"].value.tolist() == list(range(1000))
         assert experiment.checkpoint_steps() == [7]

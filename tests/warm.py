@@ -82,13 +82,14 @@ class Process:
         for end in theirs:
             os.close(end)
         self.stdin = os.fdopen(pipes[0][1], "w")
-        self.stdout, self.stderr, self._status = (os.fdopen(end) for end, _ in pipes[1:])
+        self.stdout, self.stderr = (os.fdopen(end) for end, _ in pipes[1:3])
+        self._status = pipes[3][0]
         self.returncode = None
         self.pid = self._read_number()
 
     def _read_number(self):
         # Byte by byte, so that `select` sees whether there is another.
-        return int(b"".join(iter(lambda: os.read(self._status.fileno(), 1), b"\n")))
+        return int(b"".join(iter(lambda: os.read(self._status, 1), b"\n")))
 
     def poll(self):
         return self._wait(0)
@@ -101,6 +102,7 @@ class Process:
     def _wait(self, timeout):
         if self.returncode is None and select.select([self._status], [], [], timeout)[0]:
             self.returncode = self._read_number()
+            os.close(self._status)
         return self.returncode
 
     def send_signal(self, number):
@@ -128,7 +130,7 @@ class Process:
 
     def __exit__(self, *_):
         self.wait()
-        for stream in (self.stdin, self.stdout, self.stderr, self._status):
+        for stream in (self.stdin, self.stdout, self.stderr):
             stream.close()
 
 

@@ -14,12 +14,18 @@ from fifteen.experiments import Experiment, TensorboardLogData
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from terminal import Terminal
 
-COMMAND = [sys.executable, "-c", "import sys; from fifteen.cli import main; sys.exit(main())"]
+AT_ONCE = [
+    sys.executable,
+    "-c",
+    "import sys, fifteen._progress, fifteen.cli\n"
+    "fifteen._progress._DELAY_SECONDS = 0\n"
+    "sys.exit(fifteen.cli.main())",
+]
 
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
-    """Experiments that take more than a second to read."""
+    """Experiments that take long enough for an interrupt in between."""
     root = tmp_path_factory.mktemp("many") / "runs"
     with Experiment(root / "0", verbose=False) as experiment:
         experiment.write_metadata("config", {"lr": 0.1})
@@ -27,18 +33,18 @@ def many(tmp_path_factory):
             experiment.log(TensorboardLogData(scalars={"train/loss": 1 / (1 + step)}), step=step)
         for step in (1, 2):
             experiment.save_checkpoint({"w": 1.0}, step=step, keep=9)
-    for number in range(1, 3000):
+    for number in range(1, 1000):
         shutil.copytree(root / "0", root / str(number), copy_function=os.link)
     return root
 
 
 @pytest.fixture
 def large(tmp_path):
-    """An experiment with a sparse file of one gigabyte."""
+    """An experiment with a large sparse file."""
     (tmp_path / "large").mkdir()
     (tmp_path / "large" / "config.yaml").write_text("lr: 1\n")
     with open(tmp_path / "large" / "checkpoint_1.safetensors", "wb") as file:
-        file.truncate(1 << 30)
+        file.truncate(1 << 27)
     return tmp_path / "large"
 
 
@@ -78,7 +84,7 @@ def test_bar_for_a_large_experiment(large, tmp_path):
     assert shown_bars("archive", large, "--output", archive) == {"Archiving"}
     # A sparse file compresses so well that reading the archive takes no time.
     (tmp_path / "random").mkdir()
-    (tmp_path / "random" / "config.yaml").write_bytes(os.urandom(1 << 29))
+    (tmp_path / "random" / "config.yaml").write_bytes(os.urandom(1 << 26))
     shown_bars("archive", tmp_path / "random", "--output", tmp_path / "random.tar.zst")
     (tmp_path / "into").mkdir()
     into = ("--into", tmp_path / "into")
@@ -99,7 +105,7 @@ def test_bar_for_a_move_to_another_file_system(large, tmp_path):
 
 @pytest.mark.slow
 def test_no_bar_for_pipes_and_short_commands(many, tmp_path):
-    done = subprocess.run([*COMMAND, "list"], cwd=many, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*AT_ONCE, "list"], cwd=many, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     assert done.stderr == ""
     assert "━" not in done.stdout
@@ -112,7 +118,7 @@ def test_output_to_a_file_contains_no_bar(many, tmp_path):
     (many / "7" / "config.yaml").write_text("lr: [")
     with (
         open(tmp_path / "found", "wb") as output,
-        Terminal("verify", cwd=many, output=output) as terminal,
+        Terminal("verify", cwd=many, output=output, at_once=True) as terminal,
     ):
         assert terminal.end() == 1
     assert "Verifying" in terminal.output
@@ -122,7 +128,7 @@ def test_output_to_a_file_contains_no_bar(many, tmp_path):
 
 @pytest.mark.slow
 def test_interrupt_ends_the_bar(many):
-    with Terminal("verify", cwd=many) as terminal:
+    with Terminal("verify", cwd=many, at_once=True) as terminal:
         terminal.wait_for("Verifying")
         terminal.interrupt()
         assert terminal.end() == 130

@@ -1,8 +1,10 @@
+import os
 import pathlib
 import re
 import subprocess
 import sys
 
+import digits
 import pytest
 
 from fifteen.experiments import Experiment
@@ -15,7 +17,14 @@ def test_demo_runs(tmp_path):
     command = [sys.executable, str(DEMO), "--data-dir", "runs/demo", "--steps", "2000"]
     # The demo deletes the files of an earlier one.
     Experiment(tmp_path / "runs" / "demo", verbose=False).write_metadata("old", 1)
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | digits.CACHING,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     printed = done.stdout
     assert re.search(r"Killed\. On disk: the checkpoint of step \d+, logs to step \d+\.", printed)

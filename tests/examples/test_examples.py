@@ -1,5 +1,6 @@
 """Each example, run in its own process, writes what it promises."""
 
+import os
 import pathlib
 import shlex
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import digits
 import jax
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ def run(directory, script, *arguments, warns=""):
     done = subprocess.run(
         [sys.executable, "-W", IGNORED, str(EXAMPLES / script), *arguments],
         cwd=directory,
+        env=os.environ | digits.CACHING,
         capture_output=True,
         text=True,
         timeout=300,
@@ -34,6 +37,7 @@ def run(directory, script, *arguments, warns=""):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_scan(tmp_path):
     printed = run(tmp_path, "02_scan.py", "--data-dir", "scan", "--chunks", "5")
     experiment = Experiment(tmp_path / "scan", verbose=False)
@@ -125,16 +129,16 @@ def trained(directory, script, steps, *options):
 def test_resumed_library_model_repeats_the_run_bit_for_bit(tmp_path, script):
     for name in ("whole", "resumed"):
         (tmp_path / name).mkdir()
-    whole = trained(tmp_path / "whole", script, 400)
-    trained(tmp_path / "resumed", script, 200)
-    resumed = trained(tmp_path / "resumed", script, 400, "--resume")
-    assert whole.checkpoint_steps() == resumed.checkpoint_steps() == [300, 400]
+    whole = trained(tmp_path / "whole", script, 200)
+    trained(tmp_path / "resumed", script, 100)
+    resumed = trained(tmp_path / "resumed", script, 200, "--resume")
+    assert whole.checkpoint_steps() == resumed.checkpoint_steps() == [100, 200]
     expected, found = whole.restore_checkpoint(None), resumed.restore_checkpoint(None)
     assert jax.tree.all(jax.tree.map(lambda left, right: (left == right).all(), expected, found))
     expected, found = whole.read_scalars(), resumed.read_scalars()
     assert expected.keys() == found.keys()
     for tag in expected:
-        np.testing.assert_array_equal(expected[tag].step, np.arange(1, 401))
+        np.testing.assert_array_equal(expected[tag].step, np.arange(1, 201))
         np.testing.assert_array_equal(expected[tag].value, found[tag].value)
 
 

@@ -319,6 +319,7 @@ def test_exit_loses_nothing(bucket, copy, ending, code):
     assert download(Bucket(bucket), copy) == list(range(100))
 
 
+@pytest.mark.slow
 def test_exit_does_not_hang_without_answers(bucket, proxy):
     script = """
 import tempfile
