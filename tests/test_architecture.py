@@ -54,12 +54,13 @@ FILES = {_module_of(path): path for path in sorted((ROOT / PACKAGE).rglob("*.py"
 TREES = {module: ast.parse(path.read_text()) for module, path in FILES.items()}
 
 
-def _nodes_at_run_time(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield all nodes except those for type checkers only."""
+def _statements_at_run_time(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield all statements except those for type checkers only."""
     yield node
     is_for_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
     for child in node.orelse if is_for_types else ast.iter_child_nodes(node):
-        yield from _nodes_at_run_time(child)
+        if not isinstance(child, ast.expr):
+            yield from _statements_at_run_time(child)
 
 
 def _imported(module: str, node: ast.AST) -> Iterator[str]:
@@ -76,7 +77,7 @@ def _imported(module: str, node: ast.AST) -> Iterator[str]:
 
 def _imports_of(module: str) -> set[str]:
     """Return the modules of the package that a module imports, on top or inside functions."""
-    nodes = _nodes_at_run_time(TREES[module])
+    nodes = _statements_at_run_time(TREES[module])
     return {name for node in nodes for name in _imported(module, node) if name in FILES} - {module}
 
 

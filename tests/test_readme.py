@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 README = pathlib.Path(__file__).parent.parent / "README.md"
 
 
@@ -17,6 +19,7 @@ def test_readme_is_short():
     assert 80 <= len(README.read_text().splitlines()) <= 150
 
 
+@pytest.mark.slow
 def test_quickstart_works(tmp_path):
     quickstart, reading = blocks("python")
     assert len([line for line in quickstart.splitlines() if line.strip()]) <= 20

@@ -140,6 +140,7 @@ def test_status_after_each_kind_of_end(tmp_path, code, status, is_marked):
 
 
 @pytest.mark.parametrize("arguments", [["script.py"], ["-m", "script"]])
+@pytest.mark.slow
 def test_status_after_a_script_that_exits_by_what_main_returns(tmp_path, arguments):
     (tmp_path / "script.py").write_text("""
 import sys
@@ -182,6 +183,7 @@ def test_log():
     assert str(fields_of(tmp_path / "pytest").status) == "finished"
 
 
+@pytest.mark.slow
 def test_tensorboard_shows_how_it_ended(tmp_path):
     for code, status in (("", "STATUS_SUCCESS"), ("raise ValueError('boom')", "STATUS_FAILURE")):
         path = tmp_path / status
@@ -202,6 +204,7 @@ def _status_name(number):
     return api_pb2.Status.Name(number)
 
 
+@pytest.mark.slow
 def test_resumed_run_gets_a_new_status(tmp_path):
     path = tmp_path / "run"
     run(LOG, path)

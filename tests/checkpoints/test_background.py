@@ -333,6 +333,7 @@ def test_forked_child_does_not_wait_for_its_parents_save(handle):
     assert handle.steps() == [1]
 
 
+@pytest.mark.slow
 def test_interrupted_wait_can_be_repeated(handle):
     def interrupt(*_):
         raise KeyboardInterrupt

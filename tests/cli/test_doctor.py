@@ -48,6 +48,7 @@ def test_missing_extra_is_named_but_no_fault(run, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("directory", ["/proc", "nothere", "file"])
+@pytest.mark.slow
 def test_unwritable_directory_is_a_fault(run, tmp_path, directory):
     (tmp_path / "file").write_text("")
     out = run("doctor", directory, cwd=tmp_path, expect=1).stdout
@@ -82,6 +83,7 @@ def test_reachable_address_is_left_unchanged(run):
         ("s3://bucket/runs?X-Amz-Signature=hunter2", "leave credentials out of the address"),
     ],
 )
+@pytest.mark.slow
 def test_unsupported_address_is_a_fault(run, address, problem):
     out = run("doctor", address, expect=1).stdout
     assert re.search(rf"^  path +.*{problem}", out, re.MULTILINE)

@@ -94,6 +94,7 @@ def test_reads_of_a_running_experiment_return_prefixes(tmp_path, reader):
     assert steps_of(reader) == list(range(5_000))
 
 
+@pytest.mark.slow
 def test_reads_during_tensorboardx_writes_return_prefixes(tmp_path, reader):
     writer = tensorboardX.SummaryWriter(str(tmp_path), flush_secs=0.001)
 

@@ -158,6 +158,7 @@ def test_network_outage_loses_nothing(bucket, proxy, copy, tmp_path):
     assert spilled(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_repeated_flush_during_a_network_outage(bucket, proxy, copy, tmp_path):
     appending.set_sizes(MAX_SECONDS_BETWEEN_TRIES=0.1, MAX_OBJECTS_IN_MEMORY=1)
     objects = Bucket(bucket, retry_config={"max_retries": 0})

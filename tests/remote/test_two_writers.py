@@ -244,6 +244,7 @@ def test_only_one_of_many_gets_the_lease(bucket):
         assert ("ExperimentLockedError" in errors) == (line == ""), errors
 
 
+@pytest.mark.slow
 def test_random_faults_lose_no_lease(bucket, proxy):
     experiment = Experiment(bucket, verbose=False)
     proxy.fail_at_random(seed=1, rate=0.3)
