@@ -618,7 +618,8 @@ def test_missing_orbax_error_names_the_extra(run, tmp_path):
         sys.modules.pop("orbax.checkpoint", None)
     """
     for output in run(script):
-        assert "needs Orbax; pip install 'fifteen[orbax]'" in output
+        assert "needs orbax.checkpoint, which is not installed" in output
+        assert "pip install 'fifteen[orbax]'" in output
     assert list(tmp_path.iterdir()) == []
 
 

@@ -14,7 +14,7 @@ import math
 import pathlib
 import struct
 from collections.abc import Generator, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -23,10 +23,7 @@ from ._damage import UNPARSABLE, damaged
 from ._dtypes import dtype_named, info_of
 from ._keys import Key, structure_of
 from ._orbax import _tensorstore
-from ._reader import HostArray, LeafInfo
-
-if TYPE_CHECKING:
-    import jax
+from ._reader import HostArray, LeafInfo, Wanted
 
 _ARRAY, _COMPLEX, _SCALAR = 1, 2, 3
 _CHUNKED = "__msgpack_chunked_array__"
@@ -114,9 +111,7 @@ class MsgpackCheckpoint:
         numbers: dict[Key, Any] = {key: number for number, key in enumerate(self.leaves)}
         return structure_of(self.ends | numbers, self.lists)
 
-    def read(
-        self, wanted: "Mapping[Key, jax.sharding.Sharding | None]"
-    ) -> Generator[Mapping[Key, Any]]:
+    def read(self, wanted: Wanted) -> Generator[Mapping[Key, Any]]:
         """Read some leaves; see `CheckpointReader.read`."""
         opened = {key: self._distributed[key] for key in wanted if key in self._distributed}
         values: dict[Key, Any] = dict(_tensorstore.read(self.path, opened, wanted))

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 HostArray: TypeAlias = npt.NDArray[Any]
 
+Wanted: TypeAlias = "Mapping[Key, jax.sharding.Sharding | None]"
+"""The leaves to read, each with the sharding over several processes that it will have, or None."""
+
 DESCRIPTION = "fifteen.json"
 """The file that we write beside Orbax's."""
 
@@ -118,14 +121,12 @@ class CheckpointReader(Protocol):
         """The pytree's structure; see `_keys.unflatten`. A damaged one is found when it is used."""
         ...
 
-    def read(
-        self, wanted: "Mapping[Key, jax.sharding.Sharding | None]"
-    ) -> Generator[Mapping[Key, Any]]:
+    def read(self, wanted: Wanted) -> Generator[Mapping[Key, Any]]:
         """Yield a `HostValue` for each key, in batches and in the order that suits the format.
 
-        Each key has None, or the sharding over several processes that the leaf will have, or for
-        typed PRNG keys their data. A format that can read parts of an array reads those of this
-        process. Raises `CheckpointDamagedError` if the bytes are not those that were written.
+        The sharding of typed PRNG keys is that of their data. A format that can read parts of an
+        array reads those of this process. Raises `CheckpointDamagedError` if the bytes are not
+        those that were written.
         """
         ...
 

@@ -9,7 +9,7 @@ import functools
 import json
 import pathlib
 from collections.abc import Generator, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -18,13 +18,10 @@ from .._damage import damaged, decoding, shortened
 from .._decoding import decode
 from .._dtypes import KEY_DTYPES, dtype_named
 from .._keys import Key, name_of
-from .._reader import DESCRIPTION, HostArray, KeyData, LeafInfo, Shards
+from .._reader import DESCRIPTION, HostArray, KeyData, LeafInfo, Shards, Wanted
 from . import _tensorstore
 from ._contents import contents_of
 from ._manifest import EncodedLeaf
-
-if TYPE_CHECKING:
-    import jax
 
 _TEXTS = "_strings.json"
 _STORED_AS = {"bits": "uint8", "dtype": "uint8", "key": "uint32"}
@@ -53,9 +50,7 @@ class OrbaxCheckpoint:
         """The pytree's structure."""
         return self._contents.structure()
 
-    def read(
-        self, wanted: "Mapping[Key, jax.sharding.Sharding | None]"
-    ) -> Generator[Mapping[Key, Any]]:
+    def read(self, wanted: Wanted) -> Generator[Mapping[Key, Any]]:
         """Read some leaves; see `CheckpointReader.read`."""
         self._refuse_lost(wanted)
         entries = {key: self._contents.leaves[key] for key in wanted}

@@ -19,7 +19,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..._errors import CheckpointError, MissingExtraError
+from ..._errors import CheckpointError
+from ..._extras import import_extra
 from ...storage import Directory
 from .._background import Background
 from .._distributed_save import DistributedSave
@@ -167,15 +168,10 @@ def _handler() -> Any:
 
 
 def _orbax() -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import orbax.checkpoint as ocp
-    except ImportError:
-        raise MissingExtraError(
-            "saving a state that several processes hold needs Orbax; pip install 'fifteen[orbax]'"
-        ) from None
-    return ocp
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        what = "saving a state that several processes hold"
+        return import_extra("orbax.checkpoint", what, "orbax")
 
 
 def _epath(directory: Directory) -> Any:

@@ -7,20 +7,18 @@ each process reads only what its own devices hold, and nothing is compiled or lo
 import dataclasses
 import pathlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fifteen._text import printable
 
-from ..._errors import CheckpointError, MissingExtraError
+from ..._errors import CheckpointError
+from ..._extras import import_extra
 from ...storage import Directory
 from .._damage import damaged
 from .._keys import Key, name_of
-from .._reader import HostArray, LeafInfo, Shards, assembled, regions
-
-if TYPE_CHECKING:
-    import jax
+from .._reader import HostArray, LeafInfo, Shards, Wanted, assembled, regions
 
 MANIFEST = "manifest.ocdbt"
 """The file of an OCDBT store, which holds many arrays."""
@@ -68,13 +66,7 @@ def open_arrays(path: pathlib.Path, specs: Mapping[Key, Any]) -> dict[Key, OpenA
     if not specs:
         return {}
     check_path(path)
-    try:
-        import tensorstore
-    except ImportError:
-        raise MissingExtraError(
-            f"{path}: reading what Orbax has written needs tensorstore; "
-            "pip install 'fifteen[orbax]'"
-        ) from None
+    tensorstore = import_extra("tensorstore", f"{path}: reading what Orbax has written", "orbax")
     # One cache for all arrays, which share the nodes of OCDBT's tree of names.
     context = tensorstore.Context({"cache_pool": {"total_bytes_limit": 100_000_000}})
     futures = {
@@ -90,9 +82,7 @@ def open_arrays(path: pathlib.Path, specs: Mapping[Key, Any]) -> dict[Key, OpenA
 
 
 def read(
-    path: pathlib.Path,
-    arrays: Mapping[Key, OpenArray],
-    shardings: "Mapping[Key, jax.sharding.Sharding | None]",
+    path: pathlib.Path, arrays: Mapping[Key, OpenArray], shardings: Wanted
 ) -> dict[Key, HostArray | Shards]:
     """Read arrays in parallel: whole, or this process's shards if there is a sharding."""
     started = {

@@ -13,6 +13,7 @@ from .._background import prefetched
 from .._damage import damaged, decoding
 from .._decoding import decode
 from .._keys import Key, name_of
+from .._reader import Wanted
 from . import _header
 from ._header import StoredLeaf
 
@@ -43,7 +44,7 @@ class SafetensorsCheckpoint:
         self.leaves = {key: leaf.info for key, leaf in self._header.leaves.items()}
         self.structure = self._header.structure
 
-    def read(self, wanted: Mapping[Key, Any]) -> Generator[Mapping[Key, Any]]:
+    def read(self, wanted: Wanted) -> Generator[Mapping[Key, Any]]:
         """Read some leaves, and verify them; see `CheckpointReader.read`."""
         groups = _grouped((key, self._header.leaves[key]) for key in wanted)
         # The next group is read and verified while the caller moves this one to its devices.

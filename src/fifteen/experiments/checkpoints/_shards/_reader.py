@@ -4,7 +4,7 @@ import contextlib
 import pathlib
 from collections import defaultdict
 from collections.abc import Generator, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -12,12 +12,9 @@ from ...storage import Directory
 from .._damage import UNPARSABLE, damaged, decoding
 from .._dtypes import dtype_named
 from .._keys import Key, name_of
-from .._reader import SHARDS, HostArray, KeyData, LeafInfo, assembled, regions
+from .._reader import SHARDS, HostArray, KeyData, LeafInfo, Wanted, assembled, regions
 from .._safetensors._reader import SafetensorsCheckpoint
 from ._manifest import Box, Manifest
-
-if TYPE_CHECKING:
-    import jax
 
 _Inside: TypeAlias = dict[Key, tuple[Key, Box | None]]
 """What to read of a file: for each key in it, the leaf's key, and which part of the leaf it is."""
@@ -37,9 +34,7 @@ class ShardedCheckpoint:
         }
         self.structure = self._manifest.structure
 
-    def read(
-        self, wanted: "Mapping[Key, jax.sharding.Sharding | None]"
-    ) -> Generator[Mapping[Key, Any]]:
+    def read(self, wanted: Wanted) -> Generator[Mapping[Key, Any]]:
         """Read some leaves; see `CheckpointReader.read`."""
         boxes: dict[Key, dict[str, Box]] = {}
         files: dict[int, _Inside] = defaultdict(dict)
@@ -67,7 +62,11 @@ class ShardedCheckpoint:
                         else:
                             _copy(value, box, values[key], boxes[key])
                     yield local
-        yield {key: self._assembled(key, wanted[key], values.pop(key)) for key in boxes}
+        for key in boxes:
+            leaf = self._manifest.leaves[key]
+            array = assembled(leaf.shape, wanted[key], values.pop(key))
+            kind = leaf.implementation
+            yield {key: array if kind is None else KeyData(array, kind)}
 
     def close(self) -> None:
         """Do nothing: no file stays open."""
@@ -94,16 +93,6 @@ class ShardedCheckpoint:
         with decoding(self.path, name_of(key)):
             dtype = dtype_named(self._manifest.leaves[key].stored_dtype)
             return {name: np.empty(box.shape, dtype) for name, box in boxes.items()}
-
-    def _assembled(
-        self,
-        key: Key,
-        sharding: "jax.sharding.Sharding | None",
-        values: Mapping[str, HostArray],
-    ) -> Any:
-        leaf = self._manifest.leaves[key]
-        array = assembled(leaf.shape, sharding, values)
-        return array if leaf.implementation is None else KeyData(array, leaf.implementation)
 
 
 def _copy(
