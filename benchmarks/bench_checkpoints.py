@@ -273,6 +273,8 @@ def run(kind: str, rounds: int, directory: pathlib.Path) -> None:
     jax.block_until_ready(state)
     everyone = contenders()
     times = {contender.name: Times() for contender in everyone}
+    host = [np.array(leaf) for leaf in state.values()]
+    bare: list[float] = []
     for number in range(rounds + 1):
         for contender in everyone:
             taken = times[contender.name]
@@ -282,6 +284,10 @@ def run(kind: str, rounds: int, directory: pathlib.Path) -> None:
                 # The first round warms up.
                 into = times[contender.name] if number else Times()
                 measure(contender, state, into, directory)
+        gc.collect()
+        start = time.perf_counter()
+        jax.block_until_ready(jax.device_put(host))
+        bare.append(time.perf_counter() - start)
     limit = times["raw limit"]
     print(f"\n{title}, up to {rounds} rounds; ms: median (smallest), ratio to the raw limit\n")
     print(f"{'':20}{'caller waits':>20}{'saved':>26}{'restored':>26}")
@@ -292,6 +298,9 @@ def run(kind: str, rounds: int, directory: pathlib.Path) -> None:
             cell(taken.restored, limit.restored).rjust(26),
         ]
         print(f"{name:20}{''.join(cells)}", flush=True)
+    restored = statistics.median(times["ours, blocking"].restored)
+    alone = statistics.median(bare[1:])
+    print(f"jax.device_put alone: {alone * 1e3:.1f}; ours restores in {restored / alone:.2f}x that")
 
 
 def cell(times: list[float], limit: list[float] | None) -> str:
