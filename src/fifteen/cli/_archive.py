@@ -37,11 +37,10 @@ def archive(
     fields = selection.find_some(each=True).fields
     if len(fields) > 1 and not is_folder:
         raise CommandError(f"--output: expected a directory for {len(fields)} files; make it first")
-    for field in fields:
-        if Directory(field.path).open_state() == "open":
-            raise CommandError(f"{field.path}: is running; archive it when it has ended")
 
     def pack_one(field: Fields, name: str) -> None:
+        if Directory(field.path).open_state() == "open":
+            raise CommandError(f"{field.path}: is running; archive it when it has ended")
         file = output / f"{name}{_SUFFIX}" if is_folder else output
         pack(field.path, file.absolute())
         archived = f"Archived {shown_path(field.path)} as {printable(str(file))}"

@@ -159,34 +159,29 @@ def _common(values: list[Any]) -> Any:
         return values[0]
     numbers = [value for value in values if type(value) in (int, float)]
     if len(numbers) + values.count(ABSENT) == len(values):
-        return _Mean(numbers, len(values))
+        return _mean_of(numbers, len(values))
     return UNREADABLE if UNREADABLE in values else "differs"
 
 
 def _mean(values: list[Any]) -> Any:
     """Return the mean of a group, even if its numbers are equal."""
     numbers = [value for value in values if value is not ABSENT]
-    return _Mean(numbers, len(values)) if numbers and len(values) > 1 else values[0]
+    return _mean_of(numbers, len(values)) if numbers and len(values) > 1 else values[0]
+
+
+def _mean_of(numbers: list[float], size: int) -> "_Mean":
+    std = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else ABSENT
+    return _Mean(float(np.mean(numbers)), std, len(numbers), size)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Mean:
-    """The values of some of a group of experiments."""
+    """The mean over a group of experiments of which `n` have a value."""
 
-    values: list[float]
+    mean: float
+    std: Any
+    n: int
     size: int
-
-    @property
-    def n(self) -> int:
-        return len(self.values)
-
-    @property
-    def mean(self) -> float:
-        return float(np.mean(self.values))
-
-    @property
-    def std(self) -> Any:
-        return float(np.std(self.values, ddof=1)) if self.n > 1 else ABSENT
 
     def __str__(self) -> str:
         """Write them for people; the count is added if not all of the group have a value."""

@@ -16,6 +16,8 @@ from ._table import ExactOutput, Format, print_table, show_time, text_column, to
 if TYPE_CHECKING:
     from fifteen.experiments import ScalarSeries
 
+_COLUMNS = ("step", "wall_time", "value")
+
 
 def scalars(
     selection: Chosen = Selection(),
@@ -46,7 +48,7 @@ def scalars(
     rows = (row[start:] for name, own in series.items() for row in _rows(name, own))
     if format == "csv":
         writer = csv.writer(ExactOutput(), lineterminator="\n")
-        writer.writerow(["name", "tag", "step", "wall_time", "value"][start:])
+        writer.writerow(["name", "tag", *_COLUMNS][start:])
         writer.writerows(rows)
     elif not chosen:
         print(f"fifteen: no scalars in {printable(str(selection))}", file=sys.stderr)
@@ -57,11 +59,7 @@ def scalars(
 
 
 def _columns(curve: "ScalarSeries") -> dict[str, list[Any]]:
-    return {
-        "step": curve.step.tolist(),
-        "wall_time": curve.wall_time.tolist(),
-        "value": curve.value.tolist(),
-    }
+    return {name: getattr(curve, name).tolist() for name in _COLUMNS}
 
 
 def _rows(name: str, curves: "dict[str, ScalarSeries]") -> Iterator[list[Any]]:

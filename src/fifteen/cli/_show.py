@@ -139,8 +139,7 @@ def _show_scalars(fields: Fields, tags: list[str]) -> None:
     rows: list[list[Any]] = []
     for tag in tags:
         curve = fields.scalars[tag]
-        statistics = [getattr(curve, wanted) for wanted in SHOWN_STATISTICS]
-        rows.append([tag, curve.len, curve.step, *statistics])
+        rows.append([tag, *(getattr(curve, name) for name in ("len", "step", *SHOWN_STATISTICS))])
     print_table(columns, rows)
 
 

@@ -68,16 +68,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _is_own(self) -> bool:
         origin = self.headers.get("Origin")
         site = self.headers.get("Sec-Fetch-Site", "none")
+        is_page = self.headers.get("Sec-Fetch-Dest") == "document"
+        is_visit = is_page and self.headers.get("Sec-Fetch-Mode") == "navigate"
         return (
             self.headers.get("Host") in self.server.hosts
             and (origin is None or origin.removeprefix("http://") in self.server.hosts)
             # A link on another page may lead here; what that page fetches may not.
-            and (site in ("none", "same-origin") or self._is_visit())
+            and (site in ("none", "same-origin") or is_visit)
         )
-
-    def _is_visit(self) -> bool:
-        is_page = self.headers.get("Sec-Fetch-Dest") == "document"
-        return is_page and self.headers.get("Sec-Fetch-Mode") == "navigate"
 
     def _answer(self, path: str, query: dict[str, list[str]]) -> Any:
         board = self.server.board

@@ -10,8 +10,8 @@ from fifteen.experiments._extras import import_extra
 from ._curves import Curve, Floats, Options, diverged, downsample, limits
 
 _COLORS = (12, 10, 9, 14, 13, 11, 4, 2, 1, 6, 5, 3)
-_SYMBOLS = ("braille", *"*o+x#@%&=$~")
-"""What distinguishes curves without colors."""
+_SYMBOLS = "⣿*o+x#@%&=$~"
+"""What distinguishes curves without colors; the first one stands for dots of Braille."""
 _MAX_LEGEND = 24
 
 
@@ -44,7 +44,8 @@ def draw(
         if options.log_x:
             keep = drawn.x > 0
             drawn = drawn.with_parts(lambda part, keep=keep: part[keep], x=drawn.x[keep])
-        marker = plotext.marker("braille" if colors else _SYMBOLS[index % len(_SYMBOLS)])
+        symbol = _symbol(index, colors)
+        marker = plotext.marker("braille" if symbol == _SYMBOLS[0] else symbol)
         if colors:
             marker.fill(_COLORS[index % len(_COLORS)])
         for y in (drawn.low, drawn.high, drawn.y):
@@ -93,14 +94,14 @@ def _legend(curves: dict[str, Curve], colors: bool) -> list[str]:
             lines.append(f"  and {len(curves) - index} more")
             break
         note = f"  diverged: {bad[label]}" if label in bad else ""
-        symbol = _SYMBOLS[0] if colors else _SYMBOLS[index % len(_SYMBOLS)]
-        symbol = "⣿" if symbol == "braille" else symbol
+        symbol = _symbol(index, colors)
         if colors:
             symbol = f"\033[38;5;{_COLORS[index % len(_COLORS)]}m{symbol}\033[0m"
-        lines.append(f"  {symbol} {label}{_last(curve)}{note}")
+        known = curve.y[np.isfinite(curve.y)]
+        last = f"  {known[-1]:.6g}" if len(known) else ""
+        lines.append(f"  {symbol} {label}{last}{note}")
     return lines
 
 
-def _last(curve: Curve) -> str:
-    known = curve.y[np.isfinite(curve.y)]
-    return f"  {known[-1]:.6g}" if len(known) else ""
+def _symbol(index: int, colors: bool) -> str:
+    return _SYMBOLS[0 if colors else index % len(_SYMBOLS)]

@@ -78,7 +78,7 @@ async function ask(path, query = {}) {
   }
   if (path === "table") return store.table;
   if (path === "details") return entry(store.details, query.run) ?? {};
-  const found = (run) => entry(store.means, query.over)?.[groupOf(run, query.over)] ?? entry(store.curves, run);
+  const found = (run) => entry(store.means, query.over)?.[groupOf(run)] ?? entry(store.curves, run);
   return Object.fromEntries(query.run.map((run) => [run, found(run) ?? {}]));
 }
 
@@ -100,7 +100,7 @@ const slots = new Map(); // The colour of each line that is drawn, which it keep
 const collator = new Intl.Collator(undefined, { numeric: true });
 const isNotFinite = (value) => ["nan", "inf", "-inf"].includes(value);
 const valueOf = (run, column) => entry(table.rows, run)?.[positions.get(column)] ?? null;
-const groupOf = (run, field) => entry(table.groups, field)?.[places.get(run)];
+const groupOf = (run) => table.groups[state.over]?.[places.get(run)];
 
 function take(answer) {
   if (!answer.columns) return false;
@@ -281,8 +281,8 @@ const dashOf = (line) => (slots.size > MAX_DASHED ? [] : DASHES[Math.floor(slots
 
 // The run whose name the line of a run has: itself, or the first of its group.
 function lineOf(run) {
-  const numbers = table.groups[state.over];
-  return numbers && places.has(run) ? table.order[numbers.indexOf(numbers[places.get(run)])] : run;
+  const number = groupOf(run);
+  return number === undefined ? run : table.order[table.groups[state.over].indexOf(number)];
 }
 
 // The curves
@@ -312,8 +312,8 @@ function labelsOf(runs) {
 
 // The runs whose mean is drawn under the name of a run.
 function membersOf(run) {
-  const numbers = table.groups[state.over];
-  return numbers ? table.order.filter((_, index) => numbers[index] === numbers[places.get(run)]) : [run];
+  const number = groupOf(run);
+  return number === undefined ? [run] : table.order.filter((_, index) => table.groups[state.over][index] === number);
 }
 
 function divergedOf(run) {
