@@ -250,7 +250,4 @@ def _why_not(value: Any) -> str:
     for base in (str, int, float, complex, bytes, dict, list, tuple, set):
         if issubclass(cls, base):
             return f"a {name}, which would come back as a plain {base.__name__}; convert it to one"
-    return (
-        f"a {cls.__module__}.{name} is not written; make it a dataclass, or write what it is made "
-        "from"
-    )
+    return f"a {cls.__module__}.{name} is not written; make it a dataclass, or write its parts"

@@ -50,11 +50,11 @@ class Curve:
             return
         start, end = self.count, self.count + len(new.step)
         if end > len(self._columns.step):
-            room = Points._make(np.empty(end // 2, column.dtype) for column in new)
-            self._columns = _join([old, new, room])
-        else:
-            for column, values in zip(self._columns, new, strict=True):
-                column[start:end] = values
+            self._columns = Points._make(np.empty(end + end // 2, c.dtype) for c in new)
+            for column, values in zip(self._columns, old, strict=True):
+                column[:start] = values
+        for column, values in zip(self._columns, new, strict=True):
+            column[start:end] = values
         self.count, self.series = end, None
 
     @property
