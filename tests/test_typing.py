@@ -5,6 +5,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -94,9 +95,13 @@ def simple(revealed: str) -> str:
     return re.sub(r"[\w.]+\.(?=\w)", "", revealed)
 
 
+_mypy_cache = tempfile.TemporaryDirectory()
+
+
 def mypy(path: pathlib.Path) -> tuple[list[tuple[int, str]], list[int]]:
     """Return the types that mypy reveals by line, and the lines with errors."""
-    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", path.name]
+    options = ["--strict", "--follow-imports=silent", f"--cache-dir={_mypy_cache.name}"]
+    command = [sys.executable, "-m", "mypy", *options, path.name]
     environment = {"MYPYPATH": str(SOURCE), "PATH": ""}
     ran = subprocess.run(command, cwd=path.parent, env=environment, capture_output=True, text=True)
     found = re.findall(r"^\w+\.py:(\d+): (error|note)(.*)$", ran.stdout, re.MULTILINE)

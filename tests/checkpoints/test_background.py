@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import warm
 
 from fifteen.experiments import CheckpointError
 from fifteen.experiments.checkpoints._safetensors import _save
@@ -196,9 +197,7 @@ if sys.argv[2] == "exiting":
 
 
 def exit_in(handle, how):
-    return subprocess.run(
-        [sys.executable, "-c", AT_EXIT, str(handle.directory), how], capture_output=True, text=True
-    )
+    return warm.run(AT_EXIT, handle.directory, how)
 
 
 @pytest.mark.slow
@@ -240,8 +239,7 @@ time.sleep(60)
 @pytest.mark.parametrize("logs", ["logs", "no logs"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_signal_finishes_the_save(handle, logs, number):
-    command = [sys.executable, "-c", SIGNALLED, str(handle.directory), logs, f"{number:d}"]
-    result = subprocess.run(command, capture_output=True, text=True)
+    result = warm.run(SIGNALLED, handle.directory, logs, f"{number:d}")
     assert result.returncode == -number
     assert result.stderr == ""
     np.testing.assert_array_equal(handle.restore(None)["w"], np.arange(6 << 20))
