@@ -6,7 +6,7 @@ import pathlib
 import re
 from collections.abc import Generator
 
-import obstore.exceptions
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
 from ..._errors import UnsafePathError
 
@@ -32,7 +32,7 @@ _REMEDIES = {
     "Account must be specified": (
         "no account is named; set AZURE_STORAGE_ACCOUNT_NAME in the environment"
     ),
-    "builder error": ("the endpoint has no TLS, so set AWS_ALLOW_HTTP=true"),
+    "builder error": "the endpoint has no TLS, so set AWS_ALLOW_HTTP=true",
     # A response to `HEAD` has no body.
     r"HEAD [\s\S]*400 Bad Request": (
         "the store refuses the credentials or the region; check whether they have expired"
@@ -45,17 +45,9 @@ _ANSWER = re.compile(r"(?s)(<\?xml.*?)?<Error>.*?<Code>(.*?)</Code>(.*<Message>(
 """The code and the message of an error from S3, which may also contain the key and the token."""
 _HOST = r"([^\s/@]+@)?([\w.-]+|\[[\da-f:.]+\])(:[1-6]?\d{1,4})?(/[!-~]*)?"
 _SETTINGS = (
-    (
-        "AWS_ENDPOINT(_URL(_S3)?)?",
-        rf"https?://{_HOST}",
-        "a URL such as https://example.com:9000",
-    ),
+    ("AWS_ENDPOINT(_URL(_S3)?)?", rf"https?://{_HOST}", "a URL such as https://example.com:9000"),
     ("AWS_(DEFAULT_)?REGION", r"[\w-]+", "a region such as us-east-1"),
-    (
-        "[A-Z]+_PROXY_URL",
-        rf"((https?|socks[45][ah]?)://)?{_HOST}",
-        "a URL such as http://example.com:3128",
-    ),
+    ("[A-Z]+_PROXY_URL", rf"(\w+://)?{_HOST}", "a URL such as http://example.com:3128"),
 )
 """Patterns of the names and of the values of environment variables, and what is expected."""
 _PREFIXES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
@@ -68,7 +60,7 @@ def check_settings(scheme: str) -> None:
         for names, pattern, expected in _SETTINGS:
             is_read = name.startswith(_PREFIXES[scheme]) and re.fullmatch(names, name)
             if is_read and not re.fullmatch(pattern, value, re.ASCII):
-                raise obstore.exceptions.BaseError(f"{name}: expected {expected}, found {value!r}")
+                raise BaseError(f"{name}: expected {expected}, found {value!r}")
 
 
 @contextlib.contextmanager
@@ -76,18 +68,15 @@ def errors_explained(path: pathlib.PurePath, is_put: bool = False) -> Generator[
     """Turn the library's errors into `OSError`s that say what to do."""
     try:
         yield
-    except (obstore.exceptions.BaseError, FileNotFoundError) as error:
+    except (BaseError, FileNotFoundError) as error:
         # Responses are long, and the address may contain a signature or a password.
         text = str(error).partition("\n\nDebug source")[0]
         remedy = next((known for code, known in _REMEDIES.items() if re.search(code, text)), None)
-        denied = (
-            obstore.exceptions.PermissionDeniedError,
-            obstore.exceptions.UnauthenticatedError,
-        )
         if isinstance(error, FileNotFoundError):
             problem = remedy or (_NO_BUCKET if is_put else os.strerror(2))
             raise FileNotFoundError(2, problem, str(path)) from None
-        if isinstance(error, denied) or remedy or _IS_DENIED.search(text):
+        is_denied = isinstance(error, PermissionDeniedError | UnauthenticatedError)
+        if is_denied or remedy or _IS_DENIED.search(text):
             raise PermissionError(13, remedy or _DENIED, str(path)) from None
         text = _SECRET.sub("", _ANSWER.sub(r"\2: \4", text))
         raise OSError(5, " ".join(text.split())[:500], str(path)) from None

@@ -71,30 +71,24 @@ class RemoteFile(ReadableFile):
 
     def read(self, start: int = 0, end: int | None = None) -> bytes:
         stop = min(self.size, self.size if end is None else end)
-        if (data := self._in_memory(start, stop)) is not None:
-            return data
+        for at, data in self._cached.items():
+            if at <= start and stop <= at + len(data):
+                return data[start - at : stop - at]
         buffer = bytearray(max(0, stop - start))
         self.read_into(buffer, start)
         return bytes(buffer)
 
-    def _in_memory(self, start: int, end: int) -> bytes | None:
-        for at, data in self._cached.items():
-            if at <= start and end <= at + len(data):
-                return data[start - at : end - at]
-        return None
-
     def read_into(self, buffer: Any, start: int) -> int:
         view = memoryview(buffer).cast("B")[: max(0, self.size - start)]
-        if (data := self._in_memory(start, start + len(view))) is not None:
-            view[:] = data
+        if start + len(view) <= len(self._cached[0]):
+            view[:] = self._cached[0][start : start + len(view)]
             return len(view)
 
         def fetch(at: int) -> None:
             part = view[at : at + _store.PART_BYTES]
             part[:] = self._fetch(start + at, start + at + len(part))
 
-        for _ in _readers().map(fetch, range(0, len(view), _store.PART_BYTES)):
-            pass
+        list(_readers().map(fetch, range(0, len(view), _store.PART_BYTES)))
         return len(view)
 
     def _fetch(self, start: int, end: int) -> memoryview:
