@@ -2,9 +2,10 @@
 
 import contextlib
 import contextvars
+import operator
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Sized
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -31,8 +32,7 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Generator[
     if not _is_shown.get():
         yield from items
         return
-    count = len(items) if isinstance(items, Sized) else 0
-    with progress(what, count if total is None else total) as advance:
+    with progress(what, operator.length_hint(items) if total is None else total) as advance:
         for item in items:
             yield item
             advance(1)

@@ -7,6 +7,7 @@ which all handles share.
 
 import contextlib
 import itertools
+import math
 import os
 import pathlib
 import threading
@@ -131,7 +132,7 @@ class Session:
             if self._mark is None:
                 self.mark_open()
             if self._mark is not None:
-                self._mark.wait()
+                self._mark.check(math.inf)
 
     def flush(self) -> None:
         """Write everything to disk, and raise errors of pending work."""

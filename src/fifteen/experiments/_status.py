@@ -47,17 +47,12 @@ def status_of(
     is_by_lease: bool,
 ) -> Status:
     """Return the status by open marks and the ends of event files."""
-    state: State = "unknown"
-    error = ""
-    if open_state == "open":
-        state = "running"
-    elif open_state == "abandoned":
-        state = "killed"
-    elif end is None:
-        pass
-    elif not end.is_success:
+    state, error = "unknown", ""
+    if open_state != "unknown":
+        state = "running" if open_state == "open" else "killed"
+    elif end is not None and not end.is_success:
         state, error = "failed", end.reason
-    else:
+    elif end is not None:
         state = "finished" if diverged_at is None else "diverged"
     return Status(state, error, diverged_at, written, is_by_lease)
 

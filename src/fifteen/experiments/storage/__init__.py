@@ -23,7 +23,6 @@ from ._archive import unarchive as unarchive
 from ._directory import Directory as Directory
 from ._directory import Entry as Entry
 from ._directory import Kind as Kind
-from ._directory import Usage as Usage
 from ._files import AppendedFile as AppendedFile
 from ._files import NewFile as NewFile
 from ._files import ReadableFile as ReadableFile

@@ -39,10 +39,8 @@ class OpenMark:
             file.write(os.uname().nodename.encode())
             self._finalizer = weakref.finalize(self, stack.pop_all().close)
 
-    def check(self) -> None:
+    def check(self, seconds: float = 0.0) -> None:
         """Do nothing: several processes may have a directory open."""
-
-    wait = check
 
     def release(self) -> None:
         """Remove the mark."""

@@ -54,13 +54,12 @@ class Lease(OpenMark):
         """Whether another process holds it."""
         return bool(self._work.problem)
 
-    def check(self) -> None:
-        """Raise `ExperimentLockedError` if another process holds it, and try again to get it."""
-        self._work.check()
+    def check(self, seconds: float = 0.0) -> None:
+        """Raise `ExperimentLockedError` if another process holds it, and try again to get it.
 
-    def wait(self) -> None:
-        """Wait until it is held or refused; raise as `check`."""
-        self._work.check(float("inf"))
+        If it is neither held nor refused yet, wait for that.
+        """
+        self._work.check(seconds)
 
     def release(self) -> None:
         """Let other processes write here."""
@@ -154,7 +153,6 @@ class _Work:
             self.running.release()
 
     def check(self, seconds: float = 0.0) -> None:
-        """Wait for the decision, and raise `ExperimentLockedError` if it is refused."""
         if self.problem:
             # The other process may have ended since.
             self.start()
