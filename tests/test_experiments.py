@@ -293,6 +293,27 @@ assert together.fields[0].problems
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
 
 
+def test_experiments_of_a_killed_process_are_read_later(root):
+    script = f"""
+import os, signal
+from fifteen.experiments import _loading, find_experiments
+parent, read = os.getpid(), _loading._read
+def die_in_the_second(field):
+    if os.getpid() != parent and field.name == "run_1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return read(field)
+_loading._read = die_in_the_second
+os.sched_getaffinity = lambda pid: {{0, 1}}
+_loading._MIN_PARALLEL, _loading._CHUNK = 2, 1
+alone, together = find_experiments({str(root)!r}), find_experiments({str(root)!r})
+together.load()
+assert "summary" in vars(together.fields[2]) and "summary" not in vars(together.fields[1])
+for name in ("lr", "loss", "min(loss)", "status"):
+    assert repr(together.values(name)) == repr(alone.values(name)), name
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
 def test_neither_jax_nor_pandas_is_imported(root):
     script = f"""
 import sys

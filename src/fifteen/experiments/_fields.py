@@ -77,19 +77,19 @@ class Statistics(NamedTuple):
     @classmethod
     def of(cls, curve: "ScalarSeries") -> "Statistics":
         """Return the statistics of a curve with at least one point."""
-        value = curve.value
+        value = numbers = curve.value
         with np.errstate(invalid="ignore", over="ignore"):
-            mean = np.add.reduce(value) / len(value)
-            if math.isnan(mean) and (numbers := value[~np.isnan(value)]).size:
-                mean = np.add.reduce(numbers) / len(numbers)
+            # The difference of infinities is NaN too.
+            if math.isnan(np.add.reduce(value)) and not np.isnan(value).all():
+                numbers = value[~np.isnan(value)]
             return cls(
                 len=len(value),
                 step=int(curve.step[-1]),
                 first=float(value[0]),
                 last=float(value[-1]),
-                min=float(np.fmin.reduce(value)),
-                max=float(np.fmax.reduce(value)),
-                mean=float(mean),
+                min=float(np.minimum.reduce(numbers)),
+                max=float(np.maximum.reduce(numbers)),
+                mean=float(np.add.reduce(numbers) / len(numbers)),
             )
 
 
