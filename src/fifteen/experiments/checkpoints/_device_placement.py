@@ -30,7 +30,10 @@ def resolve_sharding(target: Any) -> Any:
     if sharding is None:
         return target
     if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, jax.sharding.AbstractMesh):
-        mesh = _current_mesh()
+        mesh = None
+        # Inside of jit, JAX raises an error.
+        with contextlib.suppress(ValueError):
+            mesh = jax.sharding.get_mesh()
         if mesh is not None and mesh.shape_tuple == sharding.mesh.shape_tuple:
             return target.update(sharding=NamedSharding(mesh, sharding.spec))
         axes = ", ".join(f"{name!r}: {size}" for name, size in sharding.mesh.shape.items())
@@ -45,12 +48,6 @@ def resolve_sharding(target: Any) -> Any:
             f"sharding, {sharding}; give the jax.ShapeDtypeStruct another sharding"
         )
     return target
-
-
-def _current_mesh() -> jax.sharding.Mesh | None:
-    # Inside of jit, JAX raises an error.
-    with contextlib.suppress(ValueError):
-        return jax.sharding.get_mesh()
 
 
 def device_put_like(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:

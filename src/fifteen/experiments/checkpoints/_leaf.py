@@ -136,12 +136,8 @@ def is_static(value: Any) -> bool:
     That is a function, a class, a method, or what JAX or NumPy makes of a function. Any other
     callable object may hold arrays.
     """
-    return callable(value) and _is_function(value)
-
-
-def _is_function(value: Any) -> bool:
-    if isinstance(value, _FUNCTIONS):
-        return True
+    if not callable(value) or isinstance(value, _FUNCTIONS):
+        return callable(value)
     if isinstance(value, functools.partial):
         parts = jax.tree.leaves((value.func, value.args, value.keywords))
         return all(isinstance(part, SCALARS) or is_static(part) for part in parts)

@@ -23,7 +23,7 @@ MAX_GROUP_BYTES = 8 << 20
 _ALIGNMENT = 64
 """On the CPU, JAX copies arrays unless they begin at a multiple of so many bytes."""
 _SMALL_BYTES = 1 << 16
-"""Copying so small an array takes longer than what it saves: memory that others share."""
+"""Smaller arrays are aligned. Larger ones are copied: so each has memory of its own."""
 
 _Group: TypeAlias = list[tuple[int, Key, StoredLeaf]]
 """Leaves whose tensors are adjacent in the file, each with the offset of its tensor."""
