@@ -21,9 +21,10 @@ IMPORTS = (
     "fifteen.experiments._log_data"
 )
 SERVER = """
-import json, os, signal, socket, sys, warnings
+import gc, json, os, signal, socket, sys, warnings
 import IMPORTS
 
+gc.freeze()  # Otherwise, each process would look at all that is imported when it ends.
 server = socket.socket(fileno=int(sys.argv[1]))
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # Nothing waits for those that wait for scripts.
 with warnings.catch_warnings():
