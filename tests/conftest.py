@@ -1,6 +1,7 @@
 """Shared setup: signals, eight CPU devices, hypothesis profiles, soak tests off by default."""
 
 import contextlib
+import gc
 import os
 import pathlib
 import signal
@@ -46,6 +47,11 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "soak" in item.keywords:
             item.add_marker(skip)
+
+
+def pytest_collection_finish():
+    # Garbage collections during the tests need not look at all that is imported.
+    gc.freeze()
 
 
 def pytest_generate_tests(metafunc):
