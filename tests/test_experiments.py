@@ -272,10 +272,12 @@ def test_missing_pandas_error_names_the_extra(root, monkeypatch):
             ask()
 
 
-def test_many_experiments_are_read_in_several_processes(root):
+@pytest.mark.parametrize("ended", ["SIG_DFL", "SIG_IGN"])
+def test_many_experiments_are_read_in_several_processes(root, ended):
     (root / "run_0" / "config.yaml").write_text("lr: [1,")
     script = f"""
-import os, sys
+import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.{ended})
 from fifteen.experiments import _loading, find_experiments
 read = _loading._read
 _loading._read = lambda field: read(field) | {{"process": os.getpid()}}
@@ -312,6 +314,26 @@ for name in ("lr", "loss", "min(loss)", "status"):
     assert repr(together.values(name)) == repr(alone.values(name)), name
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+def test_an_interrupted_load_ends_its_processes(root):
+    script = f"""
+import os
+from fifteen.experiments import _loading, find_experiments
+parent, read = os.getpid(), _loading._read
+_loading._read = lambda field: {{"much": bytes(1 << 20)}} if os.getpid() != parent else read(field)
+def interrupted(pipe):
+    raise KeyboardInterrupt
+_loading.pickle.load = interrupted
+os.sched_getaffinity = lambda pid: {{0, 1}}
+_loading._MIN_PARALLEL, _loading._CHUNK = 2, 1
+try:
+    find_experiments({str(root)!r}).load()
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    command = [sys.executable, "-c", script]
+    assert b"interrupted" in subprocess.check_output(command, timeout=60)
 
 
 def test_neither_jax_nor_pandas_is_imported(root):

@@ -1,5 +1,6 @@
 """Moving a directory within a file system and to another."""
 
+import itertools
 import os
 import pathlib
 import shutil
@@ -72,6 +73,14 @@ def test_moves_across_file_systems(source, elsewhere):
     assert (elsewhere / "destination" / "a").stat().st_mtime_ns == modified
     assert not source.exists()
     assert os.listdir(elsewhere) == ["destination"]
+
+
+def test_links_that_lead_nowhere_are_moved_across_file_systems(source, elsewhere):
+    (source / "broken").symlink_to("nowhere")
+    (source / "loop").symlink_to("loop")
+    move(source, elsewhere / "destination")
+    assert os.readlink(elsewhere / "destination" / "broken") == "nowhere"
+    assert os.readlink(elsewhere / "destination" / "loop") == "loop"
 
 
 def test_moves_across_into_an_empty_directory(source, elsewhere):
@@ -170,6 +179,18 @@ def test_kill_never_loses_the_source(source, elsewhere, moment):
         move(source, destination)
         assert contents(destination) == before
         assert os.listdir(elsewhere) == ["destination"]
+
+
+def test_a_temporary_directory_may_vanish_while_all_is_listed(tmp_path):
+    for number in range(10):
+        (tmp_path / f"sub{number}").mkdir()
+        (tmp_path / f"sub{number}" / "file").touch()
+        (tmp_path / f".{number}.fifteen-tmp").mkdir()
+    found = _local.below(tmp_path)
+    first = [path.name for path in itertools.takewhile(lambda path: path.name != "file", found)]
+    for number in range(10):
+        (tmp_path / f".{number}.fifteen-tmp").rmdir()
+    assert len(first) + len(list(found)) == 19
 
 
 def test_leftovers_of_a_deletion_are_hidden(source, tmp_path):

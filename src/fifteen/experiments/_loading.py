@@ -84,6 +84,7 @@ def _forked(parts: Sequence[Sequence[Fields]]) -> Generator[IO[bytes]]:
     if not child:
         # Nothing of this process may run in the new one, such as what it does at its end.
         try:
+            os.close(source)  # Else a write would wait forever once the reader is gone.
             with os.fdopen(sink, "wb") as pipe:
                 for part in parts:
                     pickle.dump(list(map(_read, part)), pipe, pickle.HIGHEST_PROTOCOL)
@@ -94,7 +95,8 @@ def _forked(parts: Sequence[Sequence[Fields]]) -> Generator[IO[bytes]]:
         with os.fdopen(source, "rb") as pipe:
             yield pipe
     finally:
-        os.waitpid(child, 0)
+        with contextlib.suppress(ChildProcessError):  # A parent may have had SIGCHLD ignored.
+            os.waitpid(child, 0)
 
 
 def _read(field: Fields) -> dict[str, Any]:

@@ -159,9 +159,9 @@ def names(directory: pathlib.Path) -> list[str]:
 
 def below(directory: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yield all paths below a directory, without temporaries and what is in them."""
-    for path in directory.rglob("*"):
-        if all(map(is_visible, path.relative_to(directory).parts)):
-            yield path
+    for folder, folders, names in os.walk(directory):
+        folders[:] = filter(is_visible, folders)
+        yield from (pathlib.Path(folder, name) for name in (*folders, *filter(is_visible, names)))
 
 
 def is_visible(name: str) -> bool:
@@ -224,7 +224,10 @@ def sync_all(directory: pathlib.Path) -> None:
     """Make all files and names below a directory durable."""
     for parent, _, names in os.walk(directory):
         for name in names:
-            descriptor = os.open(pathlib.Path(parent) / name, os.O_RDONLY | os.O_CLOEXEC)
+            path = pathlib.Path(parent, name)
+            if path.is_symlink():  # It may lead nowhere.
+                continue
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 os.fsync(descriptor)
             finally:
