@@ -187,6 +187,15 @@ def test_values_from_several_devices_and_the_host(log):
         assert read(log, tag) == dict(enumerate(values))
 
 
+def test_step_on_several_devices(log):
+    # An optimizer's count often is, while the loss may be on no device in particular.
+    everywhere = NamedSharding(jax.make_mesh((8,), ("d",)), PartitionSpec())
+    for number in range(3):
+        step = jax.block_until_ready(jax.device_put(number, everywhere))
+        log.log(scalars(x=jnp.float32(number)), step, 1, 1)
+    assert read(log) == {0: 0.0, 1: 1.0, 2: 2.0}
+
+
 def test_sharded_histograms(log):
     mesh = jax.make_mesh((8,), ("d",))
     array = jax.device_put(jnp.arange(16.0), NamedSharding(mesh, PartitionSpec("d")))

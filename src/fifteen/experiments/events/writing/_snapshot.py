@@ -188,8 +188,8 @@ def _read_if_ready(vector: jax.Array) -> jax.Array | bytes:
         return vector
     try:
         return bytes(memoryview(vector))  # pyright: ignore[reportArgumentType] # CPUs' arrays are.
-    except jax.errors.JaxRuntimeError:
-        # The computation has failed; the writing thread reports it.
+    except (BufferError, jax.errors.JaxRuntimeError):
+        # It is on several devices; or the computation has failed, and the thread reports it.
         return vector
 
 
