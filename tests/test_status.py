@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import itertools
 import os
 import pathlib
 import signal
@@ -329,6 +330,36 @@ def test_mark_that_another_process_removes_before_it_is_locked(tmp_path, monkeyp
     assert Directory(tmp_path).open_state() == "open"
     mark.release()
     assert os.listdir(tmp_path) == []
+
+
+# If interrupted before its `with` block, the file is closed a little later.
+@pytest.mark.filterwarnings(
+    "ignore:unclosed file:ResourceWarning",
+    "ignore:.*FileIO:pytest.PytestUnraisableExceptionWarning",
+)
+def test_interrupted_opening_leaves_no_mark(tmp_path, untraced):
+    class Stop(Exception):
+        pass
+
+    for number in itertools.count():
+        lines = itertools.count()
+
+        def trace(frame, event, argument, lines=lines, number=number):
+            if event == "line" and next(lines) == number:
+                raise Stop
+            return trace
+
+        mark = None
+        try:
+            sys.settrace(trace)
+            mark = Directory(tmp_path).mark_open()
+            sys.settrace(None)
+            break
+        except Stop:
+            sys.settrace(None)
+        assert os.listdir(tmp_path) == [], number
+    assert number > 20
+    mark.release()
 
 
 def test_mark_of_another_host_does_not_count_during_writes(tmp_path):

@@ -33,11 +33,12 @@ class OpenMark:
 
     def __init__(self, directory: pathlib.Path) -> None:
         path = _local.temporary_beside(directory / _NAME)
-        with contextlib.ExitStack() as stack:
-            file = stack.enter_context(_locks.create(path))
-            stack.callback(_remove, path)
-            file.write(os.uname().nodename.encode())
-            self._finalizer = weakref.finalize(self, stack.pop_all().close)
+        stack = contextlib.ExitStack()
+        # First, so that whatever interrupts the rest, it is removed with this object.
+        self._finalizer = weakref.finalize(self, stack.close)
+        stack.callback(_remove, path)
+        stack.enter_context(_locks.create(path)).write(os.uname().nodename.encode())
+        stack.callback(_remove, path)  # Before its lock is released.
 
     def check(self, seconds: float = 0.0) -> None:
         """Do nothing: several processes may have a directory open."""
