@@ -337,29 +337,36 @@ def test_mark_that_another_process_removes_before_it_is_locked(tmp_path, monkeyp
     "ignore:unclosed file:ResourceWarning",
     "ignore:.*FileIO:pytest.PytestUnraisableExceptionWarning",
 )
-def test_interrupted_opening_leaves_no_mark(tmp_path, untraced):
+def test_interrupted_opening_or_closing_leaves_no_mark(tmp_path, untraced):
     class Stop(Exception):
         pass
 
-    for number in itertools.count():
+    def interrupt(number, action):
         lines = itertools.count()
 
-        def trace(frame, event, argument, lines=lines, number=number):
+        def trace(frame, event, argument):
             if event == "line" and next(lines) == number:
                 raise Stop
             return trace
 
-        mark = None
         try:
             sys.settrace(trace)
-            mark = Directory(tmp_path).mark_open()
+            return action()
+        finally:
             sys.settrace(None)
+
+    for number in itertools.count():
+        with contextlib.suppress(Stop):
+            interrupt(number, lambda: Directory(tmp_path).mark_open()).release()
             break
-        except Stop:
-            sys.settrace(None)
         assert os.listdir(tmp_path) == [], number
     assert number > 20
-    mark.release()
+    for number in range(20):
+        mark = Directory(tmp_path).mark_open()
+        with contextlib.suppress(Stop):
+            interrupt(number, mark.release)
+        del mark
+        assert os.listdir(tmp_path) == [], number
 
 
 def test_mark_of_another_host_does_not_count_during_writes(tmp_path):

@@ -46,9 +46,9 @@ class OpenMark:
     def release(self) -> None:
         """Remove the mark."""
         # At exit, calling the finalizer itself has no effect.
-        if (alive := self._finalizer.detach()) is not None:
-            _, release, _, _ = alive
-            release()
+        if (alive := self._finalizer.peek()) is not None:
+            alive[1]()
+            self._finalizer.detach()
 
     def forget(self) -> None:
         """Leave the mark to the parent process."""
