@@ -117,6 +117,8 @@ def test_missing_and_invalid_files_are_refused(tmp_path):
     (tmp_path / "bad.yaml").write_text("a: [")
     with pytest.raises(MetadataError, match=r"bad\.yaml:2:1: not valid YAML"):
         metadata.diff(tmp_path / "bad.yaml", {})
+    with pytest.raises(TypeError, match="config: expected a path or a str that names one"):
+        metadata.flatten("")
 
 
 def test_keys_with_a_common_ending_are_distinct():

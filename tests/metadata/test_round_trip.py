@@ -312,6 +312,13 @@ def test_array_scalars_become_plain_numbers(tmp_path, value, kind, expected):
     assert "!" not in path.read_text().replace("!dataclass:Optimizer", "").replace("!complex", "")
 
 
+def test_zone_named_utc_is_utc():
+    # `datetime.now().astimezone()` names it on a machine whose zone is UTC.
+    named = datetime.timezone(datetime.timedelta(0), "UTC")
+    value = datetime.datetime(2026, 1, 31, 1, 2, tzinfo=named)
+    assert same(value.replace(tzinfo=utc), there_and_back(value, Any))
+
+
 def test_values_of_undeclared_types_round_trip(tmp_path):
     # Python does not enforce annotations, so files must not either.
     for value in (

@@ -68,6 +68,8 @@ class Opaque:
         (Config(Inner(np.array([object()]))), "inner.value: an array of dtype object"),
         (Config(Inner(np.ma.array([1]))), "inner.value: a MaskedArray; use numpy.asarray(it)"),
         (Config(Inner(datetime.datetime(2026, 1, 1, tzinfo=zoneinfo.ZoneInfo("Europe/Paris")))), "in the zone Europe/Paris: only fixed offsets are written exactly"),
+        (Config(Inner(datetime.datetime(2026, 10, 25, 2, fold=1))), "inner.value: a time with fold=1"),
+        (Config(Inner(np.datetime64("2026"))), "inner.value: a datetime64, which no plain number equals; use numpy.asarray(it)"),
         (Config(Inner(threading.Lock())), "inner.value: a _thread.lock is not written"),
         (Opaque(), "metadata 'x': Opaque: a test_writing.Opaque is not written"),
         ((i for i in ()), "metadata 'x': generator: a builtins.generator is not written"),

@@ -98,7 +98,8 @@ def _make_scalar(cls: Any) -> Schema:
     def dump(value: Any, context: Context) -> Node:
         number = _numbers.as_plain_number(value)
         if _numbers.is_array(number):
-            raise Problem(f"a {type(number).__name__}, which no plain number equals")
+            name = type(number).__name__
+            raise Problem(f"a {name}, which no plain number equals; use numpy.asarray(it)")
         return dump_any(number, context)
 
     def load(node: Node, context: Context) -> Any:

@@ -48,8 +48,8 @@ def flatten(config: Any) -> dict[str, Any]:
         >>> flatten({"optimizer": {"name": "adam", "betas": (0.9, 0.99)}, "steps": 10})
         {'optimizer.name': 'adam', 'optimizer.betas': (0.9, 0.99), 'steps': 10}
     """
-    path = str(config) if isinstance(config, str | os.PathLike) else ""
-    return _flatten(_load(config, as_file=bool(path)), path)
+    is_file = isinstance(config, str | os.PathLike)
+    return _flatten(_load(config, is_file), str(config) if is_file else "")
 
 
 def flatten_file(directory: Directory, name: str) -> dict[str, Any]:

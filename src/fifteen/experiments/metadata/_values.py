@@ -54,9 +54,12 @@ class Hook:
 
 def _zoned(value: Any) -> str:
     text = value.isoformat(" ") if isinstance(value, datetime) else value.isoformat()
-    if repr(type(value).fromisoformat(text)) != repr(value):
+    read = type(value).fromisoformat(text)
+    # Not by `repr`: `datetime.now().astimezone()` names UTC, which is the name of UTC anyway.
+    if (type(value.tzinfo), value.tzname(), value.fold) != (type(read.tzinfo), read.tzname(), 0):
+        what = "with fold=1" if value.fold else f"in the zone {value.tzinfo}"
         raise Problem(
-            f"a time in the zone {value.tzinfo}: only fixed offsets are written exactly, and "
+            f"a time {what}: only fixed offsets are written exactly, and "
             "neither names of zones nor fold=1; use .astimezone(datetime.timezone.utc)"
         )
     return text
