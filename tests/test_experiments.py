@@ -336,6 +336,29 @@ except KeyboardInterrupt:
     assert b"interrupted" in subprocess.check_output(command, timeout=60)
 
 
+@pytest.mark.parametrize(
+    "hindrance", ["signal.signal(signal.SIGCHLD, signal.SIG_IGN)", "os.fork = refuse_the_second"]
+)
+def test_experiments_are_read_without_processes(root, hindrance):
+    script = f"""
+import errno, os, signal
+from fifteen.experiments import _loading, find_experiments
+fork, calls = os.fork, []
+def refuse_the_second():
+    calls.append("fork")
+    if len(calls) == 2:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+    return fork()
+{hindrance}
+os.sched_getaffinity = lambda pid: {{0, 1}}
+_loading._MIN_PARALLEL, _loading._CHUNK = 2, 1
+alone, together = find_experiments({str(root)!r}), find_experiments({str(root)!r})
+together.load()
+assert repr(together.values("loss")) == repr(alone.values("loss"))
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
 def test_neither_jax_nor_pandas_is_imported(root):
     script = f"""
 import sys

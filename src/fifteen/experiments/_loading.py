@@ -37,7 +37,8 @@ def load(fields: Sequence[Fields]) -> None:
         return
     _read(fields[0])  # What that imports, no process has to import again.
     parts = [fields[start : start + _CHUNK] for start in range(0, len(fields), _CHUNK)]
-    with contextlib.ExitStack() as stack:
+    # If the system has no more processes or pipes, all are read later.
+    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
         pipes = [stack.enter_context(_forked(parts[start::count])) for start in range(count)]
         for number, part in enumerate(track(parts, "Reading")):
             # If a process has died, its experiments are read when they are first asked for.
