@@ -911,6 +911,12 @@ def test_directories_and_tags_may_follow_options(run, root, mixed, ordered):
     assert run(*mixed.split(), cwd=root).stdout == expected.stdout
 
 
+def test_directory_may_be_named_like_the_value_of_an_option(run, root, tmp_path):
+    shutil.copytree(root / "runs", tmp_path / "lr")
+    expected = run("plot", "lr", "train/loss", "--sort", "lr", cwd=tmp_path).stdout
+    assert run("plot", "lr", "--sort", "lr", "train/loss", cwd=tmp_path).stdout == expected
+
+
 @pytest.mark.parametrize(
     ("wrong", "right"),
     [

@@ -120,8 +120,8 @@ def _run(arguments: list[str]) -> int:
         )
         call, unknown = parse(args=arguments[1:], return_unknown_args=True)
         if unknown:
-            selection = call.keywords.get("selection")
-            call = parse(args=_reordered(arguments[1:], unknown, selection and selection.roots))
+            known = getattr(call.keywords.get("selection"), "roots", ())
+            call = parse(args=_reordered(arguments[1:], unknown, known))
         try:
             return call() or 0
         except Exception as error:
@@ -154,7 +154,7 @@ def _deferred(
     return bind
 
 
-def _reordered(arguments: list[str], unknown: list[str], known: Sequence[str] | None) -> list[str]:
+def _reordered(arguments: list[str], unknown: list[str], known: Sequence[str]) -> list[str]:
     """Put directories and names that follow an option's value before all options.
 
     Tyro takes those that it finds first, and calls later ones unknown, as in
@@ -165,11 +165,12 @@ def _reordered(arguments: list[str], unknown: list[str], known: Sequence[str] | 
     others = arguments[::-1]
     for text in reversed(unknown):
         others.remove(text)
-    if known is None:
-        known = list(itertools.takewhile(lambda text: not text.startswith("-"), others[::-1]))
-    for text in reversed(known):
-        others.remove(text)
-    return [*known, *unknown, *others[::-1]]
+    begin = list(itertools.takewhile(lambda text: not text.startswith("-"), others[::-1]))
+    # An option's value may be the name of a directory that begins.
+    if not begin:
+        for text in reversed(known):
+            others.remove(text)
+    return [*(begin or known), *unknown, *others[::-1][len(begin) :]]
 
 
 def _directories_among_names(options: dict[str, Any]) -> list[str]:
