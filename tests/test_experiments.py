@@ -275,6 +275,7 @@ def test_missing_pandas_error_names_the_extra(root, monkeypatch):
 @pytest.mark.parametrize("ended", ["SIG_DFL", "SIG_IGN"])
 def test_many_experiments_are_read_in_several_processes(root, ended):
     (root / "run_0" / "config.yaml").write_text("lr: [1,")
+    (root / "run_2" / "notes.yaml").write_text("note: [1,")
     script = f"""
 import os, signal, sys
 signal.signal(signal.SIGCHLD, signal.{ended})
@@ -287,6 +288,7 @@ alone, together = find_experiments({str(root)!r}), find_experiments({str(root)!r
 together.load()
 assert os.getpid() not in {{field.process for field in together.fields}}
 assert together == alone
+assert [len(field.problems) for field in together.fields] == [1, 0, 0, 0]
 for name in ("lr", "loss", "min(loss)", "status", "step", "diverged_at", "tags"):
     assert repr(together.values(name)) == repr(alone.values(name)), name
 assert [f.problems for f in together.fields] == [f.problems for f in alone.fields]

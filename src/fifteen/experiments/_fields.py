@@ -287,6 +287,14 @@ class Fields:
             return value
         return [] if value is None else [value]
 
+    def read_notes(self) -> None:
+        """Read the notes ahead. Damage in them is a problem only of those who ask for them."""
+        self._metadata_of(NOTES)
+        if NOTES in self.unreadable:
+            self.unreadable.remove(NOTES)
+            self.problems.pop()
+            del self._metadata[NOTES]
+
     def _metadata_of(self, name: str) -> dict[str, Any]:
         """Read a file as plain data, without its classes."""
         if name not in self._metadata and name in self.metadata_names:

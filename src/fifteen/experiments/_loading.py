@@ -12,7 +12,7 @@ from typing import IO, Any
 from fifteen._progress import track
 
 from ._discovery import own_metadata
-from ._fields import NOTES, PROVENANCE, Fields
+from ._fields import PROVENANCE, Fields
 from .events.reading import event_files
 from .storage import Directory
 
@@ -103,7 +103,8 @@ def _forked(parts: Sequence[Sequence[Fields]]) -> Generator[IO[bytes]]:
 def _read(field: Fields) -> dict[str, Any]:
     """Read what most questions need; return the attributes that hold it."""
     with Directory(field.path).listed():
-        _ = field.status, field.summary, field.metadata(), field.metadata([NOTES]), field.speed
+        _ = field.status, field.summary, field.metadata(), field.speed
+        field.read_notes()
         if field.ends.is_complete:
             _ = field.scalars
     return {name: value for name, value in vars(field).items() if name not in _KEPT}
