@@ -201,9 +201,12 @@ class TestFixShardedScalars:
         assert make(sharded).fix_sharded_scalars().scalars["loss"] == 0
 
     def test_does_not_wait_for_the_device(self):
-        slow = jax.jit(lambda x: jax.lax.fori_loop(0, 400, lambda _, y: jnp.sin(y @ y), x)[:, 0])
         matrix = jnp.eye(400)
-        jax.block_until_ready(slow(matrix))
+        slow = (
+            jax.jit(lambda x: jax.lax.fori_loop(0, 2000, lambda _, y: jnp.sin(y @ y), x)[:, 0])
+            .lower(matrix)
+            .compile()
+        )
         result = slow(matrix)
         fixed = make(result).fix_sharded_scalars()
         still_running = not result.is_ready()
