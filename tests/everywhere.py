@@ -72,4 +72,4 @@ def close_all(path):
     """Close everything a test left open: each log and lease at an address has a thread."""
     for session in list(_session._open):
         if path in session.directory.parents:
-            session.settle()
+            session.settle(None)

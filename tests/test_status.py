@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import gc
 import itertools
 import os
 import pathlib
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 
 import pytest
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
@@ -216,6 +218,70 @@ def test_resumed_run_gets_a_new_status(tmp_path):
     run(LOG + "raise ValueError", path)
     assert str(fields_of(path).status) == "failed: ValueError"
     assert not [name for name in os.listdir(path) if name.startswith(".")]
+
+
+def raise_and_close(error, experiment):
+    try:
+        raise error
+    finally:
+        experiment.close()
+
+
+def test_close_records_the_error_that_is_being_handled(tmp_path):
+    experiment = Experiment(tmp_path / "run", verbose=False)
+    for error, status in (
+        (ValueError("boom"), "failed: ValueError: boom"),
+        (KeyboardInterrupt(), "failed: KeyboardInterrupt"),
+        (SystemExit(0), "finished"),
+        (StopIteration(), "finished"),
+        (StopAsyncIteration(), "finished"),
+    ):
+        experiment.log(TensorboardLogData(scalars={"loss": 1.0}), step=1)
+        with contextlib.suppress(BaseException):
+            raise_and_close(error, experiment)
+        assert str(fields_of(experiment.data_dir).status) == status
+
+
+def test_error_of_a_with_block_is_the_one_that_leaves_it(tmp_path):
+    experiment = Experiment(tmp_path / "run", verbose=False)
+    try:
+        raise KeyError("of the caller")
+    except KeyError:
+        with experiment:
+            experiment.log(TensorboardLogData(scalars={"loss": 1.0}), step=1)
+    assert str(fields_of(experiment.data_dir).status) == "finished"
+    with contextlib.suppress(StopIteration), experiment:
+        experiment.log(TensorboardLogData(scalars={"loss": 1.0}), step=2)
+        next(iter([]))
+    assert str(fields_of(experiment.data_dir).status) == "failed: StopIteration"
+
+
+def test_error_handled_before_the_experiment_was_made_is_not_its_own(tmp_path):
+    try:
+        raise KeyError("of the caller")
+    except KeyError:
+        experiment = Experiment(tmp_path / "run", verbose=False)
+        experiment.log(TensorboardLogData(scalars={"loss": 1.0}), step=1)
+        experiment.close()
+        assert str(fields_of(experiment.data_dir).status) == "finished"
+        experiment.log(TensorboardLogData(scalars={"loss": 1.0}), step=2)
+        with contextlib.suppress(ValueError):
+            raise_and_close(ValueError("boom"), experiment)
+    assert str(fields_of(experiment.data_dir).status) == "failed: ValueError: boom"
+
+
+def test_experiment_keeps_no_error_alive(tmp_path):
+    class Failure(Exception):
+        pass
+
+    try:
+        raise Failure
+    except Failure as error:
+        experiment = Experiment(tmp_path / "run", verbose=False)
+        kept = weakref.ref(error)
+    experiment.write_metadata("config", {})
+    gc.collect()
+    assert kept() is None
 
 
 def test_closing_and_opening_again_in_one_process(tmp_path):

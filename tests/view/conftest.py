@@ -1,5 +1,3 @@
-import threading
-
 import numpy as np
 import pytest
 
@@ -27,10 +25,5 @@ def sweep(tmp_path):
     for lr in (0.01, 0.1):
         for seed in range(3):
             config = {"lr": lr, "seed": seed, "optimizer": {"name": "adam"}}
-            arguments = root / f"lr{lr}_{seed}", config, 50, (lr, seed) == (0.1, 2)
-            # In a thread, so that no exception is being handled: Playwright switches greenlets,
-            # which may leave one behind.
-            thread = threading.Thread(target=make_run, args=arguments)
-            thread.start()
-            thread.join()
+            make_run(root / f"lr{lr}_{seed}", config, diverges=(lr, seed) == (0.1, 2))
     return root

@@ -12,7 +12,7 @@ from typing_extensions import TypeForm, TypeVar
 
 from . import _console, _walk, checkpoints, distributed, metadata
 from ._local_path import local_path
-from ._session import session_of
+from ._session import raise_last, session_of
 from .checkpoints import LeafInfo
 from .events import HistogramSeries, ScalarSeries
 from .storage import Directory
@@ -493,12 +493,12 @@ class Experiment:
         return self
 
     def __exit__(self, error_type: object, error: BaseException | None, traceback: object) -> None:
+        with self._quiet():
+            closing_errors = self._session.settle(error)
         if error is None:
-            self.close()
+            raise_last(closing_errors)
             return
         # The script's own error is raised, and errors of closing become notes on it.
-        with self._quiet():
-            closing_errors = self._session.settle()
         for closing_error in closing_errors:
             error.add_note(f"While closing {self.data_dir}: {closing_error}")
 

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import NoReturn
 
 _MAX_LETTERS = 200
+_MARK = "_fifteen_handled"
 
 _exit = sys.exit
 _last_exit: tuple[SystemExit | None, object] = None, None
@@ -46,7 +47,7 @@ def _last_error() -> BaseException | None:
     return getattr(sys, "last_value", None)
 
 
-def _ended_by() -> BaseException | None:
+def ended_by() -> BaseException | None:
     """Return the exception that has ended the script, if any."""
     import opcode
 
@@ -60,17 +61,30 @@ def _ended_by() -> BaseException | None:
     return error if _last_error() is earlier else _last_error()
 
 
-def outcome() -> tuple[bool, str]:
-    """Return whether the script ends well, and otherwise its error in one line.
+def mark_handled() -> object:
+    """Return a mark of the exception that is being handled, if any."""
+    error = sys.exc_info()[1]
+    # Not the exception itself: the frames of its traceback may hold many arrays.
+    return None if error is None else vars(error).setdefault(_MARK, object())
 
-    The error is the one being handled, or the one that has ended the script.
+
+def current_error(earlier: object) -> BaseException | None:
+    """Return the exception of the `except` or `finally` block that is running, if any.
+
+    Otherwise, return the one that has ended the script. `earlier` is the mark of an exception that
+    was handled before and does not count.
     """
     error = sys.exc_info()[1]
-    if error is None:
-        error = _ended_by()
-    if isinstance(error, SystemExit) and error.code in (None, 0):
+    # An iterator that is exhausted is no error.
+    if isinstance(error, StopIteration | StopAsyncIteration) or mark_handled() is earlier:
         error = None
-    if error is None or isinstance(error, GeneratorExit):
+    return ended_by() if error is None else error
+
+
+def describe(error: BaseException | None) -> tuple[bool, str]:
+    """Return whether a script ends well by an exception, and otherwise that in one line."""
+    is_good_exit = isinstance(error, SystemExit) and error.code in (None, 0)
+    if error is None or isinstance(error, GeneratorExit) or is_good_exit:
         return True, ""
     first, *_ = [*str(error).split("\n"), ""]
     return False, f"{type(error).__name__}: {first}".removesuffix(": ")[:_MAX_LETTERS]

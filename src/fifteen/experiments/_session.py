@@ -48,6 +48,7 @@ class Session:
         self._events: EventLog | None = None
         self._is_open = False
         self._mark: OpenMark | None = None
+        self._handled = _outcome.mark_handled()
 
     @property
     def checkpoints(self) -> "Checkpoints":
@@ -136,7 +137,7 @@ class Session:
 
     def flush(self) -> None:
         """Write everything to disk, and raise errors of pending work."""
-        _raise_last(self._finish(lambda: self._events and self._events.flush()))
+        raise_last(self._finish(lambda: self._events and self._events.flush()))
 
     def write_logs(self) -> None:
         """Write what has been logged, so that no checkpoint is ahead of its curves.
@@ -151,14 +152,14 @@ class Session:
 
     def close(self) -> None:
         """Flush, and release files and threads; the next use reopens them."""
-        _raise_last(self.settle())
+        raise_last(self.settle(_outcome.current_error(self._handled)))
 
-    def settle(self) -> list[BaseException]:
+    def settle(self, ended_by: BaseException | None) -> list[BaseException]:
         """Close, and return the errors of pending work.
 
         Exceptions of the user's signal handlers are raised instead.
         """
-        errors = self._finish(self._close_events)
+        errors = self._finish(lambda: self._close_events(ended_by))
         self.unmark()
         return errors
 
@@ -182,11 +183,11 @@ class Session:
         if self._checkpoints is not None:
             self._checkpoints.begin_in_child()
 
-    def _close_events(self) -> None:
+    def _close_events(self, ended_by: BaseException | None) -> None:
         # First, so that a concurrent `log` reopens it.
         self._is_open = False
         if self._events is not None:
-            self._events.record_end()
+            self._events.record_end(ended_by)
             self._events.close()
         with _lock:
             if not self._is_open:
@@ -201,7 +202,7 @@ class Session:
             # A thread that opens the log waits, and then creates the directory again.
             with self._changing:
                 # Errors of pending work do not matter, since its results are removed.
-                self.settle()
+                self.settle(None)
                 return distributed.on_primary(directory.delete)
 
     def move(self, path: pathlib.Path, destination: pathlib.Path) -> bool:
@@ -235,7 +236,7 @@ class Session:
                 del _sessions[key]
 
 
-def _raise_last(errors: list[BaseException]) -> None:
+def raise_last(errors: list[BaseException]) -> None:
     """Raise the last error, with the earlier ones as its context."""
     for earlier, later in itertools.pairwise(errors):
         later.__context__ = later.__context__ or earlier

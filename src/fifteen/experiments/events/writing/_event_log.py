@@ -226,13 +226,13 @@ class EventLog:
         finally:
             self.report()
 
-    def record_end(self) -> None:
+    def record_end(self, error: BaseException | None) -> None:
         """Record how the run has ended, unless nothing was logged since the last record."""
         self._await_callbacks()
         # If the user has deleted the directory, nothing more is written there.
         if self._writer.is_open and not self._has_end and not self._writer.is_deleted:
             self._has_end = True
-            self.log_end(*_outcome.outcome())
+            self.log_end(*_outcome.describe(error))
 
     def _await_callbacks(self) -> None:
         """Wait until logs inside `jit` have been handed over."""
@@ -245,7 +245,7 @@ _logs: "weakref.WeakSet[EventLog]" = weakref.WeakSet()
 
 def _record_ends() -> None:
     for log in list(_logs):
-        log.record_end()
+        log.record_end(_outcome.ended_by())
 
 
 # This runs before the writers, which registered earlier, are closed. A run that ends by a signal
