@@ -1133,6 +1133,15 @@ def test_list_keeps_the_status_beside_a_long_name(tmp_path):
 
 
 @pytest.mark.slow
+def test_list_shows_what_fits_beside_a_long_status(tmp_path):
+    experiment = Experiment(tmp_path / "with_augmentation", verbose=False)
+    experiment.log(TensorboardLogData(scalars={"loss": 0.5}), step=1)
+    experiment.__exit__(ValueError, ValueError("expected something else"), None)
+    output = re.sub(r"\x1b\[[0-9;]*m", "", run_on_terminal("list", cwd=tmp_path, columns=39))
+    assert output.split("\n")[0].split() == ["name", "step", "loss"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [["compare"], ["list", "--all"], ["list", "--columns", *(f"x{n}" for n in range(12))]],

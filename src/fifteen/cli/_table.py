@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from fifteen._text import printable
 from fifteen.experiments._missing import ABSENT, Missing
 from fifteen.experiments._values import to_plain
-from fifteen.view._columns import Column, iso_time, show_bytes, show_rows, show_value
+from fifteen.view._columns import (
+    LEAST_INFORMATIVE,
+    Column,
+    iso_time,
+    show_bytes,
+    show_rows,
+    show_value,
+)
 
 from ._errors import print_message
 
@@ -245,11 +252,15 @@ def _parts(columns: list[Column], cells: list[list[str]], width: int) -> Iterato
 
 def _fitting(columns: list[Column], widths: list[int], width: int) -> list[int]:
     """Return the columns to show: without those that may be left out, as far as that is needed."""
-    kept = list(range(len(columns)))
-    for index in sorted(kept, key=lambda index: -columns[index].dispensable):
-        if columns[index].dispensable and _total(widths, kept) > width:
-            kept.remove(index)
-    return kept
+    kept: list[int] = []
+    ranks = {index: column.dispensable for index, column in enumerate(columns)}
+    # Of two that are as dispensable, the field on the left is left out before the scalar.
+    for count, index in enumerate(sorted(ranks, key=lambda index: (ranks[index], -index))):
+        has_room = _total(widths, [*kept, index]) <= width
+        is_next = len(kept) == count or ranks[index] < LEAST_INFORMATIVE
+        if not ranks[index] or (has_room and is_next):
+            kept.append(index)
+    return sorted(kept)
 
 
 def _total(widths: list[int], part: list[int]) -> int:

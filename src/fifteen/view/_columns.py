@@ -36,6 +36,9 @@ _LARGE_IS_GOOD = re.compile(
 )
 _STATISTIC = re.compile(r"\w+\((.*)\)|(.*):\w+")
 
+LEAST_INFORMATIVE = 4
+"""How dispensable a column is that is only shown if all before it are."""
+
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 _MAX_ITEMS = 16
@@ -128,7 +131,7 @@ _COLUMNS = {
         Column("name", is_number=False),
         Column("status", is_number=False, dispensable=1),
         Column("step"),
-        Column("progress", "{:.0%}".format, dispensable=4),
+        Column("progress", "{:.0%}".format, dispensable=LEAST_INFORMATIVE),
         Column("checkpoints", dispensable=5),
         Column("elapsed", show_duration),
         Column("speed", _show_speed),
