@@ -926,6 +926,10 @@ def test_directory_may_be_named_like_the_value_of_an_option(run, root, tmp_path)
             "show runs/run_1 --limit 1 --metadata config",
         ),
         ("note --tag paper runs/run_1", "note runs/run_1 --tag paper"),
+        (
+            "note --tag a --tag b runs/run_1 good --limit 1",
+            "note runs/run_1 good --tag a b --limit 1",
+        ),
     ],
 )
 def test_error_says_where_directories_come(run, root, tmp_path, wrong, right):
@@ -934,6 +938,17 @@ def test_error_says_where_directories_come(run, root, tmp_path, wrong, right):
     assert error.startswith("fifteen: error: ")
     assert note == f"fifteen: note: directories come before options: fifteen {right}"
     run(*right.split(), cwd=tmp_path)
+
+
+def test_names_of_a_repeated_option_are_joined(run, root, tmp_path):
+    shutil.copytree(root / "runs" / "run_1", tmp_path / "a")
+    (tmp_path / "a" / "notes.yaml").unlink()
+    run("note", "--tag=u", "--tag=v", "a", "good", "--tag", "x", "y", "--tag", "z", cwd=tmp_path)
+    notes = Experiment(tmp_path / "a", verbose=False).read_metadata("notes")
+    assert notes == {"note": "good", "tags": ["u", "v", "x", "y", "z"]}
+    lines = run("list", "--columns", "lr", "--limit", "2", "--columns", "size", cwd=root).stdout
+    once = run("list", "--columns", "lr", "size", "--limit", "2", cwd=root).stdout
+    assert lines == once
 
 
 def test_text_of_a_note_comes_last(run, root, tmp_path):

@@ -115,18 +115,20 @@ def _run(arguments: list[str]) -> int:
     name = arguments[0] if arguments else ""
     if name in _COMMANDS:
         # The others are not imported: each of them takes time.
+        command = _load(name)
         parse = functools.partial(
-            tyro.cli, _deferred(_load(name)), prog=f"fifteen {name}", config=config
+            tyro.cli, _deferred(command), prog=f"fifteen {name}", config=config
         )
-        call, unknown = parse(args=arguments[1:], return_unknown_args=True)
+        arguments = _joined(arguments[1:], command)
+        call, unknown = parse(args=arguments, return_unknown_args=True)
         if unknown:
             known = getattr(call.keywords.get("selection"), "roots", ())
-            call = parse(args=_reordered(arguments[1:], unknown, known))
+            call = parse(args=_reordered(arguments, unknown, known))
         try:
             return call() or 0
         except Exception as error:
             if taken := _directories_among_names(call.keywords):
-                others = [text for text in arguments[1:] if text not in taken]
+                others = [text for text in arguments if text not in taken]
                 right = shlex.join(["fifteen", name, *taken, *others])
                 error.add_note(f"directories come before options: {right}")
             raise
@@ -154,6 +156,28 @@ def _deferred(
     return bind
 
 
+def _joined(arguments: list[str], command: Callable[..., int | None]) -> list[str]:
+    """Join the names of options that are repeated, of which tyro takes the last.
+
+    `--tag a` takes all texts that follow, and `--tag=a` none of them.
+    """
+    types = {
+        f"--{name}": getattr(parameter.annotation, "__origin__", None)
+        for name, parameter in inspect.signature(command).parameters.items()
+    }
+    groups: dict[str | int, list[str]] = {0: []}
+    group: str | int = 0
+    for place, text in enumerate(arguments):
+        option, *names = text.split("=", 1)
+        if types.get(option) is tuple:
+            group = 0 if names else option
+            groups.setdefault(option, [option]).extend(names)
+        else:
+            group = place if text.startswith("-") else group
+            groups.setdefault(group, []).append(text)
+    return list(itertools.chain(*groups.values()))
+
+
 def _reordered(arguments: list[str], unknown: list[str], known: Sequence[str]) -> list[str]:
     """Put directories and names that follow an option's value before all options.
 
@@ -174,10 +198,14 @@ def _reordered(arguments: list[str], unknown: list[str], known: Sequence[str]) -
 
 
 def _directories_among_names(options: dict[str, Any]) -> list[str]:
-    """Return what an option of several names took, if there is no directory before it."""
+    """Return what an option of several names took from a directory on, if none is before it."""
+    if getattr(options.get("selection"), "roots", True):
+        return []
     lists = [value for value in options.values() if isinstance(value, tuple)]
-    is_first = not getattr(options.get("selection"), "roots", True)
-    return [text for texts in lists for text in texts if is_first and os.path.isdir(text)]
+    begin_with_directory = functools.partial(
+        itertools.dropwhile, lambda text: not os.path.isdir(text)
+    )
+    return list(itertools.chain(*map(begin_with_directory, lists)))
 
 
 def _load(name: str) -> Callable[..., int | None]:

@@ -1,5 +1,6 @@
 """`fifteen note`."""
 
+import os
 from typing import Annotated
 
 from tyro.conf import arg
@@ -23,9 +24,11 @@ def note(
 
     Args:
         selection: the experiments.
-        tag: tags to add.
+        tag: tags to add; `--tag=paper` takes no more than one.
     """
     first = selection.roots[:1]
+    if not first and (paths := list(filter(os.path.isdir, tag))):
+        raise CommandError(f"--tag: took the directory {paths[0]}; begin with one, such as `.`")
     selection, texts = selection.split()
     if texts and texts[0] in first:
         raise CommandError(
