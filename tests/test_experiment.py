@@ -221,7 +221,9 @@ class TestAssertNew:
 
     def test_file_or_broken_link_in_the_way(self, experiment):
         experiment.data_dir.write_text("x")
-        with pytest.raises(ExperimentExistsError, match="found a file"):
+        with pytest.raises(
+            ExperimentExistsError, match=r"found a file; choose another directory, or remove it$"
+        ):
             experiment.assert_new()
         experiment.data_dir.unlink()
         experiment.data_dir.symlink_to("nowhere")
@@ -316,6 +318,11 @@ class TestClear:
         experiment.data_dir.write_text("precious")
         with pytest.raises(UnsafePathError, match="it is a file, not an experiment"):
             experiment.clear()
+        assert experiment.data_dir.read_text() == "precious"
+
+    def test_parent_that_is_a_file_stays(self, experiment):
+        experiment.data_dir.write_text("precious")
+        Experiment(experiment.data_dir / "inside", verbose=False).clear()
         assert experiment.data_dir.read_text() == "precious"
 
     def test_works_without_a_working_directory(self, experiment, tmp_path):
@@ -463,6 +470,14 @@ class TestMove:
         moved = experiment.move(tmp_path / "there")
         moved.write_metadata("config", 1)
         assert (tmp_path / "there" / "config.yaml").exists()
+
+    def test_refuses_a_file(self, experiment, tmp_path):
+        experiment.data_dir.write_text("precious")
+        (tmp_path / "link").symlink_to(experiment.data_dir)
+        for path in (experiment.data_dir, tmp_path / "link"):
+            with pytest.raises(NotADirectoryError, match="expected a directory, found a file"):
+                Experiment(path, verbose=False).move(tmp_path / "there")
+            assert path.read_text() == "precious"
 
     def test_relative_destination(self, experiment, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)

@@ -444,6 +444,7 @@ class Experiment:
             ExperimentExistsError: something is there already.
             UnsafePathError: it is inside this experiment's directory, or in an object store, which
                 does not take a link that is in this one.
+            NotADirectoryError: this is a file.
             LogWriteError: what was logged could not be written; nothing was moved.
             OSError: a file could not be copied, or changed during the move; nothing was moved.
 

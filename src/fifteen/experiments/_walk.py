@@ -33,13 +33,10 @@ _NUMBER = re.compile(
 
 def find_paths(root: pathlib.Path) -> list[pathlib.Path]:
     """Find the directory of every experiment under a root; see `find_experiments`."""
-    kind = Directory(root).kind_of()
-    if kind is None:
+    if not Directory(root).check_directory():
         raise ExperimentNotFoundError(
             f"{root}: expected a directory, found nothing; check the path"
         )
-    if kind != "directory":
-        raise NotADirectoryError(f"{root}: expected a directory, found a file; pass its directory")
     return sorted(_Walk(Directory(root)).find(), key=natural)
 
 
@@ -60,9 +57,10 @@ def check_new(path: pathlib.Path) -> None:
     """Raise if there is anything at the path of a new experiment."""
     found = _found_at(path)
     if found:
+        is_directory = Directory(path).is_present()
         raise ExperimentExistsError(
             f"{path}: expected a new experiment, found {found}; choose another directory, or "
-            "clear() this one to start again"
+            + ("clear() this one to start again" if is_directory else "remove it")
         )
 
 

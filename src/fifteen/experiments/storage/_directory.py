@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable, Generator, Sequence
 from typing import ClassVar, NamedTuple
 
-from .._errors import ExperimentExistsError, UnsafePathError
+from .._errors import UnsafePathError
 from . import _local, _move, _removal
 from ._files import AppendedFile, NewFile, ReadableFile
 from ._local import Entry, Kind
@@ -121,6 +121,15 @@ class Directory:
                 raise
             return "other" if os.path.lexists(path) else None
         return "file" if stat.S_ISREG(mode) else "directory" if stat.S_ISDIR(mode) else "other"
+
+    def check_directory(self) -> bool:
+        """Raise `NotADirectoryError` if it is a file; return whether it is present."""
+        kind = self.kind_of()
+        if kind not in ("directory", None):
+            raise NotADirectoryError(
+                f"{self}: expected a directory, found a file; pass its directory"
+            )
+        return kind is not None
 
     def is_link(self, name: str = "") -> bool:
         """Return whether a name is a symbolic link."""
@@ -234,28 +243,11 @@ class Directory:
         """Raise if the directory cannot be moved there.
 
         Raises:
+            NotADirectoryError: it is a file.
             ExperimentExistsError: something is at the destination.
             UnsafePathError: the destination is this directory or inside it.
         """
-        if self.is_link() and destination.is_remote:
-            raise UnsafePathError(f"{self}: a link; move the directory that it leads to")
-        if destination.real_path().is_relative_to(self.real_path()):
-            raise UnsafePathError(
-                f"{destination}: cannot move {self} into itself; choose a destination outside of it"
-            )
-        if destination.kind_of(_move.UNFINISHED):
-            other = destination.read(_move.UNFINISHED).decode()
-            raise ExperimentExistsError(
-                f"{destination}: an unfinished copy of {other}; if no process is moving it there "
-                "now, clear() the copy and move again"
-            )
-        kind = destination.kind_of()
-        if destination.is_link() or (kind and (kind != "directory" or destination.names())):
-            hint = f"did you mean {destination.path / self.path.name}? If not, "
-            raise ExperimentExistsError(
-                f"{destination}: exists already and is not an empty directory, so {self} was not "
-                f"moved there; {hint if kind == 'directory' else ''}choose another destination"
-            )
+        _move.check(self, destination)
 
     def move(self, destination: "Directory") -> bool:
         """Move the directory, also to another file system; return whether it was there.

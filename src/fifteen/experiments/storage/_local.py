@@ -203,7 +203,7 @@ def remove(path: pathlib.Path) -> None:
             path.rename(doomed)
             sync_directory(path.parent)
             shutil.rmtree(doomed)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
 
 

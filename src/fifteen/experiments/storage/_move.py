@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fifteen._progress import Advance, progress, track
 
+from .._errors import ExperimentExistsError, UnsafePathError
 from . import _local
 from ._files import ReadableFile
 
@@ -22,6 +23,30 @@ UNFINISHED = ".move.fifteen-tmp"
 """A file in an incomplete copy in an object store; its content is the source."""
 
 _FILES_AT_ONCE = 4
+
+
+def check(source: "Directory", destination: "Directory") -> None:
+    """Raise if a directory cannot be moved there; see `Directory.check_movable`."""
+    source.check_directory()
+    if source.is_link() and destination.is_remote:
+        raise UnsafePathError(f"{source}: a link; move the directory that it leads to")
+    if destination.real_path().is_relative_to(source.real_path()):
+        raise UnsafePathError(
+            f"{destination}: cannot move {source} into itself; choose a destination outside of it"
+        )
+    if destination.kind_of(UNFINISHED):
+        other = destination.read(UNFINISHED).decode()
+        raise ExperimentExistsError(
+            f"{destination}: an unfinished copy of {other}; if no process is moving it there "
+            "now, clear() the copy and move again"
+        )
+    kind = destination.kind_of()
+    if destination.is_link() or (kind and (kind != "directory" or destination.names())):
+        hint = f"did you mean {destination.path / source.path.name}? If not, "
+        raise ExperimentExistsError(
+            f"{destination}: exists already and is not an empty directory, so {source} was not "
+            f"moved there; {hint if kind == 'directory' else ''}choose another destination"
+        )
 
 
 def move(source: "Directory", destination: "Directory") -> None:
