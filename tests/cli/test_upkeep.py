@@ -5,6 +5,7 @@ import filecmp
 import io
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import tarfile
@@ -16,7 +17,7 @@ import zstandard
 
 from fifteen.experiments import Experiment, TensorboardLogData, find_experiments
 from fifteen.experiments._missing import Missing
-from fifteen.experiments.storage import Directory
+from fifteen.experiments.storage import Directory, archive, unarchive
 
 
 def make(path, steps=(1, 2, 3, 4), **config):
@@ -544,3 +545,13 @@ def test_archive_follows_a_named_link(run, tmp_path, place):
     run("unarchive", "a.tar.zst", "--into", "out", cwd=tmp_path)
     assert contents(tmp_path / "out" / "latest") == contents(target)
     assert not (tmp_path / "out" / "latest").is_symlink()
+
+
+@pytest.mark.parametrize("name", [".", "sub/.."])
+def test_archive_has_the_name_of_the_directory(tmp_path, monkeypatch, name):
+    make(tmp_path / "a")
+    (tmp_path / "a" / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    archive(pathlib.Path(name), tmp_path / "a.tar.zst")
+    assert unarchive(tmp_path / "a.tar.zst", tmp_path / "out") == tmp_path / "out" / "a"
+    assert contents(tmp_path / "out" / "a") == contents(tmp_path / "a")
