@@ -1,6 +1,7 @@
 """Experiments in object stores work like those in directories."""
 
 import dataclasses
+import os
 import pathlib
 import pickle
 import stat
@@ -19,6 +20,7 @@ from fifteen.experiments import (
     Experiment,
     ExperimentExistsError,
     ExperimentNotFoundError,
+    FifteenError,
     MetadataNotFoundError,
     MissingExtraError,
     TensorboardLogData,
@@ -61,6 +63,26 @@ def test_metadata_round_trip(experiment):
         experiment.read_metadata("other")
     with pytest.raises(UnsafePathError, match=r"goes through '\.\.'"):
         experiment.write_metadata("../config", 1)
+
+
+@pytest.mark.parametrize("name", [os.fsdecode(b"\xff"), "\ud800"])
+def test_names_that_utf_8_cannot_encode_are_refused(name):
+    experiment = Experiment(f"memory://{uuid.uuid4().hex}/a", verbose=False)
+    file = experiment.data_dir / name
+    for action in (
+        lambda: experiment.write_metadata(name, 1),
+        lambda: experiment.read_metadata(f"eval/{name}"),
+        lambda: experiment.save_checkpoint({"x": 1}, 1, prefix=name),
+        lambda: file.write_text("x"),
+        file.read_bytes,
+        file.exists,
+        file.unlink,
+        lambda: list(file.iterdir()),
+        lambda: experiment.move(file),
+        lambda: Experiment(str(file)),
+    ):
+        with pytest.raises(FifteenError, match=r"\\ud.*: no (object|file name) can"):
+            action()
 
 
 def test_checkpoints_round_trip_and_old_ones_are_removed(experiment):

@@ -5,6 +5,8 @@ import pathlib
 import re
 from typing import Any
 
+from fifteen._text import encodable
+
 from ._errors import UnsafePathError
 from ._extras import import_extra
 
@@ -68,6 +70,8 @@ def local_path(path: Any, name: str = "data_dir") -> pathlib.Path:
             shown, advice = f"{scheme}:{rest}", f"an address without slashes; write {shown}"
         elif not _BUCKET.fullmatch(bucket := rest.split("/")[0]):
             advice = f"no bucket is called {bucket!r}; check the address"
+        elif encodable(shown) != shown:
+            shown, advice = encodable(shown), "no object can have that name"
         else:
             import_extra("obstore", f"{scheme}://{rest}", "remote")
             from .storage._remote import RemotePath
