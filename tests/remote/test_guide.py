@@ -1,6 +1,7 @@
 """What the guide to object stores says of faults and requests, if no other test shows it."""
 
 import os
+import random
 import signal
 import threading
 import time
@@ -12,9 +13,11 @@ import warm
 from fifteen.experiments import (
     CheckpointExistsError,
     Experiment,
+    ExperimentWarning,
     TensorboardLogData,
     find_experiments,
 )
+from fifteen.experiments.storage import Directory
 
 PATIENCE = 60
 
@@ -116,7 +119,52 @@ experiment.save_checkpoint({{"x": np.ones(3 << 20)}}, 1, blocking=False)
     assert (restored["x"] == 1).all()
 
 
-def test_clear_does_not_ask_whether_another_process_writes(bucket):
+@pytest.mark.slow
+def test_kill_while_metadata_are_written_leaves_the_old_or_the_new(bucket):
+    script = """
+import itertools, sys
+from fifteen.experiments import Experiment
+experiment = Experiment(sys.argv[1], verbose=False)
+for count in itertools.count(int(sys.argv[2])):
+    experiment.write_metadata("config", [count] * (2_000 if count % 2 else 3))
+    print(count, flush=True)
+"""
+    experiment = Experiment(bucket, verbose=False)
+    chance = random.Random(0)
+    count = 0
+    for _ in range(20):
+        with warm.Process(script, bucket, count) as child:
+            # Kill it only after its first write, or only its start would be tested.
+            assert child.stdout.readline() == f"{count}\n"
+            time.sleep(chance.uniform(0, 0.05))
+            child.kill()
+            written = [count, *map(int, child.stdout.read().split())]
+        found = experiment.read_metadata("config", list[int])
+        count = found[0]
+        assert found == [count] * (2_000 if count % 2 else 3)
+        assert count - written[-1] in (0, 1)
+        assert Directory(experiment.data_dir).names() == ["config.yaml"]
+
+
+def test_flipped_bit_in_a_log_is_reported_and_the_rest_is_read(bucket):
+    with Experiment(bucket, verbose=False) as experiment:
+        for step in range(9):
+            experiment.log(TensorboardLogData({"loss": 1.0}), step)
+    directory = Directory(experiment.data_dir)
+    (name,) = directory.names()
+    content = bytearray(directory.read(name))
+    content[len(content) // 2] ^= 1
+    with directory.replace(name) as file:
+        file.write(bytes(content))
+    message = f"{experiment.data_dir / name}: damaged; skipped bytes"
+    with pytest.warns(ExperimentWarning, match=message):
+        steps = Experiment(bucket).read_scalars()["loss"].step.tolist()
+    assert len(steps) == 8
+    assert set(steps) < set(range(9))
+
+
+@pytest.mark.parametrize("action", ["clear", "move"])
+def test_clear_and_move_do_not_ask_whether_another_process_writes(bucket, action):
     script = """
 import sys
 from fifteen.experiments import Experiment, TensorboardLogData
@@ -130,13 +178,17 @@ experiment.close()
 """
     with warm.Process(script, bucket) as child:
         assert child.stdout.readline() == "logged\n"
-        experiment = Experiment(bucket, verbose=False).clear().assert_new()
+        experiment = Experiment(bucket, verbose=False)
+        moved = experiment.clear() if action == "clear" else experiment.move(f"{bucket}/../b")
+        experiment = Experiment(bucket, verbose=False).assert_new()
         child.stdin.write("\n")
         child.stdin.flush()
         assert child.stdout.readline() == "logged\n"
         assert experiment.read_scalars()["loss"].step.tolist() == [0, 1]
         _, errors = child.communicate("\n", timeout=PATIENCE)
     assert child.returncode == 0, errors
+    if action == "move":
+        assert moved.read_scalars()["loss"].step.tolist() == [0]
 
 
 def test_profiles_are_not_read(bucket, monkeypatch, tmp_path):
