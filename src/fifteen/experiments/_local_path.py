@@ -5,7 +5,7 @@ import pathlib
 import re
 from typing import Any
 
-from fifteen._text import encodable
+from fifteen._text import printable
 
 from ._errors import UnsafePathError
 from ._extras import import_extra
@@ -24,6 +24,8 @@ _ADDRESS = re.compile(
 """`gs://bucket/run`, of which `pathlib.Path` makes `gs:/bucket/run`."""
 _BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]*")
 """The library would take `b#x` for `b`."""
+_UNUSABLE = re.compile("[\0-\x1f\x7f\ud800-\udfff]")
+"""Control characters, and what UTF-8 cannot encode."""
 
 
 def is_address(path: str | os.PathLike[str]) -> bool:
@@ -70,8 +72,8 @@ def local_path(path: Any, name: str = "data_dir") -> pathlib.Path:
             shown, advice = f"{scheme}:{rest}", f"an address without slashes; write {shown}"
         elif not _BUCKET.fullmatch(bucket := rest.split("/")[0]):
             advice = f"no bucket is called {bucket!r}; check the address"
-        elif encodable(shown) != shown:
-            shown, advice = encodable(shown), "no object can have that name"
+        elif _UNUSABLE.search(rest):
+            shown, advice = printable(shown), "no object can have that name"
         else:
             import_extra("obstore", f"{scheme}://{rest}", "remote")
             from .storage._remote import RemotePath

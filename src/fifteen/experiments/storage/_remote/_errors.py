@@ -8,7 +8,7 @@ from collections.abc import Generator
 
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
-from fifteen._text import encodable
+from fifteen._text import printable
 
 from ..._errors import UnsafePathError
 
@@ -83,10 +83,10 @@ def errors_explained(path: pathlib.PurePath, is_put: bool = False) -> Generator[
         text = _SECRET.sub("", _ANSWER.sub(r"\2: \4", text))
         raise OSError(5, " ".join(text.split())[:500], str(path)) from None
     except ValueError as error:
-        is_unencodable = isinstance(error, UnicodeEncodeError)
-        if not is_unencodable and "Could not parse path" not in str(error):
+        is_unprintable = isinstance(error, UnicodeEncodeError)
+        if not is_unprintable and "Could not parse path" not in str(error):
             raise
-        raise UnsafePathError(f"{encodable(str(path))}: no object can have that name") from None
+        raise UnsafePathError(f"{printable(str(path))}: no object can have that name") from None
     except BaseException as error:
         # It is no `Exception`, and its class cannot be imported.
         if type(error).__name__ != "PanicException":
