@@ -1,6 +1,7 @@
 """Read many experiments in several processes, or from object stores."""
 
 import contextlib
+import itertools
 import os
 import pathlib
 import pickle
@@ -57,12 +58,21 @@ def load_remote(fields: Sequence[Fields]) -> bool:
     with contextlib.ExitStack() as stack:
         for root in roots:
             stack.enter_context(root.listed())
-        for start in range(0, len(pending), _CHUNK):
-            part = pending[start : start + _CHUNK]
-            with remote.fetched([path for field in part for path in _files_of(field)]):
+        parts = [pending[start : start + _CHUNK] for start in range(0, len(pending), _CHUNK)]
+        fetched = _fetched(remote, parts[0])
+        for part, following in itertools.pairwise((*parts, [])):
+            # The next part is fetched while this one is read.
+            current, fetched = fetched, _fetched(remote, following)
+            with current:
                 for field in part:
                     _read(field)
     return True
+
+
+def _fetched(
+    directory: Directory, fields: Sequence[Fields]
+) -> contextlib.AbstractContextManager[None]:
+    return directory.fetched([path for field in fields for path in _files_of(field)])
 
 
 def _files_of(field: Fields) -> list[pathlib.Path]:

@@ -106,13 +106,17 @@ def _readers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_store.MAX_REQUESTS, "fifteen-reader")
 
 
-@contextlib.contextmanager
-def fetched(paths: Sequence[pathlib.PurePath]) -> Generator[None]:
-    """Open files of listed directories concurrently, and use these until the block ends.
+def fetched(paths: Sequence[pathlib.PurePath]) -> contextlib.AbstractContextManager[None]:
+    """Begin to open files of listed directories concurrently; return a block which uses these.
 
     The block waits for all of them: threads that compete for the interpreter take longer.
     """
-    files = {str(path): _readers().submit(RemoteFile, path, _store.head(path)) for path in paths}
+    open_one = _readers().submit
+    return _using({str(path): open_one(RemoteFile, path, _store.head(path)) for path in paths})
+
+
+@contextlib.contextmanager
+def _using(files: Mapping[str, Future[RemoteFile]]) -> Generator[None]:
     concurrent.futures.wait(files.values())
     token = _fetched.set(files)
     try:
