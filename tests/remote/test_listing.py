@@ -8,6 +8,7 @@ import pytest
 
 from fifteen.cli import main
 from fifteen.experiments import Experiment, TensorboardLogData, find_experiments
+from fifteen.experiments._local_path import local_path
 from fifteen.experiments.storage import Directory
 
 
@@ -62,8 +63,11 @@ def test_file_that_changes_after_the_listing_is_read_as_it_is_now(root):
             assert b"0.2" in directory.read("run_2/config.yaml")
 
 
-@pytest.mark.parametrize("part", ["tfevents", "config.yaml"])
+@pytest.mark.parametrize("part", ["tfevents", "config.yaml", ".open"])
 def test_requests_for_many_experiments_overlap(root, proxy, part):
+    for number in range(12):
+        with Directory(local_path(f"{root}/run_{number}")).replace(".open.fifteen-tmp") as lease:
+            lease.write(b"{}")
     experiments = find_experiments(root)
     proxy.hold(part)
     thread = threading.Thread(target=lambda: experiments.values("lr"))
@@ -77,6 +81,8 @@ def test_requests_for_many_experiments_overlap(root, proxy, part):
         proxy.release()
         thread.join()
     assert experiments.values("loss") == [2.0] * 12
+    assert experiments.values("status") == ["running"] * 12
+    assert len(proxy.sent("GET", part)) == 12
 
 
 def test_selection_works_as_on_disk(root):

@@ -11,7 +11,7 @@ import os
 import pathlib
 import re
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -40,7 +40,6 @@ class RemoteDirectory(Directory):
     """All objects whose names begin with that of the directory and a slash."""
 
     is_remote = True
-    fetched = staticmethod(_files.fetched)
 
     path: Any
 
@@ -53,6 +52,11 @@ class RemoteDirectory(Directory):
 
     def listed(self) -> contextlib.AbstractContextManager[None]:
         return _store.listed(self.path)
+
+    @staticmethod
+    def fetched(paths: Sequence[pathlib.Path]) -> contextlib.AbstractContextManager[None]:
+        leases = {path.parent / _lease.NAME for path in paths}
+        return _files.fetched([*paths, *filter(_store.head, leases)])
 
     def kind_of(self, name: str = "") -> Kind | None:
         path = self.path / name

@@ -26,8 +26,9 @@ from ..._errors import ExperimentLockedError
 from .._open_mark import OpenMark, OpenState
 from . import _store
 from ._errors import errors_explained
+from ._files import opened
 
-_NAME = ".open.fifteen-tmp"
+NAME = ".open.fifteen-tmp"
 _SECONDS_BETWEEN_RENEWALS = 10.0
 _SECONDS_BETWEEN_LOOKS = 1.0
 _SECONDS_TO_TAKE_OVER = 60.0
@@ -81,11 +82,15 @@ def check(path: pathlib.PurePath) -> None:
 
 def state_of(path: pathlib.PurePath) -> OpenState:
     """Return whether a process holds the lease of a directory, or was killed while it held it."""
+    path /= NAME
     # If the directory is listed, `head` costs no request.
-    path /= _NAME
-    found = _look(path) if _store.head(path) else None
-    if found is None:
+    if _store.head(path) is None:
         return "unknown"
+    try:
+        file = opened(path)
+    except FileNotFoundError:
+        return "unknown"
+    found = _Found({}, file.modified_ns / 1e9, _holder(file.read()))
     if (is_alive := found.is_alive()) is None:
         seconds = time.time() - found.modified
         # In between, the clocks may differ.
@@ -186,7 +191,7 @@ class _Work:
             try:
                 return self._hold(self._put())
             except (AlreadyExistsError, PreconditionError):
-                return self._compete(_look(self._path / _NAME))
+                return self._compete(_look(self._path / NAME))
         except (BaseError, OSError, RuntimeError):
             # The network is gone, the store has no conditional puts, or the process was forked.
             # The next write raises the reason.
@@ -194,7 +199,7 @@ class _Work:
             return _SECONDS_BETWEEN_RENEWALS
 
     def _put(self) -> dict[str, str]:
-        store, key = _store.locate(self._path / _NAME, is_patient=False)
+        store, key = _store.locate(self._path / NAME, is_patient=False)
         content = json.dumps({**self._holder, "renewed": time.time()}).encode()
         mode: Any = self._version or "create"
         return _version(obstore.put(store, key, content, mode=mode, use_multipart=False))
@@ -236,9 +241,9 @@ class _Work:
 
     def _delete(self) -> None:
         with contextlib.suppress(BaseError, OSError):
-            found = _look(self._path / _NAME)
+            found = _look(self._path / NAME)
             if found is not None and found.holder.get("token") == self.token:
-                store, key = _store.locate(self._path / _NAME, is_patient=False)
+                store, key = _store.locate(self._path / NAME, is_patient=False)
                 obstore.delete(store, key)
 
 
@@ -257,11 +262,14 @@ def _look(path: pathlib.PurePath) -> _Found | None:
             meta, content = found.meta, bytes(found.bytes())
     except FileNotFoundError:
         return None
+    return _Found(_version(meta), meta["last_modified"].timestamp(), _holder(content))
+
+
+def _holder(content: bytes) -> dict[str, Any]:
     holder: Any = {}
     with contextlib.suppress(ValueError):
         holder = json.loads(content)
-    holder = holder if isinstance(holder, dict) else {}
-    return _Found(_version(meta), meta["last_modified"].timestamp(), holder)
+    return holder if isinstance(holder, dict) else {}
 
 
 def _version(meta: Any) -> dict[str, str]:
