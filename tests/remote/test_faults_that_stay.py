@@ -272,6 +272,39 @@ def test_warnings_about_unsent_logs_contain_no_secret(bucket, proxy, monkeypatch
     assert experiment.read_scalars()["loss"].step.tolist() == [1]
 
 
+class Stop(Exception):
+    """Raised by a signal handler."""
+
+
+@pytest.mark.parametrize(
+    ("part", "read"),
+    [
+        ("list-type", find_experiments),
+        ("config.yaml", lambda bucket: Experiment(bucket, verbose=False).read_metadata("config")),
+        ("config.yaml", lambda bucket: find_experiments(bucket).values("config")),
+        ("tensors", lambda bucket: Experiment(bucket, verbose=False).restore_checkpoint(None)),
+    ],
+)
+def test_signal_interrupts_a_read_that_gets_no_answer(bucket, proxy, part, read):
+    def stop(*_):
+        raise Stop
+
+    with Experiment(bucket, verbose=False) as experiment:
+        experiment.write_metadata("config", 1)
+        experiment.save_checkpoint({"x": np.zeros(3 << 20)}, 1)
+    proxy.hold(part)
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    begin = time.monotonic()
+    try:
+        with pytest.raises(Stop):
+            read(bucket)
+        assert time.monotonic() - begin < 10
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        proxy.release()
+
+
 @pytest.fixture
 def client(bucket):
     with contextlib.closing(boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])) as s3:

@@ -39,10 +39,14 @@ class RemoteFile(ReadableFile):
         meta, data = listed, b""
         with errors_explained(path):
             if listed and 0 < listed["size"] <= _FETCHED_BYTES:
-                data = obstore.get_range(self._store, self._key, start=0, length=_FETCHED_BYTES)
+                data = _store.interruptible(
+                    lambda: obstore.get_range(
+                        self._store, self._key, start=0, length=_FETCHED_BYTES
+                    )
+                )
             # It may have changed since it was listed.
             if not listed or len(data) != listed["size"]:
-                meta, data = self._beginning()
+                meta, data = _store.interruptible(self._beginning)
         self._tag = meta["e_tag"]
         self.size = meta["size"]
         self.modified_ns = int(meta["last_modified"].timestamp() * 1e9)
@@ -95,7 +99,9 @@ class RemoteFile(ReadableFile):
         options: Any = {"range": (start, end), "if_match": self._tag}
         with errors_explained(self.path):
             try:
-                return memoryview(obstore.get(self._store, self._key, options=options).bytes())
+                return _store.interruptible(
+                    lambda: memoryview(obstore.get(self._store, self._key, options=options).bytes())
+                )
             except obstore.exceptions.PreconditionError:
                 problem = "was replaced while it was read; read it again"
                 raise OSError(errno.ESTALE, problem, str(self.path)) from None

@@ -1,5 +1,7 @@
 """Objects in object stores, by their paths."""
 
+import _thread
+import concurrent.futures
 import contextlib
 import contextvars
 import dataclasses
@@ -9,8 +11,10 @@ import itertools
 import os
 import pathlib
 import posixpath
-from collections.abc import Generator, Iterable, Iterator
-from typing import Any, TypeAlias
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future
+from typing import Any, TypeAlias, TypeVar
 
 import obstore
 import obstore.store
@@ -24,6 +28,9 @@ MAX_REQUESTS = 8
 PART_BYTES = 8 << 20
 _MAX_PARTS = 9000
 """Stores accept 10,000."""
+_SECONDS_TO_END = 1.0
+
+_T = TypeVar("_T")
 
 # A timeout per request would override the environment's client settings, such as AWS_ALLOW_HTTP.
 _IMPATIENT = {"retry_config": {"max_retries": 2, "retry_timeout": datetime.timedelta(seconds=5)}}
@@ -63,6 +70,38 @@ def _store(scheme: str, bucket: str, is_patient: bool) -> Any:
     return obstore.store.from_url(f"{scheme}://{bucket}", **options)
 
 
+def interruptible(request: Callable[[], _T]) -> _T:
+    """Make a request that only reads; in another thread if this one gets the process's signals.
+
+    The library lets no signal handler run until a request ends, which takes minutes if the network
+    does not answer.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return request()
+    future: Future[_T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(request())
+        except BaseException as error:
+            future.set_exception(error)
+
+    try:
+        _thread.start_new_thread(run, ())
+    except RuntimeError as error:
+        if "new thread" not in str(error):
+            # A signal handler raised it.
+            raise
+        # While the interpreter exits, no thread can be started.
+        return request()
+    try:
+        return future.result()
+    except BaseException:
+        # A thread that still runs while the interpreter exits may crash it.
+        concurrent.futures.wait([future], _SECONDS_TO_END)
+        raise
+
+
 def head(path: pathlib.PurePath) -> "obstore.ObjectMeta | None":
     """Return the metadata of an object; None if there is none."""
     if (siblings := _listed(path.parent)) is not None:
@@ -72,7 +111,7 @@ def head(path: pathlib.PurePath) -> "obstore.ObjectMeta | None":
         return None
     try:
         with errors_explained(path):
-            return obstore.head(store, key)
+            return interruptible(lambda: obstore.head(store, key))
     except FileNotFoundError:
         return None
 
@@ -84,7 +123,7 @@ def children(path: pathlib.PurePath) -> dict[str, Kind]:
     store, key = locate(path)
     with errors_explained(path):
         try:
-            found = obstore.list_with_delimiter(store, key)
+            found = interruptible(lambda: obstore.list_with_delimiter(store, key))
         except InvalidPathError:
             with listed(path):
                 return children(path)
@@ -101,7 +140,7 @@ def objects(path: pathlib.PurePath) -> "dict[str, obstore.ObjectMeta]":
         return dict(folder.below())
     store, key = locate(path)
     with errors_explained(path):
-        found = _without_folders(_below_key(store, key), store, key)
+        found = interruptible(lambda: _without_folders(_below_key(store, key), store, key))
     return {name.removeprefix(key).lstrip("/"): meta for name, meta in found.items()}
 
 
@@ -147,10 +186,14 @@ def has_objects(path: pathlib.PurePath) -> bool:
     if (folder := _listed(path)) is not None:
         return bool(folder.children)
     store, key = locate(path)
-    with errors_explained(path):
+
+    def is_found() -> bool:
         pages = obstore.list(store, key, chunk_size=2)
+        return any(_without_folders(page, store, key) for page in pages)
+
+    with errors_explained(path):
         try:
-            return any(_without_folders(page, store, key) for page in pages)
+            return interruptible(is_found)
         except InvalidPathError:
             return True
 
