@@ -1,9 +1,10 @@
 """Object stores: ours, the peers and the bare library, with an S3 server on this machine.
 
-    python benchmarks/bench_remote.py [--megabytes 256] [--experiments 1000] [--rounds 3]
+    python benchmarks/bench_remote.py [--megabytes 256] [--experiments 1000] [--rounds 3] [--fast]
 
 The server is moto's, in its own process; it is slower than any network, so only the ratios count.
-With `--fast` it is `memory_s3`, which the peers below do not understand.
+With `--fast` it is `memory_s3`, which the peers below do not understand. With `--delay 30` it is, too,
+and each of its answers takes 30 ms longer, as in a network.
 Orbax's paths cannot name other servers than Amazon's, so TensorStore, its engine, takes its place
 with the same chunks. Rounds are interleaved, and times are medians.
 """
@@ -228,8 +229,11 @@ def main() -> None:
     parser.add_argument("--experiments", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--fast", action="store_true")
+    parser.add_argument("--delay", type=float, default=0.0)
     arguments = parser.parse_args()
-    server = (str(pathlib.Path(__file__).with_name("memory_s3.py")),) if arguments.fast else ()
+    is_fast = arguments.fast or arguments.delay > 0
+    script = str(pathlib.Path(__file__).with_name("memory_s3.py"))
+    server = (script, str(arguments.delay)) if is_fast else ()
     with (
         tempfile.TemporaryDirectory() as directory,
         s3_server.running(pathlib.Path(directory, "server.log"), *server) as port,
@@ -238,7 +242,7 @@ def main() -> None:
         os.environ.update(s3_server.variables(endpoint))
         address = f"s3://{s3_server.make_bucket(port)}"
         logging(address, arguments.rounds)
-        checkpoints(address, endpoint, arguments.megabytes, arguments.rounds, arguments.fast)
+        checkpoints(address, endpoint, arguments.megabytes, arguments.rounds, is_fast)
         listing(address, arguments.experiments, arguments.rounds)
 
 

@@ -1,4 +1,9 @@
-"""An S3 server that keeps objects in memory, fast enough not to hide what its clients cost."""
+"""An S3 server that keeps objects in memory, fast enough not to hide what its clients cost.
+
+    python benchmarks/memory_s3.py MILLISECONDS PORT
+
+Each answer takes that much longer, as in a network.
+"""
 
 import email.utils
 import hashlib
@@ -7,6 +12,7 @@ import itertools
 import re
 import sys
 import threading
+import time
 import urllib.parse
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -46,6 +52,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         status: int = 200,
         headers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        time.sleep(float(sys.argv[1]) / 1000)
         self.send_response_only(status)
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
             self.send_header(name, value)
@@ -190,4 +197,4 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 if __name__ == "__main__":
-    Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+    Server(("127.0.0.1", int(sys.argv[2])), Handler).serve_forever()
