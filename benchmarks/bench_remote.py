@@ -3,8 +3,8 @@
     python benchmarks/bench_remote.py [--megabytes 256] [--experiments 1000] [--rounds 3] [--fast]
 
 The server is moto's, in its own process; it is slower than any network, so only the ratios count.
-With `--fast` it is `memory_s3`, which the peers below do not understand. So it is with `--delay 30`,
-and each of its answers then takes 30 ms longer, as in a network.
+With `--fast` it is `memory_s3`, which the peers below do not understand. With `--delay 30` it is as
+well, and each of its answers takes 30 ms longer, as in a network.
 Orbax's paths cannot name other servers than Amazon's, so TensorStore, its engine, takes its place
 with the same chunks. Rounds are interleaved, and times are medians.
 """
