@@ -89,7 +89,7 @@ def torn(log):
     for step in range(10):
         log.log(scalars(x=float(step)), step, 1, 1)
     log.close()
-    [path] = log._directory.path.iterdir()
+    [path] = log._writer.directory.path.iterdir()
     os.truncate(path, path.stat().st_size - 3)
 
 

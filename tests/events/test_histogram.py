@@ -49,7 +49,7 @@ def assert_right(counted, values):
     where = np.minimum(np.searchsorted(edges, finite, side="right") - 1, len(expected) - 1)
     np.add.at(expected, where, 1)
     np.testing.assert_array_equal(counted.counts, expected)
-    smallest, largest, number, total, squares = counted.moments
+    smallest, largest, number, total, squares = counted.moments.values()
     assert (smallest, largest, number) == (finite.min(), finite.max(), finite.size)
     with np.errstate(over="ignore"):
         np.testing.assert_allclose(total, finite.sum(), rtol=1e-9, atol=1e-9 * abs(finite).max())

@@ -53,7 +53,7 @@ def accumulated(directory):
 
 def read(log, tag="x"):
     log.flush()
-    series = EventReader(log._directory).scalars()[tag]
+    series = EventReader(log._writer.directory).scalars()[tag]
     return dict(zip(series.step.tolist(), series.value.tolist(), strict=True))
 
 
@@ -107,7 +107,7 @@ def test_numpy_steps(log, step):
     log.log(scalars(x=1.0), step, 5, 1)
     log.log(scalars(y=1.0), step, 2, 1)
     assert read(log) == {5: 1.0}
-    assert "y" not in EventReader(log._directory).scalars()
+    assert "y" not in EventReader(log._writer.directory).scalars()
 
 
 def test_donated_values_are_logged(log):
@@ -124,7 +124,7 @@ def test_donated_values_are_logged(log):
         state = train_step(state)
         assert donated["loss"].is_deleted()
     assert read(log) == {step: float(step) for step in range(100)}
-    histograms = EventReader(log._directory).histograms()["w"]
+    histograms = EventReader(log._writer.directory).histograms()["w"]
     assert histograms.step.tolist() == list(range(100))
     assert [edges[0] for edges in histograms.edges] == [float(step) for step in range(100)]
 
@@ -146,7 +146,7 @@ def test_deleted_and_mutated_values_are_logged(log):
     assert read(log) == {1: 1.0}
     assert read(log, "y") == {1: 2.0}
     assert read(log, "z") == {0: 1.0, 1: 2.0, 2: 3.0}
-    assert EventReader(log._directory).histograms()["w"].edges[0][0] == 0.0
+    assert EventReader(log._writer.directory).histograms()["w"].edges[0][0] == 0.0
 
 
 @jax.jit
@@ -201,7 +201,7 @@ def test_sharded_histograms(log):
     array = jax.device_put(jnp.arange(16.0), NamedSharding(mesh, PartitionSpec("d")))
     log.log(TensorboardLogData(histograms={"h": array}), 1, 1, 1)
     log.flush()
-    assert sum(EventReader(log._directory).histograms()["h"].counts[0]) == 16
+    assert sum(EventReader(log._writer.directory).histograms()["h"].counts[0]) == 16
 
 
 def test_alternating_tags_keep_their_order(log):
@@ -209,7 +209,7 @@ def test_alternating_tags_keep_their_order(log):
     for step in range(100):
         log.log(scalars(x=step) if step % 2 else scalars(x=jnp.float32(step), y=1.0), step, 1, 1)
     log.flush()
-    assert accumulated(log._directory)["x"] == [(step, step) for step in range(100)]
+    assert accumulated(log._writer.directory)["x"] == [(step, step) for step in range(100)]
 
 
 def test_every_n(log):
@@ -219,7 +219,7 @@ def test_every_n(log):
         log.log(TensorboardLogData({"y": 1.0}, {"g": np.ones(3)}), jnp.int32(step), 5, 10)
     log.flush()
     assert list(read(log, "x")) == list(read(log, "y")) == [0, 5, 10, 15]
-    found = EventReader(log._directory).histograms()
+    found = EventReader(log._writer.directory).histograms()
     assert found["h"].step.tolist() == found["g"].step.tolist() == [0, 10]
 
 
@@ -228,7 +228,7 @@ def test_histograms_at_device_steps_are_fetched_only_if_logged(tmp_path):
     for step in (1, 10):
         unreadable = jnp.ones(3)
         unreadable.delete()
-        writer.put_large(Arrays("histograms", {"h": unreadable}, jnp.int32(step), 10, 1.0))
+        writer.put(Arrays("histograms", {"h": unreadable}, jnp.int32(step), 10, 1.0))
     writer.close()
     [report] = writer.reports
     assert report.startswith("histograms 'h' at step 10 are left out")
@@ -256,7 +256,7 @@ def test_stacked_steps(log, make_steps, xp):
     log.log(data, steps, 3, 20)
     assert read(log) == {step: float(step) for step in range(0, 100, 3)}
     assert read(log, "n") == read(log)
-    histograms = EventReader(log._directory).histograms()["h"]
+    histograms = EventReader(log._writer.directory).histograms()["h"]
     assert histograms.step.tolist() == [0, 20, 40, 60, 80]
     assert [counts.sum() for counts in histograms.counts] == [20] * 5
 
@@ -349,7 +349,7 @@ def test_integral_floats_and_scalar_arrays_are_steps(log, step):
     log.log(scalars(x=1.0), step)
     log.log(scalars(y=1.0), step, 3)
     assert read(log) == {40: 1.0}
-    assert "y" not in EventReader(log._directory).scalars()
+    assert "y" not in EventReader(log._writer.directory).scalars()
 
 
 @pytest.mark.parametrize("make", [np.array, jnp.array, list])
@@ -364,7 +364,7 @@ def test_infinite_interval_logs_only_step_0(log):
         data = TensorboardLogData({"x": 1.0}, {"h": np.ones(2)})
         log.log(data, step, every, every)
     assert read(log) == {0: 1.0}
-    assert EventReader(log._directory).histograms()["h"].step.tolist() == [0]
+    assert EventReader(log._writer.directory).histograms()["h"].step.tolist() == [0]
 
 
 def test_errors_on_every_n(log):
@@ -393,7 +393,7 @@ def test_unreadable_value_loses_only_itself(tmp_path, count):
     vectors[1].delete()
     writer = BackgroundWriter(Directory(tmp_path))
     for step, vector in enumerate(vectors):
-        writer.put(Scalars(("x",), (), (vector,), step, 1, 1.0))
+        writer.put(Scalars(("x",), (), vector, step, 1, 1.0))
     writer.close()
     found = EventReader(Directory(tmp_path)).scalars()["x"].step.tolist()
     assert found == [step for step in range(count) if step != 1]
@@ -522,7 +522,7 @@ def test_traced_function_logs_values_from_outside(log):
     assert read(log, "c") == {0: 3.0, 1: 3.0, 5: 1.0, 100: 3.0}
     assert read(log, "new") == {103: 3.0}
     assert read(log, "stacked") == {104: 1.0, 105: 1.0}
-    assert EventReader(log._directory).histograms()["h"].step.tolist() == [102]
+    assert EventReader(log._writer.directory).histograms()["h"].step.tolist() == [102]
 
 
 def test_interrupt_during_thread_start_loses_nothing(log, monkeypatch):

@@ -20,7 +20,7 @@ def log(tmp_path):
 
 def read(log, tag="x"):
     log.flush()
-    series = EventReader(log._directory).scalars()[tag]
+    series = EventReader(log._writer.directory).scalars()[tag]
     return dict(zip(series.step.tolist(), series.value.tolist(), strict=True))
 
 
@@ -50,7 +50,7 @@ def test_static_step_and_every_n(log):
 
     step(1.0)
     assert read(log) == {2**40: 1.0}
-    assert "y" not in EventReader(log._directory).scalars()
+    assert "y" not in EventReader(log._writer.directory).scalars()
 
 
 def test_scan_with_histograms(log):
@@ -65,7 +65,7 @@ def test_scan_with_histograms(log):
 
     train(0.0).block_until_ready()
     assert read(log) == {step: float(step) for step in range(20)}
-    histograms = EventReader(log._directory).histograms()["h"]
+    histograms = EventReader(log._writer.directory).histograms()["h"]
     assert histograms.step.tolist() == [0, 5, 10, 15]
     assert [counts.sum() for counts in histograms.counts] == [1_000_000] * 4
 

@@ -14,8 +14,8 @@ import queue
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from ... import _shutdown
 from ..._errors import LogWriteError
@@ -30,16 +30,14 @@ MAX_ENTRIES = 4096
 """Few enough that the garbage collector does not scan the full heap."""
 _MAX_BYTES = 16 << 20
 _MAX_BATCH_BYTES = 1 << 18
+_SECONDS_BETWEEN_LOOKS = 0.005
 
 
-class _Request:
-    """Answered once everything handed over before is written, or could not be."""
+class _Request(NamedTuple):
+    """Answered with whether everything handed over before was tried, unless the thread has died."""
 
-    def __init__(self, is_close: bool) -> None:
-        self.is_close = is_close
-        self.is_met = False  # False after the answer: the thread has died.
-        self.answer = _thread.allocate_lock()
-        self.answer.acquire()
+    is_close: bool
+    answer: "queue.SimpleQueue[bool]"
 
 
 class BackgroundWriter:
@@ -61,10 +59,7 @@ class BackgroundWriter:
         self._encoder = Encoder()
         self._entries: collections.deque[Any] = collections.deque()
         self._entry_bytes = 0
-        # None wakes the thread.
-        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
-        self._taken: list[_Request] = []
-        self._room_wanted: collections.deque[_thread.LockType] = collections.deque()
+        self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
         # The thread that writes, under the key None: `dict.setdefault` picks one atomically.
         self._thread: dict[None, int] = {}
         self._is_starting = False
@@ -76,43 +71,36 @@ class BackgroundWriter:
         self._error: BaseException | None = None
         self.reports: list[str] = []  # The next caller removes each, and warns of it.
 
-    def put(self, entry: Any) -> None:
-        """Hand over the scalars of a step; wait only while the queue is full."""
+    def put(self, entry: Any, nbytes: int = 0) -> None:
+        """Hand over an entry, with its size if it is large; wait only while the queue is full."""
         # Append, then check the thread; an exiting thread does the reverse.
         entries = self._entries
-        if len(entries) >= MAX_ENTRIES // 2:
-            self._make_room(0)
+        if nbytes or len(entries) >= MAX_ENTRIES // 2:
+            self.wait_for_room(nbytes)
+            self._entry_bytes += nbytes
         entries.append(entry)
         if not self._thread:
             self._start()
 
-    def put_large(self, entry: Any) -> None:
-        """Hand over a large entry; wait only while the queue is full."""
-        self._make_room(len(entry) if isinstance(entry, bytes) else getattr(entry, "nbytes", 0))
-        self.put(entry)
+    def put_event(self, event: Any) -> None:
+        """Hand over an event of any kind."""
+        data = event.SerializeToString()
+        self.put(data, len(data))
 
     def wait_for_room(self, nbytes: int) -> None:
         """Wait until an entry of that size fits, or the queue is empty."""
-        while self._entries and (
-            self._entry_bytes + nbytes > _MAX_BYTES or len(self._entries) >= MAX_ENTRIES
-        ):
-            has_room = _thread.allocate_lock()
-            has_room.acquire()
-            self._room_wanted.append(has_room)
-            self._requests.put(None)
+        while self._entries and self._share_filled(nbytes) >= 1:
+            self._wake()
             self._start()
-            has_room.acquire(timeout=SECONDS_BETWEEN_WRITES)
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        if self._share_filled(nbytes) >= 0.5:
+            self._wake()
 
     @property
     def is_open(self) -> bool:
-        """Whether anything has been handed over since the last `close`."""
-        return self._file is not None or bool(self._entries)
-
-    @property
-    def is_deleted(self) -> bool:
-        """Whether the user has deleted the file."""
+        """Whether `close` has anything to do; not if the user has deleted the file."""
         file = self._file
-        return file is not None and file.is_gone()
+        return bool(self._entries) if file is None else not file.is_gone()
 
     def flush(self) -> None:
         """Write everything handed over; raise `LogWriteError` if that fails."""
@@ -130,6 +118,14 @@ class BackgroundWriter:
         self.flush()
         self._ask(is_close=True)
 
+    def _share_filled(self, nbytes: int) -> float:
+        return max(len(self._entries) / MAX_ENTRIES, (self._entry_bytes + nbytes) / _MAX_BYTES)
+
+    def _wake(self) -> None:
+        # After an error, the thread waits the full time, even if the queue is full.
+        if self._error is None and self._requests.empty():
+            self._requests.put(_Request(False, queue.SimpleQueue()))
+
     def _ask(self, is_close: bool) -> None:
         if self._thread.get(None) == _thread.get_ident():
             # In a signal handler, which has interrupted `_work`.
@@ -138,11 +134,10 @@ class BackgroundWriter:
         while any((self._thread, self._is_starting, self._entries, self._batch, self._error)) or (
             is_close and self._file is not None
         ):
-            request = _Request(is_close)
+            request = _Request(is_close, queue.SimpleQueue())
             self._requests.put(request)
             self._start()
-            request.answer.acquire()
-            if request.is_met:
+            if request.answer.get():
                 break
         error = self._error
         if error is not None:
@@ -159,13 +154,6 @@ class BackgroundWriter:
             f"in memory and tried again: {remedy}"
         )
 
-    def _make_room(self, nbytes: int) -> None:
-        self.wait_for_room(nbytes)
-        self._entry_bytes += nbytes
-        is_half_full = self._entry_bytes > _MAX_BYTES // 2 or len(self._entries) >= MAX_ENTRIES // 2
-        if is_half_full and self._requests.empty():
-            self._requests.put(None)
-
     def _start(self) -> None:
         if self._thread or self._is_starting:
             return
@@ -181,7 +169,6 @@ class BackgroundWriter:
                 # A signal handler raised it.
                 raise
             # The interpreter is shutting down, or the system has no more threads.
-            self._requests.put(None)
             self._work(is_thread=False)
 
     def _run(self) -> None:
@@ -199,72 +186,46 @@ class BackgroundWriter:
         if not is_the_one:
             return
         try:
-            while self._write_next() and is_thread:
+            while self._round(SECONDS_BETWEEN_WRITES if is_thread else 0) and is_thread:
                 pass
         finally:
-            # However the thread ends, no caller may keep waiting for it.
-            requests, self._taken = self._taken, []
             self._thread.clear()
-            for request in requests + self._take_requests():
-                request.answer.release()
+            # However the thread ends, no caller may keep waiting for it.
+            for request in self._take_requests(0):
+                request.answer.put(False)
 
-    def _write_next(self) -> bool:
-        """Wait until something is due, and write it; return whether to continue."""
-        self._wait()
-        if self._entries:
-            self._idle_at = time.monotonic() + SECONDS_UNTIL_IDLE
-        self._write()
-        is_closing = self._error is None and any(request.is_close for request in self._taken)
-        if is_closing and self._file is not None:
-            try:
-                self._file.close()
-                self._file = None
-            except BaseException as error:
-                self._error, is_closing = error, False
-        for request in self._taken:
-            request.is_met = True
-        if is_closing:
-            return False
-        requests, self._taken = self._taken, []
-        for request in requests:
-            request.answer.release()
-        return self._error is not None or time.monotonic() < self._idle_at
+    def _round(self, seconds: float) -> bool:
+        """Wait that long or for a request, and write; return whether to continue."""
+        requests = self._take_requests(seconds)
+        is_met = False
+        try:
+            if self._entries:
+                self._idle_at = time.monotonic() + SECONDS_UNTIL_IDLE
+            is_closing = any(request.is_close for request in requests)
+            self._write(is_closing)
+            is_met = True
+        finally:
+            for request in requests:
+                request.answer.put(is_met)
+        return self._error is not None or (not is_closing and time.monotonic() < self._idle_at)
 
-    def _wait(self) -> None:
-        """Wait for a request or the next write: small writes cost more per entry."""
-        end = time.monotonic() + SECONDS_BETWEEN_WRITES
-        while not self._taken and (seconds := end - time.monotonic()) > 0:
-            with contextlib.suppress(queue.Empty):
-                request = self._requests.get(timeout=seconds)
-                if request is not None:
-                    self._taken.append(request)
-                elif self._error is None:
-                    break
-                # After an error, wait the full time, even if the queue is full.
-        self._taken += self._take_requests()
-
-    def _take_requests(self) -> list[_Request]:
+    def _take_requests(self, seconds: float) -> list[_Request]:
         requests: list[_Request] = []
-        while True:
-            try:
-                request = self._requests.get_nowait()
-            except queue.Empty:
-                return requests
-            if request is not None:
-                requests.append(request)
+        with contextlib.suppress(queue.Empty):
+            while True:
+                requests.append(self._requests.get(timeout=seconds))
+                seconds = 0
+        return requests
 
-    def _write(self) -> None:
+    def _write(self, is_closing: bool) -> None:
         """Write everything; keep the rest for the next time after an error."""
         try:
             self._write_batches()
-            entries = [self._entries.popleft() for _ in range(len(self._entries))]
-            self._entry_bytes = 0
-            while self._room_wanted:
-                self._room_wanted.popleft().release()
-            if entries:
-                self._batches = self._encoded(entries)
-                del entries
-                self._write_batches()
+            self._batches = self._encoded()
+            self._write_batches()
+            if is_closing and self._file is not None:
+                self._file.close()
+                self._file = None
         except BaseException as error:
             if self._error is None:
                 self.reports.append(
@@ -275,15 +236,16 @@ class BackgroundWriter:
         else:
             self._error = None
 
-    def _encoded(self, entries: list[Any]) -> Iterator[bytes]:
-        """Yield batches of records; report and drop entries that cannot be encoded."""
+    def _encoded(self) -> Iterator[bytes]:
+        """Take all entries, and yield batches of their records; report entries that fail."""
+        entries = collections.deque(self._entries.popleft() for _ in range(len(self._entries)))
+        self._entry_bytes = 0
         # If this fails, encoding fails too and reports it.
         with contextlib.suppress(BaseException):
             self._encoder.prepare(entries)
         batch = bytearray()
-        entries.reverse()
         while entries:
-            entry = entries.pop()
+            entry = entries.popleft()
             try:
                 for record in self._encoder.records(entry, self.reports.append):
                     batch += record
@@ -296,26 +258,33 @@ class BackgroundWriter:
                 self.reports.append(f"{describe(entry)} are left out: {_text(error)}")
         yield bytes(batch)
 
-    @property
-    def keeps_unsent(self) -> bool:
-        """Whether what cannot be written is kept elsewhere."""
-        return self._file is not None and self._file.keeps_unsent
-
     def _write_batches(self) -> None:
         """Write the pending batch, then the rest as it is encoded."""
-        self._batch = self._batch or next(self._batches, b"")
-        while self._batch:
+        while batch := self._batch or next(self._batches, b""):
+            self._batch = batch
             if self._file is not None and self._file.is_gone():
                 # The partial record at its end is deleted too, so write the whole batch again.
                 self._file.close()
                 self._file, self._batch_written = None, 0
             if self._file is None:
                 self._file = _file.create(self.directory, self.reports.append)
-            view = memoryview(self._batch)
-            while self._batch_written < len(view):
-                self._batch_written += self._file.write(view[self._batch_written :])
+            while self._batch_written < len(batch):
+                rest = memoryview(batch)[self._batch_written :]
+                self._batch_written += self._file.write(rest)
             self._batch, self._batch_written = b"", 0
-            self._batch = next(self._batches, b"")
+
+    def finish(self, is_close: bool) -> None:
+        """Close or flush; print an error, since no caller is left to catch it."""
+        try:
+            if is_close:
+                self.close()
+            else:
+                self.flush()
+        except (LogWriteError, RuntimeError) as error:
+            is_kept = self._file is not None and self._file.keeps_unsent
+            lost = "" if is_kept else ", what is not written is lost"
+            reason = _text(error.__cause__ or error)
+            print(f"LogWriteError at exit{lost}: {self.directory}: {reason}", file=sys.stderr)
 
 
 def _text(error: BaseException) -> str:
@@ -325,18 +294,10 @@ def _text(error: BaseException) -> str:
 _writers: "weakref.WeakSet[BackgroundWriter]" = weakref.WeakSet()
 
 
-def _finish_all(finish: Callable[[BackgroundWriter], None]) -> None:
+def _finish_all(is_close: bool) -> None:
     for writer in list(_writers):
-        try:
-            finish(writer)
-        except (LogWriteError, RuntimeError) as error:
-            # No caller is left to catch it.
-            reason = _text(error.__cause__ or error)
-            lost = "" if writer.keeps_unsent else ", what is not written is lost"
-            print(f"LogWriteError at exit{lost}: {writer.directory}: {reason}", file=sys.stderr)
+        writer.finish(is_close)
 
 
-_shutdown.register(
-    lambda: _finish_all(BackgroundWriter.close), lambda: _finish_all(BackgroundWriter.flush)
-)
+_shutdown.register(lambda: _finish_all(is_close=True), lambda: _finish_all(is_close=False))
 os.register_at_fork(after_in_child=lambda: [w.reset() for w in list(_writers)])

@@ -1,6 +1,6 @@
 """Encoder: log entries to records."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -22,24 +22,22 @@ class Encoder:
     def __init__(self) -> None:
         self._layouts: dict[tuple[str, ...], tuple[Any, list[Any]]] = {}
 
-    def prepare(self, entries: Sequence[Any]) -> None:
+    def prepare(self, entries: Iterable[Any]) -> None:
         """Start copying vectors from an accelerator, so that the copies overlap."""
         for entry in entries:
-            if isinstance(entry, bytes | Arrays):
-                continue
-            for vector in Scalars._make(entry).vectors:
-                if isinstance(vector, jax.Array) and not vector.is_deleted():
-                    vector.copy_to_host_async()
+            vector = entry.vector if isinstance(entry, Scalars) else None
+            if isinstance(vector, jax.Array) and not vector.is_deleted():
+                vector.copy_to_host_async()
 
     def records(self, entry: Any, report: Report) -> Iterator[bytes]:
-        """Yield the records of an entry: a serialized event, `Arrays`, or the fields of `Scalars`.
+        """Yield the records of an entry: a serialized event, `Scalars` or `Arrays`.
 
         Raises errors of reading the values, for instance of a failed computation.
         """
         if isinstance(entry, bytes):
             yield _tfrecord.frame(entry)
-        elif not isinstance(entry, Arrays):
-            yield from self._scalars(Scalars._make(entry))
+        elif isinstance(entry, Scalars):
+            yield from self._scalars(entry)
         elif entry.kind == "scalars":
             yield from self._stacked_scalars(entry)
         else:
@@ -47,7 +45,8 @@ class Encoder:
 
     def _scalars(self, entry: Scalars) -> Iterator[bytes]:
         step, numbers = entry.step, list(entry.host_values)
-        for vector in entry.vectors:
+        vector = entry.vector
+        if vector is not None:
             words = np.frombuffer(vector, np.uint32) if isinstance(vector, bytes) else _host(vector)
             if step is None:
                 step, words = int(words[-2:].astype("<u4").view("<i8")[0]), words[:-2]
@@ -83,12 +82,12 @@ class Encoder:
 
 def describe(entry: Any) -> str:
     """Name an entry in a message."""
-    if not isinstance(entry, tuple):
-        return "other events"
-    if isinstance(entry, Arrays):
+    if isinstance(entry, Scalars):
+        kind, tags, step = "scalars", entry.tags, entry.step
+    elif isinstance(entry, Arrays):
         kind, tags, step = entry.kind, entry.values, None if np.ndim(entry.steps) else entry.steps
     else:
-        kind, (tags, _, _, step, *_) = "scalars", entry
+        return "other events"
     names = f"{', '.join(map(repr, tags)):.200}"
     return f"{kind} {names}" + ("" if step is None else f" at step {step}")
 
@@ -110,29 +109,21 @@ def _histograms(entry: Arrays, report: Report) -> Iterator[bytes]:
     if not wanted:
         # The arrays stay on the device.
         return
-    host = {tag: _host(value) for tag, value in entry.values.items()}
-    is_stacked = np.ndim(entry.steps) == 1
+    # One row per step, also if there is only one.
+    rows = {tag: _host(value).reshape(len(steps), -1) for tag, value in entry.values.items()}
     for row in wanted:
         event = _protos.event_type()(wall_time=entry.wall_time, step=int(steps[row]))
         left_out: list[str] = []
-        for tag, values in host.items():
-            not_finite = _add_histogram(event, tag, values[row] if is_stacked else values)
-            if not_finite:
-                left_out.append(f"{not_finite} in {tag!r}")
+        for tag, values in rows.items():
+            counted = histogram(values[row])
+            # The format has right edges only, so the leftmost one is that of an empty bucket.
+            buckets = {"bucket_limit": counted.edges, "bucket": [0.0, *counted.counts]}
+            event.summary.value.add(tag=tag, histo={**counted.moments, **buckets})
+            if counted.not_finite:
+                left_out.append(f"{counted.not_finite} of {values[row].size} in {tag!r}")
         if left_out:
             report(
                 f"histograms at step {event.step}: NaN or infinite values are left out: "
                 f"{', '.join(left_out)}"
             )
         yield _protos.record(event)
-
-
-def _add_histogram(event: Any, tag: str, values: Any) -> str:
-    """Add a histogram to an event; return a text about non-finite values."""
-    counted = histogram(values)
-    message = event.summary.value.add(tag=tag).histo
-    message.min, message.max, message.num, message.sum, message.sum_squares = counted.moments
-    # The format has right edges only, so our leftmost edge is the right edge of an empty bucket.
-    message.bucket_limit.extend(counted.edges.tolist())
-    message.bucket.extend([0.0, *counted.counts.tolist()])
-    return f"{counted.not_finite} of {values.size}" if counted.not_finite else ""

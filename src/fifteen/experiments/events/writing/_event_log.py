@@ -1,6 +1,7 @@
 """EventLog: the log of one directory."""
 
 import dataclasses
+import functools
 import math
 import time
 import weakref
@@ -16,8 +17,8 @@ from ...storage import Directory
 from .. import _protos
 from . import _callback, _hparams, _snapshot, _validation
 from ._background import BackgroundWriter
-from ._snapshot import MANY_SCALARS
-from ._validation import MAX_STEP, Steps
+from ._snapshot import BYTES_PER_SCALAR, MANY_SCALARS
+from ._validation import MAX_STEP, Steps, Values
 
 if TYPE_CHECKING:
     import tensorboardX
@@ -29,10 +30,8 @@ class EventLog:
     """Log to one directory, which must exist; only the primary process writes."""
 
     def __init__(self, directory: Directory) -> None:
-        self._directory = directory
         self._writer = BackgroundWriter(directory)
         self._snapshots = _snapshot.Snapshots()
-        self._summary_writer: tensorboardX.SummaryWriter | None = None
         self._hparams: Mapping[str, Any] | None = None
         self._writes = distributed.is_primary()
         self._has_callbacks = False
@@ -71,10 +70,9 @@ class EventLog:
         ):
             self._writer.put(entry)
         else:
-            scalars, histograms, *every_n = _validation.check_arguments(
-                log_data, scalars_every_n, histograms_every_n
-            )
+            every_n = _validation.check_arguments(log_data, scalars_every_n, histograms_every_n)
             steps = _validation.to_steps(step)
+            scalars, histograms = log_data.scalars, log_data.histograms
             if isinstance(steps, int):
                 # If the step is on a device, the writing thread applies the intervals.
                 scalars = {} if steps % every_n[0] else scalars
@@ -87,16 +85,9 @@ class EventLog:
                 traced = TensorboardLogData(dict(scalars), dict(histograms))
                 _callback.log_at_run_time(at_run_time or self.log, traced, steps, *every_n)
             else:
-                self._log(scalars, histograms, steps, *every_n)
+                self._log(scalars, histograms, steps, every_n)
 
-    def _log(
-        self,
-        scalars: Mapping[str, Any],
-        histograms: Mapping[str, Any],
-        steps: Steps,
-        scalars_every_n: int,
-        histograms_every_n: int,
-    ) -> None:
+    def _log(self, scalars: Values, histograms: Values, steps: Steps, every_n: list[int]) -> None:
         is_stacked = not isinstance(steps, int) and steps.ndim == 1
         if histograms or is_stacked:
             # Check first: if one value is wrong, none is logged.
@@ -104,16 +95,18 @@ class EventLog:
         # A traced function may log concrete values, which must be packed now.
         with jax.ensure_compile_time_eval():
             if scalars and is_stacked:
-                self._put_arrays("scalars", scalars, steps, scalars_every_n)
+                self._put_arrays("scalars", scalars, steps, every_n[0])
             elif scalars:
-                self._writer.put_large(self._snapshots.of_scalars(scalars, steps, scalars_every_n))
+                entry = self._snapshots.of_scalars(scalars, steps, every_n[0])
+                self._writer.put(entry, len(scalars) * BYTES_PER_SCALAR)
             if histograms:
-                self._put_arrays("histograms", histograms, steps, histograms_every_n)
+                self._put_arrays("histograms", histograms, steps, every_n[1])
 
-    def _put_arrays(self, kind: str, values: Mapping[str, Any], steps: Steps, every_n: int) -> None:
+    def _put_arrays(self, kind: str, values: Values, steps: Steps, every_n: int) -> None:
         # Wait before copying, so that the copies stay within the bound of the queue.
         self._writer.wait_for_room(sum(getattr(value, "nbytes", 0) for value in values.values()))
-        self._writer.put_large(_snapshot.of_arrays(kind, values, steps, every_n))
+        entry = _snapshot.of_arrays(kind, values, steps, every_n)
+        self._writer.put(entry, entry.nbytes)
 
     def rewind(self, step: Any) -> None:
         """Hide what was logged after `step`; see `Experiment.rewind_logs`."""
@@ -131,7 +124,7 @@ class EventLog:
             # Its Rust data server ignores both, and hides old points of a tag once one of their
             # steps is logged again.
             for _ in range(2):
-                self._writer.put_large(event.SerializeToString())
+                self._writer.put_event(event)
 
     def log_hparams(self, hparams: Mapping[str, Any], metrics: Sequence[str]) -> None:
         """Give the run its row in the HParams tab; see `Experiment.log_hparams`."""
@@ -175,17 +168,15 @@ class EventLog:
     def _put_summaries(self, summaries: Sequence[Any]) -> None:
         for summary in summaries:
             event = _protos.event_type()(wall_time=time.time(), summary=summary)
-            self._writer.put_large(event.SerializeToString())
+            self._writer.put_event(event)
 
-    @property
+    @functools.cached_property
     def summary_writer(self) -> "tensorboardX.SummaryWriter":
         """A `tensorboardX.SummaryWriter` whose events go to the same file."""
-        if self._summary_writer is None:
-            from ._summary_writer import JoinedSummaryWriter
+        from ._summary_writer import JoinedSummaryWriter
 
-            writer = self._writer if self._writes else None
-            self._summary_writer = JoinedSummaryWriter(self._directory, writer)
-        return self._summary_writer
+        writer = self._writer if self._writes else None
+        return JoinedSummaryWriter(self._writer.directory, writer)
 
     @property
     def has_reports(self) -> bool:
@@ -215,7 +206,7 @@ class EventLog:
 
     def follow(self, directory: Directory) -> None:
         """Continue in the moved directory, also with the user's `summary_writer`."""
-        self._directory = self._writer.directory = directory
+        self._writer.directory = directory
 
     def close(self) -> None:
         """Flush, close the file and end the thread; raise `LogWriteError` if that fails."""
@@ -230,7 +221,7 @@ class EventLog:
         """Record how the run has ended, unless nothing was logged since the last record."""
         self._await_callbacks()
         # If the user has deleted the directory, nothing more is written there.
-        if self._writer.is_open and not self._has_end and not self._writer.is_deleted:
+        if self._writer.is_open and not self._has_end:
             self._has_end = True
             self.log_end(*_outcome.describe(error))
 

@@ -6,9 +6,6 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-Moments = tuple[float, float, float, float, float]
-"""`min`, `max`, `num`, `sum` and `sum_squares` of the finite values."""
-
 _MAX_BUCKETS = 64
 _CHUNK = 131_072
 """Values counted at a time: few enough that intermediate results stay in the processor's cache."""
@@ -29,7 +26,7 @@ class Histogram:
 
     edges: npt.NDArray[np.float64]  # `(n + 1,)`, from the smallest value to the largest.
     counts: npt.NDArray[np.float64]  # `(n,)`
-    moments: Moments
+    moments: dict[str, float]  # `min`, `max`, `num`, `sum` and `sum_squares`.
     not_finite: int  # The number of NaN and infinite values, which are not counted.
 
 
@@ -47,10 +44,7 @@ def histogram(values: npt.NDArray[np.generic]) -> Histogram:
         finite = finite[np.isfinite(finite)]
         smallest, largest = _range(finite)
     not_finite = values.size - finite.size
-    if not finite.size:
-        return Histogram(np.zeros(2), np.zeros(1), (0.0, 0.0, 0.0, 0.0, 0.0), not_finite)
-    total, squares = _sums(finite)
-    moments = (smallest, largest, float(finite.size), total, squares)
+    moments = {"min": smallest, "max": largest, "num": finite.size, **_sums(finite)}
     if smallest == largest:
         edges, counts = np.array([smallest, largest]), np.array([float(finite.size)])
     else:
@@ -68,17 +62,14 @@ def _range(values: npt.NDArray[np.floating]) -> tuple[float, float]:
     return (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
 
 
-def _sums(finite: npt.NDArray[np.floating]) -> tuple[float, float]:
+def _sums(finite: npt.NDArray[np.floating]) -> dict[str, float]:
     total = squares = 0.0
     with np.errstate(over="ignore"):
-        for start in range(0, finite.size, _CHUNK):
-            chunk = finite[start : start + _CHUNK].astype(np.float64, copy=False)
+        for start in range(0, finite.size, _DOT):
+            chunk = finite[start : start + _DOT].astype(np.float64, copy=False)
             total += float(chunk.sum())
-            whole = chunk.size - chunk.size % _DOT
-            rows = chunk[:whole].reshape(-1, 1, _DOT)
-            squares += float((rows @ rows.swapaxes(1, 2)).sum())
-            squares += float(chunk[whole:] @ chunk[whole:])
-    return total, squares
+            squares += float(chunk @ chunk)
+    return {"sum": total, "sum_squares": squares}
 
 
 def _count(

@@ -11,11 +11,12 @@ import numpy as np
 
 from ..._errors import raise_if_foreign
 from . import _validation
-from ._validation import Steps, is_real, problem_of_scalar
+from ._validation import Steps, Values, is_real, problem_of_scalar
 
+BYTES_PER_SCALAR = 256
+"""Approximately, in memory and as an event."""
 MANY_SCALARS = 64
 """From this number of scalars on, the size of an entry counts."""
-_BYTES_PER_SCALAR = 256
 _MAX_LAYOUTS = 4096
 _DISPATCH_ERRORS = (RuntimeError, TypeError, ValueError)
 """What JAX raises for arrays that are deleted, on several devices, or not real scalars."""
@@ -28,19 +29,13 @@ class Scalars(NamedTuple):
     the caller waits.
     """
 
-    tags: tuple[str, ...]  # First those of `host_values`, then those of `vectors`.
+    tags: tuple[str, ...]  # First those of `host_values`, then those of `vector`.
     host_values: Sequence[float]
-    # One per device: float32 bits as uint32, on the device or, as `bytes`, on the host already.
-    vectors: "tuple[jax.Array | bytes, ...]"
-    step: int | None  # None if it is the last two words of the first vector.
+    # float32 bits as uint32, on the device or, as `bytes`, on the host already.
+    vector: "jax.Array | bytes | None"
+    step: int | None  # None if it is the last two words of the vector.
     every_n: int  # Log only at steps that this divides. It matters only if `step` is None.
     wall_time: float  # Seconds since the epoch.
-
-    @property
-    def nbytes(self) -> int:
-        """The approximate size in memory and as an event; 0 if small."""
-        count = len(self.tags)
-        return count * _BYTES_PER_SCALAR if count >= MANY_SCALARS else 0
 
 
 class Arrays(NamedTuple):
@@ -73,12 +68,12 @@ class Snapshots:
         self._layouts: dict[tuple[str, ...], _Layout] = {}
         self._array_types: set[type] = set()
 
-    def of_known_tags(self, scalars: Mapping[str, Any], step: int) -> tuple[Any, ...] | None:
-        """Return the fields of a `Scalars`; None unless all values are arrays on one device.
+    def of_known_tags(self, scalars: Values, step: int) -> Scalars | None:
+        """Take the scalars of one step; None unless all values are arrays on one device.
 
         Most training loops log such values. The tags must be known from `of_scalars`. A dispatch
         evicts most of the interpreter from the processor's caches, so each line after it is
-        several times slower; creating a `Scalars` would take longer than all the rest.
+        several times slower.
         """
         layout = self._layouts.get(tuple(scalars))
         if layout is None or layout[1] is not False:
@@ -97,9 +92,10 @@ class Snapshots:
             return None
         if layout[2]:
             vector = _read_if_ready(vector)
-        return layout[0], (), (vector,), step, 1, time.time()
+        # The class itself would take longer than all the rest.
+        return tuple.__new__(Scalars, (layout[0], (), vector, step, 1, time.time()))
 
-    def of_scalars(self, scalars: Mapping[str, Any], step: Steps, every_n: int) -> Scalars:
+    def of_scalars(self, scalars: Values, step: Steps, every_n: int) -> Scalars:
         """Take the scalars of one step.
 
         Values on a device are packed there into one vector, in one dispatch that waits for
@@ -110,26 +106,26 @@ class Snapshots:
         layout = self._layouts.get(tuple(scalars)) or self._look_at(scalars)
         tags, host_values, arrays = self._split(scalars)
         host_step = step if isinstance(step, int) else None
-        device_step = step if isinstance(step, jax.Array) else None
-        if not arrays and device_step is None:
-            return Scalars(tags, host_values, (), host_step, every_n, now)
-        if layout.is_spread is None:
-            layout = self._look_at(scalars)
-        if not layout.is_spread:
-            on_device = {} if device_step is None else {"step": device_step}
-            pack = functools.partial(_pack, *arrays, **on_device)
-            try:
-                vector = pack()
-                vectors = (_read_if_ready(vector) if layout.on_host else vector,)
-                return Scalars(tags, host_values, vectors, host_step, every_n, now)
-            except _DISPATCH_ERRORS as error:
-                raise_if_foreign(error, pack)
-        _validation.check(scalars, {}, 0)
-        self._layouts[layout.tags] = layout._replace(is_spread=True)
-        tags, vectors = _pack_by_device(tags, len(host_values), arrays, device_step)
-        return Scalars(tags, host_values, vectors, host_step, every_n, now)
+        on_device = {"step": step} if isinstance(step, jax.Array) else {}
+        vector = None
+        if arrays or on_device:
+            if layout.is_spread is None:
+                layout = self._look_at(scalars)
+            if not layout.is_spread:
+                pack = functools.partial(_pack, *arrays, **on_device)
+                try:
+                    vector = pack()
+                except _DISPATCH_ERRORS as error:
+                    raise_if_foreign(error, pack)
+            if vector is None:
+                _validation.check(scalars, {}, 0)
+                self._layouts[layout.tags] = layout._replace(is_spread=True)
+                vector = _pack_on_one_device(arrays, on_device)
+            elif layout.on_host:
+                vector = _read_if_ready(vector)
+        return Scalars(tags, host_values, vector, host_step, every_n, now)
 
-    def _look_at(self, scalars: Mapping[str, Any]) -> _Layout:
+    def _look_at(self, scalars: Values) -> _Layout:
         """Determine how to pack scalars, and cache it for their tags."""
         _validation.check(scalars, {}, 0)
         if len(self._layouts) >= _MAX_LAYOUTS:
@@ -143,9 +139,7 @@ class Snapshots:
         layout = self._layouts[tags] = _Layout(tags, is_spread, on_host)
         return layout
 
-    def _split(
-        self, scalars: Mapping[str, Any]
-    ) -> tuple[tuple[str, ...], list[float], list[jax.Array]]:
+    def _split(self, scalars: Values) -> tuple[tuple[str, ...], list[float], list[jax.Array]]:
         """Return tags, host values and device arrays, in the order of tags."""
         host: dict[str, float] = {}
         device: dict[str, jax.Array] = {}
@@ -162,7 +156,7 @@ class Snapshots:
         return (*host, *device), list(host.values()), list(device.values())
 
 
-def of_arrays(kind: str, values: Mapping[str, Any], steps: Steps, every_n: int) -> Arrays:
+def of_arrays(kind: str, values: Values, steps: Steps, every_n: int) -> Arrays:
     """Take stacked scalars or the arrays of histograms, which `check` has found valid."""
     copies = {tag: _copy(value) for tag, value in values.items()}
     return Arrays(kind, copies, _copy(steps), every_n, time.time())
@@ -193,6 +187,17 @@ def _read_if_ready(vector: jax.Array) -> jax.Array | bytes:
         return vector
 
 
+def _pack_on_one_device(values: Sequence[jax.Array], step: Mapping[str, jax.Array]) -> jax.Array:
+    """Pack values that are on different devices, or on several each.
+
+    Of an array on several devices, this process's first copy is taken, which burdens one device
+    only.
+    """
+    local = [array.addressable_data(0) for array in (*values, *step.values())]
+    *values, last = jax.device_put(local, local[0].device)
+    return _pack(*values, step=last) if step else _pack(*values, last)
+
+
 @jax.jit
 def _pack(*values: jax.Array, step: jax.Array | None = None) -> jax.Array:
     for value in values:
@@ -212,26 +217,3 @@ def _words_of_step(step: jax.Array) -> list[jax.Array]:
     if step.dtype.itemsize == 8:
         return [*_bits(step)]
     return [step.astype(jnp.uint32), jnp.where(step < 0, jnp.uint32(0xFFFFFFFF), jnp.uint32(0))]
-
-
-def _pack_by_device(
-    tags: tuple[str, ...], hosted: int, values: Sequence[jax.Array], step: jax.Array | None
-) -> "tuple[tuple[str, ...], tuple[jax.Array | bytes, ...]]":
-    """Pack values that are on different devices, or on several each.
-
-    Of an array on several devices, this process's first copy is taken, which burdens one device
-    only. The first `hosted` tags are those of the host's values. Returns all tags, in the order of
-    the vectors, and a vector per device.
-    """
-    groups: dict[Any, dict[str, jax.Array]] = {}
-    if step is not None:
-        step = step.addressable_data(0)
-        groups[step.device] = {}
-    for tag, value in zip(tags[hosted:], values, strict=True):
-        local = value.addressable_data(0)
-        groups.setdefault(local.device, {})[tag] = local
-    vectors: list[jax.Array] = []
-    for group in groups.values():
-        vectors.append(_pack(*group.values(), step=step))
-        step = None
-    return (*tags[:hosted], *(tag for group in groups.values() for tag in group)), tuple(vectors)

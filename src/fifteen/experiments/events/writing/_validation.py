@@ -14,6 +14,9 @@ from jax.core import Tracer
 from ..._errors import LogDataError
 from ..._log_data import TensorboardLogData
 
+Values: TypeAlias = Mapping[str, Any]
+"""Scalars or histograms, by tag."""
+
 Steps: TypeAlias = "int | npt.NDArray[np.int64] | jax.Array"
 """A step, a vector of steps, or an integer array on a device that is either."""
 
@@ -22,17 +25,13 @@ _MAX_FLOAT = 2**1023
 _DELETED = "the array was deleted or donated before it was logged"
 
 
-def check_arguments(
-    log_data: Any, scalars_every_n: Any, histograms_every_n: Any
-) -> tuple[Mapping[str, Any], Mapping[str, Any], int, int]:
-    """Return scalars, histograms and intervals, or raise `LogDataError` with all problems."""
-    problems: list[str] = []
-    parts: dict[str, Any] = {"scalars": {}, "histograms": {}}
-    if isinstance(log_data, TensorboardLogData):
-        parts = {"scalars": log_data.scalars, "histograms": log_data.histograms}
-    else:
-        problems.append(f"log_data: expected TensorboardLogData, found {type(log_data).__name__}")
-    problems += [
+def check_arguments(log_data: Any, scalars_every_n: Any, histograms_every_n: Any) -> list[int]:
+    """Return the intervals of scalars and of histograms, or raise `LogDataError`."""
+    if not isinstance(log_data, TensorboardLogData):
+        found = type(log_data).__name__
+        raise LogDataError(f"log_data: expected TensorboardLogData, found {found}")
+    parts: dict[str, Any] = {"scalars": log_data.scalars, "histograms": log_data.histograms}
+    problems = [
         f"{name}: expected a mapping from tags, found {type(value).__name__}"
         for name, value in parts.items()
         if not isinstance(value, Mapping)
@@ -48,7 +47,7 @@ def check_arguments(
             problems.append(f"{name}: expected an integer of at least 1, found {every_n!r}")
     if problems:
         raise LogDataError("; ".join(problems))
-    return parts["scalars"], parts["histograms"], intervals[0], intervals[1]
+    return intervals
 
 
 def to_steps(step: Any) -> Steps:
@@ -104,7 +103,7 @@ def _whole(value: Any) -> int | None:
     return int(value) if is_float and float(value).is_integer() else None
 
 
-def check(scalars: Mapping[str, Any], histograms: Mapping[str, Any], steps: Steps) -> None:
+def check(scalars: Values, histograms: Values, steps: Steps) -> None:
     """Raise `LogDataError` with every tag and value that cannot be logged, if there are any.
 
     Tracers are judged by their shape and dtype.
@@ -115,7 +114,7 @@ def check(scalars: Mapping[str, Any], histograms: Mapping[str, Any], steps: Step
         raise LogDataError("; ".join(problems))
 
 
-def _problems(kind: str, values: Mapping[str, Any], count: int | None) -> Iterator[str]:
+def _problems(kind: str, values: Values, count: int | None) -> Iterator[str]:
     for tag, value in values.items():
         if kind == "scalars" and count is None:
             problem = _problem_of_tag(tag) or problem_of_scalar(value)
