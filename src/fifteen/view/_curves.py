@@ -1,7 +1,6 @@
 """Curves as they are drawn: the x axis, smoothing, bands over seeds, limits, downsampling."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -36,7 +35,6 @@ class Options:
 
     @property
     def x_label(self) -> str:
-        """The label of the x axis."""
         return "seconds" if self.x == "time" else self.x
 
 
@@ -85,7 +83,6 @@ def seconds_of(scalars: "dict[str, ScalarSeries]", tag: str) -> Floats:
 
 
 def smoothed(curve: Curve, weight: float) -> Curve:
-    """Return a curve whose values and band are smoothed."""
     return curve.with_parts(lambda part: smooth(part, weight)) if weight else curve
 
 
@@ -103,7 +100,7 @@ def smooth(values: Floats, weight: float) -> Floats:
     result = values.copy()
     # In closed form, by blocks short enough for the powers of the weight to be floats.
     length = max(1, int(math.log(_MAX_GROWTH) / -math.log(weight)))
-    powers = _powers(weight, min(length, len(numbers)))
+    powers = weight ** np.arange(1, min(length, len(numbers)) + 1, dtype=np.float64)
     sums = np.empty_like(numbers)
     total = 0.0
     for start in range(0, len(numbers), length):
@@ -114,11 +111,6 @@ def smooth(values: Floats, weight: float) -> Floats:
     sums[: len(powers)] /= 1 - powers
     result[finite] = sums
     return result
-
-
-@functools.lru_cache(16)
-def _powers(weight: float, count: int) -> Floats:
-    return np.power(weight, np.arange(1, count + 1, dtype=np.float64))
 
 
 def mean_of(curves: Sequence[Curve]) -> Curve:
@@ -160,18 +152,12 @@ def extremes(y: Floats, points: int) -> npt.NDArray[np.bool_]:
     count = len(y)
     if count <= points:
         return np.ones(count, bool)
-    edges = np.linspace(0, count, max(1, points // 2) + 1).astype(int)
-    starts = edges[:-1]
-    bucket = np.repeat(np.arange(len(starts)), np.diff(edges))
-    known = np.isfinite(y)
-    low, high = np.where(known, y, math.inf), np.where(known, y, -math.inf)
+    size = math.ceil(count / max(1, points // 2))
+    buckets = np.pad(y, (0, -count % size), constant_values=math.nan).reshape(-1, size)
+    known, starts = np.isfinite(buckets), np.arange(0, count, size)
     chosen = np.zeros(count, bool)
-    for values, ends in (
-        (low, np.minimum.reduceat(low, starts)),
-        (high, np.maximum.reduceat(high, starts)),
-    ):
-        hits = np.flatnonzero(values == ends[bucket])
-        chosen[hits[np.unique(bucket[hits], return_index=True)[1]]] = True
+    chosen[starts + np.where(known, buckets, math.inf).argmin(axis=1)] = True
+    chosen[starts + np.where(known, buckets, -math.inf).argmax(axis=1)] = True
     chosen[[0, -1]] = True
     return chosen
 
