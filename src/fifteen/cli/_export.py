@@ -1,7 +1,6 @@
 """`fifteen export`."""
 
 import io
-import json
 import pathlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -56,23 +55,10 @@ def export(
 
 def _as_json(frame: "pandas.DataFrame") -> Iterator[bytes]:
     """Yield a line for each point, with all digits: pandas writes 15 of them, and no infinity."""
-    columns = [_texts(values, "NaN" if name == "value" else None) for name, values in frame.items()]
-    keys = (to_json(name).replace("%", "%%") for name in frame)
-    line = "{" + ", ".join(f"{key}: %s" for key in keys) + "}\n"
-    return ((line % row).encode() for row in zip(*columns, strict=True))
-
-
-def _texts(values: "pandas.Series", nan: str | None) -> list[str]:
-    """Return the values of a column as JSON; in a field, NaN stands for what is missing."""
-    plain = values.tolist()
-    if values.dtype.kind in "iufb" and plain:
-        named = {name: f'"{name}"' for name in ("Infinity", "-Infinity")} | {"NaN": to_json(nan)}
-        return [named.get(text, text) for text in json.dumps(plain)[1:-1].split(", ")]
-    if values.dtype != object:
-        plain = [value if isinstance(value, str) else None for value in plain]
-    # The points of a curve share their values.
-    known = {id(value): to_json(value) for value in plain}
-    return [known[id(value)] for value in plain]
+    # In a field, NaN stands for what is missing.
+    known = frame.notna() | (frame.columns == "value")
+    for row in frame.astype(object).where(known, None).itertuples(index=False, name=None):
+        yield f"{to_json(dict(zip(frame, row, strict=True)))}\n".encode()
 
 
 def _uniform(frame: "pandas.DataFrame") -> "pandas.DataFrame":
