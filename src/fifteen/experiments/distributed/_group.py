@@ -39,7 +39,6 @@ def is_primary() -> bool:
 
 
 def index() -> int:
-    """Return this process's number, from 0."""
     return _state().process_id if count() > 1 else 0
 
 
@@ -69,17 +68,10 @@ class ProcessGroup:
         """
         if count() == 1:
             return action()
-        with self._lock:
-            name = getattr(action, "__qualname__", "action")
-            handled = sys.exc_info()[1]
-            try:
-                # Process 0 must not remove files that another process still uses.
-                self.all_gather(name)
-            except BaseException as error:
-                if not (self._depth or is_shared(error, handled)):
-                    # Interrupted after that round, and outside any block that would report it.
-                    self.all_gather(name, error=error)
-                raise
+        name = getattr(action, "__qualname__", "action")
+        with self.collective(name):
+            # Process 0 must not remove files that another process still uses.
+            self.all_gather(name)
             result: Any = None
             error: BaseException | None = None
             if is_primary():
@@ -87,8 +79,7 @@ class ProcessGroup:
                     result = action()
                 except BaseException as raised:
                     error = raised
-            results = self.all_gather(name, result, error)
-            return cast(T, results[0])
+            return cast(T, self.all_gather(name, result, error)[0])
 
     @contextlib.contextmanager
     def collective(self, name: str) -> Generator[None]:

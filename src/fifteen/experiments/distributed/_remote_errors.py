@@ -13,7 +13,6 @@ _SHARED = "_fifteen_shared"
 
 
 def serialize(error: BaseException) -> dict[str, Any]:
-    """Return an error as JSON data."""
     described: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
     if isinstance(error, OSError) and error.errno is not None:
         filename = None if error.filename is None else str(error.filename)
@@ -23,7 +22,6 @@ def serialize(error: BaseException) -> dict[str, Any]:
 
 
 def deserialize(problem: dict[str, Any], count: int) -> Exception:
-    """Return the serialized error of another process."""
     kind, message = problem["type"], problem["message"]
     known = {error.__name__: error for error in _kinds_of(FifteenError)}
     if kind in known:
