@@ -1,6 +1,7 @@
 """`fifteen compare`."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
@@ -108,12 +109,9 @@ def _exact(rows: list[list[Any]]) -> list[list[Any]]:
 def _metadata_of(
     fields: list[Fields], names: tuple[str, ...], equal_ones: bool
 ) -> dict[str, list[Any]]:
-    wanted = dict.fromkeys(name for field in fields for name in field.own_metadata)
-    if names:
-        known = dict.fromkeys(name for field in fields for name in field.metadata_names)
-        wanted = matching(names, known, "metadata")
+    known = [field.metadata_names if names else field.own_metadata for field in fields]
     rows: dict[str, list[Any]] = {}
-    for name in wanted:
+    for name in matching(names, itertools.chain(*known), "metadata"):
         rows |= _compare_file(fields, name, equal_ones)
     return rows
 
@@ -144,11 +142,9 @@ def _compare_file(fields: list[Fields], name: str, equal_ones: bool) -> dict[str
 
 def _scalars_of(fields: list[Fields], patterns: tuple[str, ...]) -> dict[str, list[Any]]:
     columns = columns_of([field.statistics() for field in fields])
-    tags = sorted(set(map(tag_of, columns)))
-    chosen = matching(patterns, tags, "scalar") if patterns else tags
     return {
         f"{tag} {statistic}": columns[f"{tag}:{statistic}"]
-        for tag in chosen
+        for tag in matching(patterns, sorted(map(tag_of, columns)), "scalar")
         for statistic in SHOWN_STATISTICS
     }
 

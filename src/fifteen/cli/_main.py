@@ -48,8 +48,6 @@ _COMMANDS = {
 _MODULES = {"report": "view", "rm": "prune", "unarchive": "archive"}
 """The commands in another one's module; each of the others is in a module of its name."""
 
-_DESCRIPTION = "Look at experiments: directories with metadata, checkpoints and curves."
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the `fifteen` command.
@@ -137,7 +135,7 @@ def _run(arguments: list[str]) -> int:
     code = tyro.extras.subcommand_cli_from_dict(
         {name: _load(name) if completes else _named(name) for name in _COMMANDS},
         prog="fifteen",
-        description=_DESCRIPTION,
+        description="Look at experiments: directories with metadata, checkpoints and curves.",
         args=arguments,
         config=config,
     )

@@ -80,7 +80,7 @@ def _panels(
     known = sorted({tag for one in scalars for tag in one})
     if not known:
         raise CommandError("no experiment there has scalars; nothing to draw")
-    tags = matching(patterns, known, "scalar") if patterns else known
+    tags = matching(patterns, known, "scalar")
     if options.x not in ("step", "time"):
         matching([options.x], known, "scalar")
     lines = grouped(runs, options.over)

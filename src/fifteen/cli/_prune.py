@@ -12,7 +12,7 @@ from fifteen.experiments.storage import Directory
 
 from ._arguments import Flag, OptionalInt
 from ._errors import CommandError, all_succeed, print_message
-from ._selection import Chosen, Selection, is_below, place_of
+from ._selection import Chosen, Selection, place_of
 from ._table import STEPS, Format, print_removal, text_column
 
 
@@ -40,11 +40,11 @@ def prune(
             raise CommandError(f"{option}: expected at least {least}, found {value}")
     retention = Retention(keep, keep_every_n_steps=keep_every)
     fields, all_done = selection.find_to_change()
-    reach = selection.reach()
+    may_change = selection.reach()
     rows: list[list[object]] = []
     for field in track(fields, "Pruning"):
         path = field.path
-        if not is_below(Directory(path).real_path(), reach):
+        if not may_change(Directory(path).real_path()):
             print_message("note", f"{path}: is reached through a link, and stays as it is")
             continue
         for pruning in prunings(path, retention):
@@ -84,13 +84,13 @@ def rm(
         raise CommandError("name what to remove: a directory, a root or a glob")
     fields, all_done = selection.find_to_change()
     chosen = {field.path for field in fields}
-    reach = selection.reach()
+    may_change = selection.reach()
     rows: list[list[object]] = []
     for field in track(fields, "Removing"):
         path = field.path
         if not Directory(path).is_present():
             continue  # It was below another one.
-        if not is_below(place_of(path), reach):
+        if not may_change(place_of(path)):
             print_message("note", f"{path}: is reached through a link, and stays as it is")
             continue
         others = [other.data_dir for other in find_experiments(path)]

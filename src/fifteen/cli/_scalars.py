@@ -36,8 +36,7 @@ def scalars(
     """
     fields = selection.find_some(each=True).fields
     curves = {field.name: field.read_scalars() for field in fields}
-    known = dict.fromkeys(tag for own in curves.values() for tag in own)
-    chosen = matching(tags, known, "scalar") if tags else known
+    chosen = matching(tags, (tag for own in curves.values() for tag in own), "scalar")
     series = {n: {tag: own[tag] for tag in chosen if tag in own} for n, own in curves.items()}
     if format == "json":
         exact = {n: {tag: _columns(one) for tag, one in own.items()} for n, own in series.items()}

@@ -5,7 +5,7 @@ import glob
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
@@ -116,10 +116,11 @@ class Selection:
         texts = [name for name in self.roots if name not in roots]
         return dataclasses.replace(self, roots=tuple(roots)), texts
 
-    def reach(self) -> set[pathlib.Path]:
-        """Return the real paths of the roots, below which a command may change what it finds.
+    def reach(self) -> Callable[[pathlib.Path], bool]:
+        """Return a function of a real path: whether it is one of the roots, or below one.
 
-        A link is followed only if it is itself a root, and not one of a glob.
+        There a command may change what it finds. A link is followed only if it is itself a root,
+        and not one of a glob.
         """
         from fifteen.experiments._local_path import local_path
         from fifteen.experiments.storage import Directory
@@ -130,7 +131,7 @@ class Selection:
                 found.add(place_of(path))
                 if not _is_glob(root):
                     found.add(Directory(path).real_path())
-        return found
+        return lambda real: not found.isdisjoint((real, *real.parents))
 
     def advice(self) -> str:
         """Say what to do if nothing is found."""
@@ -147,11 +148,6 @@ def place_of(path: pathlib.Path) -> pathlib.Path:
     from fifteen.experiments.storage import Directory
 
     return Directory(path.parent).real_path() / path.name
-
-
-def is_below(real: pathlib.Path, roots: set[pathlib.Path]) -> bool:
-    """Return whether a real path is one of some roots, or below one."""
-    return not roots.isdisjoint((real, *real.parents))
 
 
 def find_all(roots: Sequence[str]) -> "Experiments":

@@ -1,9 +1,9 @@
 """`fifteen show`."""
 
 import itertools
+import operator
 import pathlib
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
@@ -45,8 +45,9 @@ def show(
     fields = selection.find_some(each=True).fields
     is_all = not (metadata or tags or leaves)
     # All that may fail comes first, so that nothing is shown if something is missing.
-    names = _chosen(metadata, [field.metadata_names for field in fields], "metadata")
-    shown_tags = _chosen(tags, [field.scalars for field in fields], "scalar")
+    known = itertools.chain.from_iterable
+    names = metadata and matching(metadata, known(f.metadata_names for f in fields), "metadata")
+    shown_tags = tags and matching(tags, known(field.scalars for field in fields), "scalar")
     checkpoints = [_leaves_of(field, step, prefix) for field in fields] if leaves else []
     all_done = True
     for number, field in enumerate(fields):
@@ -63,11 +64,6 @@ def show(
         if own := [tag for tag in field.scalars if is_all or tag in shown_tags]:
             _show_scalars(field, own)
     return int(not all_done)
-
-
-def _chosen(patterns: Sequence[str], known: Iterable[Iterable[str]], what: str) -> list[str]:
-    """Return the names that match patterns, of those that any experiment has."""
-    return matching(patterns, dict.fromkeys(itertools.chain(*known)), what) if patterns else []
 
 
 def _leaves_of(field: Fields, step: int | None, prefix: str) -> "tuple[str, dict[str, LeafInfo]]":
@@ -136,11 +132,8 @@ def _show_leaves(checkpoint: str, leaves: "dict[str, LeafInfo]") -> None:
 def _show_scalars(fields: Fields, tags: list[str]) -> None:
     _title("scalars")
     columns = [text_column("scalar"), *map(Column, ("points", "step", *SHOWN_STATISTICS))]
-    rows: list[list[Any]] = []
-    for tag in tags:
-        curve = fields.scalars[tag]
-        rows.append([tag, *(getattr(curve, name) for name in ("len", "step", *SHOWN_STATISTICS))])
-    print_table(columns, rows)
+    values = operator.attrgetter("len", "step", *SHOWN_STATISTICS)
+    print_table(columns, [[tag, *values(fields.scalars[tag])] for tag in tags])
 
 
 def _title(text: str) -> None:

@@ -20,8 +20,11 @@ def ending_in(name: str, names: Collection[str], separator: str) -> str | None:
 
 
 def matching(patterns: Sequence[str], names: Iterable[str], what: str) -> list[str]:
-    """Return the names that match any of the patterns, in their own order; each must match."""
-    names = list(names)
+    """Return the names that match any of the patterns, each of which must match; all without any.
+
+    Each name is returned once, in the order of the names.
+    """
+    names = list(dict.fromkeys(names))
     found = {
         pattern: {name for name in names if name == pattern or fnmatch.fnmatchcase(name, pattern)}
         for pattern in patterns
@@ -29,7 +32,7 @@ def matching(patterns: Sequence[str], names: Iterable[str], what: str) -> list[s
     if idle := [pattern for pattern in patterns if not found[pattern]]:
         raise ExpressionError(f"no {what} is called {idle[0]!r}; known: {enumerate_names(names)}")
     chosen: set[str] = set().union(*found.values())
-    return [name for name in names if name in chosen]
+    return [name for name in names if name in chosen or not patterns]
 
 
 def enumerate_names(names: Sequence[str]) -> str:

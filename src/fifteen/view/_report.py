@@ -78,7 +78,7 @@ def report(
 def _state(table: Answer, options: Options, patterns: Sequence[str]) -> Answer:
     """Return what the page shows when it is opened, in the terms of its address."""
     level = min(range(len(SMOOTHING)), key=lambda index: abs(SMOOTHING[index] - options.smooth))
-    tags = matching(patterns, table["tags"], "scalar")
+    tags = matching(patterns, table["tags"], "scalar") if patterns else ()
     if options.x not in ("step", "time"):
         matching([options.x], table["tags"], "scalar")
     return {
