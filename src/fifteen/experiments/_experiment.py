@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ._session import Session
     from .events.writing import EventLog
 
-T = TypeVar("T")
+T = TypeVar("T", default=Any)
 U = TypeVar("U")
 PyTree = TypeVar("PyTree", default=Any)
 
@@ -89,9 +89,7 @@ class Experiment:
             self._print("Writing metadata to", path)
 
     @overload
-    def read_metadata(self, name: str) -> Any: ...
-    @overload
-    def read_metadata(self, name: str, expected_type: TypeForm[T]) -> T: ...
+    def read_metadata(self, name: str, expected_type: TypeForm[T] = ...) -> T: ...
     @overload
     def read_metadata(self, name: str, expected_type: tuple[TypeForm[T], TypeForm[U]]) -> T | U: ...
     @overload
@@ -179,7 +177,7 @@ class Experiment:
         *,
         blocking: bool = True,
     ) -> str:
-        """Save a pytree as the checkpoint of a step.
+        """Save a pytree as the checkpoint of a step; return the checkpoint's path.
 
         Args:
             target: any pytree of arrays, numbers, strings and None.
@@ -190,9 +188,6 @@ class Experiment:
             keep_every_n_steps: of the older checkpoints, also keep those this many steps apart.
             blocking: wait until the checkpoint is on disk. Otherwise return as soon as the values
                 are safe from donation and mutation; an error is raised by the next save or `flush`.
-
-        Returns:
-            The checkpoint's path.
 
         Raises:
             CheckpointExistsError: the step is not above the latest, and `overwrite` is not set.
@@ -207,7 +202,6 @@ class Experiment:
         save = self._session.checkpoints.save
         if not blocking:
             self._session.keep()
-
         retention = functools.partial(checkpoints.Retention, keep, overwrite, keep_every_n_steps)
         with self._quiet(), self._making_directory():
             path = save(target, step, prefix, retention, blocking)
@@ -244,11 +238,10 @@ class Experiment:
             >>> experiment.restore_checkpoint({"weights": jnp.zeros(3)})
             {'weights': Array([1., 1., 1.], dtype=float32)}
         """
-        restore = self._session.checkpoints.restore
         with self._quiet():
-            restored, path = restore(target, step, prefix, strict, partial)
+            tree, path = self._session.checkpoints.restore(target, step, prefix, strict, partial)
         self._print("Restored checkpoint from", path)
-        return restored
+        return tree
 
     def checkpoint_steps(self, prefix: str = "checkpoint_") -> list[int]:
         """List the steps of the committed checkpoints, ascending.
@@ -390,10 +383,7 @@ class Experiment:
     # The directory itself
 
     def assert_new(self) -> Self:
-        """Raise if there is anything in the directory already; return self.
-
-        Raises:
-            ExperimentExistsError: the directory holds something, or is a file.
+        """Raise `ExperimentExistsError` if the directory holds anything, or is a file; return self.
 
         Examples:
             >>> experiment = experiment.assert_new()

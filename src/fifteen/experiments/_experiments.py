@@ -36,9 +36,6 @@ def find_experiments(root: pathlib.Path | str) -> "Experiments":
     An experiment is a directory that directly holds metadata, a checkpoint or an event file.
     Hidden directories and virtual environments are not entered, and no directory is entered twice.
 
-    Args:
-        root: where to look.
-
     Returns:
         The experiments in natural order (`run_2` before `run_10`), none of them verbose.
 
@@ -184,7 +181,7 @@ class Experiments(Sequence[Experiment]):
             0
         """
         parsed = Expression(expression)
-        is_true = map(parsed.is_true, track(self._lookups(parsed), "Reading"))
+        is_true = map(parsed.is_true, track(self._lookups(parsed.names), "Reading"))
         return experiments_of(itertools.compress(self._fields, is_true))
 
     def sort(
@@ -225,9 +222,7 @@ class Experiments(Sequence[Experiment]):
             >>> find_experiments("runs").values("lr * 2")
             [0.2]
         """
-        load_remote(self._fields)
-        lookups = lookups_of(self._fields)
-        values = [lookup(name, "value") for lookup in track(lookups, "Reading")]
+        values = [lookup(name, "value") for lookup in track(self._lookups(()), "Reading")]
         if not values or name in BUILT_IN or not all(isinstance(v, Missing) for v in values):
             return values
         try:
@@ -241,13 +236,13 @@ class Experiments(Sequence[Experiment]):
             if all(value is ABSENT for value in values):
                 raise self._unknown(name)
             return values
-        return list(map(parsed.evaluate, track(self._lookups(parsed), "Reading")))
+        return list(map(parsed.evaluate, track(self._lookups(parsed.names), "Reading")))
 
-    def _lookups(self, expression: Expression) -> list[Lookup]:
-        """Return a lookup function for each experiment; raise if none has what is named."""
+    def _lookups(self, names: Iterable[str]) -> list[Lookup]:
+        """Return a lookup function for each experiment; raise if none has one of the names."""
         load_remote(self._fields)
         lookups = lookups_of(self._fields)
-        for name in {*expression.names} - {*BUILT_IN}:
+        for name in {*names} - {*BUILT_IN}:
             if lookups and all(lookup(name, "value") is ABSENT for lookup in lookups):
                 raise self._unknown(name)
         return lookups
@@ -278,11 +273,9 @@ class Experiments(Sequence[Experiment]):
     def to_pandas(self) -> "pandas.DataFrame":
         """Return a data frame with one row per experiment.
 
-        Its columns are `name`, `status`, `step`, `progress` (from 0 to 1), `elapsed` (seconds),
-        `speed` (steps per second), `diverged_at` (a step), `checkpoints`, `size` (bytes), `changed`
-        (seconds since the epoch), `note`, `tags`, `problem` (what cannot be read), the fields of
-        the metadata by their full names, and of each scalar `train/loss:last`, `train/loss:min` and
-        `train/loss:max`.
+        Its columns are those values (see `Experiments`), with `changed` (seconds since the epoch)
+        instead of `age`, `problem` (what cannot be read), the fields of the metadata by
+        their full names, and of each scalar `train/loss:last`, `train/loss:min`, `train/loss:max`.
 
         Raises:
             MissingExtraError: pandas is not installed.

@@ -7,10 +7,7 @@ from ._errors import MissingExtraError
 
 
 def import_extra(module: str, what: str, extra: str = "") -> Any:
-    """Return a module that an extra, by default of the same name, installs.
-
-    The error says what needs it.
-    """
+    """Return a module that an extra, by default of the same name, installs for what needs it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

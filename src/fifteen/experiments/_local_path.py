@@ -36,15 +36,7 @@ def is_address(path: str | os.PathLike[str]) -> bool:
 def local_path(path: Any, name: str = "data_dir") -> pathlib.Path:
     """Return the absolute path of a directory, or the address of a remote one.
 
-    Args:
-        path: the user's path; a leading `~` is the home directory.
-        name: the name of the user's parameter.
-
-    Raises:
-        TypeError: it is not a path.
-        MissingExtraError: it is an address, and the library for object stores is not installed.
-        UnsafePathError: it is an address of an unknown kind or with a credential in it, or begins
-            with `~` and the name of no user.
+    `name` is what the user's parameter is called.
     """
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
     if not isinstance(text, str) or not text or "\0" in text:

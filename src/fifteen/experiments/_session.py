@@ -109,7 +109,6 @@ class Session:
             self._mark = Directory(self.directory).mark_open()
 
     def unmark(self) -> None:
-        """Remove the mark of this process."""
         mark, self._mark = self._mark, None
         if mark is not None:
             mark.release()
@@ -259,7 +258,6 @@ def _unmark_all() -> None:
 
 
 def _begin_in_child() -> None:
-    """Release locks that a thread of the parent held at the fork."""
     global _lock
     _lock = threading.RLock()
     for session in list(_sessions.values()):
