@@ -1,20 +1,25 @@
 """`fifteen plot`."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+from rich.console import Console
 from tyro.conf import arg
 
 from fifteen._progress import track
 from fifteen._text import printable
+from fifteen.experiments import Experiments
+from fifteen.experiments._names import enumerate_names, matching
+from fifteen.view._curves import Curve, Options
+from fifteen.view._figure import save
+from fifteen.view._follower import read_scalars
+from fifteen.view._report import report
+from fifteen.view._runs import diverged_of_means, draw_line, grouped
+from fifteen.view._terminal import draw
 
 from ._arguments import Flag, OptionalPath, OptionalText, check_output
 from ._errors import CommandError, print_message, print_problems
 from ._selection import Chosen, Selection
-
-if TYPE_CHECKING:
-    from fifteen.experiments import Experiments
-    from fifteen.view._curves import Curve, Options
 
 _MAX_PLOTS = 4
 _HEIGHT = 20
@@ -43,8 +48,6 @@ def plot(
         over: draw the mean and the standard deviation over this field, such as `seed`.
         output: a .pdf, .svg, .png or .html to write instead.
     """
-    from fifteen.view._curves import Options
-
     if not 0 <= smooth < 1:
         raise CommandError(f"--smooth: expected at least 0 and below 1, found {smooth:g}")
     if output is not None:
@@ -53,13 +56,9 @@ def plot(
     selection, patterns = selection.split()
     runs = selection.find_some()
     if output is not None and output.suffix.lower() == ".html":
-        from fifteen.view._report import report
-
         title = ", ".join(patterns) or str(selection)
         output.write_text(report(runs, title, options, patterns), "utf-8")
     elif output is not None:
-        from fifteen.view._figure import save
-
         save(_panels(runs, patterns, options), options, output)
     else:
         _print(_panels(runs, patterns, options), options)
@@ -69,13 +68,9 @@ def plot(
 
 
 def _panels(
-    runs: "Experiments", patterns: list[str], options: "Options"
-) -> "dict[str, dict[str, Curve]]":
+    runs: Experiments, patterns: list[str], options: Options
+) -> dict[str, dict[str, Curve]]:
     """Return the curves of each tag by the labels of the runs."""
-    from fifteen.experiments._names import matching
-    from fifteen.view._follower import read_scalars
-    from fifteen.view._runs import diverged_of_means, draw_line, grouped
-
     scalars = [read_scalars(run) for run in track(runs.fields, "Reading")]
     known = sorted({tag for one in scalars for tag in one})
     if not known:
@@ -95,12 +90,7 @@ def _panels(
     return panels
 
 
-def _print(panels: "dict[str, dict[str, Curve]]", options: "Options") -> None:
-    from rich.console import Console
-
-    from fifteen.experiments._names import enumerate_names
-    from fifteen.view._terminal import draw
-
+def _print(panels: dict[str, dict[str, Curve]], options: Options) -> None:
     size = Console().size
     colors = sys.stdout.isatty()
     height = min(_HEIGHT, size.height - 2) if colors else _HEIGHT

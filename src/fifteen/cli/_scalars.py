@@ -3,18 +3,16 @@
 import csv
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fifteen._text import printable
+from fifteen.experiments import ScalarSeries
 from fifteen.experiments._names import matching
 from fifteen.view._columns import Column
 
 from ._arguments import Names
 from ._selection import Chosen, Selection
 from ._table import ExactOutput, Format, print_table, show_time, text_column, to_json
-
-if TYPE_CHECKING:
-    from fifteen.experiments import ScalarSeries
 
 _COLUMNS = ("step", "wall_time", "value")
 
@@ -57,11 +55,11 @@ def scalars(
         print_table([*texts, *numbers], rows, format)
 
 
-def _columns(curve: "ScalarSeries") -> dict[str, list[Any]]:
+def _columns(curve: ScalarSeries) -> dict[str, list[Any]]:
     return {name: getattr(curve, name).tolist() for name in _COLUMNS}
 
 
-def _rows(name: str, curves: "dict[str, ScalarSeries]") -> Iterator[list[Any]]:
+def _rows(name: str, curves: dict[str, ScalarSeries]) -> Iterator[list[Any]]:
     for tag, curve in curves.items():
         for point in zip(*_columns(curve).values(), strict=True):
             yield [name, tag, *point]

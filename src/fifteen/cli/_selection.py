@@ -6,16 +6,18 @@ import os
 import pathlib
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from fifteen.experiments import Experiment, Experiments, find_experiments
+from fifteen.experiments._fields import Fields
+from fifteen.experiments._local_path import local_path
+from fifteen.experiments._walk import holds_experiment, natural
+from fifteen.experiments.storage import Directory
+
 from ._arguments import OptionalInt, OptionalText, Texts
 from ._errors import CommandError, print_message
-
-if TYPE_CHECKING:
-    from fifteen.experiments import Experiments
-    from fifteen.experiments._fields import Fields
 
 _ADDRESS = re.compile(r"(?!https?:)[\w+.-]+://")
 """What a root in an object store begins with, and neither a sentence nor a link to a page does."""
@@ -42,7 +44,7 @@ class Selection:
         """Name the roots."""
         return " ".join(self.roots or (os.curdir,))
 
-    def find(self, each: bool = False) -> "Experiments":
+    def find(self, each: bool = False) -> Experiments:
         """Return the experiments.
 
         With `each`, one that is named stands for itself, without those inside it, and a directory
@@ -51,7 +53,7 @@ class Selection:
         found = self._named() if each else find_all(self.roots)
         return self.choose(found if self.where is None and self.sort is None else found.load())
 
-    def choose(self, found: "Experiments") -> "Experiments":
+    def choose(self, found: Experiments) -> Experiments:
         """Return those of some experiments that are asked for, in order."""
         if self.limit is not None and self.limit < 1:
             raise CommandError(f"--limit: expected at least 1, found {self.limit}")
@@ -61,18 +63,14 @@ class Selection:
             found = found.sort(self.sort or "name", reverse=self.reverse)
         return found if self.limit is None else found[: self.limit]
 
-    def find_some(self, each: bool = False) -> "Experiments":
+    def find_some(self, each: bool = False) -> Experiments:
         """Return the experiments, of which there is at least one; see `find`."""
         found = self.find(each)
         if not found:
             raise CommandError(self.advice())
         return found
 
-    def _named(self) -> "Experiments":
-        from fifteen.experiments import Experiment, Experiments, find_experiments
-        from fifteen.experiments._local_path import local_path
-        from fifteen.experiments._walk import holds_experiment
-
+    def _named(self) -> Experiments:
         roots = self.roots or (os.curdir,)
         is_chosen = self.where is not None or self.limit is not None
         held: list[Experiment] = []
@@ -88,7 +86,7 @@ class Selection:
                     held.append(Experiment(path, verbose=False).assert_exists())
         return Experiments({one.data_dir: one for one in held}.values(), top)
 
-    def find_to_change(self, each: bool = False) -> "tuple[list[Fields], bool]":
+    def find_to_change(self, each: bool = False) -> tuple[list[Fields], bool]:
         """Return the experiments that a command may change, and whether none was left out.
 
         What `where` or `sort` could not read may be what would have spared an experiment.
@@ -122,9 +120,6 @@ class Selection:
         There a command may change what it finds. A link is followed only if it is itself a root,
         and not one of a glob.
         """
-        from fifteen.experiments._local_path import local_path
-        from fifteen.experiments.storage import Directory
-
         found: set[pathlib.Path] = set()
         for root in self.roots or (os.curdir,):
             for path in (local_path(one, "root") for one in _expand(root)):
@@ -145,15 +140,11 @@ Chosen = Annotated[Selection, OmitArgPrefixes, arg(name="")]
 
 def place_of(path: pathlib.Path) -> pathlib.Path:
     """Return where a name really is, whatever it leads to."""
-    from fifteen.experiments.storage import Directory
-
     return Directory(path.parent).real_path() / path.name
 
 
-def find_all(roots: Sequence[str]) -> "Experiments":
+def find_all(roots: Sequence[str]) -> Experiments:
     """Return the experiments below directories and globs, each of them once."""
-    from fifteen.experiments import Experiments, find_experiments
-
     if len(roots) <= 1 and not (roots and _is_glob(roots[0])):
         return find_experiments(*map(checked, roots or (os.curdir,)))
     paths = [path for root in roots for path in _expand(root)]
@@ -168,15 +159,13 @@ def _is_glob(root: str) -> bool:
 def _expand(root: str) -> list[str]:
     if not _is_glob(root):
         return [checked(root)]
-    from fifteen.experiments._walk import natural
-
     paths = sorted(filter(os.path.isdir, glob.glob(root)), key=natural)
     if not paths:
         raise CommandError(f"{root}: no directory matches this pattern; try it with `ls -d`")
     return paths
 
 
-def names_in_one_directory(fields: "Iterable[Fields]") -> list[str]:
+def names_in_one_directory(fields: Iterable[Fields]) -> list[str]:
     """Return what experiments are called if all of them are put into one directory."""
     names = [field.path.name for field in fields]
     if twice := [name for name in names if names.count(name) > 1]:

@@ -3,12 +3,12 @@
 import itertools
 import operator
 import pathlib
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from tyro.conf import arg
 
 from fifteen._text import printable
-from fifteen.experiments import Experiment
+from fifteen.experiments import Experiment, LeafInfo
 from fifteen.experiments._fields import PROVENANCE, SHOWN_STATISTICS, Fields
 from fifteen.experiments._names import matching
 from fifteen.view._columns import Column, show_bytes, show_pace
@@ -17,9 +17,6 @@ from ._arguments import Flag, Names, OptionalInt, shown_path
 from ._errors import print_message
 from ._selection import Chosen, Selection
 from ._table import STEPS, print_table, show_time, text_column
-
-if TYPE_CHECKING:
-    from fifteen.experiments import LeafInfo
 
 _LINES = 40
 
@@ -66,7 +63,7 @@ def show(
     return int(not all_done)
 
 
-def _leaves_of(field: Fields, step: int | None, prefix: str) -> "tuple[str, dict[str, LeafInfo]]":
+def _leaves_of(field: Fields, step: int | None, prefix: str) -> tuple[str, dict[str, LeafInfo]]:
     """Return the name of a checkpoint and its leaves."""
     experiment = Experiment(field.path, verbose=False)
     leaves = experiment.checkpoint_leaves(step, prefix)
@@ -123,7 +120,7 @@ def _show_checkpoints(checkpoints: dict[str, list[int]]) -> None:
     print_table(columns, [[prefix, steps[-1], steps] for prefix, steps in checkpoints.items()])
 
 
-def _show_leaves(checkpoint: str, leaves: "dict[str, LeafInfo]") -> None:
+def _show_leaves(checkpoint: str, leaves: dict[str, LeafInfo]) -> None:
     _title(f"leaves of {checkpoint}")
     columns = [text_column("leaf"), text_column("dtype"), text_column("shape")]
     print_table(columns, [[name, leaf.dtype, leaf.shape] for name, leaf in leaves.items()])

@@ -9,7 +9,10 @@ from typing import Annotated
 from tyro.conf import arg
 
 from fifteen._text import printable
+from fifteen.view._board import Board
 from fifteen.view._columns import show_bytes
+from fifteen.view._report import report as render
+from fifteen.view._server import Server
 
 from ._arguments import Flag, check_output
 from ._errors import CommandError, print_problems
@@ -30,9 +33,6 @@ def view(
         port: where to listen; a free port by default.
         open: open the page in the browser.
     """
-    from fifteen.view._board import Board
-    from fifteen.view._server import Server
-
     if not 0 <= port < 1 << 16:
         raise CommandError(f"--port: expected 0 to 65535, found {port}")
     count = len(selection.find())  # A mistake is reported now, and not in the page.
@@ -59,8 +59,6 @@ def report(
         selection: the experiments.
         output: the .html to write.
     """
-    from fifteen.view._report import report as render
-
     check_output(output, ".html", ".htm")
     found = selection.find_some()
     text = render(found, _title_of(selection)).encode()

@@ -6,8 +6,11 @@ import math
 import pathlib
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
 from tyro.conf import arg
 
 from fifteen._text import printable
@@ -33,9 +36,6 @@ from ._errors import CommandError, as_line, print_problems, problems_of
 from ._selection import Chosen, Selection, find_all
 from ._table import print_table, terminal_table
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
 _BAR_WIDTH = 10
 _RECENT_SECONDS = 300
 """What has no lock counts as running if it was written to that lately."""
@@ -59,10 +59,6 @@ def watch(
         total: how many steps are planned, if no field such as `steps` says it.
         interval: how long to wait between two updates.
     """
-    from rich.console import Console
-    from rich.live import Live
-    from rich.text import Text
-
     if not 0 < interval < math.inf:
         raise CommandError(f"--interval: expected a number of seconds, found {interval:g}")
     check_total(total)
@@ -120,11 +116,8 @@ class _Watched:
             print(f"fifteen: {printable(self._advice())}", file=sys.stderr)
         return int(print_problems(found.fields))
 
-    def render(self, found: Experiments, width: int) -> "RenderableType":
+    def render(self, found: Experiments, width: int) -> RenderableType:
         """Return them as a terminal shows them."""
-        from rich.console import Group
-        from rich.text import Text
-
         if not found:
             return Text(f"{printable(self._advice())}; Ctrl-C ends this")
         problems = [Text(as_line("error", problem)) for problem in problems_of(found.fields)]

@@ -14,8 +14,8 @@ from fifteen.experiments._fields import Fields
 from fifteen.experiments._missing import Missing
 from fifteen.experiments._tables import tables_of, tag_of
 from fifteen.experiments._values import differ, to_plain
-from fifteen.view._columns import by_information
 
+from ._columns import by_information
 from ._encoding import SMOOTHING, Answer, Sampling, details_of, encode_curves
 from ._follower import Follower, read_scalars, reader_of
 from ._runs import grouping, groups, members_of
