@@ -898,7 +898,7 @@ def test_wrong_usage(run, arguments, tmp_path):
     ("mixed", "ordered"),
     [
         ("plot runs --smooth 0.5 train/loss", "plot runs train/loss --smooth 0.5"),
-        ("list . --where step>0 runs --limit 1 .", "list . runs . --where step>0 --limit 1"),
+        ("verify . --where step>0 runs --limit 1 .", "verify . runs . --where step>0 --limit 1"),
         ("scalars --limit 1 runs runs/run_2", "scalars runs runs/run_2 --limit 1"),
         ("plot --smooth 0.5 train/loss runs", "plot runs train/loss --smooth 0.5"),
         ("plot --smooth 0.5 runs --log-x train/loss", "plot runs train/loss --smooth 0.5 --log-x"),
