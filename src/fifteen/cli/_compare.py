@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any
 
 import numpy as np
@@ -93,17 +93,15 @@ def _print_for_people(
             print_table([text_column(heading), *labels], shown, format)
 
 
-def _exact(rows: list[list[Any]]) -> list[list[Any]]:
-    """Return a row for each number of a mean, which other programs can read."""
-    found: list[list[Any]] = []
+def _exact(rows: list[list[Any]]) -> Iterator[list[Any]]:
+    """Yield a row for each number of a mean, which other programs can read."""
     for key, *values in rows:
         if not any(isinstance(value, _Mean) for value in values):
-            found.append([key, *values])
+            yield [key, *values]
             continue
         for part in ("mean", "std", "n"):
             own = [getattr(v, part) if isinstance(v, _Mean) else v for v in values]
-            found.append([f"{key} {part}", *own])
-    return found
+            yield [f"{key} {part}", *own]
 
 
 def _metadata_of(

@@ -119,9 +119,8 @@ def _run(arguments: list[str]) -> int:
         )
         arguments = _joined(arguments[1:], command)
         call, unknown = parse(args=arguments, return_unknown_args=True)
-        if unknown:
-            known = getattr(call.keywords.get("selection"), "roots", ())
-            call = parse(args=_reordered(arguments, unknown, known))
+        if unknown and not _add(call.keywords, unknown):
+            parse(args=arguments)  # It says what is wrong, and exits.
         try:
             return call() or 0
         except Exception as error:
@@ -176,23 +175,20 @@ def _joined(arguments: list[str], command: Callable[..., int | None]) -> list[st
     return list(itertools.chain(*groups.values()))
 
 
-def _reordered(arguments: list[str], unknown: list[str], known: Sequence[str]) -> list[str]:
-    """Put directories and names that follow an option's value before all options.
+def _add(options: dict[str, Any], texts: list[str]) -> bool:
+    """Add directories and names that follow an option's value, as in `plot runs --over seed loss`.
 
-    Tyro takes those that it finds first, and calls later ones unknown, as in
-    `plot runs --over seed loss`.
+    Tyro takes those that it finds first, and calls later ones unknown.
     """
-    if any(text.startswith("-") for text in unknown):
-        return arguments
-    others = arguments[::-1]
-    for text in reversed(unknown):
-        others.remove(text)
-    begin = list(itertools.takewhile(lambda text: not text.startswith("-"), others[::-1]))
-    # An option's value may be the name of a directory that begins.
-    if not begin:
-        for text in reversed(known):
-            others.remove(text)
-    return [*(begin or known), *unknown, *others[::-1][len(begin) :]]
+    if any(text.startswith("-") for text in texts):
+        return False
+    if selection := options.get("selection"):
+        options["selection"] = dataclasses.replace(selection, roots=(*selection.roots, *texts))
+    elif "more" in options:
+        options["more"] = (*options["more"], *texts)
+    else:
+        return False
+    return True
 
 
 def _directories_among_names(options: dict[str, Any]) -> list[str]:
