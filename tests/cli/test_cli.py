@@ -1288,7 +1288,7 @@ def test_help_is_wrapped_only_by_the_terminal(run, monkeypatch):
     checked = 0
     for name in _main._COMMANDS:
         shown = run(name, "--help").stdout
-        (_, arguments) = inspect.unwrap(_main._load(name)).__doc__.split("Args:")
+        _, _, arguments = inspect.unwrap(_main._load(name)).__doc__.partition("Args:")
         for line in re.findall(r"^ {8}(?!selection:)\w+: (.*)$", arguments, re.MULTILINE):
             assert line in shown, name
             checked += 1

@@ -29,7 +29,6 @@ def archive(
     Args:
         output: the file to write, which must not be there, or a directory for files that are
             called like the experiments.
-        selection: which experiments.
     """
     is_folder = Directory(output).kind_of() == "directory" and not output.name.endswith(_SUFFIX)
     if not is_folder:

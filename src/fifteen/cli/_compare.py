@@ -37,7 +37,6 @@ def compare(
     """Compare experiments: metadata that differ, and values of scalars.
 
     Args:
-        selection: which experiments, at least two.
         metadata: which metadata to compare; all but `provenance` and `notes` by default.
         tags: which scalars to compare, by their tags; `*` matches any text. All by default.
         over: compare groups of experiments that are alike but for this field, such as `seed`, by

@@ -32,7 +32,6 @@ def export(
     Args:
         output: a .parquet, .csv or .json (an object per line) to write; one that is there is
             replaced.
-        selection: which experiments.
         tags: which scalars, by their tags; `*` matches any text. All by default.
     """
     check_output(output, ".parquet", ".csv", ".json")

@@ -19,9 +19,6 @@ def move(selection: Chosen = Selection()) -> int:
 
     The last path is where to: a new path for one experiment or, if it is there already or ends with
     `/`, a directory to move them into. Parents are made. One that is running stays.
-
-    Args:
-        selection: the experiments, and where to.
     """
     if len(selection.roots) < 2:
         raise CommandError("expected what to move, and where to: fifteen move SRC DST")

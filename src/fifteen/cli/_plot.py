@@ -40,7 +40,6 @@ def plot(
     train/loss`. Without any, all are drawn.
 
     Args:
-        selection: the experiments.
         smooth: the weight of an exponential moving average, at least 0 and below 1.
         log_x: make the x axis logarithmic.
         log_y: make the y axis logarithmic.

@@ -29,7 +29,6 @@ def prune(
     files and running experiments are never touched.
 
     Args:
-        selection: which experiments.
         keep: how many of the newest checkpoints of each prefix to keep, at least 1.
         keep_every: also keep older checkpoints that are at least this many steps apart.
         yes: remove them.
@@ -76,7 +75,6 @@ def rm(
     removed, never followed.
 
     Args:
-        selection: which experiments; at least one directory, root or glob.
         yes: remove them.
         format: a table for people, or exact values for other programs.
     """

@@ -28,7 +28,6 @@ def scalars(
     that differ.
 
     Args:
-        selection: which experiments.
         tags: which scalars to print, by their tags; `*` matches any text. All by default.
         format: a table for people, or exact values with times in seconds since the epoch.
     """

@@ -32,7 +32,6 @@ def show(
     """Show what is in experiments: metadata, checkpoints, and their scalars.
 
     Args:
-        selection: which experiments.
         metadata: show these metadata alone, and whole; by default the first lines of all.
         tags: show these scalars alone, by their tags; `*` matches any text.
         leaves: list the leaves of a checkpoint alone, with their dtypes and shapes.

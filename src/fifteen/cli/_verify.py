@@ -23,7 +23,6 @@ def verify(selection: Chosen = Selection(), format: Format = "table") -> int:
     Names each damaged file, and what is intact beside it. The exit code is 1 if any is damaged.
 
     Args:
-        selection: which experiments.
         format: sentences for people, or a row for each file with its problem, if it has one.
     """
     rows: list[list[object]] = []

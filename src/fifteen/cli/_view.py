@@ -29,7 +29,6 @@ def view(
     Nothing is written, and only this page on this machine can read it. Ctrl-C ends it.
 
     Args:
-        selection: the experiments.
         port: where to listen; a free port by default.
         open: open the page in the browser.
     """
@@ -56,7 +55,6 @@ def report(
     """Write the page that `view` shows as one file, which needs no server and no network.
 
     Args:
-        selection: the experiments.
         output: the .html to write.
     """
     check_output(output, ".html", ".htm")

@@ -53,7 +53,6 @@ def watch(
     Ctrl-C ends it. If stdout is not a terminal, one table is printed.
 
     Args:
-        selection: which experiments.
         columns: fields, scalars and expressions to show instead of the most informative scalars.
         all: also show what has ended.
         total: how many steps are planned, if no field such as `steps` says it.
