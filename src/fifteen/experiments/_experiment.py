@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ._session import Session
     from .events.writing import EventLog
 
-T = TypeVar("T", default=Any)
+T = TypeVar("T")
 U = TypeVar("U")
 PyTree = TypeVar("PyTree", default=Any)
 
@@ -89,7 +89,9 @@ class Experiment:
             self._print("Writing metadata to", path)
 
     @overload
-    def read_metadata(self, name: str, expected_type: TypeForm[T] = ...) -> T: ...
+    def read_metadata(self, name: str) -> Any: ...
+    @overload
+    def read_metadata(self, name: str, expected_type: TypeForm[T]) -> T: ...
     @overload
     def read_metadata(self, name: str, expected_type: tuple[TypeForm[T], TypeForm[U]]) -> T | U: ...
     @overload
