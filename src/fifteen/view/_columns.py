@@ -7,17 +7,19 @@ import operator
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from fifteen._text import printable
-from fifteen.experiments import Experiments
-from fifteen.experiments._fields import Fields
 from fifteen.experiments._missing import ABSENT, Missing
 from fifteen.experiments._status import show_duration
 from fifteen.experiments._values import to_plain
+
+if TYPE_CHECKING:
+    from fifteen.experiments import Experiments
+    from fifteen.experiments._fields import Fields
 
 _MAX_FIELDS = 5
 MAX_SCALARS = 3
@@ -82,7 +84,7 @@ def iso_time(seconds: float) -> str:
     return moment.isoformat(timespec="seconds")
 
 
-def show_pace(fields: Fields) -> list[str]:
+def show_pace(fields: "Fields") -> list[str]:
     """Write how far and how fast an experiment has gone, as far as that is known."""
     parts: list[tuple[float | None, Callable[[float], str]]] = [
         (fields.progress, "{:.0%} of the steps".format),
@@ -142,7 +144,7 @@ _FIRST, _LAST = ("name", "status", "step", "progress"), ("checkpoints", "size")
 
 
 def tabulate(
-    found: Experiments,
+    found: "Experiments",
     names: Iterable[str],
     ranks: Mapping[str, float],
     optional: Collection[str],
@@ -163,7 +165,7 @@ def tabulate(
 
 
 def overview(
-    found: Experiments,
+    found: "Experiments",
     asked: Sequence[str],
     informative: Mapping[str, float],
     is_for_people: bool = True,
@@ -191,7 +193,7 @@ def best_of(name: str) -> Literal["min", "max"] | None:
     return None
 
 
-def informative_scalars(found: Experiments) -> list[str]:
+def informative_scalars(found: "Experiments") -> list[str]:
     """Return the tags of all scalars, the most informative ones first."""
     tags = Counter(tag for field in found.fields for tag in field.last)
     for tag in list(tags):
@@ -211,7 +213,7 @@ def by_information(tags: Mapping[str, int]) -> list[str]:
     return sorted(tags, key=lambda tag: (not best_of(tag), -tags[tag], tag))
 
 
-def most_informative(found: Experiments) -> tuple[dict[str, float], int]:
+def most_informative(found: "Experiments") -> tuple[dict[str, float], int]:
     """Return the most informative fields and scalars, and how many differing fields are left out.
 
     Each is as dispensable as the number beside it says: the first ones of either kind the least.
@@ -222,7 +224,7 @@ def most_informative(found: Experiments) -> tuple[dict[str, float], int]:
     return ranks, max(0, len(fields) - _MAX_FIELDS)
 
 
-def values_of(found: Experiments, name: str) -> list[Any]:
+def values_of(found: "Experiments", name: str) -> list[Any]:
     """Return a value of each experiment, as a table has it."""
     values = found.values(name)
     change: Callable[[Fields, Any], Any] | None = {

@@ -3,11 +3,13 @@
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from fifteen.experiments import ScalarSeries
+if TYPE_CHECKING:
+    from fifteen.experiments import ScalarSeries
 
 Floats = npt.NDArray[np.float64]
 
@@ -53,7 +55,7 @@ class Curve:
         return dataclasses.replace(self, y=change(self.y), low=low, high=high, **others)
 
 
-def curve_of(scalars: dict[str, ScalarSeries], tag: str, x: str = "step") -> Curve | None:
+def curve_of(scalars: "dict[str, ScalarSeries]", tag: str, x: str = "step") -> Curve | None:
     """Return the curve of a tag; None if the run lacks the tag, or the scalar of the x axis."""
     series = scalars.get(tag)
     if series is None:
@@ -75,7 +77,7 @@ def curve_of(scalars: dict[str, ScalarSeries], tag: str, x: str = "step") -> Cur
     return Curve(position[has_place], y[has_place], diverged_at=diverged)
 
 
-def seconds_of(scalars: dict[str, ScalarSeries], tag: str) -> Floats:
+def seconds_of(scalars: "dict[str, ScalarSeries]", tag: str) -> Floats:
     """Return the times of a curve's points since the run's first point."""
     return scalars[tag].wall_time - min(float(other.wall_time[0]) for other in scalars.values())
 

@@ -6,13 +6,15 @@ import itertools
 import math
 import pathlib
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fifteen._text import printable
-from fifteen.experiments import ScalarSeries
 from fifteen.experiments._extras import import_extra
 
 from ._curves import Curve, Options, curve_of, diverged, downsample, limits
+
+if TYPE_CHECKING:
+    from fifteen.experiments import ScalarSeries
 
 _POINTS = 2000
 """A printed line shows no more than that."""
@@ -63,7 +65,7 @@ def save(panels: dict[str, dict[str, Curve]], options: Options, path: pathlib.Pa
         figure.savefig(path, format=kind, dpi=300, metadata=_DATES.get(kind))
 
 
-def framed(caption: str, series: ScalarSeries) -> str:
+def framed(caption: str, series: "ScalarSeries") -> str:
     """Return a curve below its caption as HTML; what cannot be drawn is only described."""
     try:
         drawn = _inline(series) if len(series) else ""
@@ -75,7 +77,7 @@ def framed(caption: str, series: ScalarSeries) -> str:
     )
 
 
-def _inline(series: ScalarSeries) -> str:
+def _inline(series: "ScalarSeries") -> str:
     """Return a small SVG whose axes have the color of the text around it."""
     curve = curve_of({"": series}, "")
     if curve is None:

@@ -2,17 +2,16 @@
 
 import html
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fifteen._text import printable
-from fifteen.experiments import Experiment, Experiments, MissingExtraError
 from fifteen.experiments._console import quiet
+from fifteen.experiments._errors import MissingExtraError
 from fifteen.experiments._extras import import_extra
 from fifteen.experiments._fields import NOTES, PROVENANCE, Fields
 from fifteen.experiments._missing import UNREADABLE, Missing
 from fifteen.experiments._names import enumerate_names
 from fifteen.experiments._values import in_order
-from fifteen.experiments.events.reading import EventReader
 
 from ._columns import (
     Column,
@@ -27,6 +26,10 @@ from ._columns import (
 from ._figure import framed
 from ._page import asset
 
+if TYPE_CHECKING:
+    from fifteen.experiments import Experiment, Experiments
+    from fifteen.experiments.events.reading import EventReader
+
 _MAX_ROWS = 300
 _MAX_LINES = 40
 _MAX_FILES = 12
@@ -38,7 +41,7 @@ _COLORS = {"running": "#3b82f6", "finished": "#2e9e5b", "unknown": "#8b8b8b"}
 _ALARM = "#e5484d"
 
 
-def card(experiment: Experiment, open_reader: Callable[[], EventReader]) -> str:
+def card(experiment: "Experiment", open_reader: Callable[[], "EventReader"]) -> str:
     """Return what a notebook shows of an experiment; never raises."""
     fields = Fields(experiment.data_dir, experiment.data_dir.name)
     # First of all: it writes what is still waiting to be written.
@@ -47,7 +50,7 @@ def card(experiment: Experiment, open_reader: Callable[[], EventReader]) -> str:
     return _block(*parts, curves, *map(_problem, fields.problems))
 
 
-def table(experiments: Experiments) -> str:
+def table(experiments: "Experiments") -> str:
     """Return what a notebook shows of experiments; never raises."""
     shown = experiments[:_MAX_ROWS]
     count = f"{len(experiments):,} experiment{'' if len(experiments) == 1 else 's'}"
@@ -78,7 +81,7 @@ def _text(text: str) -> str:
     return html.escape(printable(short))
 
 
-def _rows(experiments: Experiments) -> str:
+def _rows(experiments: "Experiments") -> str:
     columns, rows = overview(experiments, (), most_informative(experiments)[0])
     values, texts = zip(*rows, strict=True), zip(*show_rows(columns, rows), strict=True)
     cells = map(_column, columns, values, texts)
@@ -144,7 +147,7 @@ def _checkpoints(fields: Fields) -> str:
     return f"<details open>{summary}{_pairs(pairs)}</details>" if pairs else ""
 
 
-def _curves(open_reader: Callable[[], EventReader]) -> str:
+def _curves(open_reader: Callable[[], "EventReader"]) -> str:
     reader = open_reader()
     with quiet():
         scalars = reader.scalars()
