@@ -8,9 +8,9 @@ import time
 import pytest
 from digits import assert_same, finish, open_experiment, start, start_cold
 
-STEPS = 1200
+STEPS = 720
 """Enough that many kills come during the training."""
-OPTIONS = ("--config.steps", str(STEPS), "--config.save-every", "100")
+OPTIONS = ("--config.steps", str(STEPS), "--config.save-every", "60")
 
 
 @pytest.fixture(scope="module")
