@@ -416,7 +416,10 @@ def test_rm_keeps_experiments_below(run, tmp_path):
     result = run("rm", "sweep", "--where", "config.lr == 1", "--yes", cwd=tmp_path, expect=1)
     assert "sweep/a below it is not to be removed" in result.stderr
     assert (tmp_path / "sweep" / "config.yaml").is_file()
-    run("rm", "sweep", "--yes", cwd=tmp_path)
+    said = run("rm", "sweep", cwd=tmp_path).stdout
+    assert run("rm", "sweep", "--yes", cwd=tmp_path).stdout == said.replace(
+        "Would remove", "Removed"
+    )
     assert not (tmp_path / "sweep").exists()
 
 

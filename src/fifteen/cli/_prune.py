@@ -1,5 +1,6 @@
 """`fifteen prune` and `fifteen rm`."""
 
+import pathlib
 from typing import Annotated
 
 from tyro.conf import arg
@@ -84,10 +85,11 @@ def rm(
     chosen = {field.path for field in fields}
     may_change = selection.reach()
     rows: list[list[object]] = []
+    removed: set[pathlib.Path] = set()
     for field in track(fields, "Removing"):
         path = field.path
-        if not Directory(path).is_present():
-            continue  # It was below another one.
+        if not removed.isdisjoint(path.parents):
+            continue
         if not may_change(place_of(path)):
             print_message("note", f"{path}: is reached through a link, and stays as it is")
             continue
@@ -102,6 +104,7 @@ def rm(
             # Of a link, only the link is removed.
             size = 0 if Directory(path).is_link() else Directory(path).usage().size
             if not yes or all_succeed(Experiment.clear, [Experiment(path, verbose=False)]):
+                removed.add(path)
                 rows.append([field.name, size])
             else:
                 all_done = False
