@@ -14,7 +14,7 @@ from fifteen.experiments._names import matching
 from fifteen.view._columns import Column, show_bytes, show_pace
 
 from ._arguments import Flag, Names, OptionalInt, shown_path
-from ._errors import print_message
+from ._errors import all_succeed, print_message
 from ._selection import Chosen, Selection
 from ._table import STEPS, print_table, show_time, text_column
 
@@ -40,12 +40,19 @@ def show(
     """
     fields = selection.find_some(each=True).fields
     is_all = not (metadata or tags or leaves)
-    # All that may fail comes first, so that nothing is shown if something is missing.
+    # A mistake is reported before anything is shown.
     known = itertools.chain.from_iterable
     names = metadata and matching(metadata, known(f.metadata_names for f in fields), "metadata")
     shown_tags = tags and matching(tags, known(field.scalars for field in fields), "scalar")
-    checkpoints = [_leaves_of(field, step, prefix) for field in fields] if leaves else []
+    checkpoints: dict[Fields, tuple[str, dict[str, LeafInfo]]] = {}
+
+    def read_leaves(field: Fields) -> None:
+        checkpoints[field] = _leaves_of(field, step, prefix)
+
     all_done = True
+    if leaves:
+        all_done = all_succeed(read_leaves, fields)
+        fields = list(checkpoints)
     for number, field in enumerate(fields):
         if number:
             print("\n")
@@ -56,7 +63,7 @@ def show(
         if is_all and field.summary and field.summary.checkpoints:
             _show_checkpoints(field.summary.checkpoints)
         if leaves:
-            _show_leaves(*checkpoints[number])
+            _show_leaves(*checkpoints[field])
         if own := [tag for tag in field.scalars if is_all or tag in shown_tags]:
             _show_scalars(field, own)
     return int(not all_done)
