@@ -261,6 +261,17 @@ def test_list_continues_after_damaged_metadata(run, tmp_path):
     assert re.fullmatch(r"fifteen: error: .*config\.yaml.*\n", result.stderr)
 
 
+def test_what_could_not_be_filtered_is_reported(run, unreadable):
+    make_metadata(unreadable, c="lr: 2\n")
+    result = run("list", "--where", "lr > 1", "--format", "csv", cwd=unreadable)
+    assert [line.partition(",")[0] for line in result.stdout.splitlines()] == ["name", "c"]
+    assert re.fullmatch(
+        r"fifteen: warning: --where: 1 left out, because files cannot be read, "
+        r"such as /\S*/b/link.yaml: No such file or directory\n", result.stderr
+    )  # fmt: skip
+    assert run("list", "--where", "step > 1 or name == 'b'", cwd=unreadable, expect=1).stdout
+
+
 # show
 
 
@@ -294,6 +305,14 @@ def test_show_leaves(run, root):
     ).stdout
     assert "leaves of checkpoint_best_70" in output
     assert re.search(r"^w +float64 +\(2,\)$", output, re.MULTILINE)
+
+
+def test_show_leaves_continues_after_a_damaged_checkpoint(run, root, tmp_path):
+    shutil.copytree(root / "runs", tmp_path / "runs")
+    (tmp_path / "runs" / "run_1" / "checkpoint_90.safetensors").write_bytes(b"torn")
+    result = run("show", "runs/run_1", "runs/run_2", "--leaves", cwd=tmp_path, expect=1)
+    assert result.stdout == run("show", "runs/run_2", "--leaves", cwd=tmp_path).stdout
+    assert re.fullmatch(r"fifteen: error: .*run_1/checkpoint_90.*\n", result.stderr)
 
 
 def test_show_leaves_of_an_old_checkpoint_with_another_prefix(run, tmp_path):
@@ -946,9 +965,9 @@ def test_names_of_a_repeated_option_are_joined(run, root, tmp_path):
     run("note", "--tag=u", "--tag=v", "a", "good", "--tag", "x", "y", "--tag", "z", cwd=tmp_path)
     notes = Experiment(tmp_path / "a", verbose=False).read_metadata("notes")
     assert notes == {"note": "good", "tags": ["u", "v", "x", "y", "z"]}
-    lines = run("list", "--columns", "lr", "--limit", "2", "--columns", "size", cwd=root).stdout
-    once = run("list", "--columns", "lr", "size", "--limit", "2", cwd=root).stdout
-    assert lines == once
+    options = ("--limit", "2", "--format", "csv")
+    twice = run("list", "--columns", "lr", *options, "--columns", "size", cwd=root).stdout
+    assert twice == run("list", "--columns", "lr", "size", *options, cwd=root).stdout
 
 
 def test_text_of_a_note_comes_last(run, root, tmp_path):

@@ -51,7 +51,10 @@ class Selection:
         above some is taken only if `where` or `limit` chooses from them.
         """
         found = self._named() if each else find_all(self.roots)
-        return self.choose(found if self.where is None and self.sort is None else found.load())
+        chosen = self.choose(found if self.where is None and self.sort is None else found.load())
+        if self.where is not None:
+            _warn_of_unreadable(self.where, found.fields, set(chosen.fields))
+        return chosen
 
     def choose(self, found: Experiments) -> Experiments:
         """Return those of some experiments that are asked for, in order."""
@@ -136,6 +139,23 @@ class Selection:
 
 
 Chosen = Annotated[Selection, OmitArgPrefixes, arg(name="")]
+
+
+def _warn_of_unreadable(where: str, fields: "list[Fields]", chosen: "set[Fields]") -> None:
+    """Say which experiments are left out because what an expression names cannot be read."""
+    from fifteen.experiments._expression import Expression
+    from fifteen.experiments._fields import lookups_of
+    from fifteen.experiments._missing import UNREADABLE
+
+    names = Expression(where).names
+    left = [
+        field
+        for field, lookup in zip(fields, lookups_of(fields), strict=True)
+        if field not in chosen and any(lookup(name, "value") is UNREADABLE for name in names)
+    ]
+    if left:
+        count = f"--where: {len(left)} left out, because files cannot be read"
+        print_message("warning", f"{count}, such as {left[0].problems[0]}")
 
 
 def place_of(path: pathlib.Path) -> pathlib.Path:

@@ -119,7 +119,7 @@ class Fields:
             with self._directory.listed():
                 return summary_with(self.path, self.timeline.last_step)
         except (ExperimentNotFoundError, OSError) as error:
-            self.problems.append(str(error))
+            self._add_problem(error)
             return None
 
     @functools.cached_property
@@ -264,6 +264,12 @@ class Fields:
             return UNREADABLE
         return value
 
+    def _add_problem(self, error: Exception) -> None:
+        text = str(error)
+        if isinstance(error, OSError) and error.filename is not None:
+            text = f"{error.filename}: {error.strerror}"
+        self.problems.append(text)
+
     def _field(self, name: str, values: dict[str, Any]) -> Any:
         key = ending_in(name, values, ".")
         return ABSENT if key is None else values[key]
@@ -303,7 +309,7 @@ class Fields:
                 values = flatten_file(self._directory, f"{name}.yaml")
             except (MetadataError, OSError) as error:
                 self.unreadable.add(name)
-                self.problems.append(str(error))
+                self._add_problem(error)
             head = encodable(name)
             self._metadata[name] = {
                 f"{head}.{key}" if key else head: showable(value) for key, value in values.items()
