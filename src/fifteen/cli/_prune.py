@@ -88,7 +88,8 @@ def rm(
     removed: set[pathlib.Path] = set()
     for field in track(fields, "Removing"):
         path = field.path
-        if not removed.isdisjoint(path.parents):
+        # It may lead to what has been removed.
+        if not removed.isdisjoint(path.parents) or not Directory(path).is_present():
             continue
         if not may_change(place_of(path)):
             print_message("note", f"{path}: is reached through a link, and stays as it is")

@@ -11,8 +11,10 @@ from typing import Annotated
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from fifteen.experiments import Experiment, Experiments, find_experiments
-from fifteen.experiments._fields import Fields
+from fifteen.experiments._expression import Expression
+from fifteen.experiments._fields import Fields, lookups_of
 from fifteen.experiments._local_path import local_path
+from fifteen.experiments._missing import UNREADABLE
 from fifteen.experiments._walk import holds_experiment, natural
 from fifteen.experiments.storage import Directory
 
@@ -141,12 +143,8 @@ class Selection:
 Chosen = Annotated[Selection, OmitArgPrefixes, arg(name="")]
 
 
-def _warn_of_unreadable(where: str, fields: "list[Fields]", chosen: "set[Fields]") -> None:
+def _warn_of_unreadable(where: str, fields: list[Fields], chosen: set[Fields]) -> None:
     """Say which experiments are left out because what an expression names cannot be read."""
-    from fifteen.experiments._expression import Expression
-    from fifteen.experiments._fields import lookups_of
-    from fifteen.experiments._missing import UNREADABLE
-
     names = Expression(where).names
     left = [
         field
