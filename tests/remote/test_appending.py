@@ -189,14 +189,7 @@ def test_repeated_flush_during_a_network_outage(bucket, proxy, copy, tmp_path):
 
 
 def test_log_without_threads_at_interpreter_exit(bucket, copy, monkeypatch):
-    def refuse(*_):
-        raise RuntimeError("can't create new thread at interpreter shutdown")
-
-    class Threads:
-        start_new_thread = staticmethod(refuse)
-        allocate_lock = staticmethod(threading.Lock)
-
-    monkeypatch.setattr(_appended, "_thread", Threads)
+    monkeypatch.setattr(_appended, "start_thread", lambda run: False)
     objects = Bucket(bucket)
     log = EventLog(objects)
     for step in range(100):

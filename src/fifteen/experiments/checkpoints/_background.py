@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
 
 from .. import _shutdown
+from .._threads import start_thread
 
 T = TypeVar("T")
 
@@ -43,13 +44,7 @@ class Background:
         If interrupted, the action has either started, and `settle` joins it, or never runs.
         """
         try:
-            try:
-                _thread.start_new_thread(self._run, ())
-            except RuntimeError as error:
-                if "new thread" not in str(error):
-                    # A signal handler raised it.
-                    raise
-                # The interpreter is shutting down, or the system has no more threads.
+            if not start_thread(self._run):
                 self._run()
             self._is_started = True
             # The thread adds itself too, in case this is interrupted.

@@ -11,6 +11,7 @@ import os
 import pathlib
 import stat
 
+from .._threads import start_thread
 from . import _local
 
 _LARGE_FILE = 1 << 20
@@ -34,25 +35,19 @@ def remove_in_background(path: pathlib.Path) -> None:
     except OSError:
         os.close(descriptor)
         raise
-    # `threading` breaks if a signal handler raises, and would wait for this thread at exit.
     under_way = _thread.allocate_lock()
     under_way.acquire()
-    try:
-        _thread.start_new_thread(_close, (descriptor, under_way))
-    except RuntimeError as error:
-        if "new thread" not in str(error):
-            # A signal handler raised it.
-            raise
-        os.close(descriptor)
-    else:
+
+    def close() -> None:
+        try:
+            os.close(descriptor)
+        finally:
+            under_way.release()
+
+    if start_thread(close):
         _freeing.append(under_way)
-
-
-def _close(descriptor: int, under_way: _thread.LockType) -> None:
-    try:
-        os.close(descriptor)
-    finally:
-        under_way.release()
+    else:
+        close()
 
 
 def wait_for_removals() -> None:

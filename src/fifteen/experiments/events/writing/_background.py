@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from ... import _shutdown
 from ..._errors import LogWriteError
+from ..._threads import start_thread
 from ...storage import AppendedFile, Directory
 from . import _file
 from ._encoder import Encoder, describe
@@ -161,14 +162,12 @@ class BackgroundWriter:
         _shutdown.prepare()
         self._is_starting = True
         try:
-            _thread.start_new_thread(self._run, ())
-        except BaseException as error:
+            is_started = start_thread(self._run)
+        except BaseException:
             # The next caller starts a thread; of two threads, one ends at once.
             self._is_starting = False
-            if "new thread" not in str(error):
-                # A signal handler raised it.
-                raise
-            # The interpreter is shutting down, or the system has no more threads.
+            raise
+        if not is_started:
             self._work(is_thread=False)
 
     def _run(self) -> None:

@@ -1,5 +1,6 @@
 """Encoder: log entries to records."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ class Encoder:
     """Encode entries. One thread at a time may use it."""
 
     def __init__(self) -> None:
-        self._layouts: dict[tuple[str, ...], tuple[Any, list[Any]]] = {}
+        self._event_of = functools.lru_cache(_MAX_LAYOUTS)(_event_of)
 
     def prepare(self, entries: Iterable[Any]) -> None:
         """Start copying vectors from an accelerator, so that the copies overlap."""
@@ -67,17 +68,18 @@ class Encoder:
     def _record(
         self, wall_time: float, step: int, tags: tuple[str, ...], numbers: Sequence[float]
     ) -> bytes:
-        if tags not in self._layouts:
-            if len(self._layouts) >= _MAX_LAYOUTS:
-                self._layouts.clear()
-            event = _protos.event_type()()
-            self._layouts[tags] = event, [event.summary.value.add(tag=tag) for tag in tags]
         # Refilling a message is much faster than creating one.
-        event, values = self._layouts[tags]
+        event, values = self._event_of(tags)
         event.wall_time, event.step = wall_time, step
         for value, number in zip(values, numbers, strict=True):
             value.simple_value = number
         return _protos.record(event)
+
+
+def _event_of(tags: tuple[str, ...]) -> tuple[Any, list[Any]]:
+    """Return a new event, and the values in it."""
+    event = _protos.event_type()()
+    return event, [event.summary.value.add(tag=tag) for tag in tags]
 
 
 def describe(entry: Any) -> str:

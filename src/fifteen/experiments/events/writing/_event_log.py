@@ -23,8 +23,6 @@ from ._validation import MAX_STEP, Steps, Values
 if TYPE_CHECKING:
     import tensorboardX
 
-_SMALL_STEP = 2**31
-
 
 class EventLog:
     """Log to one directory, which must exist; only the primary process writes."""
@@ -59,7 +57,7 @@ class EventLog:
             return
         if (
             type(step) is int
-            and -1 < step < _SMALL_STEP
+            and 0 <= step <= MAX_STEP
             and type(log_data) is TensorboardLogData
             and type(scalars_every_n) is type(histograms_every_n) is int
             and scalars_every_n == 1 == histograms_every_n

@@ -129,11 +129,8 @@ def _problem_of_tag(tag: Any) -> str:
         return f"a tag must be a str, found {type(tag).__name__}"
     if not tag:
         return "a tag must not be empty"
-    try:
-        tag.encode()
-    except UnicodeEncodeError:
-        return "a tag must be text that UTF-8 can encode"
-    return ""
+    is_text = tag.encode(errors="ignore").decode() == tag
+    return "" if is_text else "a tag must be text that UTF-8 can encode"
 
 
 def problem_of_scalar(value: Any) -> str:

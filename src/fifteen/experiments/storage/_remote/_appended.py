@@ -5,7 +5,6 @@ begins with the file's head and ends between two writes. So the objects, in the 
 names, read as one file.
 """
 
-import _thread
 import contextlib
 import dataclasses
 import errno
@@ -19,6 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from ..._threads import start_thread
 from .._files import AppendedFile
 
 _SECONDS_BETWEEN_PUTS = 10.0
@@ -88,14 +88,11 @@ class AppendedObjects(AppendedFile):
         self._parts = deque([_Part(0, bytearray(head), len(head))])
         self._error: BaseException | None = None
         self._time_of_progress = time.monotonic()
-        self._has_thread = False
         self._is_closed = False
         self._tries_begun = self._tries_ended = 0
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
-        # While the interpreter exits, no thread can be started; then `flush` sends.
-        with contextlib.suppress(RuntimeError):
-            _thread.start_new_thread(self._run, ())
-            self._has_thread = True
+        # Without one, `flush` sends.
+        self._has_thread = start_thread(self._run)
 
     def write(self, data: bytes | memoryview) -> int:
         """Append data; return its number of bytes."""

@@ -23,6 +23,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
 from ..._errors import ExperimentLockedError
+from ..._threads import start_thread
 from .._open_mark import OpenMark, OpenState
 from . import _store
 from ._errors import errors_explained
@@ -150,10 +151,7 @@ class _Work:
         if not self.running.acquire(blocking=False):
             return
         self.is_decided = False
-        try:
-            _thread.start_new_thread(self._run, ())
-        except RuntimeError:
-            # While the interpreter exits, no thread can be started.
+        if not start_thread(self._run):
             self.is_decided = True
             self.running.release()
 

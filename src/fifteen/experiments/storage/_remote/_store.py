@@ -1,6 +1,5 @@
 """Objects in object stores, by their paths."""
 
-import _thread
 import concurrent.futures
 import contextlib
 import contextvars
@@ -20,6 +19,7 @@ import obstore
 import obstore.store
 from obstore.exceptions import InvalidPathError
 
+from ..._threads import start_thread
 from .._local import Kind
 from ._errors import check_settings, errors_explained
 
@@ -86,13 +86,7 @@ def interruptible(request: Callable[[], _T]) -> _T:
         except BaseException as error:
             future.set_exception(error)
 
-    try:
-        _thread.start_new_thread(run, ())
-    except RuntimeError as error:
-        if "new thread" not in str(error):
-            # A signal handler raised it.
-            raise
-        # While the interpreter exits, no thread can be started.
+    if not start_thread(run):
         return request()
     try:
         return future.result()
