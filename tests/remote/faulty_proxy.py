@@ -22,6 +22,7 @@ class FaultyProxy:
         requests: the forwarded requests.
         refused: how many got a 503, or were cut before or after the server saw them.
         held: how many wait for `release`.
+        cuts_left: how many answers are cut in the middle of their content.
     """
 
     def __init__(self, server_port):
@@ -31,6 +32,7 @@ class FaultyProxy:
         self._rate = 0.0
         self._is_off = False
         self._answer = self._times_left = None
+        self.cuts_left = 0
         self.held = 0
         self._held_part = ""
         self._open = threading.Event()
@@ -169,4 +171,8 @@ class FaultyProxy:
         length = response.getheader("Content-Length") if handler.command == "HEAD" else None
         handler.send_header("Content-Length", length or str(len(content)))
         handler.end_headers()
+        if self.cuts_left and handler.command == "GET":
+            self.cuts_left -= 1
+            content = content[: len(content) // 2]
+            handler.close_connection = True
         handler.wfile.write(content)

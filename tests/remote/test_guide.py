@@ -43,6 +43,22 @@ def test_transient_answers_are_tried_again(bucket, proxy, status):
     experiment.close()
 
 
+def test_answers_that_are_cut_are_asked_for_again(bucket, proxy):
+    with Experiment(bucket, verbose=False) as experiment:
+        experiment.write_metadata("config", 1)
+        experiment.save_checkpoint({"x": np.ones(3 << 20)}, 1)
+    for read in (
+        lambda: find_experiments(bucket),
+        lambda: experiment.read_metadata("config"),
+        experiment.checkpoint_steps,
+        experiment.assert_exists,
+        lambda: experiment.restore_checkpoint(None),
+    ):
+        proxy.cuts_left = 2
+        read()
+        assert proxy.cuts_left == 0
+
+
 @pytest.mark.slow
 def test_timeouts_are_tried_again(bucket, proxy, monkeypatch):
     monkeypatch.setenv("AWS_TIMEOUT", "1s")

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import obstore
 import obstore.store
-from obstore.exceptions import InvalidPathError
+from obstore.exceptions import GenericError, InvalidPathError
 
 from ..._threads import start_thread
 from .._local import Kind
@@ -28,6 +28,7 @@ MAX_REQUESTS = 8
 PART_BYTES = 8 << 20
 _MAX_PARTS = 9000
 """Stores accept 10,000."""
+_MAX_REPEATS = 3
 _SECONDS_TO_END = 1.0
 
 _T = TypeVar("_T")
@@ -76,6 +77,7 @@ def interruptible(request: Callable[[], _T]) -> _T:
     The library lets no signal handler run until a request ends, which takes minutes if the network
     does not answer.
     """
+    request = functools.partial(_repeated, request)
     if threading.current_thread() is not threading.main_thread():
         return request()
     future: Future[_T] = Future()
@@ -94,6 +96,17 @@ def interruptible(request: Callable[[], _T]) -> _T:
         # A thread that still runs while the interpreter exits may crash it.
         concurrent.futures.wait([future], _SECONDS_TO_END)
         raise
+
+
+def _repeated(request: Callable[[], _T]) -> _T:
+    """Repeat a request for a list whose response is cut, which the library does not."""
+    for _ in range(_MAX_REPEATS):
+        try:
+            return request()
+        except GenericError as error:
+            if "list response body" not in str(error):
+                raise
+    return request()
 
 
 def head(path: pathlib.PurePath) -> "obstore.ObjectMeta | None":
