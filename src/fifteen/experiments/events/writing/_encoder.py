@@ -11,9 +11,6 @@ from .. import _protos, _tfrecord
 from ._histogram import histogram
 from ._snapshot import Arrays, Scalars
 
-Report = Callable[[str], None]
-"""Takes a warning for the user."""
-
 _MAX_LAYOUTS = 256
 
 
@@ -30,7 +27,7 @@ class Encoder:
             if isinstance(vector, jax.Array) and not vector.is_deleted():
                 vector.copy_to_host_async()
 
-    def records(self, entry: Any, report: Report) -> Iterator[bytes]:
+    def records(self, entry: Any, report: Callable[[str], None]) -> Iterator[bytes]:
         """Yield the records of an entry: a serialized event, `Scalars` or `Arrays`.
 
         Raises errors of reading the values, for instance of a failed computation.
@@ -106,7 +103,7 @@ def _wanted_steps(entry: Arrays) -> tuple[Any, list[int]]:
     return steps, np.flatnonzero(steps % entry.every_n == 0).tolist()
 
 
-def _histograms(entry: Arrays, report: Report) -> Iterator[bytes]:
+def _histograms(entry: Arrays, report: Callable[[str], None]) -> Iterator[bytes]:
     steps, wanted = _wanted_steps(entry)
     if not wanted:
         # The arrays stay on the device.

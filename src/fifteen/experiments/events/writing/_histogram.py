@@ -75,7 +75,9 @@ def _sums(finite: npt.NDArray[np.floating]) -> dict[str, float]:
 def _count(
     finite: npt.NDArray[np.floating], smallest: float, largest: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    exponent = _width_exponent(smallest, largest)
+    # Halved first, since the difference of two finite numbers may overflow.
+    _, exponent = math.frexp(largest / 2 - smallest / 2)
+    exponent = max(exponent + 2 - _MAX_BUCKETS.bit_length(), _MIN_EXPONENT)
     first = _floor_scaled(smallest, exponent)
     buckets = _floor_scaled(largest, exponent) - first + 1
     may_underflow = finite.dtype == np.float64 and exponent > 0 and smallest < 0
@@ -105,12 +107,6 @@ def _count(
         # The largest value is in a bucket of width 0, which the bucket before it absorbs.
         edges, counts = edges[:-1], np.append(counts[:-2], counts[-2] + counts[-1])
     return edges, counts.astype(np.float64)
-
-
-def _width_exponent(smallest: float, largest: float) -> int:
-    # Halved first, since the difference of two finite numbers may overflow.
-    _, exponent = math.frexp(largest / 2 - smallest / 2)
-    return max(exponent + 1 - _MAX_BUCKETS.bit_length() + 1, _MIN_EXPONENT)
 
 
 def _floor_scaled(value: float, exponent: int) -> int:
