@@ -7,10 +7,9 @@ directory has to supply:
 - paths: `/`, `checked_name`, `real_path`, `is_link`, `is_remote`
 - list: `is_present`, `names`, `entries`, `kind_of`, `usage`; and for many directories `listed`,
   `fetched`
-- read: `read`, and `open` for ranges: `size`, `current_size`, `modified_ns`, `identity`, `read`,
-  `read_into`
+- read: `read`, and `open` for ranges: `size`, `modified_ns`, `identity`, `read`, `read_into`
 - write a file in one step: `make`; `replace` with `write` and `write_each`; on a disk also `skip`
-  and `write_at`, and for many files at once `temporary`, `sync`, `replace_directory`
+  and `write_at`, and for many files at once `temporary`, `replace_directory`
 - append: `append` with `write`, `flush`, `is_gone`
 - remove: `remove`, `remove_in_background`, `wait_for_removals`, `remove_leftovers`,
   `check_removable`, `delete`

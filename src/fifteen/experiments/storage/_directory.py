@@ -132,7 +132,6 @@ class Directory:
         return kind is not None
 
     def is_link(self, name: str = "") -> bool:
-        """Return whether a name is a symbolic link."""
         return (self.path / name).is_symlink()
 
     def real_path(self) -> pathlib.Path:
@@ -331,10 +330,6 @@ class Directory:
         with _local.temporary_directory(self.path / name) as path:
             yield Directory(path)
 
-    def sync(self) -> None:
-        """Make everything in it durable."""
-        _local.sync_all(self.path)
-
     def replace_directory(self, new: "Directory", name: str) -> None:
-        """Replace anything of that name by a complete and synced directory."""
+        """Replace anything of that name by a complete directory, durably."""
         _local.replace_directory(new.path, self.path / name)

@@ -56,14 +56,10 @@ class ReadableFile:
         """Close it."""
         self._close()
 
-    def current_size(self) -> int:
-        """Return how many bytes there are now."""
-        return os.fstat(self._descriptor).st_size
-
     def read(self, start: int = 0, end: int | None = None) -> bytes:
         """Return the bytes from `start` to `end`; fewer if the file ends before."""
         parts: list[bytes] = []
-        end = self.current_size() if end is None else end
+        end = os.fstat(self._descriptor).st_size if end is None else end
         while start < end and (part := os.pread(self._descriptor, end - start, start)):
             parts.append(part)
             start += len(part)

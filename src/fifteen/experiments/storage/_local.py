@@ -86,12 +86,13 @@ def temporary_directory(path: pathlib.Path) -> Generator[pathlib.Path]:
 
 
 def replace_directory(new: pathlib.Path, path: pathlib.Path) -> None:
-    """Replace a directory by a complete and synced one on the same file system.
+    """Sync a complete directory, and replace one on the same file system by it.
 
     A directory cannot be replaced in one step like a file. So the new one is first renamed to a
     hidden name beside the old one. Then the old one is removed and the new one takes its name. If
     the process is killed once the old one is gone, the next listing finishes this.
     """
+    sync_all(new)
     with _locks.hold(new):
         if not os.path.lexists(path):
             new.rename(path)

@@ -105,7 +105,6 @@ class OrbaxSave(DistributedSave):
             )
         if self._futures:
             self._run(lambda: self._handler.finalize(_epath(self._inside)))
-        self._inside.sync()
         self._destination.directory.replace_directory(self._inside, self._destination.path.name)
         self._destination.apply_retention()
 

@@ -70,9 +70,6 @@ class RemoteFile(ReadableFile):
     def close(self) -> None:
         """Do nothing: a request leaves nothing open."""
 
-    def current_size(self) -> int:
-        return self.size
-
     def read(self, start: int = 0, end: int | None = None) -> bytes:
         stop = min(self.size, self.size if end is None else end)
         for at, data in self._cached.items():
