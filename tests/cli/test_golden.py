@@ -57,7 +57,7 @@ CHANGING = (
     (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d([+-]\d\d:\d\d)?", "TIME"),
     (r"\b1[78]\d{8}(\.\d+)?\b", "SECONDS"),
     (r"events\.out\.tfevents\.[\w.-]+", "EVENTS"),
-    (r"\b[\d.]+ (KiB|B)\b|(?<=\"size\": )\d+", "SIZE"),
+    (r"\b[\d.]+ (MiB|KiB|B)\b|(?<=\"size\": )\d+", "SIZE"),
     (r"\b\d+ (s|min|h|d)\b( of logging)?", "DURATION"),
     (r"[\d.e+-]+(/s| steps/s)", "SPEED"),
     (r"bytes \d+ to \d+", "bytes A to B"),
