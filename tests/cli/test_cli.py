@@ -1307,8 +1307,8 @@ def test_help_is_wrapped_only_by_the_terminal(run, monkeypatch):
     checked = 0
     for name in _main._COMMANDS:
         shown = run(name, "--help").stdout
-        _, _, arguments = inspect.unwrap(_main._load(name)).__doc__.partition("Args:")
-        for line in re.findall(r"^ {8}(?!selection:)\w+: (.*)$", arguments, re.MULTILINE):
+        _, _, arguments = inspect.getdoc(_main._load(name)).partition("Args:")
+        for line in re.findall(r"^ {4}(?!selection:)\w+: (.*)$", arguments, re.MULTILINE):
             assert line in shown, name
             checked += 1
     assert checked > 40
