@@ -9,6 +9,7 @@ from tyro.conf import arg
 
 from fifteen._text import printable
 from fifteen.experiments._extras import import_extra
+from fifteen.experiments._names import matching
 from fifteen.experiments.storage import Directory
 
 from ._arguments import Names, check_output
@@ -37,6 +38,8 @@ def export(
     check_output(output, ".parquet", ".csv", ".json")
     suffix = output.suffix.lower()
     found = selection.find_some()
+    if tags:  # A mistake is reported, rather than a table without points written.
+        matching(tags, (tag for field in found.fields for tag in field.scalars), "scalar")
     frame = found.scalars(list(tags) or None)
     buffer = io.BytesIO()
     if suffix == ".csv":
