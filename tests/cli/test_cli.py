@@ -365,6 +365,16 @@ def unreadable(tmp_path):
     return tmp_path
 
 
+def test_unreadable_events_are_reported(run, tmp_path):
+    make_metadata(tmp_path, a="x: 1\n")
+    (tmp_path / "a" / "events.out.tfevents.1").symlink_to("events.out.tfevents.1")
+    with Experiment(tmp_path / "b", verbose=False) as experiment:
+        experiment.log(TensorboardLogData(scalars={"loss": 1.0}), step=1)
+    for command in (["show", "a"], ["compare", "a", "b"], ["scalars", "a"], ["list"]):
+        error = run(*command, cwd=tmp_path).stderr
+        assert "a/events.out.tfevents.1: cannot be read, and is left out: Too many" in error
+
+
 def test_show_marks_unreadable_files(run, unreadable):
     result = run("show", "b", cwd=unreadable, expect=1)
     assert result.stdout.count("[unreadable]") == 2

@@ -47,9 +47,10 @@ class EventReader:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the files were read completely: none is damaged or larger than the window."""
-        return self._window is None or all(
-            file.end <= self._window and not file.report() for file in self._files.values()
+        """Whether the files were read completely: none has a problem or exceeds the window."""
+        window = self._window
+        return window is None or (
+            not self.problems and all(file.end <= window for file in self._files.values())
         )
 
     @property
