@@ -320,6 +320,39 @@ class TestClear:
             experiment.clear()
         assert experiment.data_dir.read_text() == "precious"
 
+    def test_read_only_directory_stays_whole(self, tmp_path):
+        for parent in (tmp_path, *tmp_path.parents[:3]):
+            if parent.stat().st_uid == os.geteuid():
+                parent.chmod(0o777)
+        # Root may write everywhere, so the script changes its user.
+        script = """
+            import os, sys
+            from fifteen.experiments import Experiment, UnsafePathError
+            first, run = (Experiment(f"{sys.argv[1]}/{name}", verbose=False) for name in "ab")
+            for experiment in (first, run):
+                experiment.write_metadata("config", 1)
+                experiment.write_metadata("eval/config", 1)
+            first.clear()
+            os.chmod(run.data_dir, 0o777)
+            os.chmod(run.data_dir / "eval", 0o555)
+            if os.geteuid() == 0:
+                os.seteuid(65534)
+            try:
+                run.clear()
+            except UnsafePathError as error:
+                print(error)
+        """
+        said = run_script(script, tmp_path).stdout
+        assert said == (
+            f"{tmp_path}/b: refusing to delete it: {tmp_path}/b/eval is read-only; make it "
+            "writable first, with chmod -R u+w\n"
+        )
+        assert Experiment(tmp_path / "b", verbose=False).metadata_names() == [
+            "config",
+            "eval/config",
+        ]
+        (tmp_path / "b" / "eval").chmod(0o755)
+
     def test_parent_that_is_a_file_stays(self, experiment):
         experiment.data_dir.write_text("precious")
         Experiment(experiment.data_dir / "inside", verbose=False).clear()

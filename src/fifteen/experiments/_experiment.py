@@ -412,7 +412,7 @@ class Experiment:
 
         Raises:
             UnsafePathError: the directory is the root, the home directory, a mount point, holds
-                the current directory, or is a file.
+                the current directory, is read-only, or is a file.
 
         Examples:
             >>> experiment.write_metadata("config", {})

@@ -230,6 +230,13 @@ class Directory:
                 "a file system is mounted there; use a directory inside it": real.is_mount(),
             },
         )
+        # Found now, nothing is removed; found later, what is left would have a hidden name.
+        read_only = [] if self.is_link() else _local.read_only_folders(self.path)
+        if read_only:
+            raise UnsafePathError(
+                f"{self}: refusing to delete it: {read_only[0]} is read-only; make it writable "
+                "first, with chmod -R u+w"
+            )
 
     def delete(self) -> bool:
         """Remove the directory, or the link to it; return whether it was there."""

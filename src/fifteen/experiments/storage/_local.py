@@ -253,6 +253,21 @@ def check_name(name: str, suffix: str) -> None:
     )
 
 
+def read_only_folders(directory: pathlib.Path) -> list[str]:
+    """Return the folders, from a directory on, whose content this process must not remove."""
+    found: list[str] = []
+
+    def add(error: OSError) -> None:
+        if isinstance(error, PermissionError):
+            found.append(error.filename)
+
+    is_effective = os.access in os.supports_effective_ids
+    for folder, _, _ in os.walk(directory, onerror=add):
+        if not os.access(folder, os.W_OK | os.X_OK, effective_ids=is_effective):
+            found.append(folder)
+    return found
+
+
 def refuse_if(what: str, problems: dict[str, bool]) -> None:
     """Raise `UnsafePathError` with the first problem that there is."""
     for problem, is_there in problems.items():
