@@ -24,7 +24,6 @@ def event_type() -> Any:
 
 @functools.cache
 def hparams_type() -> Any:
-    """Return the class `HParamsPluginData`, imported on first use."""
     from tensorboardX.proto import plugin_hparams_pb2
 
     messages: Any = plugin_hparams_pb2
@@ -32,5 +31,4 @@ def hparams_type() -> Any:
 
 
 def record(event: Any) -> bytes:
-    """Return the record of an event."""
     return frame(event.SerializeToString())

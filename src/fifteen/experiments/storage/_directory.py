@@ -135,7 +135,6 @@ class Directory:
         return (self.path / name).is_symlink()
 
     def real_path(self) -> pathlib.Path:
-        """Return the path with all links resolved."""
         return pathlib.Path(os.path.realpath(self.path))
 
     def usage(self) -> Usage:
@@ -298,7 +297,6 @@ class Directory:
         _local.sync_directory(parent.path)
 
     def copy(self, source: "Directory", name: str) -> None:
-        """Copy a file of another directory here."""
         Directory((self.path / name).parent).make()
         with source.open(name) as file, self.replace(name) as new:
             for piece in file.pieces():

@@ -53,7 +53,6 @@ class ReadableFile:
         self.close()
 
     def close(self) -> None:
-        """Close it."""
         self._close()
 
     def read(self, start: int = 0, end: int | None = None) -> bytes:
@@ -156,5 +155,4 @@ class AppendedFile:
         return os.fstat(self._descriptor).st_nlink == 0
 
     def close(self) -> None:
-        """Close it."""
         self._close()

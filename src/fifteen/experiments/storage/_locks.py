@@ -25,7 +25,6 @@ _held: set[int] = set()
 
 @contextlib.contextmanager
 def hold(directory: pathlib.Path) -> Generator[None]:
-    """Hold the lock of a directory."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     _held.add(descriptor)
     try:

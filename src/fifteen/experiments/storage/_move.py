@@ -126,7 +126,6 @@ def differing(left: dict[str, str], right: dict[str, str]) -> list[str]:
 
 
 def digest_of(pieces: Iterable[bytes], advance: Advance) -> str:
-    """Return the digest of a file's content."""
     digest = hashlib.sha256()
     for piece in pieces:
         digest.update(piece)

@@ -44,7 +44,6 @@ class OpenMark:
         """Do nothing: several processes may have a directory open."""
 
     def release(self) -> None:
-        """Remove the mark."""
         # At exit, calling the finalizer itself has no effect.
         if (alive := self._finalizer.peek()) is not None:
             alive[1]()

@@ -84,7 +84,6 @@ class BackgroundWriter:
             self._start()
 
     def put_event(self, event: Any) -> None:
-        """Hand over an event of any kind."""
         data = event.SerializeToString()
         self.put(data, len(data))
 

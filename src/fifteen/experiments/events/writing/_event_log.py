@@ -178,7 +178,6 @@ class EventLog:
 
     @property
     def has_reports(self) -> bool:
-        """Whether `report` has anything to warn about."""
         return bool(self._writer.reports)
 
     def report(self) -> None:

@@ -49,7 +49,6 @@ class Arrays(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """The memory that the arrays take."""
         return sum(value.nbytes for value in self.values.values())
 
 

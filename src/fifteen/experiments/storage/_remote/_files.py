@@ -134,7 +134,6 @@ _fetched: contextvars.ContextVar[Mapping[str, Future[RemoteFile]]] = contextvars
 
 
 def opened(path: pathlib.PurePath) -> RemoteFile:
-    """Return a file that is open to be read."""
     file = _fetched.get().get(str(path))
     return RemoteFile(path) if file is None else file.result()
 
@@ -154,7 +153,6 @@ class RemoteNewFile(NewFile):
         self._pieces.append(pieces)
 
     def put(self, path: pathlib.PurePath) -> None:
-        """Put what was written at a path."""
         _store.put(path, itertools.chain.from_iterable(self._pieces), self._size)
 
 

@@ -42,7 +42,6 @@ class RemotePath(pathlib.PurePosixPath):
         return self.is_file() or self.is_dir()
 
     def is_file(self) -> bool:
-        """Return whether there is an object here."""
         return _store.head(self) is not None
 
     def is_dir(self) -> bool:
@@ -101,7 +100,6 @@ class RemotePath(pathlib.PurePosixPath):
         return file if "b" in kind else io.TextIOWrapper(file, encoding or "utf-8", errors, newline)
 
     def read_bytes(self) -> bytes:
-        """Return all bytes of an object."""
         return RemoteFile(self).read()
 
     def read_text(self, *encoding: Any, **options: Any) -> str:
@@ -125,7 +123,6 @@ class RemotePath(pathlib.PurePosixPath):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self))
 
     def unlink(self, missing_ok: bool = False) -> None:
-        """Remove an object."""
         if not missing_ok and not self.is_file():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self))
         _store.delete(self)
