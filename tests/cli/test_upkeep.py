@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tarfile
@@ -265,6 +266,26 @@ def test_prune(run, tmp_path):
     gone = [f"{n}/checkpoint_{s}.safetensors" for n in "ab" for s in (1, 2)]
     assert contents(tmp_path) == sorted({*before} - {*gone})
     assert run("prune", "--keep", "2", "--yes", cwd=tmp_path).stdout == "Removed 0 B\n"
+
+
+def test_prune_continues_after_an_error(run, tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        make(tmp_path / name, steps=(1, 2))
+
+    def remove(directory, name):
+        path = directory.path / name
+        if directory.path.name == "a":
+            raise PermissionError(13, "Permission denied", str(path))
+        path.unlink()
+
+    monkeypatch.setattr(Directory, "remove_in_background", remove)
+    result = run("prune", "--yes", cwd=tmp_path, expect=1)
+    assert [line.split()[:3] for line in result.stdout.splitlines()[1:-1]] == [
+        ["b", "checkpoint_", "1"]
+    ]
+    assert re.fullmatch(
+        r"fifteen: error: /\S*/a/checkpoint_1.*: Permission denied\n", result.stderr
+    )
 
 
 def test_prune_a_selection_with_keep_every(run, tmp_path):

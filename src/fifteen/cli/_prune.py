@@ -8,7 +8,7 @@ from tyro.conf import arg
 from fifteen._progress import track
 from fifteen.experiments import Experiment, find_experiments
 from fifteen.experiments.checkpoints import Retention
-from fifteen.experiments.checkpoints._inventory import prunings
+from fifteen.experiments.checkpoints._inventory import Pruning, prunings
 from fifteen.experiments.storage import Directory
 
 from ._arguments import Flag, OptionalInt
@@ -56,9 +56,11 @@ def prune(
             if Directory(path).open_state() == "open":
                 print_message("note", f"{path}: is running, and stays as it is")
                 break
-            rows.append([field.name, pruning.history.prefix, list(pruning.doomed), pruning.size])
-            if yes:
-                pruning.remove()
+            size = pruning.size
+            if not yes or all_succeed(Pruning.remove, [pruning]):
+                rows.append([field.name, pruning.history.prefix, list(pruning.doomed), size])
+            else:
+                all_done = False
     Directory.wait_for_removals()
     columns = text_column("name"), text_column("prefix"), STEPS
     print_removal(columns, rows, yes, format)
