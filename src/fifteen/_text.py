@@ -1,4 +1,4 @@
-"""Text that is safe to print."""
+"""Text to print."""
 
 import unicodedata
 
@@ -18,3 +18,10 @@ def printable(text: str) -> str:
 def encodable(text: str) -> str:
     """Escape what UTF-8 cannot encode: bytes of a file's name that are not text."""
     return text.encode(errors="backslashreplace").decode()
+
+
+def message_of(message: object) -> str:
+    """Return the text of a message or an error, without the number of an operating system's."""
+    if isinstance(message, OSError) and message.filename is not None:
+        return f"{message.filename}: {message.strerror}"
+    return str(message)

@@ -383,6 +383,11 @@ def test_show_marks_unreadable_files(run, unreadable):
     assert all(line.startswith("fifteen: error: ") for line in result.stderr.splitlines())
 
 
+def test_verify_names_unreadable_files(run, unreadable):
+    result = run("verify", "b", cwd=unreadable, expect=1)
+    assert "DAMAGED ./link.yaml: No such file or directory\n" in result.stdout
+
+
 def test_compare_marks_unreadable_files(run, unreadable):
     result = run("compare", "a", "b", cwd=unreadable, expect=1)
     assert table(result.stdout) == [

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from fifteen._text import printable
+from fifteen._text import message_of, printable
 
 if TYPE_CHECKING:
     from fifteen.experiments._fields import Fields
@@ -24,9 +24,7 @@ def as_line(kind: str, message: object) -> str:
 
     Only what points at a place in an expression has lines below it.
     """
-    if isinstance(message, OSError) and message.filename:
-        message = f"{message.filename}: {message.strerror}"
-    lines = str(message).split("\n")
+    lines = message_of(message).split("\n")
     if lines[-1].strip() == "^":
         return "\n".join([f"fifteen: {kind}: {printable(lines[0])}", *map(printable, lines[1:])])
     text = " ".join(filter(None, (line.strip() for line in lines)))

@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Iterator
 
 from fifteen._progress import progress
-from fifteen._text import printable
+from fifteen._text import message_of, printable
 from fifteen.experiments import MetadataError, metadata
 from fifteen.experiments._console import quiet
 from fifteen.experiments._fields import Fields
@@ -52,7 +52,7 @@ def _verified(directory: pathlib.Path) -> Iterator[tuple[pathlib.Path, str]]:
         try:
             metadata.flatten(path)
         except (MetadataError, OSError) as error:
-            problem = str(error)
+            problem = message_of(error)
         yield path, problem
     yield from checkpoint_problems(directory)
     reader = EventReader(Directory(directory))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fifteen._text import encodable
+from fifteen._text import encodable, message_of
 
 from ._discovery import Summary, summary_with
 from ._errors import ExperimentNotFoundError, ExpressionError, MetadataError
@@ -119,7 +119,7 @@ class Fields:
             with self._directory.listed():
                 return summary_with(self.path, self.timeline.last_step)
         except (ExperimentNotFoundError, OSError) as error:
-            self._add_problem(error)
+            self.problems.append(message_of(error))
             return None
 
     @functools.cached_property
@@ -264,12 +264,6 @@ class Fields:
             return UNREADABLE
         return value
 
-    def _add_problem(self, error: Exception) -> None:
-        text = str(error)
-        if isinstance(error, OSError) and error.filename is not None:
-            text = f"{error.filename}: {error.strerror}"
-        self.problems.append(text)
-
     def _field(self, name: str, values: dict[str, Any]) -> Any:
         key = ending_in(name, values, ".")
         return ABSENT if key is None else values[key]
@@ -309,7 +303,7 @@ class Fields:
                 values = flatten_file(self._directory, f"{name}.yaml")
             except (MetadataError, OSError) as error:
                 self.unreadable.add(name)
-                self._add_problem(error)
+                self.problems.append(message_of(error))
             head = encodable(name)
             self._metadata[name] = {
                 f"{head}.{key}" if key else head: showable(value) for key, value in values.items()

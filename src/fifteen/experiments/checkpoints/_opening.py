@@ -5,6 +5,8 @@ import errno
 import os
 import pathlib
 
+from fifteen._text import message_of
+
 from .._errors import CheckpointError, MissingExtraError
 from ..storage import Directory
 from ._damage import damaged
@@ -53,5 +55,5 @@ def problem_of(path: pathlib.Path, reads_all: bool = False) -> str:
         # One without a number is a signal handler's, not the file system's.
         if error.errno is None:
             raise
-        return str(error)
+        return message_of(error)
     return ""
