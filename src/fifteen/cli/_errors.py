@@ -15,7 +15,6 @@ class CommandError(Exception):
 
 
 def print_message(kind: str, message: object) -> None:
-    """Print an error or a warning, as `as_line` writes it."""
     print(as_line(kind, message), file=sys.stderr)
 
 

@@ -66,6 +66,5 @@ def report(
 
 
 def _title_of(selection: Selection) -> str:
-    """Return what a page about experiments is called."""
     names = (os.path.basename(os.path.abspath(root)) for root in selection.roots or ("",))
     return " ".join(names)

@@ -116,7 +116,6 @@ class _Watched:
         return int(print_problems(found.fields))
 
     def render(self, found: Experiments, width: int) -> RenderableType:
-        """Return them as a terminal shows them."""
         if not found:
             return Text(f"{printable(self._advice())}; Ctrl-C ends this")
         problems = [Text(as_line("error", problem)) for problem in problems_of(found.fields)]

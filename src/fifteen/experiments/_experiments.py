@@ -128,7 +128,6 @@ class Experiments(Sequence[Experiment]):
         return experiments_of([*self._fields, *more])
 
     def __repr__(self) -> str:
-        """Name the first experiments."""
         names = ", ".join(printable(field.name) for field in self._fields[:3])
         more = ", ..." if len(self) > 3 else ""
         return f"<{len(self)} experiments: {names}{more}>" if names else "<0 experiments>"

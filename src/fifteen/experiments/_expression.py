@@ -221,7 +221,6 @@ def statistic_of(values: Any, function: str) -> Any:
 
 
 def _hide_name(token: re.Match[str]) -> str:
-    """Replace a name by underscores of the same length."""
     text = token[0]
     return text if token["name"] is None or text in _WORDS else "_" * len(text)
 

@@ -40,7 +40,6 @@ def to_plain(value: Any) -> Any:
 
 
 def differ(values: Iterable[Any]) -> bool:
-    """Return whether values are not all equal."""
     texts = iter(values)
     first = next(texts, None)
     exact = repr(to_plain(first))

@@ -66,7 +66,6 @@ def show_briefly(value: Any) -> str:
 
 
 def show_bytes(value: Any) -> str:
-    """Write a number of bytes with a binary unit."""
     size = float(value)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if size < 1024:

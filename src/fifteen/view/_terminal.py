@@ -31,9 +31,9 @@ def draw(
     if shown is None:
         return f"{title}: nothing to draw\n"
     figure.ruler("y").lim(*shown)
-    x = np.concatenate([curve.x[np.isfinite(curve.x)] for curve in curves.values()])
-    span = (x.min(), x.max()) if len(x) else (0, 0)
-    for axis, is_log, (low, high) in (("x", options.log_x, span), ("y", options.log_y, shown)):
+    x = np.concatenate([curve.x for curve in curves.values()])
+    spans = ("x", options.log_x, x.min(), x.max()), ("y", options.log_y, *shown)
+    for axis, is_log, low, high in spans:
         if is_log:
             figure.ruler(axis).scale("log")
         elif 1e-300 < high - low < np.inf:
@@ -72,10 +72,9 @@ def _draw_line(
 ) -> None:
     """Draw what lies within limits, and lines to the edge; plotext aborts on any other number."""
     x, y = points
-    finite = np.isfinite(x) & np.isfinite(y)
-    inside = finite & (y >= shown[0]) & (y <= shown[1])
+    inside = (y >= shown[0]) & (y <= shown[1])
     beside = np.append(inside[1:], False) | np.append(False, inside[:-1])
-    kept = np.flatnonzero(inside | (finite & beside & is_line))
+    kept = np.flatnonzero(inside | (np.isfinite(y) & beside & is_line))
     if not len(kept):
         return
     signal = figure.signal(x[kept].tolist(), y[kept].clip(*shown).tolist(), marker=marker)

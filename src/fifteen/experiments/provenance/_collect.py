@@ -51,7 +51,6 @@ class Provenance:
 
 
 def collect() -> Provenance:
-    """Return the provenance of this run, without initialising JAX's devices."""
     working_directory = _working_directory()
     git = _git.read_repository(filter(None, [_script_directory(), working_directory]))
     return Provenance(
