@@ -37,7 +37,6 @@ def shown_path(path: pathlib.Path) -> str:
 
 
 def check_total(total: float | None) -> None:
-    """Raise unless a number of planned steps is one."""
     if total is not None and not 0 < total < math.inf:
         raise CommandError(f"--total: expected a number of steps, found {total:g}")
 

@@ -46,7 +46,6 @@ def status_of(
     written: float,
     is_by_lease: bool,
 ) -> Status:
-    """Return the status by open marks and the ends of event files."""
     state, error = "unknown", ""
     if open_state != "unknown":
         state = "running" if open_state == "open" else "killed"
@@ -58,7 +57,6 @@ def status_of(
 
 
 def show_duration(seconds: float) -> str:
-    """Format a duration in its largest unit."""
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"

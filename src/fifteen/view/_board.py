@@ -104,7 +104,9 @@ class Board:
         """Read again what has changed on disk."""
         start = time.monotonic()
         is_complete = start >= self._next_look
-        found = self._find_all() if is_complete else self._drawn()
+        found: list[Fields] = []
+        with contextlib.suppress(FifteenError, OSError):  # The root has been removed.
+            found = self._find().fields if is_complete else self._drawn()
         runs = {run.name: run for run in map(self._read, found) if run is not None}
         changed = [name for name, run in runs.items() if run is not self._known.get(name)]
         if is_complete:
@@ -123,12 +125,6 @@ class Board:
         last, self._runs = list(self._runs), {run.name: run for run in shown}
         if changed or last != list(self._runs):
             self._version = version
-
-    def _find_all(self) -> list[Fields]:
-        try:
-            return self._find().fields
-        except (FifteenError, OSError):  # The root has been removed.
-            return []
 
     def _drawn(self) -> list[Fields]:
         readers = self._follower.readers
@@ -156,7 +152,6 @@ class Board:
 
 
 def table_of(runs: Experiments, title: str) -> Answer:
-    """Return columns, rows and groups of runs."""
     kinds = tables_of(runs.fields)
     differing = [name for name, values in kinds["field"].items() if differ(values)]
     tags = sorted(set(map(tag_of, kinds["scalar"])))

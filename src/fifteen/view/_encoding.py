@@ -66,7 +66,6 @@ def encode_curves(scalars: Sequence[Scalars], tags: Sequence[str], sampling: Sam
 
 
 def _kept(raw: Curve, x: Floats, sampling: Sampling) -> npt.NDArray[np.bool_]:
-    """Return which points to send."""
     kept = extremes(raw.y, sampling.points)
     if sampling.window is not None:
         start, end = sampling.window

@@ -50,7 +50,6 @@ def as_json(answer: Any) -> bytes:
 
 
 def asset(name: str) -> str:
-    """Return the text of a file that comes with this package."""
     file = importlib.resources.files("fifteen.view") / "assets" / name
     return file.read_text(encoding="utf-8")
 

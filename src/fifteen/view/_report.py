@@ -1,5 +1,6 @@
 """The report: the page as one file that needs no server and no network."""
 
+import itertools
 import json
 from collections.abc import Sequence
 
@@ -93,9 +94,8 @@ def _state(table: Answer, options: Options, patterns: Sequence[str]) -> Answer:
 
 def _means(scalars: list[Scalars], numbers: Sequence[int], sampling: Sampling) -> Answer:
     """Return the curves of each group of several runs by its number."""
-    found: dict[str, Answer] = {}
-    for number, group in members_of(scalars, numbers).items():
-        if len(group) > 1:
-            tags = sorted({tag for one in group for tag in one})
-            found[str(number)] = encode_curves(group, tags, sampling)
-    return found
+    return {
+        str(number): encode_curves(group, sorted({*itertools.chain(*group)}), sampling)
+        for number, group in members_of(scalars, numbers).items()
+        if len(group) > 1
+    }

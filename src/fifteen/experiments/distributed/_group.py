@@ -43,7 +43,6 @@ def index() -> int:
 
 
 def count() -> int:
-    """Return how many processes share this run."""
     state = _state()
     return 1 if state is None or state.client is None else state.num_processes
 
