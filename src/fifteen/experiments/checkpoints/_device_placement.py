@@ -16,7 +16,7 @@ from typing_extensions import TypeIs
 from ._casting import CastError
 from ._dtypes import FLOAT0, is_key
 from ._keys import Key
-from ._reader import HostArray, KeyData, LeafInfo, Shards
+from ._reader import Box, HostArray, KeyData, LeafInfo, Shards
 
 
 def resolve_sharding(target: Any) -> Any:
@@ -96,14 +96,10 @@ def _destination(target: Any, value: Any) -> tuple[Sharding | None, bool]:
 
     An uncommitted array may take part in computations on any device.
     """
-    sharding, is_committed = target.sharding, getattr(target, "committed", True)
-    if sharding is None or not is_committed:
-        return sharding, is_committed
-    if value.shape != target.shape and not _divides(sharding, value.shape):
-        sharding = _sharding_over_processes(target, value.shape)
-    if isinstance(value, KeyData) and sharding is not None:
-        sharding = _sharding_of_key_data(target, sharding, len(value.shape) + 1)
-    return sharding, True
+    is_committed = getattr(target, "committed", True)
+    if target.sharding is None or not is_committed:
+        return target.sharding, is_committed
+    return _sharding_of(target, value.shape, isinstance(value, KeyData)), True
 
 
 def _default_device(sharding: Any) -> contextlib.AbstractContextManager[Any]:
@@ -181,11 +177,7 @@ def shardings_to_read(
     shardings: dict[Key, Sharding | None] = dict.fromkeys(wanted)
     for key, target in wanted.items():
         if _is_over_processes(getattr(target, "sharding", None)):
-            info = saved[key]
-            sharding = _sharding_over_processes(target, info.shape)
-            if sharding is not None and is_key(info.dtype):
-                sharding = _sharding_of_key_data(target, sharding, len(info.shape) + 1)
-            shardings[key] = sharding
+            shardings[key] = _sharding_of(target, saved[key].shape, is_key(saved[key].dtype))
     return shardings
 
 
@@ -194,29 +186,29 @@ def _is_over_processes(sharding: Any) -> TypeIs[Sharding]:
     return isinstance(sharding, Sharding) and not sharding.is_fully_addressable
 
 
-def _sharding_over_processes(target: Any, shape: tuple[int, ...]) -> Sharding | None:
-    """Return the sharding of a leaf if its target is on several processes' devices, else None.
+def _sharding_of(target: Any, shape: tuple[int, ...], has_keys: bool) -> Sharding | None:
+    """Return the sharding of a leaf of a shape, None for the default device.
 
-    If the target's sharding does not divide the shape, each device gets all of the array.
+    Of typed PRNG keys it is that of their data, which has one axis more. If the target's sharding
+    does not divide the shape, each device of several processes gets all of the array.
     """
-    sharding = getattr(target, "sharding", None)
-    if not _is_over_processes(sharding):
-        return None
-    return sharding if _divides(sharding, shape) else _replicated(sharding)
-
-
-def _sharding_of_key_data(target: Any, sharding: Sharding, ndim: int) -> Sharding:
-    """Return the sharding of the data of typed PRNG keys, which has one axis more than the keys."""
+    sharding: Sharding = target.sharding
+    if shape != target.shape and not _divides(sharding, shape):
+        if not _is_over_processes(sharding):
+            return None
+        sharding = _replicated(sharding)
+    if not has_keys:
+        return sharding
     # What is compiled for the target depends on the description of its data's sharding, of which
     # there may be two that are equivalent.
     is_there = isinstance(target, jax.Array) and not target.is_deleted()
-    if is_there and target.sharding == sharding and target.ndim + 1 == ndim:
+    if is_there and target.sharding == sharding and target.ndim == len(shape):
         return jax.random.key_data(target).sharding
     if isinstance(sharding, jax.sharding.SingleDeviceSharding):
         return sharding
     if not isinstance(sharding, NamedSharding):
         return _replicated(sharding)
-    spec = (*sharding.spec, *[None] * (ndim - len(sharding.spec)))
+    spec = (*sharding.spec, *[None] * (len(shape) + 1 - len(sharding.spec)))
     return NamedSharding(sharding.mesh, PartitionSpec(*spec))
 
 
@@ -235,7 +227,7 @@ def _put_over_processes(value: HostArray | Shards, sharding: Sharding) -> jax.Ar
     if not sharding.addressable_devices:
         (part,) = parts.values()
         return jax.make_array_from_single_device_arrays(shape, sharding, [], dtype=part.dtype)
-    return jax.make_array_from_callback(shape, sharding, lambda index: parts[str(index)])
+    return jax.make_array_from_callback(shape, sharding, lambda index: parts[Box.at(index, shape)])
 
 
 def _replicated(sharding: Sharding) -> Sharding:

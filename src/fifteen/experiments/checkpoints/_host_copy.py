@@ -14,16 +14,14 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy.typing as npt
 
-HostArray = npt.NDArray[Any]
-Index = tuple[slice, ...]
+from ._reader import Box, HostArray
 
 BLOCK_BYTES = 16 << 20
 """Bytes to write at a time, and to copy at a time if they cannot be written in place."""
@@ -36,11 +34,12 @@ class Snapshot:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]  # Little-endian.
     nbytes: int
-    # The array's memory, read-only; or arrays that cover it exactly once. Each of them is on the
-    # host or on one device, and comes with its index, or with None if it is the whole.
-    parts: list[tuple[Index | None, Any]] | memoryview
+    # The array's memory, read-only; or arrays that cover it exactly once, each of them on the host
+    # or on one device.
+    parts: list[tuple[Box, Any]] | memoryview
     # Another thread may change that memory while it is written, so each block is copied first.
     is_shared: bool = False
+    checksum: int = 0  # CRC-32C of the blocks so far; kept by who writes them.
 
     def duplicate(self) -> "Snapshot":
         """Return a second snapshot of the same memory, to read while this one keeps it."""
@@ -48,10 +47,10 @@ class Snapshot:
         if not isinstance(parts, memoryview):
             # JAX caches fetched values in the array object, so fetch from another one.
             parts = [
-                (index, values.addressable_data(0) if isinstance(values, jax.Array) else values)
-                for index, values in parts
+                (box, values.addressable_data(0) if isinstance(values, jax.Array) else values)
+                for box, values in parts
             ]
-        return dataclasses.replace(self, parts=parts, is_shared=False)
+        return dataclasses.replace(self, parts=parts, checksum=0)
 
     def settle(self) -> None:
         """Copy memory that another thread may change."""
@@ -75,25 +74,22 @@ class Snapshot:
         if isinstance(parts, memoryview):
             cut = _cut(parts)
             return map(_copied, cut) if self.is_shared else cut
-        if parts[0][0] is None:
-            host = np.asarray(parts[0][1])
-            if host.flags.c_contiguous and host.dtype == self.dtype:
-                return _cut(_readable(host))
-        return self._assembled([(index, np.asarray(values)) for index, values in parts])
+        arrays = [(box, np.asarray(values)) for box, values in parts]
+        whole = arrays[0][1]
+        if len(arrays) == 1 and whole.flags.c_contiguous and whole.dtype == self.dtype:
+            return _cut(_readable(whole))
+        return self._assembled(arrays)
 
-    def _assembled(self, parts: Sequence[tuple[Index | None, HostArray]]) -> Iterator[memoryview]:
+    def _assembled(self, parts: list[tuple[Box, HostArray]]) -> Iterator[memoryview]:
         """Assemble rows of the array, as many at a time as a block holds."""
         length, *rest = self.shape
         step = max(1, BLOCK_BYTES * length // self.nbytes)
         for start in range(0, length, step):
-            block = np.empty((min(step, length - start), *rest), self.dtype)
-            for index, values in parts:
-                rows, *columns = index or (slice(None),)
-                first, end, _ = rows.indices(length)
-                low, high = max(start, first), min(start + len(block), end)
-                if low < high:
-                    place = (slice(low - start, high - start), *columns)
-                    block[place] = values[low - first : high - first]
+            rows = Box((start, *[0] * len(rest)), (min(start + step, length), *rest))
+            block = np.empty(rows.shape, self.dtype)
+            for box, values in parts:
+                if (common := box.overlap(rows)) is not None:
+                    block[common.index_in(rows)] = values[common.index_in(box)]
             yield _readable(block)
 
 
@@ -108,7 +104,7 @@ def snapshot(value: jax.Array | HostArray, copy: bool) -> Snapshot:
         host = value.astype(little, order="C") if copy or not shape else value
         if host.flags.c_contiguous and host.dtype == little:
             return Snapshot(shape, little, host.nbytes, _readable(host), is_shared=not copy)
-        return Snapshot(shape, little, host.nbytes, [(None, host)])
+        return Snapshot(shape, little, host.nbytes, [(Box.whole(shape), host)])
     placement = _placement(value.sharding)
     # Nearly every leaf is of this kind if JAX runs on the CPU, and there may be many small ones.
     if placement == _ON_ONE_CPU and _has_buffer(value.dtype):
@@ -120,12 +116,11 @@ def snapshot(value: jax.Array | HostArray, copy: bool) -> Snapshot:
         else:
             if memory.c_contiguous:
                 return Snapshot(shape, value.dtype, memory.nbytes, memory)
-    data = value.addressable_data(0)
-    parts: list[tuple[Index | None, jax.Array]] = [(None, data)]
+    shards = [(Box.whole(shape), value.addressable_data(0))]
     if placement == _SHARDED:
-        shards = [shard for shard in value.addressable_shards if shard.replica_id == 0]
-        parts = [(shard.index, shard.data) for shard in shards]
-    taken = [(index, _take(data, copy)) for index, data in parts]
+        parts = [shard for shard in value.addressable_shards if shard.replica_id == 0]
+        shards = [(Box.at(shard.index, shape), shard.data) for shard in parts]
+    taken = [(box, _take(data, copy)) for box, data in shards]
     return Snapshot(shape, value.dtype, math.prod(shape) * value.dtype.itemsize, taken)
 
 
@@ -168,7 +163,7 @@ def _copied(block: memoryview) -> memoryview:
     return _readable(np.array(block))
 
 
-def _cut(memory: memoryview) -> Sequence[memoryview]:
+def _cut(memory: memoryview) -> Iterable[memoryview]:
     if memory.nbytes <= BLOCK_BYTES:
         return (memory,)
     flat = memory.cast("B")

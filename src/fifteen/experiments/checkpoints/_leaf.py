@@ -25,8 +25,9 @@ from . import _host_copy
 from ._damage import shortened
 from ._decoding import NATIVE
 from ._dtypes import FLOAT0, SCALARS, name_of_dtype
-from ._host_copy import HostArray, Snapshot
+from ._host_copy import Snapshot
 from ._keys import Key, name_of
+from ._reader import HostArray
 from ._tree import FlatTree
 
 T = TypeVar("T")

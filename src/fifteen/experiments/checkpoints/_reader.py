@@ -1,9 +1,10 @@
 """The interface of the readers of all formats, and the host values that they return."""
 
 import dataclasses
+import operator
 import pathlib
-from collections.abc import Callable, Generator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy.typing as npt
 
@@ -47,43 +48,75 @@ class LeafInfo:
         return f"{self.dtype}[{','.join(map(str, self.shape))}]"
 
 
+class Box(NamedTuple):
+    """A part of an array: where it begins and ends on each axis."""
+
+    begin: tuple[int, ...]
+    end: tuple[int, ...]
+
+    @classmethod
+    def whole(cls, shape: tuple[int, ...]) -> "Box":
+        return cls((0,) * len(shape), shape)
+
+    @classmethod
+    def at(cls, index: Sequence[slice], shape: Sequence[int]) -> "Box":
+        bounds = [at.indices(length) for at, length in zip(index, shape, strict=True)]
+        return cls(tuple([begin for begin, _, _ in bounds]), tuple([end for _, end, _ in bounds]))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(map(operator.sub, self.end, self.begin))
+
+    def overlap(self, other: "Box") -> "Box | None":
+        begin = tuple(map(max, self.begin, other.begin))
+        end = tuple(map(min, self.end, other.end))
+        return Box(begin, end) if all(map(operator.lt, begin, end)) else None
+
+    def index_in(self, other: "Box") -> tuple[slice, ...]:
+        """Return its index in a part that contains it."""
+        begin = map(operator.sub, self.begin, other.begin)
+        return tuple(map(slice, begin, map(operator.sub, self.end, other.begin)))
+
+
 @dataclasses.dataclass(frozen=True)
 class Shards:
     """This process's shards of an array that is distributed over several processes."""
 
     shape: tuple[int, ...]  # Of the whole array, as is the sharding.
     sharding: "jax.sharding.Sharding"
-    # By the `str` of their index in the whole array. A process that has none of the devices has one
-    # part without elements, which has the dtype.
-    parts: Mapping[str, HostArray]
+    # A process that has none of the devices has one part without elements, which has the dtype.
+    parts: Mapping[Box, HostArray]
 
     def map(self, function: Callable[[HostArray], HostArray]) -> "Shards":
         """Return the array of what a function makes of each part."""
-        parts = {index: function(part) for index, part in self.parts.items()}
+        parts = {box: function(part) for box, part in self.parts.items()}
         return dataclasses.replace(self, parts=parts)
 
 
-def regions(
+def boxes_to_read(
     shape: tuple[int, ...], sharding: "jax.sharding.Sharding | None"
-) -> dict[str, tuple[slice, ...]]:
+) -> Collection[Box]:
     """Return what to read of an array: all of it, or the parts of this process, as in `Shards`."""
     if sharding is None:
-        return {"": (slice(None),) * len(shape)}
+        return [Box.whole(shape)]
     if not sharding.addressable_devices:
         # Only the dtype is needed, which an empty part has too.
-        return {"": (slice(0, 0),) * len(shape)}
-    # Devices that hold the same part share one.
+        return [Box.whole((0,) * len(shape))]
     indices = sharding.addressable_devices_indices_map(shape).values()
-    return {str(index): index for index in indices if index is not None}
+    # Devices that hold the same part share one.
+    return {Box.at(index, shape) for index in indices if index is not None}
 
 
 def assembled(
     shape: tuple[int, ...],
     sharding: "jax.sharding.Sharding | None",
-    parts: Mapping[str, HostArray],
+    parts: Mapping[Box, HostArray],
 ) -> HostArray | Shards:
-    """Return the array of what has been read of its `regions`."""
-    return parts[""] if sharding is None else Shards(shape, sharding, parts)
+    """Return the array of what has been read of its `boxes_to_read`."""
+    if sharding is not None:
+        return Shards(shape, sharding, parts)
+    (whole,) = parts.values()
+    return whole
 
 
 @dataclasses.dataclass(frozen=True)

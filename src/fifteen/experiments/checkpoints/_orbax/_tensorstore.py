@@ -18,7 +18,7 @@ from ..._extras import import_extra
 from ...storage import Directory
 from .._damage import damaged
 from .._keys import Key, name_of
-from .._reader import HostArray, LeafInfo, Shards, Wanted, assembled, regions
+from .._reader import HostArray, LeafInfo, Shards, Wanted, assembled, boxes_to_read
 
 MANIFEST = "manifest.ocdbt"
 """The file of an OCDBT store, which holds many arrays."""
@@ -87,16 +87,15 @@ def read(
     """Read arrays in parallel: whole, or this process's shards if there is a sharding."""
     started = {
         key: {
-            name: array.store[region].read()
-            for name, region in regions(array.info.shape, shardings[key]).items()
+            box: array.store[tuple(map(slice, box.begin, box.end))].read()
+            for box in boxes_to_read(array.info.shape, shardings[key])
         }
         for key, array in arrays.items()
     }
     values: dict[Key, HostArray | Shards] = {}
     for key, array in arrays.items():
         parts = {
-            name: np.asarray(_result(path, key, future))
-            for name, future in started.pop(key).items()
+            box: np.asarray(_result(path, key, future)) for box, future in started.pop(key).items()
         }
         values[key] = assembled(array.info.shape, shardings[key], parts)
     return values

@@ -70,22 +70,25 @@ class Header(NamedTuple):
     size: int  # Its bytes, after which the tensors begin.
 
 
-def compose(
-    leaves: "Sequence[tuple[Key, Leaf]]", structure: str
-) -> "tuple[bytes, list[Snapshot], list[int]]":
-    """Compose a header with zeros in place of the checksums; see `_tree.to_json`.
+class Content(NamedTuple):
+    """What a file will consist of."""
 
-    Return it, the tensors in the order of the file, and the number of each in the order of the
-    leaves, which is that of the checksums.
-    """
-    tensors = [(leaf.data, leaf.dtype) for _, leaf in leaves if leaf.data is not None]
+    header: bytes  # With zeros in place of the checksums.
+    by_leaf: "list[Snapshot]"  # The tensors in the order of the leaves.
+    tensors: "list[Snapshot]"  # The same ones in the order of the file.
+
+
+def compose(leaves: "Sequence[tuple[Key, Leaf]]", structure: str) -> Content:
+    """Compose a header; for the structure see `_tree.to_json`."""
+    tensors = [
+        (_numpy_dtype(leaf.dtype).itemsize, leaf.data)
+        for _, leaf in leaves
+        if leaf.data is not None
+    ]
     # Large items first, so that every tensor is aligned for its own dtype.
-    numbers = sorted(
-        range(len(tensors)), key=lambda number: -_numpy_dtype(tensors[number][1]).itemsize
-    )
-    ordered = [tensors[number][0] for number in numbers]
-    ends = list(itertools.accumulate((data.nbytes for data in ordered), initial=0))
-    starts = dict(zip(numbers, ends, strict=False))
+    ordered = [data for _, data in sorted(tensors, key=lambda tensor: -tensor[0])]
+    ends = itertools.accumulate((data.nbytes for data in ordered), initial=0)
+    starts = dict(zip(map(id, ordered), ends, strict=False))
     listed: list[str] = []
     entries: list[str] = []
     for key, leaf in leaves:
@@ -93,7 +96,7 @@ def compose(
         described = "" if leaf.description is None else "," + _dump(leaf.description)
         listed.append(f"[{name},{'false' if leaf.data is None else 'true'}{described}]")
         if leaf.data is not None:
-            start = starts[len(entries)]
+            start = starts[id(leaf.data)]
             entries.append(
                 f"{name}:{{{_layout(leaf.dtype, leaf.shape)},"
                 f'"data_offsets":[{start},{start + leaf.data.nbytes}]}}'
@@ -110,13 +113,16 @@ def compose(
             "arrays of uint8, and many numbers as one array"
         )
     text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text, ordered, numbers
+    by_leaf = [data for _, data in tensors]
+    return Content(len(text).to_bytes(8, "little") + text, by_leaf, ordered)
 
 
-def seal(header: bytes, checksums: Sequence[int]) -> bytes:
-    """Fill in the checksums of a composed header: its own, and those of the tensors by leaf."""
+def seal(content: Content) -> bytes:
+    """Return the header with its own checksum and those of the tensors."""
+    header = content.header
     own = google_crc32c.value(header[8:])
-    digits = "".join(f"{checksum:08x}" for checksum in (own, *checksums)).encode()
+    checksums = [own, *[tensor.checksum for tensor in content.by_leaf]]
+    digits = "".join(f"{checksum:08x}" for checksum in checksums).encode()
     at = 8 + len(_BEGINNING)
     # The header's checksum does not cover these digits: if one is damaged, its tensor fails.
     return header[:at] + digits + header[at + len(digits) :]

@@ -1,8 +1,9 @@
 """Save a state that this process holds whole to one safetensors file; see `_header`."""
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import google_crc32c
 import numpy as np
@@ -15,12 +16,10 @@ from .._host_copy import BLOCK_BYTES, Snapshot
 from .._keys import Key
 from .._leaf import Leaf, encode_each, is_static
 from .._retention import Destination
-from . import _header
+from ._header import Content, compose, seal
 
 _SMALL_BYTES = 1 << 20
 """Writing less takes less time than starting a thread for its checksums."""
-_PIECE_BYTES = 1 << 18
-"""What is copied at once to be sent: little enough to be in the processor's cache."""
 
 
 class LocalSave:
@@ -64,7 +63,7 @@ def write(
 ) -> None:
     """Write a checkpoint to a file, in one step; see `_header.compose`."""
     with gc_paused():
-        content = _Content(*_header.compose(leaves, structure))
+        content = compose(leaves, structure)
     if directory.is_remote:
         _send(directory, name, content)
     else:
@@ -72,33 +71,23 @@ def write(
             _write(file, content)
 
 
-class _Content(NamedTuple):
-    """What `_header.compose` returns."""
-
-    header: bytes
-    tensors: Sequence[Snapshot]
-    numbers: Sequence[int]
-
-
-def _write(file: NewFile, content: _Content) -> None:
+def _write(file: NewFile, content: Content) -> None:
     """Write a file, and its header last.
 
     The kernel gets the arrays' own memory. The checksums of a block are computed while it is
     written, since writing leaves a processor idle. Values are released as they are written.
     """
-    header, tensors, numbers = content
     with gc_paused():
-        batches = _batches(_blocks(tensors, numbers))
-        batch: list[tuple[int, memoryview]] | None = next(batches, [])
-    checksums = [0] * len(tensors)
+        batches = _batches(_blocks(content.tensors))
+        batch: list[tuple[Snapshot, memoryview]] | None = next(batches, [])
     following = next(batches, None)
     if following is None and sum(block.nbytes for _, block in batch) < _SMALL_BYTES:
-        _add_checksums(checksums, batch)
-        file.write(_header.seal(header, checksums), *(block for _, block in batch))
+        _add_checksums(batch)
+        file.write(seal(content), *(block for _, block in batch))
         return
-    file.skip(len(header))
+    file.skip(len(content.header))
     while batch is not None:
-        background = Background(functools.partial(_add_checksums, checksums, batch))
+        background = Background(functools.partial(_add_checksums, batch))
         try:
             background.start()
             file.write(*(block for _, block in batch))
@@ -107,79 +96,75 @@ def _write(file: NewFile, content: _Content) -> None:
         # Release what has been written before more is taken.
         batch = following
         following = next(batches, None)
-    file.write_at(0, _header.seal(header, checksums))
+    file.write_at(0, seal(content))
 
 
 class _ChangedError(Exception):
     """Another thread has changed an array between its checksum and its copy."""
 
 
-def _send(directory: Directory, name: str, content: _Content) -> None:
+def _send(directory: Directory, name: str, content: Content) -> None:
     """Send a file, and its header first.
 
-    So the checksums are computed before. What another thread may change is copied in pieces when it
+    So the checksums are computed before. What another thread may change is copied in blocks when it
     is sent, which takes little memory, and must have the same checksum then. Else it is sent again,
     copied as a whole.
     """
-    header, tensors, numbers = content
-    checksums = [0] * len(tensors)
-    _add_checksums(checksums, _blocks([tensor.duplicate() for tensor in tensors], numbers))
-    size = len(header) + sum(tensor.nbytes for tensor in tensors)
+    tensors = content.tensors
+    copies = [tensor.duplicate() for tensor in tensors]
+    _add_checksums(_blocks(copies))
+    for tensor, copy in zip(tensors, copies, strict=True):
+        tensor.checksum = copy.checksum
+    size = len(content.header) + sum(tensor.nbytes for tensor in tensors)
     try:
         with directory.replace(name) as file:
-            file.write_each(_pieces(content, checksums), size)
+            file.write_each(_pieces(content), size)
     except _ChangedError:
         for tensor in tensors:
             tensor.settle()
         _send(directory, name, content)
 
 
-def _pieces(content: _Content, checksums: Sequence[int]) -> Iterator[Any]:
+def _pieces(content: Content) -> Iterator[Any]:
     """Yield what a file consists of."""
-    header, tensors, numbers = content
-    yield _header.seal(header, checksums)
-    shared = {n for n, tensor in zip(numbers, tensors, strict=True) if tensor.is_shared}
-    sent = dict.fromkeys(shared, 0)
-    for number, block in _blocks([tensor.duplicate() for tensor in tensors], numbers):
-        if number not in shared:
-            yield block
-            continue
-        flat = block.cast("B")
-        for start in range(0, len(flat), _PIECE_BYTES):
-            piece = bytes(flat[start : start + _PIECE_BYTES])
-            sent[number] = google_crc32c.extend(sent[number], piece)
-            yield piece
-    if any(checksums[number] != checksum for number, checksum in sent.items()):
-        raise _ChangedError
+    yield seal(content)
+    copies = [tensor.duplicate() for tensor in content.tensors]
+    for copy, block in _blocks(copies):
+        if copy.is_shared:
+            _add_checksums([(copy, block)])
+        yield block
+    for tensor, copy in zip(content.tensors, copies, strict=True):
+        if copy.is_shared and copy.checksum != tensor.checksum:
+            raise _ChangedError
 
 
-def _blocks(
-    tensors: Sequence[Snapshot], numbers: Sequence[int]
-) -> Iterator[tuple[int, memoryview]]:
-    """Yield blocks in the order of the file, each with the number of its tensor."""
-    for at, (tensor, number) in enumerate(zip(tensors, numbers, strict=True)):
-        if at + 1 < len(tensors):
-            tensors[at + 1].prefetch()
+def _blocks(tensors: Sequence[Snapshot]) -> Iterator[tuple[Snapshot, memoryview]]:
+    """Yield blocks in the order of the file, each with its tensor."""
+    for tensor, following in itertools.zip_longest(tensors, tensors[1:]):
+        if following is not None:
+            following.prefetch()
         for block in tensor.blocks():
-            yield number, block
+            yield tensor, block
 
 
-def _batches(blocks: Iterator[tuple[int, memoryview]]) -> Iterator[list[tuple[int, memoryview]]]:
+def _batches(
+    blocks: Iterator[tuple[Snapshot, memoryview]],
+) -> Iterator[list[tuple[Snapshot, memoryview]]]:
     """Yield many small blocks or a large one at a time."""
-    batch: list[tuple[int, memoryview]] = []
+    batch: list[tuple[Snapshot, memoryview]] = []
     size = 0
-    for number, block in blocks:
+    for tensor, block in blocks:
         if batch and size + block.nbytes > BLOCK_BYTES:
             yield batch
             batch, size = [], 0
-        batch.append((number, block))
+        batch.append((tensor, block))
         size += block.nbytes
     if batch:
         yield batch
 
 
-def _add_checksums(checksums: list[int], batch: Iterable[tuple[int, memoryview]]) -> None:
-    for number, block in batch:
+def _add_checksums(batch: Iterable[tuple[Snapshot, memoryview]]) -> None:
+    for tensor, block in batch:
         # An array, since the function takes no memoryview.
         readable = cast(Any, np.frombuffer(block, np.uint8))
-        checksums[number] = google_crc32c.extend(checksums[number], readable)
+        tensor.checksum = google_crc32c.extend(tensor.checksum, readable)

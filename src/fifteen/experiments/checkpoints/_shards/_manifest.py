@@ -10,7 +10,6 @@ import dataclasses
 import itertools
 import json
 import math
-import operator
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -20,38 +19,10 @@ import google_crc32c
 from .._damage import UNPARSABLE
 from .._dtypes import is_key
 from .._keys import Key, key_of, name_of
-from .._reader import SUFFIX, LeafInfo
+from .._reader import SUFFIX, Box, LeafInfo
 
 FILE = re.compile(rf"[0-9a-f]{{8}}\.[0-9]+{re.escape(SUFFIX)}")
 """The name of a process's file: a token of the save, and the number of the process."""
-
-
-class Box(NamedTuple):
-    """A part of an array: where it begins and ends on each axis."""
-
-    begin: tuple[int, ...]
-    end: tuple[int, ...]
-
-    @classmethod
-    def at(cls, index: Sequence[slice], shape: Sequence[int]) -> "Box":
-        """Return the part of an array at an index."""
-        bounds = [at.indices(length) for at, length in zip(index, shape, strict=True)]
-        return cls(tuple([begin for begin, _, _ in bounds]), tuple([end for _, end, _ in bounds]))
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(map(operator.sub, self.end, self.begin))
-
-    def overlap(self, other: "Box") -> "Box | None":
-        """Return what two parts have in common; None if that is nothing."""
-        begin = tuple(map(max, self.begin, other.begin))
-        end = tuple(map(min, self.end, other.end))
-        return Box(begin, end) if all(map(operator.lt, begin, end)) else None
-
-    def index_in(self, other: "Box") -> tuple[slice, ...]:
-        """Return its index in a part that contains it."""
-        begin = map(operator.sub, self.begin, other.begin)
-        return tuple(map(slice, begin, map(operator.sub, self.end, other.begin)))
 
 
 class Part(NamedTuple):

@@ -3,7 +3,7 @@
 import contextlib
 import pathlib
 from collections import defaultdict
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,9 +12,9 @@ from ...storage import Directory
 from .._damage import UNPARSABLE, damaged, decoding
 from .._dtypes import dtype_named
 from .._keys import Key, name_of
-from .._reader import SHARDS, HostArray, KeyData, LeafInfo, Wanted, assembled, regions
+from .._reader import SHARDS, Box, HostArray, KeyData, LeafInfo, Wanted, assembled, boxes_to_read
 from .._safetensors._reader import SafetensorsCheckpoint
-from ._manifest import Box, Manifest
+from ._manifest import Manifest
 
 _Inside: TypeAlias = dict[Key, tuple[Key, Box | None]]
 """What to read of a file: for each key in it, the leaf's key, and which part of the leaf it is."""
@@ -36,17 +36,16 @@ class ShardedCheckpoint:
 
     def read(self, wanted: Wanted) -> Generator[Mapping[Key, Any]]:
         """Read some leaves; see `CheckpointReader.read`."""
-        boxes: dict[Key, dict[str, Box]] = {}
+        boxes: dict[Key, Collection[Box]] = {}
         files: dict[int, _Inside] = defaultdict(dict)
         for key, sharding in wanted.items():
             leaf = self._manifest.leaves[key]
             if not leaf.parts:
                 files[0][key] = key, None
                 continue
-            found = regions(leaf.shape, sharding)
-            boxes[key] = {name: Box.at(index, leaf.shape) for name, index in found.items()}
+            boxes[key] = boxes_to_read(leaf.shape, sharding)
             for part in leaf.parts:
-                if any(part.box.overlap(box) for box in boxes[key].values()):
+                if any(map(part.box.overlap, boxes[key])):
                     files[part.file][part.key(key)] = key, part.box
         with contextlib.ExitStack() as opened:
             # All of them before memory is allocated: the manifest may state any shape.
@@ -60,7 +59,7 @@ class ShardedCheckpoint:
                         if box is None:
                             local[key] = value
                         else:
-                            _copy(value, box, values[key], boxes[key])
+                            _copy(value, box, values[key])
                     yield local
         for key in boxes:
             leaf = self._manifest.leaves[key]
@@ -89,17 +88,16 @@ class ShardedCheckpoint:
                 raise damaged(self.path, f"{name}: {problem}")
         return reader
 
-    def _allocated(self, key: Key, boxes: Mapping[str, Box]) -> dict[str, HostArray]:
+    def _allocated(self, key: Key, boxes: Collection[Box]) -> dict[Box, HostArray]:
         with decoding(self.path, name_of(key)):
             dtype = dtype_named(self._manifest.leaves[key].stored_dtype)
-            return {name: np.empty(box.shape, dtype) for name, box in boxes.items()}
+            return {box: np.empty(box.shape, dtype) for box in boxes}
 
 
-def _copy(
-    value: HostArray, box: Box, values: dict[str, HostArray], boxes: Mapping[str, Box]
-) -> None:
-    for name, other in boxes.items():
-        if box == other:
-            values[name] = value
-        elif (common := box.overlap(other)) is not None:
-            values[name][common.index_in(other)] = value[common.index_in(box)]
+def _copy(value: HostArray, box: Box, values: dict[Box, HostArray]) -> None:
+    if box in values:
+        values[box] = value
+        return
+    for other, array in values.items():
+        if (common := box.overlap(other)) is not None:
+            array[common.index_in(other)] = value[common.index_in(box)]

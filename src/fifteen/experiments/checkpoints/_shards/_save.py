@@ -21,9 +21,9 @@ from .._dtypes import info_of
 from .._keys import name_of
 from .._leaf import Leaf, encode_each, is_static
 from .._ownership import is_unfinished
-from .._reader import SHARDS, SUFFIX
+from .._reader import SHARDS, SUFFIX, Box
 from .._safetensors._save import write
-from ._manifest import Box, Manifest, Part, SpreadLeaf
+from ._manifest import Manifest, Part, SpreadLeaf
 
 
 class ShardedSave(DistributedSave):
@@ -79,14 +79,15 @@ def _encode(value: Any, copy: bool) -> tuple[SpreadLeaf, Sequence[tuple[Part | N
     implementation = None
     if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         value, implementation = _leaf.key_data(value)
-    parts: dict[str, Part] = {}
+    parts: dict[Box, Part] = {}
     for device, index in value.sharding.devices_indices_map(value.shape).items():
         # Of devices that hold the same part, the first one's process saves it.
-        parts.setdefault(str(index), Part(device.process_index, Box.at(index, value.shape)))
-    local = {str(shard.index): shard.data for shard in value.addressable_shards}
+        box = Box.at(index, value.shape)
+        parts.setdefault(box, Part(device.process_index, box))
+    local = {Box.at(shard.index, value.shape): shard.data for shard in value.addressable_shards}
     mine = [
-        (part, _leaf.encode(local[index], copy))
-        for index, part in parts.items()
+        (part, _leaf.encode(local[box], copy))
+        for box, part in parts.items()
         if part.file == distributed.index()
     ]
     return SpreadLeaf(info, implementation, tuple(parts.values())), mine
