@@ -1,9 +1,11 @@
-"""Error texts for checkpoints that cannot be read, and for many leaves at once."""
+"""Checksums of JSON files, and error texts for what cannot be read and for many leaves at once."""
 
 import contextlib
 import pathlib
 import struct
 from collections.abc import Generator, Sequence
+
+import google_crc32c
 
 from fifteen._text import printable
 
@@ -22,6 +24,17 @@ def damaged(path: str | pathlib.Path, problem: str) -> CheckpointDamagedError:
     """Return the error that says what is wrong with a file."""
     shown = "\n".join(map(printable, problem.split("\n")))
     return CheckpointDamagedError(f"{path}: {shown}; restore another step, or a copy of the file")
+
+
+def sealed(rest: str, start: str = "{") -> str:
+    """Return the text of a JSON object: a start, the CRC-32C of everything after it, the rest."""
+    return f'{start}"crc32c":"{google_crc32c.value(rest.encode()):08x}",{rest}'
+
+
+def check_seal(text: str, start: str = "{") -> None:
+    """Raise `ValueError` if a text is not as `sealed` returned it."""
+    if text != sealed(text[len(sealed("", start)) :], start):
+        raise ValueError("its bytes are not those that were written")
 
 
 def too_deep(path: str | pathlib.Path) -> CheckpointError:

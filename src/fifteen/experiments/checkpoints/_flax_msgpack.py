@@ -85,7 +85,7 @@ class MsgpackCheckpoint:
         self.close = self._file.close
         self.ends: dict[Key, Any] = {}  # Leaves, None, and empty dicts and lists.
         self.lists: set[Key] = set()  # The nodes that are lists.
-        self._flatten(_tree_in(self._file), ())
+        self._parse()
         beside = parent / f"{path.name}_gda"
         self._distributed = _tensorstore.open_arrays(
             path,
@@ -98,57 +98,54 @@ class MsgpackCheckpoint:
 
     @property
     def leaves(self) -> Mapping[Key, LeafInfo]:
-        """Every leaf, in the order of the file."""
+        arrays = self._distributed
         return {
-            key: self._distributed[key].info if key in self._distributed else info_of(end)
+            key: _tensorstore.info_of(arrays[key]) if key in arrays else info_of(end)
             for key, end in self.ends.items()
             if end is not None and not isinstance(end, dict | list)
         }
 
     @property
     def structure(self) -> Any:
-        """The structure of the nested dicts that flax itself would return."""
         numbers: dict[Key, Any] = {key: number for number, key in enumerate(self.leaves)}
         return structure_of(self.ends | numbers, self.lists)
 
     def read(self, wanted: Wanted) -> Generator[Mapping[Key, Any]]:
-        """Read some leaves; see `CheckpointReader.read`."""
         opened = {key: self._distributed[key] for key in wanted if key in self._distributed}
         values: dict[Key, Any] = dict(_tensorstore.read(self.path, opened, wanted))
         for key in wanted:
             end = self.ends[key]
             values.setdefault(key, end.read(self._file) if isinstance(end, _Array) else end)
-        yield {key: values[key] for key in wanted}
+        yield values
+
+    def _parse(self) -> None:
+        if not self._file.size:
+            raise damaged(self.path, "the file is empty")
+        try:
+            parser = _Parser(self._file)
+            self._flatten(parser.parse(), ())
+            if parser.at != self._file.size:
+                raise ValueError("found more bytes after the end of the tree")
+        except (*UNPARSABLE, RecursionError) as error:
+            raise damaged(
+                self.path,
+                "expected a checkpoint of fifteen or a complete file of flax, found neither "
+                f"({type(error).__name__}: {error})",
+            ) from None
 
     def _flatten(self, node: Any, key: Key) -> None:
-        children: list[tuple[str, Any]] = []
         if isinstance(node, dict):
-            children = list(cast(dict[str, Any], node).items())
+            node = _normalized(cast(dict[Any, Any], node))
+        children: dict[str, Any] = {}
+        if isinstance(node, dict):
+            children = cast(dict[str, Any], node)
         elif isinstance(node, list):
-            children = [(str(index), child) for index, child in enumerate(cast(list[Any], node))]
+            children = {str(index): child for index, child in enumerate(cast(list[Any], node))}
             self.lists.add(key)
-        for part, child in children:
+        for part, child in children.items():
             self._flatten(child, (*key, part))
         if not children:
             self.ends[key] = node
-
-
-def _tree_in(file: ReadableFile) -> Any:
-    """Parse a file into nested dicts of `_Array` and Python values."""
-    if not file.size:
-        raise damaged(file.path, "the file is empty")
-    try:
-        parser = _Parser(file)
-        tree = _normalized(parser.parse())
-        if parser.at != file.size:
-            raise ValueError("found more bytes after the end of the tree")
-        return tree
-    except (*UNPARSABLE, RecursionError) as error:
-        raise damaged(
-            file.path,
-            "expected a checkpoint of fifteen or a complete file of flax, found neither "
-            f"({type(error).__name__}: {error})",
-        ) from None
 
 
 class _Parser:
@@ -220,22 +217,16 @@ class _Parser:
         return self._window[start : start + size]
 
 
-def _normalized(tree: Any) -> Any:
-    """Join chunked arrays, and turn namedtuples of early versions into dicts."""
-    if isinstance(tree, Mapping):
-        known = cast(Mapping[Any, Any], tree)
-        if _CHUNKED in known:
-            chunks: list[_Array] = _in_order(known["chunks"])
-            shape = tuple([int(length) for length in _in_order(known["shape"])])
-            pieces = [piece for chunk in chunks for piece in chunk.pieces]
-            return _Array(chunks[0].dtype, shape, pieces)
-        if _is_namedtuple(known):
-            fields, values = _in_order(known["fields"]), _in_order(known["values"])
-            return {field: _normalized(value) for field, value in zip(fields, values, strict=True)}
-        return {str(key): _normalized(value) for key, value in known.items()}
-    if isinstance(tree, list):
-        return [_normalized(value) for value in cast(list[Any], tree)]
-    return tree
+def _normalized(node: Mapping[Any, Any]) -> Any:
+    """Join a chunked array, and turn a namedtuple of early versions into a dict."""
+    if _CHUNKED in node:
+        chunks: list[_Array] = _in_order(node["chunks"])
+        shape = tuple([int(length) for length in _in_order(node["shape"])])
+        pieces = [piece for chunk in chunks for piece in chunk.pieces]
+        return _Array(chunks[0].dtype, shape, pieces)
+    if _is_namedtuple(node):
+        return dict(zip(_in_order(node["fields"]), _in_order(node["values"]), strict=True))
+    return {str(key): value for key, value in node.items()}
 
 
 def _is_namedtuple(known: Mapping[Any, Any]) -> bool:

@@ -1,28 +1,34 @@
 """Contents: which leaves an Orbax directory has, and how they are nested.
 
-Our own `fifteen.json` describes the leaves if it is there; see `_manifest`. Otherwise Orbax's
-`_METADATA` lists each leaf's path with the kind of its value. Before there was `_METADATA`, a
-msgpack file called `checkpoint` held the tree, with a placeholder for each array.
+Beside what Orbax has written for us, `fifteen.json` contains the version of the format, the CRC-32C
+of everything after it, the leaves in the order of the pytree, and the pytree's structure. A leaf
+has its name, the name that Orbax uses, its dtype and shape, and what Orbax does not keep.
+
+Without it, Orbax's `_METADATA` lists each leaf's path with the kind of its value. Before there was
+`_METADATA`, a msgpack file called `checkpoint` held the tree, with a placeholder for each array.
 """
 
 import contextlib
 import dataclasses
 import json
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from fifteen._text import printable
 
 from ..._errors import CheckpointError
 from ...storage import Directory
-from .._damage import UNPARSABLE, damaged
+from .._damage import UNPARSABLE, check_seal, damaged, sealed
 from .._dtypes import info_of
 from .._flax_msgpack import MsgpackCheckpoint
-from .._keys import Key, structure_of
+from .._keys import Key, key_of, name_of, structure_of
 from .._reader import DESCRIPTION, LeafInfo
 from . import _tensorstore
-from ._manifest import EncodedLeaf, description_from
 
+_VERSION = 2
+_VERSION_WITHOUT_CHECKSUM = 1
+_START = f'{{"version":{_VERSION},'
 _METADATA, _OLD_METADATA = "_METADATA", "checkpoint"
 _PLACEHOLDER = "PLACEHOLDER://"
 _HAS_ALL_CHUNKS = "store_array_data_equal_to_fill_value"
@@ -32,32 +38,77 @@ _LIST_INDEX = 1
 
 
 @dataclasses.dataclass(frozen=True)
+class EncodedLeaf:
+    """What is known of a leaf without reading it."""
+
+    info: LeafInfo | None  # None if only the array has shape and dtype.
+    stored: str | None  # The name that Orbax uses for it; None if Orbax does not keep it.
+    description: dict[str, Any] | None  # What Orbax does not keep; None if it keeps everything.
+    value: Any = None  # If it has neither.
+
+    @property
+    def is_text(self) -> bool:
+        return self.stored is not None and self.info is not None and self.info.dtype == "str"
+
+    @property
+    def is_array(self) -> bool:
+        return self.stored is not None and not self.is_text
+
+
+@dataclasses.dataclass(frozen=True)
 class Contents:
     """What a directory contains."""
 
     directory: Directory  # The one with the arrays.
     leaves: Mapping[Key, EncodedLeaf]  # In the order of the pytree.
-    structure: Any  # A function that returns the pytree's structure.
-    is_zarr3: bool  # The version of the arrays' format.
-    has_all_chunks: bool  # See `_tensorstore.spec_of`.
+    structure: Callable[[], Any]
+    form: Mapping[str, Any]  # Of the arrays; see `_tensorstore.spec_of`.
+
+
+def to_json(leaves: Mapping[Key, EncodedLeaf], structure: str) -> str:
+    listed = [
+        [name_of(key), leaf.stored, leaf.info.dtype, leaf.info.shape, leaf.description]
+        for key, leaf in leaves.items()
+        if leaf.info is not None
+    ]
+    described = {"leaves": listed, "structure": structure}
+    return sealed(json.dumps(described, separators=(",", ":"))[1:], _START)
 
 
 def contents_of(directory: Directory) -> Contents:
-    """Return what a directory contains."""
     is_ours = directory.kind_of(DESCRIPTION) == "file"
     return _ours(directory) if is_ours else _theirs(directory)
 
 
 def _ours(directory: Directory) -> Contents:
     try:
-        leaves, structure = description_from(directory.read(DESCRIPTION).decode())
+        leaves, structure = _from_json(directory.read(DESCRIPTION).decode())
     except (*UNPARSABLE, RecursionError) as error:
         raise damaged(
             directory.path,
             f"{DESCRIPTION} is not a description that fifteen wrote "
             f"({type(error).__name__}: {error})",
         ) from None
-    return Contents(directory, leaves, lambda: structure, is_zarr3=False, has_all_chunks=True)
+    form = {**_tensorstore.ZARR, "fill_missing_data_reads": False}
+    return Contents(directory, leaves, lambda: structure, form)
+
+
+def _from_json(text: str) -> tuple[dict[Key, EncodedLeaf], Any]:
+    described = json.loads(text)
+    version = described["version"]
+    if version not in (_VERSION, _VERSION_WITHOUT_CHECKSUM):
+        raise ValueError(f"written in version {version} of the format")
+    if version == _VERSION:
+        check_seal(text, _START)
+    leaves: dict[Key, EncodedLeaf] = {}
+    for name, stored, dtype, shape, description in described["leaves"]:
+        is_known = isinstance(stored, str | None) and isinstance(description, dict | None)
+        if not (is_known and isinstance(dtype, str)) or stored is description is None:
+            row = [stored, dtype, shape, description]
+            raise ValueError(f"{name}: expected the description of a leaf, found {row}")
+        info = LeafInfo(tuple(map(operator.index, shape)), dtype)
+        leaves[key_of(name)] = EncodedLeaf(info, stored, description)
+    return leaves, json.loads(described["structure"])
 
 
 _End: TypeAlias = EncodedLeaf | dict[str, Any] | list[Any] | None
@@ -77,11 +128,8 @@ def _theirs(directory: Directory) -> Contents:
             for key, end in _ends(options, _random_keys(directory), lists).items():
                 # Only the old file has the values that are not in arrays.
                 old = ends.get(key)
-                if (
-                    (isinstance(end, EncodedLeaf) and end.is_array)
-                    or not isinstance(old, EncodedLeaf)
-                    or old.is_array
-                ):
+                has_value = isinstance(old, EncodedLeaf) and not old.is_array
+                if not has_value or (isinstance(end, EncodedLeaf) and end.is_array):
                     ends[key] = end
     except (*UNPARSABLE, RecursionError) as error:
         problem = f"its description cannot be read ({type(error).__name__}: {error})"
@@ -94,8 +142,10 @@ def _theirs(directory: Directory) -> Contents:
         directory,
         leaves,
         lambda: structure_of({key: numbers.get(key, end) for key, end in ends.items()}, lists),
-        is_zarr3=bool(options.get("use_zarr3", False)),
-        has_all_chunks=options.get(_HAS_ALL_CHUNKS) is True,
+        {
+            "driver": "zarr3" if options.get("use_zarr3") else "zarr",
+            "fill_missing_data_reads": options.get(_HAS_ALL_CHUNKS) is not True,
+        },
     )
 
 

@@ -29,7 +29,7 @@ from .._distributed_save import DELETED
 from .._dtypes import info_of, name_of_dtype
 from .._keys import Key, name_of, unflatten
 from .._leaf import encode_each, is_static, key_data
-from ._manifest import EncodedLeaf, to_json
+from ._contents import EncodedLeaf, to_json
 
 _KNOWN = frozenset([
     "bool", "int4", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",

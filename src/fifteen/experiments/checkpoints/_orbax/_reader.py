@@ -20,8 +20,7 @@ from .._dtypes import KEY_DTYPES, dtype_named
 from .._keys import Key, name_of
 from .._reader import DESCRIPTION, HostArray, KeyData, LeafInfo, Shards, Wanted
 from . import _tensorstore
-from ._contents import contents_of
-from ._manifest import EncodedLeaf
+from ._contents import EncodedLeaf, contents_of
 
 _TEXTS = "_strings.json"
 _STORED_AS = {"bits": "uint8", "dtype": "uint8", "key": "uint32"}
@@ -33,25 +32,22 @@ class OrbaxCheckpoint:
     def __init__(self, path: pathlib.Path) -> None:
         self.path = path
         self._contents = contents_of(Directory(path))
-        self._open: dict[Key, _tensorstore.OpenArray] = {}
+        self._open: dict[Key, Any] = {}
 
     @property
     def leaves(self) -> Mapping[Key, LeafInfo]:
-        """Every leaf, in the order of the pytree."""
         entries = self._contents.leaves
         arrays = self._arrays([key for key, entry in entries.items() if entry.info is None])
         return {
-            key: entry.info or _info_of_array(entry, arrays[key].info)
+            key: entry.info or _info_of_array(entry, _tensorstore.info_of(arrays[key]))
             for key, entry in entries.items()
         }
 
     @property
     def structure(self) -> Any:
-        """The pytree's structure."""
         return self._contents.structure()
 
     def read(self, wanted: Wanted) -> Generator[Mapping[Key, Any]]:
-        """Read some leaves; see `CheckpointReader.read`."""
         self._refuse_lost(wanted)
         entries = {key: self._contents.leaves[key] for key in wanted}
         arrays = self._arrays([key for key, entry in entries.items() if entry.is_array])
@@ -65,26 +61,23 @@ class OrbaxCheckpoint:
     def close(self) -> None:
         """Do nothing: no file stays open."""
 
-    def _arrays(self, keys: Iterable[Key]) -> dict[Key, _tensorstore.OpenArray]:
+    def _arrays(self, keys: Iterable[Key]) -> dict[Key, Any]:
         """Open arrays that are not open yet."""
         contents = self._contents
         specs = {
             key: _tensorstore.spec_of(
-                contents.directory,
-                str(contents.leaves[key].stored),
-                contents.is_zarr3,
-                contents.has_all_chunks,
+                contents.directory, str(contents.leaves[key].stored), contents.form
             )
             for key in keys
             if key not in self._open
         }
         opened = _tensorstore.open_arrays(self.path, specs)
         for key, array in opened.items():
-            leaf = contents.leaves[key]
+            leaf, found = contents.leaves[key], _tensorstore.info_of(array)
             with decoding(self.path, name_of(key)):
-                if leaf.info is not None and not _can_hold(array.info, leaf, leaf.info):
+                if leaf.info is not None and not _can_hold(found, leaf, leaf.info):
                     raise ValueError(
-                        f"expected {leaf.info}, as {DESCRIPTION} states, found {array.info}"
+                        f"expected {leaf.info}, as {DESCRIPTION} states, found {found}"
                     )
         self._open.update(opened)
         return {key: self._open[key] for key in keys}

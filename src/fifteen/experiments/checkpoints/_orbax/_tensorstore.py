@@ -4,7 +4,6 @@ Orbax itself reads with tensorstore. Used directly, it gives arrays in the dtype
 each process reads only what its own devices hold, and nothing is compiled or logged.
 """
 
-import dataclasses
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -24,12 +23,8 @@ MANIFEST = "manifest.ocdbt"
 """The file of an OCDBT store, which holds many arrays."""
 
 
-@dataclasses.dataclass(frozen=True)
-class OpenArray:
-    """An array of which only shape and dtype have been read."""
-
-    info: LeafInfo
-    store: Any
+ZARR = {"driver": "zarr", "fill_missing_data_reads": True}
+"""The usual format, in which older versions of Orbax omit chunks of zeros."""
 
 
 def check_path(path: pathlib.Path) -> None:
@@ -43,26 +38,17 @@ def check_path(path: pathlib.Path) -> None:
         ) from None
 
 
-def spec_of(
-    directory: Directory, name: str, is_zarr3: bool = False, has_all_chunks: bool = False
-) -> dict[str, Any]:
-    """Return tensorstore's specification of an array in a directory.
-
-    With `has_all_chunks`, a missing chunk is damage. Older versions of Orbax omit chunks of zeros.
-    """
+def spec_of(directory: Directory, name: str, form: Mapping[str, Any] = ZARR) -> dict[str, Any]:
+    """Return tensorstore's specification of an array in a directory."""
     store = {"driver": "file", "path": f"{directory / name}/"}
     if directory.kind_of(MANIFEST) is not None:
         base = {"driver": "file", "path": f"{directory}/"}
         store = {"driver": "ocdbt", "base": base, "path": f"{name}/" if name else ""}
-    return {
-        "driver": "zarr3" if is_zarr3 else "zarr",
-        "kvstore": store,
-        "fill_missing_data_reads": not has_all_chunks,
-    }
+    return {**form, "kvstore": store}
 
 
-def open_arrays(path: pathlib.Path, specs: Mapping[Key, Any]) -> dict[Key, OpenArray]:
-    """Open arrays of a checkpoint in parallel, by the leaves' keys."""
+def open_arrays(path: pathlib.Path, specs: Mapping[Key, Any]) -> dict[Key, Any]:
+    """Open arrays of a checkpoint in parallel; only shape and dtype are read."""
     if not specs:
         return {}
     check_path(path)
@@ -73,22 +59,21 @@ def open_arrays(path: pathlib.Path, specs: Mapping[Key, Any]) -> dict[Key, OpenA
         key: tensorstore.open(spec, read=True, open=True, context=context, recheck_cached=False)
         for key, spec in specs.items()
     }
-    opened: dict[Key, OpenArray] = {}
-    for key, future in futures.items():
-        store = _result(path, key, future)
-        info = LeafInfo(tuple(store.shape), np.dtype(store.dtype.numpy_dtype).name)
-        opened[key] = OpenArray(info, store)
-    return opened
+    return {key: _result(path, key, future) for key, future in futures.items()}
+
+
+def info_of(array: Any) -> LeafInfo:
+    return LeafInfo(tuple(array.shape), np.dtype(array.dtype.numpy_dtype).name)
 
 
 def read(
-    path: pathlib.Path, arrays: Mapping[Key, OpenArray], shardings: Wanted
+    path: pathlib.Path, arrays: Mapping[Key, Any], shardings: Wanted
 ) -> dict[Key, HostArray | Shards]:
     """Read arrays in parallel: whole, or this process's shards if there is a sharding."""
     started = {
         key: {
-            box: array.store[tuple(map(slice, box.begin, box.end))].read()
-            for box in boxes_to_read(array.info.shape, shardings[key])
+            box: array[tuple(map(slice, box.begin, box.end))].read()
+            for box in boxes_to_read(array.shape, shardings[key])
         }
         for key, array in arrays.items()
     }
@@ -97,7 +82,7 @@ def read(
         parts = {
             box: np.asarray(_result(path, key, future)) for box, future in started.pop(key).items()
         }
-        values[key] = assembled(array.info.shape, shardings[key], parts)
+        values[key] = assembled(array.shape, shardings[key], parts)
     return values
 
 

@@ -14,9 +14,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import google_crc32c
-
-from .._damage import UNPARSABLE
+from .._damage import UNPARSABLE, check_seal, sealed
 from .._dtypes import is_key
 from .._keys import Key, key_of, name_of
 from .._reader import SUFFIX, Box, LeafInfo
@@ -81,14 +79,12 @@ class Manifest:
             for key, leaf in self.leaves.items()
         ]
         described = {"files": self.files, "structure": self.structure, "leaves": leaves}
-        rest = json.dumps(described, separators=(",", ":"))[1:]
-        return _beginning(rest) + rest
+        return sealed(json.dumps(described, separators=(",", ":"))[1:])
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
         """Parse a file's contents; if they are damaged, raise what parsing raises."""
-        if not text.startswith(_beginning(text[len(_beginning("")) :])):
-            raise ValueError("its bytes are not those that were written")
+        check_seal(text)
         described = json.loads(text)
         files = described["files"]
         for name in files:
@@ -124,7 +120,3 @@ def _leaf_of(row: Sequence[Any], files: int) -> SpreadLeaf:
     if parts and not leaf.is_covered_once():
         raise ValueError("its parts leave a gap, overlap, or have another shape")
     return leaf
-
-
-def _beginning(rest: str) -> str:
-    return f'{{"crc32c":"{google_crc32c.value(rest.encode()):08x}",'
