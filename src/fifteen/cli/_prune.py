@@ -8,7 +8,7 @@ from tyro.conf import arg
 from fifteen._progress import track
 from fifteen.experiments import Experiment, find_experiments
 from fifteen.experiments.checkpoints import Retention
-from fifteen.experiments.checkpoints._inventory import Pruning, prunings
+from fifteen.experiments.checkpoints._opening import Pruning, prunings
 from fifteen.experiments.storage import Directory
 
 from ._arguments import Flag, OptionalInt

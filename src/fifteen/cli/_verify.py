@@ -9,7 +9,7 @@ from fifteen.experiments import MetadataError, metadata
 from fifteen.experiments._console import quiet
 from fifteen.experiments._fields import Fields
 from fifteen.experiments._missing import ABSENT
-from fifteen.experiments.checkpoints._inventory import checkpoint_problems
+from fifteen.experiments.checkpoints._opening import checkpoint_problems
 from fifteen.experiments.events.reading import EventReader, event_files
 from fifteen.experiments.storage import Directory
 

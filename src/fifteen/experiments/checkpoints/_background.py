@@ -7,7 +7,6 @@ would hang. So a single call starts each thread, and each change of shared state
 
 import _thread
 import contextlib
-import functools
 import importlib
 import itertools
 import os
@@ -28,8 +27,9 @@ _running: "set[Background]" = set()
 class Background:
     """Run an action once, in a thread."""
 
-    def __init__(self, action: Callable[[], None]) -> None:
-        self._action: Callable[[], None] | None = action
+    def __init__(self, action: Callable[[], Any]) -> None:
+        self._action: Callable[[], Any] | None = action
+        self._result: Any = None
         self._error: BaseException | None = None
         self._pid = os.getpid()
         self._is_started = False
@@ -58,11 +58,13 @@ class Background:
         """Prevent the action from running; return whether that was still possible."""
         return self._fate.setdefault(None, "cancelled") == "cancelled"
 
-    def wait(self) -> None:
-        """Wait for the action, and raise its error."""
+    def wait(self) -> Any:
+        """Wait for the action; return its result, once, or raise its error."""
         error = self.settle()
         if error is not None:
             raise error
+        result, self._result = self._result, None
+        return result
 
     def settle(self) -> BaseException | None:
         """Wait for the action, and return its error."""
@@ -86,7 +88,7 @@ class Background:
         try:
             _running.add(self)
             if self._fate.setdefault(None, "run") == "run" and self._action is not None:
-                self._action()
+                self._result = self._action()
         except BaseException as error:
             self._error = error
         finally:
@@ -111,21 +113,15 @@ def prefetched(
         yield actions[0]()
         return
     ends = list(itertools.accumulate(sizes))
-    results: dict[int, T] = {}
     started: list[Background] = []
-
-    def run(number: int) -> None:
-        results[number] = actions[number]()
-
     try:
         for number in range(len(actions)):
             while (at := len(started)) < len(actions) and (
                 at <= number + 1 or ends[at] - ends[number] <= ahead
             ):
-                started.append(Background(functools.partial(run, at)))
+                started.append(Background(actions[at]))
                 started[at].start()
-            started[number].wait()
-            yield results.pop(number)
+            yield started[number].wait()
     finally:
         # An action may use what the caller is about to close.
         for background in started:

@@ -34,7 +34,7 @@ class CastError(Exception):
 
 
 def canonical_dtype(dtype: str) -> str | None:
-    """Return the dtype of JAX's arrays of a saved dtype; None if JAX has none."""
+    """Return the dtype of JAX's arrays of a saved dtype; None if it has none."""
     if dtype in NAMES_OF_SCALARS or kind_of(dtype) != "number":
         return dtype
     try:
@@ -191,7 +191,6 @@ def _shown(value: Any) -> str:
 
 
 def _held_as(dtype: np.dtype[Any]) -> np.dtype[Any] | None:
-    """Return the dtype of JAX's arrays of a dtype, which depends on JAX's settings."""
     held = np.dtype(jax.dtypes.canonicalize_dtype(dtype.newbyteorder("=")))
     return held if _is_held(held) else None
 

@@ -94,7 +94,6 @@ class Checkpoints:
     def restore(
         self, target: Any, step: Any, prefix: str, strict: bool, partial: bool
     ) -> tuple[Any, pathlib.Path]:
-        """Restore a pytree; see `Experiment.restore_checkpoint`."""
         import jax
 
         from . import _restoring
@@ -110,24 +109,20 @@ class Checkpoints:
             if distributed.count() > 1:
                 # The step that process 0 finds.
                 found = distributed.on_primary(lambda: history.find(step)[0])
-            opened = _opened(history, found, is_latest=step is None)
-            with gc_paused():
-                return _restoring.restore(target, opened, strict, partial)
+            with gc_paused(), _opened(history, found, is_latest=step is None) as reader:
+                return _restoring.restore(target, reader, strict, partial), reader.path
 
     def steps(self, prefix: str) -> list[int]:
-        """Return the steps of the committed checkpoints, ascending."""
         with self._lock:
             self.wait()
             return steps_in(self._directory.path, prefix)
 
     def prefixes(self) -> list[str]:
-        """Return the prefixes under which there are checkpoints, sorted."""
         with self._lock:
             self.wait()
             return prefixes_in(self._directory.path)
 
     def leaves(self, step: Any, prefix: str) -> dict[str, LeafInfo]:
-        """Return the leaves of a checkpoint by their names, from its description alone."""
         with self._lock:
             self.wait()
             history = History.of(self._directory, prefix)

@@ -21,7 +21,6 @@ UNPARSABLE = (
 
 
 def damaged(path: str | pathlib.Path, problem: str) -> CheckpointDamagedError:
-    """Return the error that says what is wrong with a file."""
     shown = "\n".join(map(printable, problem.split("\n")))
     return CheckpointDamagedError(f"{path}: {shown}; restore another step, or a copy of the file")
 
@@ -59,8 +58,17 @@ def decoding(path: pathlib.Path, leaf: str) -> Generator[None]:
         raise damaged(path, f"{leaf}: {error}") from None
 
 
-def shortened(lines: Sequence[str]) -> list[str]:
-    """Indent the first lines, and count the rest."""
+@contextlib.contextmanager
+def parsing(path: pathlib.Path, problem: str) -> Generator[None]:
+    """Raise that a file is damaged if it cannot be parsed."""
+    try:
+        yield
+    except (*UNPARSABLE, RecursionError) as error:
+        raise damaged(path, f"{problem} ({type(error).__name__}: {error})") from None
+
+
+def listed(headline: str, lines: Sequence[str]) -> str:
+    """Return a headline, and below it the first lines, indented, and a count of the rest."""
     shown = list(lines[:MAX_LINES])
     if len(lines) > MAX_LINES:
         shown[-1:] = [f"and {len(lines) - MAX_LINES + 1} more of {len(lines)}"]
@@ -68,4 +76,4 @@ def shortened(lines: Sequence[str]) -> list[str]:
     # A long line loses its middle: it begins with a name and ends with advice.
     half = MAX_LINE // 2
     cut = [line if len(line) <= MAX_LINE else f"{line[:half]} … {line[-half:]}" for line in lines]
-    return ["  " + line for line in cut]
+    return "\n  ".join([headline, *cut])

@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import distributed
 from .._errors import CheckpointError
-from ._damage import shortened
+from ._damage import listed
 from ._retention import Destination
 
 DELETED = "it has been deleted, probably by donation to a jitted function; save it before that"
@@ -147,8 +147,8 @@ def _agree(checkpoint: str, leaves: Mapping[str, str]) -> None:
             if first.get(name) != leaves.get(name)
         ]
         if differences:
-            lines = "\n".join(shortened(differences))
+            problem = listed("the processes save different pytrees:", differences)
             raise CheckpointError(
-                f"the processes save different pytrees:\n{lines}\nsave the same structure in all "
-                "of them, and spread a leaf over the processes in all of them or in none"
+                f"{problem}\nsave the same structure in all of them, and spread a leaf over the "
+                "processes in all of them or in none"
             )

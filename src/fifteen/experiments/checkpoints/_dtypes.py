@@ -72,7 +72,6 @@ def family(info: LeafInfo) -> str:
 
 
 def is_key(dtype: str) -> bool:
-    """Whether a dtype is that of typed PRNG keys."""
     return dtype.startswith("key<")
 
 

@@ -19,7 +19,7 @@ from typing import Any, cast
 import numpy as np
 
 from ..storage import Directory, ReadableFile
-from ._damage import UNPARSABLE, damaged
+from ._damage import damaged, parsing
 from ._dtypes import dtype_named, info_of
 from ._keys import Key, structure_of
 from ._orbax import _tensorstore
@@ -107,8 +107,7 @@ class MsgpackCheckpoint:
 
     @property
     def structure(self) -> Any:
-        numbers: dict[Key, Any] = {key: number for number, key in enumerate(self.leaves)}
-        return structure_of(self.ends | numbers, self.lists)
+        return structure_of(self.leaves, self.ends, self.lists)
 
     def read(self, wanted: Wanted) -> Generator[Mapping[Key, Any]]:
         opened = {key: self._distributed[key] for key in wanted if key in self._distributed}
@@ -121,17 +120,12 @@ class MsgpackCheckpoint:
     def _parse(self) -> None:
         if not self._file.size:
             raise damaged(self.path, "the file is empty")
-        try:
+        problem = "expected a checkpoint of fifteen or a complete file of flax, found neither"
+        with parsing(self.path, problem):
             parser = _Parser(self._file)
             self._flatten(parser.parse(), ())
             if parser.at != self._file.size:
                 raise ValueError("found more bytes after the end of the tree")
-        except (*UNPARSABLE, RecursionError) as error:
-            raise damaged(
-                self.path,
-                "expected a checkpoint of fifteen or a complete file of flax, found neither "
-                f"({type(error).__name__}: {error})",
-            ) from None
 
     def _flatten(self, node: Any, key: Key) -> None:
         if isinstance(node, dict):

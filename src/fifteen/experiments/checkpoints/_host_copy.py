@@ -53,12 +53,10 @@ class Snapshot:
         return dataclasses.replace(self, parts=parts, checksum=0)
 
     def settle(self) -> None:
-        """Copy memory that another thread may change."""
         if self.is_shared and isinstance(self.parts, memoryview):
             self.parts, self.is_shared = _copied(self.parts), False
 
     def prefetch(self) -> None:
-        """Start copying from the accelerator to the host."""
         for _, values in () if isinstance(self.parts, memoryview) else self.parts:
             if isinstance(values, jax.Array):
                 values.copy_to_host_async()
@@ -81,7 +79,7 @@ class Snapshot:
         return self._assembled(arrays)
 
     def _assembled(self, parts: list[tuple[Box, HostArray]]) -> Iterator[memoryview]:
-        """Assemble rows of the array, as many at a time as a block holds."""
+        """Yield rows of the array, as many at a time as a block holds."""
         length, *rest = self.shape
         step = max(1, BLOCK_BYTES * length // self.nbytes)
         for start in range(0, length, step):
@@ -105,9 +103,8 @@ def snapshot(value: jax.Array | HostArray, copy: bool) -> Snapshot:
         if host.flags.c_contiguous and host.dtype == little:
             return Snapshot(shape, little, host.nbytes, _readable(host), is_shared=not copy)
         return Snapshot(shape, little, host.nbytes, [(Box.whole(shape), host)])
-    placement = _placement(value.sharding)
     # Nearly every leaf is of this kind if JAX runs on the CPU, and there may be many small ones.
-    if placement == _ON_ONE_CPU and _has_buffer(value.dtype):
+    if _is_on_one_cpu(value.sharding) and _has_buffer(value.dtype):
         try:
             memory = memoryview(cast(Any, value))
         except BufferError:
@@ -116,23 +113,17 @@ def snapshot(value: jax.Array | HostArray, copy: bool) -> Snapshot:
         else:
             if memory.c_contiguous:
                 return Snapshot(shape, value.dtype, memory.nbytes, memory)
-    shards = [(Box.whole(shape), value.addressable_data(0))]
-    if placement == _SHARDED:
-        parts = [shard for shard in value.addressable_shards if shard.replica_id == 0]
-        shards = [(Box.at(shard.index, shape), shard.data) for shard in parts]
-    taken = [(box, _take(data, copy)) for box, data in shards]
+    parts = [(Box.whole(shape), value.addressable_data(0))]
+    if not value.is_fully_replicated:
+        shards = [shard for shard in value.addressable_shards if shard.replica_id == 0]
+        parts = [(Box.at(shard.index, shape), shard.data) for shard in shards]
+    taken = [(box, _take(data, copy)) for box, data in parts]
     return Snapshot(shape, value.dtype, math.prod(shape) * value.dtype.itemsize, taken)
 
 
-_ON_ONE_CPU, _WHOLE, _SHARDED = range(3)
-
-
 @functools.lru_cache(maxsize=256)
-def _placement(sharding: jax.sharding.Sharding) -> int:
-    if not sharding.is_fully_replicated:
-        return _SHARDED
-    platforms = [device.platform for device in sharding.device_set]
-    return _ON_ONE_CPU if platforms == ["cpu"] else _WHOLE
+def _is_on_one_cpu(sharding: jax.sharding.Sharding) -> bool:
+    return [device.platform for device in sharding.device_set] == ["cpu"]
 
 
 def _take(data: jax.Array, copy: bool) -> Any:
@@ -153,7 +144,6 @@ def _has_buffer(dtype: np.dtype[Any]) -> bool:
 
 
 def _readable(host: HostArray) -> memoryview:
-    """Return a contiguous array's memory, read-only."""
     if not _has_buffer(host.dtype):
         host = host.reshape(-1).view(np.uint8)
     return memoryview(cast(Any, host)).toreadonly()

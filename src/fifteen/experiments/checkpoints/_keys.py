@@ -8,7 +8,7 @@ names of its fields, and Orbax numbers them. The leaf of a pytree without levels
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 Key = tuple[str, ...]
@@ -43,11 +43,8 @@ def key_of(name: str) -> Key:
 def unflatten(structure: Any, leaves: Sequence[Any]) -> Any:
     """Put leaves into a structure: dicts and lists that contain the leaves' numbers, or None.
 
-    A dict with integer keys, which JSON lacks, is stored as the JSON text of a dict.
-
-    Raises:
-        ValueError: the structure does not contain each leaf once.
-        AttributeError, IndexError or TypeError: the structure is malformed.
+    A dict with integer keys, which JSON lacks, is stored as the JSON text of a dict. If the
+    structure is malformed, this raises one of `UNPARSABLE`.
     """
     used: list[int] = []
 
@@ -71,15 +68,20 @@ def unflatten(structure: Any, leaves: Sequence[Any]) -> Any:
 
 
 def structure_of(
-    ends: Mapping[Key, Any], lists: Collection[Key] = frozenset(), above: Key = ()
+    leaves: Iterable[Key], ends: Mapping[Key, Any] | None = None, lists: Collection[Key] = ()
 ) -> Any:
-    """Nest the ends of a tree by their keys: leaves' numbers, None, or empty dicts and lists.
+    """Nest the leaves' numbers by their keys.
 
-    `lists` has the keys of nodes that are lists. All keys begin with `above`.
-
-    Raises:
-        ValueError: a key is a prefix of another, or an index in a list is not a number.
+    `ends` has None and empty dicts and lists by key, and may have leaves, whose order then counts.
+    `lists` has the keys of nodes that are lists. Raises `ValueError` if a key is a prefix of
+    another, or an index in a list is not a number.
     """
+    numbers = {key: number for number, key in enumerate(leaves)}
+    return _nested({**(ends or {}), **numbers}, lists, ())
+
+
+def _nested(ends: Mapping[Key, Any], lists: Collection[Key], above: Key) -> Any:
+    """Nest ends whose keys all begin with `above`."""
     if above in ends:
         if len(ends) > 1:
             raise ValueError(f"{name_of(above)} is both a leaf and a node that contains others")
@@ -88,6 +90,7 @@ def structure_of(
     for key, end in ends.items():
         children.setdefault(key[len(above)], {})[key] = end
     if above in lists:
-        parts = sorted(children, key=int)
-        return [structure_of(children[part], lists, (*above, part)) for part in parts]
-    return {part: structure_of(child, lists, (*above, part)) for part, child in children.items()}
+        return [
+            _nested(children[part], lists, (*above, part)) for part in sorted(children, key=int)
+        ]
+    return {part: _nested(child, lists, (*above, part)) for part, child in children.items()}

@@ -22,7 +22,7 @@ import numpy as np
 
 from .._errors import CheckpointError
 from . import _host_copy
-from ._damage import shortened
+from ._damage import listed
 from ._decoding import NATIVE
 from ._dtypes import FLOAT0, SCALARS, name_of_dtype
 from ._host_copy import Snapshot
@@ -192,5 +192,5 @@ def encode_each(flat: FlatTree, encode: Callable[[Any], T]) -> dict[Key, T]:
                 raise
             problems.append(f"{name_of(key)}: {error}")
     if problems:
-        raise CheckpointError("\n".join(["cannot save the target:", *shortened(problems)]))
+        raise CheckpointError(listed("cannot save the target:", problems))
     return encoded

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from ._casting import ON_DEVICES, canonical_dtype
-from ._damage import MAX_LINES, shortened
+from ._damage import MAX_LINES, listed
 from ._dtypes import family, info_of, kind_of
 from ._keys import Key, name_of
 from ._reader import CheckpointReader, LeafInfo
@@ -34,7 +34,6 @@ class Comparison:
 
 
 def compare(stored: CheckpointReader, wanted: Mapping[Key, Any]) -> Comparison:
-    """Compare what is in a checkpoint with the leaves of a target."""
     saved = stored.leaves
     missing: list[Key] = []
     different: list[Key] = []
@@ -94,19 +93,19 @@ def report(
         for key in comparison.unexpected
     ]
     lines += [_difference(key, wanted[key], stored, outcome) for key in comparison.different]
-    return "\n".join([f"{stored.path} {headline}", *shortened(lines)])
+    return listed(f"{stored.path} {headline}", lines)
 
 
 def report_of_misfits(
     stored: CheckpointReader, wanted: Mapping[Key, Any], problems: Mapping[Key, str]
 ) -> str:
-    """Return what is wrong with numbers that their targets cannot hold."""
+    """Report numbers that their targets cannot hold."""
     lines = [
         f"{name_of(key)}: target has dtype {info_of(wanted[key]).dtype}, "
         f"{_step(stored)} has {problem}"
         for key, problem in problems.items()
     ]
-    return "\n".join([f"{stored.path} does not fit the target:", *shortened(lines)])
+    return listed(f"{stored.path} does not fit the target:", lines)
 
 
 def _step(stored: CheckpointReader) -> str:

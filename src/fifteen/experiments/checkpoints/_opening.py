@@ -1,9 +1,11 @@
-"""Opening a checkpoint, whatever its format."""
+"""Opening checkpoints of all formats, also all of a directory: are they intact, can they go?"""
 
 import contextlib
 import errno
 import os
 import pathlib
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from fifteen._text import message_of
 
@@ -12,7 +14,10 @@ from ..storage import Directory
 from ._damage import damaged
 from ._flax_msgpack import MsgpackCheckpoint
 from ._orbax._reader import OrbaxCheckpoint
+from ._ownership import is_checkpoint
+from ._paths import History, Step, prefixes_in
 from ._reader import SHARDS, SUFFIX, CheckpointReader
+from ._retention import Retention
 from ._safetensors._reader import SafetensorsCheckpoint
 from ._shards._reader import ShardedCheckpoint
 
@@ -20,10 +25,8 @@ from ._shards._reader import ShardedCheckpoint
 def open_checkpoint(path: pathlib.Path) -> CheckpointReader:
     """Open a checkpoint: our file or directory, an Orbax directory, or a msgpack file of flax.
 
-    Raises:
-        FileNotFoundError: there is nothing at the path.
-        CheckpointDamagedError: it is none of these, or its description is damaged.
-        MissingExtraError: reading it needs a package that is not installed.
+    Raises `FileNotFoundError` if there is nothing at the path, and `MissingExtraError` if reading
+    it needs a package that is not installed.
     """
     directory = Directory(path.parent)
     kind = directory.kind_of(path.name)
@@ -57,3 +60,52 @@ def problem_of(path: pathlib.Path, reads_all: bool = False) -> str:
             raise
         return message_of(error)
     return ""
+
+
+def checkpoint_problems(directory: pathlib.Path) -> Iterator[tuple[pathlib.Path, str]]:
+    """Yield the path of each checkpoint, and what is wrong with it, if anything."""
+    for prefix in prefixes_in(directory):
+        for path in History.of(Directory(directory), prefix).paths().values():
+            yield path, problem_of(path, reads_all=True)
+
+
+class Pruning(NamedTuple):
+    """The checkpoints of a prefix that need not be kept."""
+
+    history: History
+    doomed: dict[Step, pathlib.Path]
+    problem: str = ""  # Why none of them may be removed.
+
+    @property
+    def size(self) -> int:
+        """The total size of what can be removed, in bytes."""
+        return sum(map(_size, self.doomed.values()))
+
+    def remove(self) -> None:
+        for step in self.doomed:
+            self.history.remove(step)
+
+
+def prunings(directory: pathlib.Path, retention: Retention) -> Iterator[Pruning]:
+    """Yield what each prefix need not keep; just a problem if its newest checkpoint is damaged."""
+    for prefix in prefixes_in(directory):
+        history = History.of(Directory(directory), prefix)
+        # Another program may have put a link or a file there.
+        paths = {
+            step: path
+            for step, path in history.paths().items()
+            if is_checkpoint(history.directory, path.name)
+            and not history.directory.is_link(path.name)
+        }
+        doomed = {step: paths[step] for step in retention.steps_to_delete(list(paths))}
+        if doomed and (problem := problem_of(list(paths.values())[-1], reads_all=True)):
+            yield Pruning(history, {}, f"the newest cannot be read, so all are kept: {problem}")
+        elif doomed:
+            yield Pruning(history, doomed)
+
+
+def _size(path: pathlib.Path) -> int:
+    if Directory(path).kind_of() == "directory":
+        return Directory(path).usage().size
+    with Directory(path.parent).open(path.name) as file:
+        return file.size

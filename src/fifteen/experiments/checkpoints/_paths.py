@@ -74,13 +74,9 @@ class History:
                 found[step] = name
         return found
 
-    def path(self, step: Step) -> pathlib.Path:
-        """Return the path of our file of a step."""
-        return self.directory.path / f"{self._beginning}{step}{SUFFIX}"
-
-    def directory_path(self, step: Step) -> pathlib.Path:
-        """Return the path of a step that several processes, flax or Orbax have written."""
-        return self.directory.path / f"{self._beginning}{step}"
+    def path(self, step: Step, suffix: str) -> pathlib.Path:
+        """Return the path of a step; only a file of ours has a suffix."""
+        return self.directory.path / f"{self._beginning}{step}{suffix}"
 
     @property
     def _beginning(self) -> str:
@@ -97,7 +93,7 @@ class History:
         if asked in paths:
             return asked, paths[asked]
         if asked is not None:
-            path = self.directory_path(asked)
+            path = self.path(asked, suffix="")
             if self.directory.kind_of(path.name) is not None:
                 # Reading it will raise an error that says what is wrong with it.
                 return asked, path

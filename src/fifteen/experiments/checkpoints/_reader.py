@@ -133,16 +133,11 @@ class KeyData:
         return self.data.shape[:-1]
 
 
-HostValue: TypeAlias = HostArray | Shards | KeyData | bool | int | float | complex | str | bytes
-
-
 class CheckpointReader(Protocol):
     """A checkpoint on disk, of which only the description has been read."""
 
     @property
-    def path(self) -> pathlib.Path:
-        """The file or directory."""
-        ...
+    def path(self) -> pathlib.Path: ...
 
     @property
     def leaves(self) -> Mapping[Key, LeafInfo]:
@@ -155,11 +150,12 @@ class CheckpointReader(Protocol):
         ...
 
     def read(self, wanted: Wanted) -> Generator[Mapping[Key, Any]]:
-        """Yield a `HostValue` for each key, in batches and in the order that suits the format.
+        """Yield values by key, in batches and in the order that suits the format.
 
-        The sharding of typed PRNG keys is that of their data. A format that can read parts of an
-        array reads those of this process. Raises `CheckpointDamagedError` if the bytes are not
-        those that were written.
+        A value is a `HostArray`, `Shards`, `KeyData`, a number of Python, a str or bytes. The
+        sharding of typed PRNG keys is that of their data. A format that can read parts of an array
+        reads those of this process. Raises `CheckpointDamagedError` if the bytes are not those that
+        were written.
         """
         ...
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,7 +14,7 @@ from .. import _console
 from .._errors import CheckpointError, CheckpointMismatchError
 from . import _tree
 from ._casting import CastError, cast_to_target
-from ._damage import UNPARSABLE, damaged, shortened, too_deep
+from ._damage import UNPARSABLE, damaged, listed, too_deep
 from ._device_placement import device_put_like, resolve_sharding, shardings_to_read
 from ._keys import Key, name_of, unflatten
 from ._leaf import is_state, is_static, refusal
@@ -26,27 +25,10 @@ _ANYWHERE = jax.ShapeDtypeStruct((), np.uint32)
 """A target for typed PRNG keys on the default device."""
 
 
-def restore(
-    target: Any,
-    opened: contextlib.AbstractContextManager[CheckpointReader],
-    strict: bool,
-    partial: bool,
-) -> tuple[Any, pathlib.Path]:
-    """Read a checkpoint into the structure of a target; see `Experiment.restore_checkpoint`.
-
-    Return its path, too.
-
-    Raises:
-        CheckpointMismatchError: lists every leaf that is missing, unexpected or, with `strict`,
-            different.
-        CheckpointDamagedError: a leaf's bytes are not those that were written.
-    """
-    with opened as stored:
-        read = _as_saved(stored) if target is None else _fitted(target, stored, strict, partial)
-        return read, stored.path
-
-
-def _fitted(target: Any, stored: CheckpointReader, strict: bool, partial: bool) -> Any:
+def restore(target: Any, stored: CheckpointReader, strict: bool, partial: bool) -> Any:
+    """Read a checkpoint into the structure of a target; see `Experiment.restore_checkpoint`."""
+    if target is None:
+        return _as_saved(stored)
     flat, saved = _tree.flatten(target), stored.leaves
     keys = flat.keys
     if not saved.keys() <= set(keys):
@@ -100,9 +82,8 @@ def _resolved(stored: CheckpointReader, leaves: Iterable[tuple[Key, Any]]) -> di
         except CastError as error:
             problems.append(f"{name_of(key)}: target's leaf {error}")
     if problems:
-        raise CheckpointMismatchError(
-            "\n".join([f"cannot restore {stored.path} into the target:", *shortened(problems)])
-        )
+        headline = f"cannot restore {stored.path} into the target:"
+        raise CheckpointMismatchError(listed(headline, problems))
     return wanted
 
 

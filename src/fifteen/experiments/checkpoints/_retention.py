@@ -15,6 +15,7 @@ from .._errors import CheckpointError, CheckpointExistsError
 from ..storage import Directory, suppressed_os_errors
 from ._ownership import is_checkpoint
 from ._paths import History, Step, whole_number
+from ._reader import SUFFIX
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +61,9 @@ class Destination:
     """The path of a new checkpoint, and the checkpoints that it replaces."""
 
     def __init__(self, root: Directory, history: History, step: int, retention: Retention) -> None:
-        is_alone = distributed.count() == 1
-        self.path = history.path(step) if is_alone else history.directory_path(step)
-        self._root = root.path
+        self.path = history.path(step, SUFFIX if distributed.count() == 1 else "")
+        # All processes must have the same one, even if their experiments have different paths.
+        self.name = str(self.path.relative_to(root.path))
         self.directory = history.directory
         self._history = history
         self._step = step
@@ -71,11 +72,6 @@ class Destination:
         self._found = history.paths()
         later = [other for other in self._found if other > step]
         self._replaced = later if retention.overwrite else []
-
-    @property
-    def name(self) -> str:
-        """The path, relative to the experiment's directory."""
-        return str(self.path.relative_to(self._root))
 
     def check(self) -> None:
         """Raise `CheckpointExistsError` at a later step, or a file that is not a checkpoint."""

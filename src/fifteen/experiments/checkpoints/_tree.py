@@ -37,10 +37,7 @@ def flatten(
     With `by_fields`, the children of a dataclass have the names of its fields, even if it is
     registered without key paths, as by jax_dataclasses. JAX and Orbax number such children.
 
-    Raises:
-        CheckpointError: two children of a node have the same name, as in
-            `OrderedDict({1: x, "1": y})`; the keys of a dict cannot be sorted; or the pytree is
-            nested too deeply.
+    Two children of a node with the same name are refused, as in `OrderedDict({1: x, "1": y})`.
     """
     keys: list[Key] = []
     leaves: list[Any] = []
@@ -77,7 +74,6 @@ def flatten(
 
 
 def to_json(structure: Any) -> str:
-    """Return a structure as JSON."""
     with refusing_depth():
         return json.dumps(structure, separators=(",", ":"))
 

@@ -19,7 +19,7 @@ from fifteen._text import printable
 
 from ..._errors import CheckpointError
 from ...storage import Directory
-from .._damage import UNPARSABLE, check_seal, damaged, sealed
+from .._damage import check_seal, damaged, parsing, sealed
 from .._dtypes import info_of
 from .._flax_msgpack import MsgpackCheckpoint
 from .._keys import Key, key_of, name_of, structure_of
@@ -81,14 +81,8 @@ def contents_of(directory: Directory) -> Contents:
 
 
 def _ours(directory: Directory) -> Contents:
-    try:
+    with parsing(directory.path, f"{DESCRIPTION} is not a description that fifteen wrote"):
         leaves, structure = _from_json(directory.read(DESCRIPTION).decode())
-    except (*UNPARSABLE, RecursionError) as error:
-        raise damaged(
-            directory.path,
-            f"{DESCRIPTION} is not a description that fifteen wrote "
-            f"({type(error).__name__}: {error})",
-        ) from None
     form = {**_tensorstore.ZARR, "fill_missing_data_reads": False}
     return Contents(directory, leaves, lambda: structure, form)
 
@@ -120,7 +114,7 @@ def _theirs(directory: Directory) -> Contents:
     ends: dict[Key, _End] = {}
     lists: set[Key] = set()
     options: dict[str, Any] = {}
-    try:
+    with parsing(path, "its description cannot be read"):
         if directory.kind_of(_OLD_METADATA) == "file":
             ends = _old_ends(directory, lists)
         if directory.kind_of(_METADATA) == "file":
@@ -131,17 +125,13 @@ def _theirs(directory: Directory) -> Contents:
                 has_value = isinstance(old, EncodedLeaf) and not old.is_array
                 if not has_value or (isinstance(end, EncodedLeaf) and end.is_array):
                     ends[key] = end
-    except (*UNPARSABLE, RecursionError) as error:
-        problem = f"its description cannot be read ({type(error).__name__}: {error})"
-        raise damaged(path, problem) from None
     if not ends:
         raise damaged(path, "Orbax has left no description of the contents")
     leaves = {key: end for key, end in ends.items() if isinstance(end, EncodedLeaf)}
-    numbers: dict[Key, Any] = {key: number for number, key in enumerate(leaves)}
     return Contents(
         directory,
         leaves,
-        lambda: structure_of({key: numbers.get(key, end) for key, end in ends.items()}, lists),
+        lambda: structure_of(leaves, ends, lists),
         {
             "driver": "zarr3" if options.get("use_zarr3") else "zarr",
             "fill_missing_data_reads": options.get(_HAS_ALL_CHUNKS) is not True,

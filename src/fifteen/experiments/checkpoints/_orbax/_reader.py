@@ -14,11 +14,11 @@ from typing import Any, cast
 import numpy as np
 
 from ...storage import Directory
-from .._damage import damaged, decoding, shortened
+from .._damage import damaged, decoding, listed
 from .._decoding import decode
 from .._dtypes import KEY_DTYPES, dtype_named
 from .._keys import Key, name_of
-from .._reader import DESCRIPTION, HostArray, KeyData, LeafInfo, Shards, Wanted
+from .._reader import DESCRIPTION, HostArray, LeafInfo, Shards, Wanted
 from . import _tensorstore
 from ._contents import EncodedLeaf, contents_of
 
@@ -92,32 +92,30 @@ class OrbaxCheckpoint:
                 "Orbax has given some of these leaves the same name, and kept only one of each; to "
                 "restore the others, leave these out of the target and pass partial=True:"
             )
-            raise damaged(self.path, "\n".join([problem, *shortened(sorted(map(name_of, lost)))]))
+            raise damaged(self.path, listed(problem, sorted(map(name_of, lost))))
 
-    def _value(self, key: Key, entry: EncodedLeaf, data: HostArray | Shards | None) -> Any:
-        described = entry.description or {}
+    def _value(self, key: Key, leaf: EncodedLeaf, data: HostArray | Shards | None) -> Any:
+        described = leaf.description or {}
+        shape = leaf.info.shape if leaf.info else ()
         with decoding(self.path, name_of(key)):
-            if entry.is_text:
-                return _text_named(str(entry.stored), self._texts)
-            if "key" in described:
-                if data is None:
-                    # Orbax does not save empty arrays.
-                    data = _empty((*cast(LeafInfo, entry.info).shape, 0), np.dtype(np.uint32))
-                return KeyData(data, str(described["key"]))
+            if leaf.is_text:
+                return _text_named(str(leaf.stored), self._texts)
             if "empty" in described:
-                shape = cast(LeafInfo, entry.info).shape
                 return _empty(shape, dtype_named(str(described["empty"])))
-            if data is None:
-                return decode(None, entry.description) if described else entry.value
-            if "scalar" in described:
+            if "key" in described and data is None:
+                # Orbax does not save empty arrays.
+                data = _empty((*shape, 0), np.dtype(np.uint32))
+            if "scalar" in described and data is not None:
                 number, kind = cast(HostArray, data).item(), described["scalar"]
                 if kind not in (None, type(number).__name__):
                     raise ValueError(f"expected a Python {kind!r}, found {number!r}")
                 return number
-            if "bits" in described:
+            if "bits" in described and data is not None:
                 view = functools.partial(_viewed, dtype=dtype_named(str(described["bits"])))
                 return data.map(view) if isinstance(data, Shards) else view(data)
-            return decode(cast(HostArray, data), entry.description) if described else data
+            if leaf.description is None:
+                return leaf.value if data is None else data
+            return decode(cast(Any, data), leaf.description)
 
     @functools.cached_property
     def _texts(self) -> Any:

@@ -134,12 +134,6 @@ def is_ours(head: bytes) -> bool:
 
 
 def read(file: ReadableFile) -> Header:
-    """Read a file's header.
-
-    Raises:
-        CheckpointDamagedError: it is damaged, or the file is shorter or longer than it says.
-        CheckpointError: another library has saved a tensor of a dtype that NumPy does not have.
-    """
     try:
         return _read(file)
     except CheckpointDamagedError:
@@ -218,11 +212,10 @@ def _foreign(entries: Mapping[str, Any]) -> tuple[list[Key], list[Any], Any]:
                 "that NumPy and ml_dtypes do not have; read it with that library"
             )
     keys = [key_of(name) for name in entries]
-    numbers: dict[Key, Any] = {key: number for number, key in enumerate(keys)}
     structure = None
     with contextlib.suppress(ValueError):
-        structure = structure_of(numbers)
-    if structure is None or len(numbers) < len(keys):
+        structure = structure_of(keys)
+    if structure is None or len(set(keys)) < len(keys):
         # A name is the beginning of another, or they are one key.
         keys = [(name,) for name in entries]
         structure = {name: number for number, name in enumerate(entries)}

@@ -45,7 +45,6 @@ class SafetensorsCheckpoint:
         self.structure = self._header.structure
 
     def read(self, wanted: Wanted) -> Generator[Mapping[Key, Any]]:
-        """Read some leaves, and verify them; see `CheckpointReader.read`."""
         groups = _grouped((key, self._header.leaves[key]) for key in wanted)
         # The next group is read and verified while the caller moves this one to its devices.
         yield from prefetched(

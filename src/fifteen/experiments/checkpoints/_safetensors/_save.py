@@ -61,7 +61,7 @@ class LocalSave:
 def write(
     directory: Directory, name: str, leaves: Sequence[tuple[Key, Leaf]], structure: str
 ) -> None:
-    """Write a checkpoint to a file, in one step; see `_header.compose`."""
+    """Write a checkpoint to a file, in one step."""
     with gc_paused():
         content = compose(leaves, structure)
     if directory.is_remote:

@@ -72,7 +72,6 @@ class Manifest:
     structure: Any
 
     def to_json(self) -> str:
-        """Return the contents of the file."""
         leaves = [
             [name_of(key), leaf.info.dtype, leaf.info.shape, leaf.implementation]
             + [[part.file, *part.box] for part in leaf.parts]
@@ -83,7 +82,6 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
-        """Parse a file's contents; if they are damaged, raise what parsing raises."""
         check_seal(text)
         described = json.loads(text)
         files = described["files"]

@@ -35,7 +35,6 @@ class ShardedCheckpoint:
         self.structure = self._manifest.structure
 
     def read(self, wanted: Wanted) -> Generator[Mapping[Key, Any]]:
-        """Read some leaves; see `CheckpointReader.read`."""
         boxes: dict[Key, Collection[Box]] = {}
         files: dict[int, _Inside] = defaultdict(dict)
         for key, sharding in wanted.items():
