@@ -59,7 +59,7 @@ def device_put_like(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
     """
     placed = list(values)
     # One call for all values with the same destination costs little more than one for one value.
-    groups: dict[tuple[Sharding | None, bool], list[int]] = defaultdict(list)
+    groups: dict[tuple[Sharding | None, bool, bool], list[int]] = defaultdict(list)
     keys: list[int] = []
     # The user's debug flags must not apply to our transfers.
     with jax.transfer_guard("allow"), jax.debug_nans(False), jax.debug_infs(False):
@@ -72,16 +72,13 @@ def device_put_like(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
                 if isinstance(value, KeyData):
                     placed[index] = value.data
                     keys.append(index)
-        for (sharding, is_committed), indices in groups.items():
-            with contextlib.ExitStack() as stack:
-                if not is_committed:
-                    stack.enter_context(_default_device(sharding))
-                    sharding = None
-                arrays = _put(
-                    [placed[index] for index in indices],
-                    [getattr(targets[index], "weak_type", False) for index in indices],
-                    sharding,
-                )
+        for (sharding, is_committed, is_weak), indices in groups.items():
+            group = [placed[index] for index in indices]
+            if is_committed:
+                arrays = _put(group, sharding, is_weak)
+            else:
+                with _default_device(sharding):
+                    arrays = _put(group, None, is_weak)
             for index, array in zip(indices, arrays, strict=True):
                 placed[index] = array
         for index in keys:
@@ -91,15 +88,16 @@ def device_put_like(values: Sequence[Any], targets: Sequence[Any]) -> list[Any]:
     return placed
 
 
-def _destination(target: Any, value: Any) -> tuple[Sharding | None, bool]:
-    """Return a sharding, None for the default device, and whether arrays are committed to it.
+def _destination(target: Any, value: Any) -> tuple[Sharding | None, bool, bool]:
+    """Return a sharding, None for the default device, and whether arrays are committed and weak.
 
     An uncommitted array may take part in computations on any device.
     """
     is_committed = getattr(target, "committed", True)
-    if target.sharding is None or not is_committed:
-        return target.sharding, is_committed
-    return _sharding_of(target, value.shape, isinstance(value, KeyData)), True
+    sharding, is_weak = target.sharding, getattr(target, "weak_type", False)
+    if sharding is not None and is_committed:
+        sharding = _sharding_of(target, value.shape, isinstance(value, KeyData))
+    return sharding, is_committed, is_weak
 
 
 def _default_device(sharding: Any) -> contextlib.AbstractContextManager[Any]:
@@ -111,26 +109,21 @@ def _default_device(sharding: Any) -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext() if device == default else jax.default_device(device)
 
 
-def _put(values: list[Any], weak: Sequence[bool], sharding: Sharding | None) -> Sequence[Any]:
-    """Put values on the default device or with a sharding, and give some a weak type."""
-    is_any_weak = True in weak
-    kinds = {jnp.result_type(kind): kind for kind in (int, float, complex) if is_any_weak}
+def _put(values: list[Any], sharding: Sharding | None, is_weak: bool) -> Sequence[Any]:
+    """Put values on the default device or with a sharding, and give them a weak type."""
+    zeros = {jnp.result_type(kind): kind(0) for kind in (int, float, complex) if is_weak}
     if _is_over_processes(sharding):
         arrays = [_put_over_processes(value, sharding) for value in values]
+    elif is_weak:
+        numbers = [_as_number(value) if value.dtype in zeros else value for value in values]
+        arrays = jax.device_put(numbers, sharding)
     else:
-        if is_any_weak:
-            values = [
-                _as_number(value) if is_weak and value.dtype in kinds else value
-                for value, is_weak in zip(values, weak, strict=True)
-            ]
-        arrays = jax.device_put(values, sharding)
-    if not is_any_weak:
-        return arrays
+        return jax.device_put(values, sharding)
     return [
-        _weakly_typed(array, kinds[array.dtype](0), sharding)
-        if is_weak and not array.weak_type and array.dtype in kinds
+        _weakly_typed(array, zeros[array.dtype], sharding)
+        if array.dtype in zeros and not array.weak_type
         else array
-        for array, is_weak in zip(arrays, weak, strict=True)
+        for array in arrays
     ]
 
 
@@ -227,7 +220,9 @@ def _put_over_processes(value: HostArray | Shards, sharding: Sharding) -> jax.Ar
     if not sharding.addressable_devices:
         (part,) = parts.values()
         return jax.make_array_from_single_device_arrays(shape, sharding, [], dtype=part.dtype)
-    return jax.make_array_from_callback(shape, sharding, lambda index: parts[Box.at(index, shape)])
+    return jax.make_array_from_callback(
+        shape, sharding, lambda index: parts[Box.at(index or (), shape)]
+    )
 
 
 def _replicated(sharding: Sharding) -> Sharding:

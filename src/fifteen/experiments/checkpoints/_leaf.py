@@ -174,12 +174,6 @@ def refusal(value: Any) -> str:
     return f"expected an array, a number, a str, bytes or None, found {kind.__name__}; {advice}"
 
 
-def _is_lost(value: Any, error: RuntimeError) -> bool:
-    """Whether an error means that an array has no value: it is deleted, or was not computed."""
-    is_jax = isinstance(error, jax.errors.JaxRuntimeError)
-    return is_jax or (isinstance(value, jax.Array) and value.is_deleted())
-
-
 def encode_each(flat: FlatTree, encode: Callable[[Any], T]) -> dict[Key, T]:
     """Encode the leaves of a pytree; the error lists each that cannot be encoded."""
     encoded: dict[Key, T] = {}
@@ -188,7 +182,10 @@ def encode_each(flat: FlatTree, encode: Callable[[Any], T]) -> dict[Key, T]:
         try:
             encoded[key] = encode(value)
         except (CheckpointError, RuntimeError) as error:
-            if not (isinstance(error, CheckpointError) or _is_lost(value, error)):
+            # JAX raises a `RuntimeError` for an array that is deleted, or could not be computed.
+            is_deleted = isinstance(value, jax.Array) and value.is_deleted()
+            known = CheckpointError | jax.errors.JaxRuntimeError
+            if not is_deleted and not isinstance(error, known):
                 raise
             problems.append(f"{name_of(key)}: {error}")
     if problems:

@@ -16,7 +16,9 @@ import re
 from ..storage import Directory, Kind, suppressed_os_errors
 from ._reader import DESCRIPTION, SHARDS, SUFFIX
 from ._safetensors._header import is_ours
-from ._shards._manifest import FILE
+
+SHARD = re.compile(rf"[0-9a-f]{{8}}\.[0-9]+{re.escape(SUFFIX)}")
+"""The name of a file beside `SHARDS`: a token of the save, and the number of the process."""
 
 _MARKS = ("_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", DESCRIPTION, SHARDS)
 """Files in a directory that Orbax has written."""
@@ -74,7 +76,7 @@ def may_be_checkpoint(directory: Directory, name: str) -> bool:
 def is_unfinished(directory: Directory) -> bool:
     """Whether a killed save of several processes has left it in an object store."""
     names = directory.names()
-    return bool(names) and all(map(FILE.fullmatch, names))
+    return bool(names) and all(map(SHARD.fullmatch, names))
 
 
 def is_beside_flax(directory: Directory, name: str) -> bool:

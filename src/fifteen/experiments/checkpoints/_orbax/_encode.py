@@ -52,26 +52,22 @@ def encode(target: Any) -> tuple[Any, str, Mapping[str, str]]:
     numbered = _tree.flatten(target, by_fields=False, is_static=is_static)
     of_orbax = dict(zip(flat.keys, numbered.keys, strict=True))
     encoded = encode_each(flat, _encode)
-    kept = {key: value for key, (value, _) in encoded.items() if value is not None}
-    by_number = stored_names([of_orbax[key] for key in kept])
-    names = {key: by_number[of_orbax[key]] for key in kept}
-    for key, name in list(names.items()):
-        # Orbax takes the name of a text for a path in JSON.
-        if isinstance(kept[key], str) and ("/" in name or "~" in name):
-            encoded[key] = None, _leaf.encode(kept.pop(key), copy=False).description
-            del names[key]
-    leaves = {
-        key: EncodedLeaf(info_of(value), names.get(key), encoded[key][1])
-        for key, value in zip(flat.keys, flat.leaves, strict=True)
-    }
+    given = {key: value for key, (value, _) in encoded.items() if value is not None}
+    names = dict(zip(given, stored_names([of_orbax[key] for key in given]), strict=True))
+    leaves: dict[Key, EncodedLeaf] = {}
+    shared: dict[str, str] = {}
+    for key, value in zip(flat.keys, flat.leaves, strict=True):
+        name, description = names.get(key), encoded[key][1]
+        if name is not None and isinstance(given[key], str) and ("/" in name or "~" in name):
+            # Orbax takes the name of a text for a path in JSON.
+            name, description = None, _leaf.encode(given.pop(key), copy=False).description
+        leaves[key] = EncodedLeaf(info_of(value), name, description)
+        shared[name_of(key)] = "local" if name is None else _shared(given[key], name)
     if any("%" in name for name in names.values()):
-        tree: Any = {names[key]: value for key, value in kept.items()}
+        tree: Any = {names[key]: value for key, value in given.items()}
     else:
         with _tree.refusing_depth():
-            tree = unflatten(numbered.structure, [kept.get(key) for key in leaves])
-    shared = {
-        name_of(key): _shared(kept[key], names[key]) if key in kept else "local" for key in leaves
-    }
+            tree = unflatten(numbered.structure, [given.get(key) for key in leaves])
     return tree, to_json(leaves, _tree.to_json(flat.structure)), shared
 
 
@@ -84,14 +80,14 @@ def _shared(value: Any, name: str) -> str:
     return f"{value.dtype}{list(value.shape)} spread in parts of {list(part)}{called}"
 
 
-def stored_names(keys: Sequence[Key]) -> dict[Key, str]:
+def stored_names(keys: Sequence[Key]) -> list[str]:
     """Return the names that Orbax gives to leaves, or escaped ones if it would confuse some.
 
     Orbax joins the parts of a key with dots, so `("a.b",)` and `("a", "b")` are the same to it. And
     an array must not be where another one keeps its chunks, as `("a/0",)` is to `("a",)`.
     """
-    plain = {key: ".".join(key) for key in keys}
-    names = set(plain.values())
+    plain = list(map(".".join, keys))
+    names = set(plain)
     # A percent sign marks escaped names, and a file system changes some paths on the way.
     is_safe = all(
         "%" not in name and _is_utf_8(name) and name == posixpath.normpath(f"/{name}")[1:]
@@ -101,7 +97,7 @@ def stored_names(keys: Sequence[Key]) -> dict[Key, str]:
     parents = {str(parent) for name in names for parent in pathlib.PurePosixPath(name).parents}
     if is_safe and not is_ambiguous and names.isdisjoint(parents):
         return plain
-    return {key: "%/" + "/".join(map(_escape, key)) for key in keys}
+    return ["%/" + "/".join(map(_escape, key)) for key in keys]
 
 
 def _escape(part: str) -> str:

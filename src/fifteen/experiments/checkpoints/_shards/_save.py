@@ -23,7 +23,7 @@ from .._leaf import Leaf, encode_each, is_static
 from .._ownership import is_unfinished
 from .._reader import SHARDS, SUFFIX, Box
 from .._safetensors._save import write
-from ._manifest import Manifest, Part, SpreadLeaf
+from ._reader import Manifest, Part, SpreadLeaf
 
 
 class ShardedSave(DistributedSave):
