@@ -4,6 +4,7 @@ JAX is imported by what saves and restores: listing checkpoints and their leaves
 """
 
 import contextlib
+import functools
 import pathlib
 import threading
 from collections.abc import Callable, Generator
@@ -66,7 +67,8 @@ class Checkpoints:
                 destination = Destination(self._directory, history, number, retention())
                 with destination.errors_explained():
                     pending = self._pending_save(destination, target, copy=not blocking)
-            commit = destination.errors_explained()(pending.commit)
+            explained = destination.errors_explained()(pending.commit)
+            commit = functools.partial(explained, self._before_commit)
             try:
                 if blocking:
                     commit()
@@ -89,7 +91,7 @@ class Checkpoints:
             from ._shards._save import ShardedSave as Save
         else:
             from ._orbax._save import OrbaxSave as Save
-        return Save(destination, target, copy, self._before_commit)
+        return Save(destination, target, copy)
 
     def restore(
         self, target: Any, step: Any, prefix: str, strict: bool, partial: bool

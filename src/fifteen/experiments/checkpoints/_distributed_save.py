@@ -31,17 +31,10 @@ class DistributedSave(abc.ABC):
     processes or in none: what one of them raises, all raise.
     """
 
-    def __init__(
-        self,
-        destination: Destination,
-        target: Any,
-        in_background: bool,
-        before_commit: Callable[[], None],
-    ) -> None:
+    def __init__(self, destination: Destination, target: Any, in_background: bool) -> None:
         handled = sys.exc_info()[1]
         self._destination = destination
         self._in_background = in_background
-        self._before_commit = before_commit
         self._has_begun = False
         # Closed when the save is over, whether it has succeeded or not.
         self._held = contextlib.ExitStack()
@@ -64,15 +57,15 @@ class DistributedSave(abc.ABC):
                 self.abandon(error)
             raise
 
-    def commit(self) -> None:
-        """Write the values and give the checkpoint its name; may be called in another thread.
+    def commit(self, before: Callable[[], None]) -> None:
+        """Call `before`, and write the checkpoint; may be called in another thread.
 
         Raises `OSError` if a process could not write. Earlier checkpoints stay intact.
         """
         try:
             self._has_begun = True
             with self._group.collective(_COMMITTING):
-                self._before_commit()
+                before()
                 self._write()
                 self._group.on_primary(self._put_in_place)
         finally:

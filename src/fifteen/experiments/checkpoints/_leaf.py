@@ -182,10 +182,10 @@ def encode_each(flat: FlatTree, encode: Callable[[Any], T]) -> dict[Key, T]:
         try:
             encoded[key] = encode(value)
         except (CheckpointError, RuntimeError) as error:
-            # JAX raises a `RuntimeError` for an array that is deleted, or could not be computed.
-            is_deleted = isinstance(value, jax.Array) and value.is_deleted()
-            known = CheckpointError | jax.errors.JaxRuntimeError
-            if not is_deleted and not isinstance(error, known):
+            # The error of an array that could not be computed, or else of one that is deleted.
+            if not isinstance(error, CheckpointError | jax.errors.JaxRuntimeError) and not (
+                isinstance(value, jax.Array) and value.is_deleted()
+            ):
                 raise
             problems.append(f"{name_of(key)}: {error}")
     if problems:

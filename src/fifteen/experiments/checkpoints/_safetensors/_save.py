@@ -28,24 +28,21 @@ class LocalSave:
     With `copy`, the caller may change the values before `commit` writes them.
     """
 
-    def __init__(
-        self, destination: Destination, target: Any, copy: bool, before_commit: Callable[[], None]
-    ) -> None:
+    def __init__(self, destination: Destination, target: Any, copy: bool) -> None:
         destination.check()
         self._destination = destination
-        self._before_commit = before_commit
         with gc_paused():
             flat = _tree.flatten(target, is_static=is_static)
             encoded = encode_each(flat, lambda value: _leaf.encode(value, copy))
             self._leaves = list(encoded.items())
             self._structure = _tree.to_json(flat.structure)
 
-    def commit(self) -> None:
-        """Write the values and give the checkpoint its name; may be called in another thread.
+    def commit(self, before: Callable[[], None]) -> None:
+        """Call `before`, and write the checkpoint; may be called in another thread.
 
         Raises `OSError` if they could not be written. Earlier checkpoints stay intact.
         """
-        self._before_commit()
+        before()
         directory = self._destination.directory
         directory.make()
         directory.remove_leftovers()
