@@ -30,9 +30,9 @@ print(peak() - before)
 READ = """
 experiment.restore_checkpoint(None, prefix="small_")
 before = peak()
-reader = open_checkpoint(experiment.data_dir / "checkpoint_1.safetensors")
-for group in reader.read(dict.fromkeys(reader.leaves)):
-    del group  # As if it were on an accelerator now.
+with open_checkpoint(experiment.data_dir / "checkpoint_1.safetensors") as reader:
+    for group in reader.read(dict.fromkeys(reader.leaves)):
+        del group  # As if it were on an accelerator now.
 print(peak() - before)
 """
 

@@ -161,17 +161,17 @@ def _opened(history: History, step: Any, is_latest: bool) -> Generator[Checkpoin
     """
     path, tries = None, MAX_TRIES
     try:
-        while True:
-            _, path = history.find(step)
-            try:
-                reader = open_checkpoint(path)
-                break
-            except FileNotFoundError:
-                # Another process may have replaced it since.
-                tries -= 1
-                if not tries or history.directory.kind_of(path.name) is not None:
-                    raise
-        with contextlib.closing(reader):
+        with contextlib.ExitStack() as stack:
+            while True:
+                _, path = history.find(step)
+                try:
+                    reader = stack.enter_context(open_checkpoint(path))
+                    break
+                except FileNotFoundError:
+                    # Another process may have replaced it since.
+                    tries -= 1
+                    if not tries or history.directory.kind_of(path.name) is not None:
+                        raise
             yield reader
     except CheckpointDamagedError as error:
         if not is_latest:

@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
 from fifteen._text import message_of
@@ -22,7 +22,8 @@ from ._safetensors._reader import SafetensorsCheckpoint
 from ._shards._reader import ShardedCheckpoint
 
 
-def open_checkpoint(path: pathlib.Path) -> CheckpointReader:
+@contextlib.contextmanager
+def open_checkpoint(path: pathlib.Path) -> Generator[CheckpointReader]:
     """Open a checkpoint: our file or directory, an Orbax directory, or a msgpack file of flax.
 
     Raises `FileNotFoundError` if there is nothing at the path, and `MissingExtraError` if reading
@@ -36,20 +37,25 @@ def open_checkpoint(path: pathlib.Path) -> CheckpointReader:
         # Opening a pipe would wait for somebody to write into it.
         link = "a link to " if directory.is_link(path.name) else ""
         raise damaged(path, f"{link}neither a file nor a directory")
+    if path.name.endswith(SUFFIX) and kind == "directory":
+        raise damaged(path, "a directory with the name of a file")
+    # A file is closed here, since what a signal handler raises in a finalizer is lost.
     if path.name.endswith(SUFFIX):
-        if kind == "directory":
-            raise damaged(path, "a directory with the name of a file")
-        return SafetensorsCheckpoint(path)
-    if kind == "file":
-        return MsgpackCheckpoint(path)
-    is_ours = Directory(path).kind_of(SHARDS) == "file"
-    return ShardedCheckpoint(path) if is_ours else OrbaxCheckpoint(path)
+        with contextlib.closing(SafetensorsCheckpoint(path)) as reader:
+            yield reader
+    elif kind == "file":
+        with contextlib.closing(MsgpackCheckpoint(path)) as reader:
+            yield reader
+    elif Directory(path).kind_of(SHARDS) == "file":
+        yield ShardedCheckpoint(path)
+    else:
+        yield OrbaxCheckpoint(path)
 
 
 def problem_of(path: pathlib.Path, reads_all: bool = False) -> str:
     """Say why a checkpoint does not open, or cannot be read as a whole; nothing if it can."""
     try:
-        with contextlib.closing(open_checkpoint(path)) as reader:
+        with open_checkpoint(path) as reader:
             for _ in reader.read(dict.fromkeys(reader.leaves)) if reads_all else ():
                 pass
     except (CheckpointError, MissingExtraError) as error:

@@ -158,10 +158,3 @@ class CheckpointReader(Protocol):
         were written.
         """
         ...
-
-    def close(self) -> None:
-        """Close the file, rather than leave that to a finalizer.
-
-        What a signal handler raises in a finalizer is lost.
-        """
-        ...

@@ -58,9 +58,6 @@ class OrbaxCheckpoint:
         data = _tensorstore.read(self.path, arrays, shardings)
         yield {key: self._value(key, entry, data.pop(key, None)) for key, entry in entries.items()}
 
-    def close(self) -> None:
-        """Do nothing: no file stays open."""
-
     def _arrays(self, keys: Iterable[Key]) -> dict[Key, Any]:
         """Open arrays that are not open yet."""
         contents = self._contents

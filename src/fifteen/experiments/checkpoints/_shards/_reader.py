@@ -175,9 +175,6 @@ class ShardedCheckpoint:
             kind = leaf.implementation
             yield {key: array if kind is None else KeyData(array, kind)}
 
-    def close(self) -> None:
-        """Do nothing: no file stays open."""
-
     def _open(
         self, file: int, inside: _Inside, opened: contextlib.ExitStack
     ) -> SafetensorsCheckpoint:
