@@ -25,6 +25,8 @@ from ._reader import Box, HostArray
 
 BLOCK_BYTES = 16 << 20
 """Bytes to write at a time, and to copy at a time if they cannot be written in place."""
+_PIECE_BYTES = 1 << 18
+"""Bytes to copy at a time if they are sent: little enough to be in the processor's cache."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -37,8 +39,8 @@ class Snapshot:
     # The array's memory, read-only; or arrays that cover it exactly once, each of them on the host
     # or on one device.
     parts: list[tuple[Box, Any]] | memoryview
-    # Another thread may change that memory while it is written, so each block is copied first.
-    is_shared: bool = False
+    # If another thread may change that memory while it is written: how much to copy at a time.
+    copied_bytes: int = 0
     checksum: int = 0  # CRC-32C of the blocks so far; kept by who writes them.
 
     def duplicate(self) -> "Snapshot":
@@ -50,11 +52,12 @@ class Snapshot:
                 (box, values.addressable_data(0) if isinstance(values, jax.Array) else values)
                 for box, values in parts
             ]
-        return dataclasses.replace(self, parts=parts, checksum=0)
+        copied_bytes = _PIECE_BYTES if self.copied_bytes else 0
+        return dataclasses.replace(self, parts=parts, copied_bytes=copied_bytes, checksum=0)
 
     def settle(self) -> None:
-        if self.is_shared and isinstance(self.parts, memoryview):
-            self.parts, self.is_shared = _copied(self.parts), False
+        if self.copied_bytes and isinstance(self.parts, memoryview):
+            self.parts, self.copied_bytes = _copied(self.parts), 0
 
     def prefetch(self) -> None:
         for _, values in () if isinstance(self.parts, memoryview) else self.parts:
@@ -70,12 +73,12 @@ class Snapshot:
         if not self.nbytes:
             return ()
         if isinstance(parts, memoryview):
-            cut = _cut(parts)
-            return map(_copied, cut) if self.is_shared else cut
+            cut = _cut(parts, self.copied_bytes or BLOCK_BYTES)
+            return map(_copied, cut) if self.copied_bytes else cut
         arrays = [(box, np.asarray(values)) for box, values in parts]
         whole = arrays[0][1]
         if len(arrays) == 1 and whole.flags.c_contiguous and whole.dtype == self.dtype:
-            return _cut(_readable(whole))
+            return _cut(_readable(whole), BLOCK_BYTES)
         return self._assembled(arrays)
 
     def _assembled(self, parts: list[tuple[Box, HostArray]]) -> Iterator[memoryview]:
@@ -101,7 +104,8 @@ def snapshot(value: jax.Array | HostArray, copy: bool) -> Snapshot:
         little = value.dtype.newbyteorder("<") if value.dtype.byteorder == ">" else value.dtype
         host = value.astype(little, order="C") if copy or not shape else value
         if host.flags.c_contiguous and host.dtype == little:
-            return Snapshot(shape, little, host.nbytes, _readable(host), is_shared=not copy)
+            copied_bytes = 0 if copy else BLOCK_BYTES
+            return Snapshot(shape, little, host.nbytes, _readable(host), copied_bytes)
         return Snapshot(shape, little, host.nbytes, [(Box.whole(shape), host)])
     # Nearly every leaf is of this kind if JAX runs on the CPU, and there may be many small ones.
     if _is_on_one_cpu(value.sharding) and _has_buffer(value.dtype):
@@ -153,11 +157,11 @@ def _copied(block: memoryview) -> memoryview:
     return _readable(np.array(block))
 
 
-def _cut(memory: memoryview) -> Iterable[memoryview]:
-    if memory.nbytes <= BLOCK_BYTES:
+def _cut(memory: memoryview, size: int) -> Iterable[memoryview]:
+    if memory.nbytes <= size:
         return (memory,)
     flat = memory.cast("B")
-    return [flat[start : start + BLOCK_BYTES] for start in range(0, flat.nbytes, BLOCK_BYTES)]
+    return [flat[start : start + size] for start in range(0, flat.nbytes, size)]
 
 
 def _has_room(device: Any, size: int) -> bool:

@@ -103,7 +103,7 @@ class _ChangedError(Exception):
 def _send(directory: Directory, name: str, content: Content) -> None:
     """Send a file, and its header first.
 
-    So the checksums are computed before. What another thread may change is copied in blocks when it
+    So the checksums are computed before. What another thread may change is copied in pieces when it
     is sent, which takes little memory, and must have the same checksum then. Else it is sent again,
     copied as a whole.
     """
@@ -127,11 +127,11 @@ def _pieces(content: Content) -> Iterator[Any]:
     yield seal(content)
     copies = [tensor.duplicate() for tensor in content.tensors]
     for copy, block in _blocks(copies):
-        if copy.is_shared:
+        if copy.copied_bytes:
             _add_checksums([(copy, block)])
         yield block
     for tensor, copy in zip(content.tensors, copies, strict=True):
-        if copy.is_shared and copy.checksum != tensor.checksum:
+        if copy.copied_bytes and copy.checksum != tensor.checksum:
             raise _ChangedError
 
 
