@@ -107,22 +107,17 @@ def canonicalize(value: HostArray) -> HostArray:
     narrow = np.empty(flat.shape, held)
     for first in range(0, flat.size, _MAX_BLOCK):
         block = slice(first, first + _MAX_BLOCK)
+        before = flat[block]
         with np.errstate(over="ignore", invalid="ignore"):
-            narrow[block] = flat[block]
-        lost = _lost(flat[block], narrow[block])
-        if lost is not None:
+            narrow[block] = before
+        after = narrow[block]
+        lost = before != after if dtype.kind in "iu" else _overflowed(before, after)
+        if lost.any():
             raise CastError(
-                f"{name_of_dtype(value.dtype)} with {lost}, which {held.name} cannot hold; "
-                "set jax_enable_x64, or give a NumPy array as the target's leaf"
+                f"{name_of_dtype(dtype)} with {before[lost.argmax()]}, which {held.name} cannot "
+                "hold; set jax_enable_x64, or give a NumPy array as the target's leaf"
             )
     return narrow.reshape(value.shape)
-
-
-def _lost(before: HostArray, after: HostArray) -> Any:
-    """Return the first number that was out of range; None if there is none."""
-    is_integer = before.dtype.kind in "iu"
-    lost = before != after if is_integer else _overflowed(before, after)
-    return before[lost.argmax()] if lost.any() else None
 
 
 def _overflowed(before: Any, after: Any) -> Any:

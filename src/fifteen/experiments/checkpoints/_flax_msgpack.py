@@ -76,8 +76,6 @@ class _Array:
 
 
 class MsgpackCheckpoint:
-    """A checkpoint that flax has written to one file."""
-
     def __init__(self, path: pathlib.Path) -> None:
         self.path = path
         parent = Directory(path.parent)

@@ -31,8 +31,6 @@ _PIECE_BYTES = 1 << 18
 
 @dataclasses.dataclass(slots=True)
 class Snapshot:
-    """The values of an array."""
-
     shape: tuple[int, ...]
     dtype: np.dtype[Any]  # Little-endian.
     nbytes: int

@@ -30,7 +30,6 @@ def name_of(key: Key) -> str:
 
 
 def key_of(name: str) -> Key:
-    """Split a name into its key."""
     if "~" not in name:
         return tuple(name.split("/"))
     if name == _ROOT:

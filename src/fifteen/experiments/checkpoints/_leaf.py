@@ -47,8 +47,6 @@ _plain_types: set[type] = set()
 
 @dataclasses.dataclass(slots=True)
 class Leaf:
-    """An encoded leaf."""
-
     description: dict[str, Any] | None  # What the tensor does not say; None if it says everything.
     data: Snapshot | None = None  # The tensor; None if the description has the value.
     dtype: str = ""  # Safetensors' name of the tensor's dtype.
@@ -144,11 +142,6 @@ def is_static(value: Any) -> bool:
         return all(isinstance(part, SCALARS) or is_static(part) for part in parts)
     library = type(value).__module__.partition(".")[0]
     return library in _WRAPPING_LIBRARIES and is_static(getattr(value, "__wrapped__", None))
-
-
-def is_state(value: Any) -> bool:
-    """Whether a target's leaf is of a type that a checkpoint can contain, or a placeholder."""
-    return isinstance(value, (jax.Array, jax.ShapeDtypeStruct, np.ndarray, np.generic, *SCALARS))
 
 
 def refusal(value: Any) -> str:

@@ -29,8 +29,6 @@ MAX_STEP = 10**100
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """The checkpoints of one prefix in a directory."""
-
     directory: Directory
     # The beginning of their names. If it ends with a digit, an `@` separates it from the step, so
     # that step 0 of `net1` is not step 10 of `net`.

@@ -13,11 +13,12 @@ from fifteen._text import printable
 from .. import _console
 from .._errors import CheckpointError, CheckpointMismatchError
 from . import _tree
-from ._casting import CastError, cast_to_target
+from ._casting import ON_DEVICES, CastError, cast_to_target
 from ._damage import UNPARSABLE, damaged, listed, too_deep
 from ._device_placement import device_put_like, resolve_sharding, shardings_to_read
+from ._dtypes import SCALARS
 from ._keys import Key, name_of, unflatten
-from ._leaf import is_state, is_static, refusal
+from ._leaf import is_static, refusal
 from ._matching import compare, is_other_kind, report, report_of_misfits
 from ._reader import CheckpointReader, KeyData
 
@@ -38,11 +39,8 @@ def restore(target: Any, stored: CheckpointReader, strict: bool, partial: bool) 
     wanted = _resolved(stored, zip(keys, flat.leaves, strict=True))
     comparison = compare(stored, wanted)
     if not partial and (comparison.missing or comparison.unexpected):
-        raise CheckpointMismatchError(
-            report(
-                comparison, "does not fit the target; pass partial=True to restore what both have:"
-            )
-        )
+        headline = "does not fit the target; pass partial=True to restore what both have:"
+        raise CheckpointMismatchError(report(comparison, headline))
     keeps_different = partial and strict
     refused = [
         key
@@ -73,7 +71,7 @@ def _resolved(stored: CheckpointReader, leaves: Iterable[tuple[Key, Any]]) -> di
     wanted: dict[Key, Any] = {}
     problems: list[str] = []
     for key, leaf in leaves:
-        if not is_state(leaf):
+        if not isinstance(leaf, (*ON_DEVICES, np.ndarray, np.generic, *SCALARS)):
             if not is_static(leaf):
                 problems.append(f"{name_of(key)}: {refusal(leaf)}")
             continue

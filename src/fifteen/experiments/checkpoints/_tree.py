@@ -22,8 +22,6 @@ _leaf_types: set[type] = {bool, int, float, complex, str, bytes, np.ndarray}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FlatTree:
-    """A pytree, flattened."""
-
     keys: list[Key]  # Of the leaves, all different.
     leaves: list[Any]  # In JAX's order.
     structure: Any  # Dicts, lists, None, and the numbers of the leaves; see `_keys.unflatten`.

@@ -57,8 +57,6 @@ class EncodedLeaf:
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """What a directory contains."""
-
     directory: Directory  # The one with the arrays.
     leaves: Mapping[Key, EncodedLeaf]  # In the order of the pytree.
     structure: Callable[[], Any]

@@ -27,8 +27,6 @@ _STORED_AS = {"bits": "uint8", "dtype": "uint8", "key": "uint32"}
 
 
 class OrbaxCheckpoint:
-    """A checkpoint that Orbax has written."""
-
     def __init__(self, path: pathlib.Path) -> None:
         self.path = path
         self._contents = contents_of(Directory(path))

@@ -63,8 +63,6 @@ class StoredLeaf:
 
 
 class Header(NamedTuple):
-    """A parsed header."""
-
     leaves: Mapping[Key, StoredLeaf]  # In the order of the pytree.
     structure: Any  # Of the pytree; see `_keys.unflatten`.
     size: int  # Its bytes, after which the tensors begin.

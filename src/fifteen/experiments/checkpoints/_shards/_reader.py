@@ -70,8 +70,6 @@ class SpreadLeaf:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What a checkpoint consists of; see the beginning of this module."""
-
     files: list[str]
     leaves: dict[Key, SpreadLeaf]
     structure: Any
