@@ -79,28 +79,25 @@ def contents_of(directory: Directory) -> Contents:
 
 
 def _ours(directory: Directory) -> Contents:
+    leaves: dict[Key, EncodedLeaf] = {}
     with parsing(directory.path, f"{DESCRIPTION} is not a description that fifteen wrote"):
-        leaves, structure = _from_json(directory.read(DESCRIPTION).decode())
+        text = directory.read(DESCRIPTION).decode()
+        described = json.loads(text)
+        version = described["version"]
+        if version not in (_VERSION, _VERSION_WITHOUT_CHECKSUM):
+            raise ValueError(f"written in version {version} of the format")
+        if version == _VERSION:
+            check_seal(text, _START)
+        for name, stored, dtype, shape, description in described["leaves"]:
+            is_known = isinstance(stored, str | None) and isinstance(description, dict | None)
+            if not (is_known and isinstance(dtype, str)) or stored is description is None:
+                row = [stored, dtype, shape, description]
+                raise ValueError(f"{name}: expected the description of a leaf, found {row}")
+            info = LeafInfo(tuple(map(operator.index, shape)), dtype)
+            leaves[key_of(name)] = EncodedLeaf(info, stored, description)
+        structure = json.loads(described["structure"])
     form = {**_tensorstore.ZARR, "fill_missing_data_reads": False}
     return Contents(directory, leaves, lambda: structure, form)
-
-
-def _from_json(text: str) -> tuple[dict[Key, EncodedLeaf], Any]:
-    described = json.loads(text)
-    version = described["version"]
-    if version not in (_VERSION, _VERSION_WITHOUT_CHECKSUM):
-        raise ValueError(f"written in version {version} of the format")
-    if version == _VERSION:
-        check_seal(text, _START)
-    leaves: dict[Key, EncodedLeaf] = {}
-    for name, stored, dtype, shape, description in described["leaves"]:
-        is_known = isinstance(stored, str | None) and isinstance(description, dict | None)
-        if not (is_known and isinstance(dtype, str)) or stored is description is None:
-            row = [stored, dtype, shape, description]
-            raise ValueError(f"{name}: expected the description of a leaf, found {row}")
-        info = LeafInfo(tuple(map(operator.index, shape)), dtype)
-        leaves[key_of(name)] = EncodedLeaf(info, stored, description)
-    return leaves, json.loads(described["structure"])
 
 
 _End: TypeAlias = EncodedLeaf | dict[str, Any] | list[Any] | None
