@@ -1,4 +1,4 @@
-"""Opening checkpoints of all formats, also all of a directory: are they intact, can they go?"""
+"""Open checkpoints of all formats; say which of a directory are intact, and which can go."""
 
 import contextlib
 import errno
