@@ -28,7 +28,7 @@ from ._dtypes import FLOAT0, SCALARS, name_of_dtype
 from ._host_copy import Snapshot
 from ._keys import Key, name_of
 from ._reader import HostArray
-from ._tree import FlatTree
+from ._tree import FlatTree, flatten
 
 T = TypeVar("T")
 
@@ -167,8 +167,9 @@ def refusal(value: Any) -> str:
     return f"expected an array, a number, a str, bytes or None, found {kind.__name__}; {advice}"
 
 
-def encode_each(flat: FlatTree, encode: Callable[[Any], T]) -> dict[Key, T]:
-    """Encode the leaves of a pytree; the error lists each that cannot be encoded."""
+def encode_tree(tree: Any, encode: Callable[[Any], T]) -> tuple[FlatTree, dict[Key, T]]:
+    """Flatten a pytree without what is static; the error lists each leaf that is not encoded."""
+    flat = flatten(tree, is_static=is_static)
     encoded: dict[Key, T] = {}
     problems: list[str] = []
     for key, value in zip(flat.keys, flat.leaves, strict=True):
@@ -183,4 +184,4 @@ def encode_each(flat: FlatTree, encode: Callable[[Any], T]) -> dict[Key, T]:
             problems.append(f"{name_of(key)}: {error}")
     if problems:
         raise CheckpointError(listed("cannot save the target:", problems))
-    return encoded
+    return flat, encoded

@@ -28,7 +28,7 @@ from .. import _leaf, _tree
 from .._distributed_save import DELETED
 from .._dtypes import info_of, name_of_dtype
 from .._keys import Key, name_of, unflatten
-from .._leaf import encode_each, is_static, key_data
+from .._leaf import encode_tree, is_static, key_data
 from ._contents import EncodedLeaf, to_json
 
 _KNOWN = frozenset([
@@ -47,11 +47,10 @@ def encode(target: Any) -> tuple[Any, str, Mapping[str, str]]:
     Return what Orbax is given, the text of our description, and by the leaves' names what the
     processes have to agree on.
     """
-    flat = _tree.flatten(target, is_static=is_static)
+    flat, encoded = encode_tree(target, _encode)
     # Orbax numbers the children of a dataclass without key paths.
     numbered = _tree.flatten(target, by_fields=False, is_static=is_static)
     of_orbax = dict(zip(flat.keys, numbered.keys, strict=True))
-    encoded = encode_each(flat, _encode)
     given = {key: value for key, (value, _) in encoded.items() if value is not None}
     names = dict(zip(given, stored_names([of_orbax[key] for key in given]), strict=True))
     leaves: dict[Key, EncodedLeaf] = {}

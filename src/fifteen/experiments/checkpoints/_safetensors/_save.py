@@ -10,12 +10,12 @@ import numpy as np
 
 from ..._gc import gc_paused
 from ...storage import Directory, NewFile
-from .. import _leaf, _tree
 from .._background import Background
 from .._host_copy import BLOCK_BYTES, Snapshot
 from .._keys import Key
-from .._leaf import Leaf, encode_each, is_static
+from .._leaf import Leaf, encode, encode_tree
 from .._retention import Destination
+from .._tree import to_json
 from ._header import Content, compose, seal
 
 _SMALL_BYTES = 1 << 20
@@ -32,10 +32,9 @@ class LocalSave:
         destination.check()
         self._destination = destination
         with gc_paused():
-            flat = _tree.flatten(target, is_static=is_static)
-            encoded = encode_each(flat, lambda value: _leaf.encode(value, copy))
+            flat, encoded = encode_tree(target, lambda value: encode(value, copy))
             self._leaves = list(encoded.items())
-            self._structure = _tree.to_json(flat.structure)
+            self._structure = to_json(flat.structure)
 
     def commit(self, before: Callable[[], None]) -> None:
         """Call `before`, and write the checkpoint; may be called in another thread.

@@ -15,11 +15,11 @@ import jax.numpy as jnp
 from ... import distributed
 from ..._errors import CheckpointError
 from ...storage import Directory
-from .. import _leaf, _tree
+from .. import _leaf
 from .._distributed_save import DELETED, DistributedSave
 from .._dtypes import info_of
 from .._keys import name_of
-from .._leaf import Leaf, encode_each, is_static
+from .._leaf import Leaf, encode_tree
 from .._ownership import is_unfinished
 from .._reader import SHARDS, SUFFIX, Box
 from .._safetensors._save import write
@@ -30,8 +30,7 @@ class ShardedSave(DistributedSave):
     """A save whose values this process has taken."""
 
     def _encode(self, target: Any) -> dict[str, str]:
-        flat = _tree.flatten(target, is_static=is_static)
-        encoded = encode_each(flat, lambda value: _encode(value, self._in_background))
+        flat, encoded = encode_tree(target, lambda value: _encode(value, self._in_background))
         leaves = {key: leaf for key, (leaf, _) in encoded.items()}
         self._manifest = Manifest([], leaves, flat.structure)
         self._parts = [
