@@ -115,14 +115,12 @@ class Checkpoints:
                 return _restoring.restore(target, reader, strict, partial), reader.path
 
     def steps(self, prefix: str) -> list[int]:
-        with self._lock:
-            self.wait()
-            return steps_in(self._directory.path, prefix)
+        self.wait()
+        return steps_in(self._directory.path, prefix)
 
     def prefixes(self) -> list[str]:
-        with self._lock:
-            self.wait()
-            return prefixes_in(self._directory.path)
+        self.wait()
+        return prefixes_in(self._directory.path)
 
     def leaves(self, step: Any, prefix: str) -> dict[str, LeafInfo]:
         with self._lock:

@@ -107,16 +107,18 @@ def _escape(part: str) -> str:
 
 def _encode(value: Any) -> tuple[Any, dict[str, Any] | None]:
     """Return what Orbax gets, None for nothing, and the description."""
-    if isinstance(value, jax.core.Tracer | np.ma.MaskedArray):
-        # They pass for arrays; this raises the error that says why they cannot be saved.
-        _leaf.encode(value, copy=False)
-    if isinstance(value, jax.Array):
+    if isinstance(value, jax.Array) and not isinstance(value, jax.core.Tracer):
         _refuse_out_of_reach(value)
         if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
             data, implementation = key_data(value)
             return _encode(data)[0], {"key": implementation}
+        if not value.is_fully_addressable and value.size:
+            name = value.dtype.name
+            return (value, None) if name in _KNOWN else (_bits(value), {"bits": name})
+    # What cannot be saved is refused as in our files.
+    description = _leaf.encode(value, copy=False).description
     if isinstance(value, jax.Array | np.ndarray | np.generic):
-        return _encode_array(value)
+        return _encode_array(value, description)
     # Orbax knows no subclasses, such as enumerations, whose `str` and `int` may say something else.
     if isinstance(value, bool):
         return value, {"scalar": "bool"}
@@ -126,8 +128,7 @@ def _encode(value: Any) -> tuple[Any, dict[str, Any] | None]:
         return int.__int__(value), {"scalar": "int"}
     if isinstance(value, str) and _is_utf_8(value):
         return str.__str__(value), None
-    # Other kinds have the same description as in our files.
-    return None, _leaf.encode(value, copy=False).description
+    return None, description
 
 
 def _is_utf_8(text: str) -> bool:
@@ -158,25 +159,21 @@ def _processes_of(sharding: jax.sharding.Sharding) -> tuple[int, ...]:
     return tuple(sorted({device.process_index for device in sharding.device_set}))
 
 
-def _encode_array(value: Any) -> tuple[Any, dict[str, Any] | None]:
-    name = value.dtype.name
-    if isinstance(value, np.ndarray | np.generic) and not value.nbytes:
-        # An array of what cannot be saved is refused also if it is empty.
-        _leaf.encode(value, copy=False)
-    if not value.size or not value.dtype.itemsize:
-        return None, {"empty": name_of_dtype(value.dtype)}
-    if isinstance(value, jax.Array) and not value.is_fully_addressable:
-        return (value, None) if name in _KNOWN else (_bits(value), {"bits": name})
+def _encode_array(
+    value: Any, description: dict[str, Any] | None
+) -> tuple[Any, dict[str, Any] | None]:
+    dtype = value.dtype
+    if not value.size or not dtype.itemsize:
+        return None, {"empty": name_of_dtype(dtype)}
     # Orbax takes arrays of one process as NumPy's only, and has process 0 write them.
     array = np.asarray(value)
-    if name in _KNOWN:
-        return array.astype(array.dtype.newbyteorder("<"), copy=False), None
+    little = array.astype(dtype.newbyteorder("<"), copy=False)
+    if dtype.name in _KNOWN:
+        return little, None
     # NumPy's own dtypes of one byte are texts and records, which have no name like these.
-    if array.dtype.itemsize == 1 and hasattr(ml_dtypes, name):
-        return array.view(np.uint8), {"bits": name}
-    described = _leaf.encode(array, copy=False).description
-    little = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
-    return little.reshape(*array.shape, 1).view(np.uint8), described
+    if dtype.itemsize == 1 and hasattr(ml_dtypes, dtype.name):
+        return array.view(np.uint8), {"bits": dtype.name}
+    return np.ascontiguousarray(little).reshape(*array.shape, 1).view(np.uint8), description
 
 
 def _bits(value: jax.Array) -> jax.Array:
