@@ -8,11 +8,10 @@ from typing import Any, Literal
 
 from ._casting import ON_DEVICES, canonical_dtype
 from ._damage import MAX_LINES, listed
-from ._dtypes import family, info_of, kind_of
+from ._dtypes import NAMES_OF_SCALARS, family, info_of, kind_of
 from ._keys import Key, name_of
 from ._reader import CheckpointReader, LeafInfo
 
-_PYTHON = {"bool", "int", "float", "complex"}
 MAX_ALIKE = 200
 """Comparing names takes the square of their length."""
 _NAMES = 3
@@ -57,10 +56,8 @@ def _agree(target: LeafInfo, saved: LeafInfo) -> bool:
     if target == saved:
         return True
     # A Python number and an array without axes hold the same; the target decides.
-    either_is_python = target.dtype in _PYTHON or saved.dtype in _PYTHON
-    return (
-        either_is_python and target.shape == saved.shape == () and family(target) == family(saved)
-    )
+    is_python = not NAMES_OF_SCALARS.isdisjoint([target.dtype, saved.dtype])
+    return is_python and target.shape == saved.shape == () and family(target) == family(saved)
 
 
 def is_other_kind(leaf: Any, saved: LeafInfo) -> bool:
