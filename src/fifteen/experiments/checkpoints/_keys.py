@@ -89,7 +89,6 @@ def _nested(ends: Mapping[Key, Any], lists: Collection[Key], above: Key) -> Any:
     for key, end in ends.items():
         children.setdefault(key[len(above)], {})[key] = end
     if above in lists:
-        return [
-            _nested(children[part], lists, (*above, part)) for part in sorted(children, key=int)
-        ]
+        parts = sorted(children, key=int)
+        return [_nested(children[part], lists, (*above, part)) for part in parts]
     return {part: _nested(child, lists, (*above, part)) for part, child in children.items()}
