@@ -28,15 +28,12 @@ def session_end(is_success: bool, reason: str) -> Any:
 
     TensorBoard shows the status only, so the reason is the summary's description.
     """
-    content = _protos.hparams_type()(version=0)
-    content.session_end_info.status = _protos.SUCCESS if is_success else _protos.FAILURE
-    content.session_end_info.end_time_secs = time.time()
-    summary = _protos.event_type()().summary
-    metadata = summary.value.add(tag=_protos.SESSION_END_TAG).metadata
-    metadata.summary_description = reason
-    metadata.plugin_data.plugin_name = "hparams"
-    metadata.plugin_data.content = content.SerializeToString()
-    return summary
+    status = _protos.SUCCESS if is_success else _protos.FAILURE
+    end = {"status": status, "end_time_secs": time.time()}
+    content = _protos.hparams_type()(version=0, session_end_info=end).SerializeToString()
+    plugin = {"plugin_name": "hparams", "content": content}
+    metadata = {"summary_description": reason, "plugin_data": plugin}
+    return {"value": [{"tag": _protos.SESSION_END_TAG, "metadata": metadata}]}
 
 
 def to_plain(value: Any) -> bool | float | str:
