@@ -64,6 +64,7 @@ def test_modules_import_only_those_above_them():
         "_log_data",
         "_outcome",
         "_shutdown",
+        "_threads",
         "distributed",
         "storage",
     }

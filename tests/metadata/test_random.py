@@ -134,9 +134,9 @@ NUMBERS = itertools.count()
 
 
 def _dataclass(parts):
-    # A tag names a class by its name and module, so each needs a name of its own.
+    # A tag names a class by its name and module, so each needs its own; all names have one length.
     made = dataclasses.make_dataclass(
-        f"Made{next(NUMBERS)}", [(f"f{i}", p[0]) for i, p in enumerate(parts)]
+        f"Made{next(NUMBERS):06}", [(f"f{i}", p[0]) for i, p in enumerate(parts)]
     )
     return made, st.builds(made, *(p[1] for p in parts))
 
