@@ -359,6 +359,7 @@ def test_last_step_before_a_long_record(tmp_path):
     assert summarize(tmp_path).last_step == 3
 
 
+@pytest.mark.slow
 def test_last_step_of_a_truncated_file(tmp_path):
     with Experiment(tmp_path, verbose=False) as experiment:
         log(experiment, range(10))

@@ -574,6 +574,7 @@ class TestVerbose:
             f"[Experiment] Deleted {tmp_path}/there",
         ]
 
+    @pytest.mark.slow
     def test_quiet_prints_nothing(self, tmp_path):
         script = """
             import sys, warnings

@@ -219,6 +219,7 @@ def test_globs_work_as_in_read_scalars_and_the_command_line(root, capsys):
         assert set(json.loads(capsys.readouterr().out)) == read
 
 
+@pytest.mark.slow
 def test_nothing_is_cached_on_disk(root, tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     script = f"""
@@ -272,6 +273,7 @@ def test_missing_pandas_error_names_the_extra(root, monkeypatch):
             ask()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ended", ["SIG_DFL", "SIG_IGN"])
 def test_many_experiments_are_read_in_several_processes(root, ended):
     (root / "run_0" / "config.yaml").write_text("lr: [1,")
@@ -318,6 +320,7 @@ for name in ("lr", "loss", "min(loss)", "status"):
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_an_interrupted_load_ends_its_processes(root):
     script = f"""
 import os
@@ -420,6 +423,7 @@ def test_edited_notes(tmp_path, capsys):
     assert read_in_all_ways(tmp_path, capsys)
 
 
+@pytest.mark.slow
 def test_odd_values(tmp_path, capsys):
     values = [
         "0x" + "f" * 10_000,

@@ -44,6 +44,7 @@ def test_import_fifteen_imports_nothing_early():
     assert run(code) == "False False\n"
 
 
+@pytest.mark.slow
 def test_import_fifteen_makes_experiments_available():
     assert run("import fifteen; print(fifteen.experiments.Experiment.__name__)") == "Experiment\n"
     assert "experiments" in dir(fifteen)
@@ -51,6 +52,7 @@ def test_import_fifteen_makes_experiments_available():
         fifteen.experimnets  # noqa: B018
 
 
+@pytest.mark.slow
 def test_import_of_experiments_loads_nothing_heavy():
     heavy = [
         "orbax",
@@ -72,6 +74,7 @@ def test_import_of_experiments_loads_nothing_heavy():
     assert run(code) == "[]\n"
 
 
+@pytest.mark.slow
 def test_reading_experiments_needs_no_jax(tmp_path):
     with fifteen.experiments.Experiment(tmp_path / "run", verbose=False) as experiment:
         experiment.write_metadata("config", {"lr": 0.1})
@@ -96,6 +99,7 @@ print("jax" in sys.modules)
     assert run(code).splitlines()[-1] == "False"
 
 
+@pytest.mark.slow
 def test_import_of_experiments_initialises_no_backend():
     # Scripts may call jax.distributed.initialize() or choose a platform after the import.
     code = (
@@ -107,6 +111,7 @@ def test_import_of_experiments_initialises_no_backend():
     assert run(code) == "3\n"
 
 
+@pytest.mark.slow
 def test_import_of_experiments_does_not_warn():
     code = "import warnings; warnings.simplefilter('error'); import jax; import fifteen.experiments"
     assert run(code) == ""
@@ -198,6 +203,7 @@ def test_oldest_constraints_are_the_floors():
     assert pinned("constraints-oldest.txt") == floors
 
 
+@pytest.mark.slow
 def test_imported_packages_are_required():
     names = {canonicalize_name(requirement.name) for requirement in requirements(dev=False)}
     # The other packages that the extra uses come with Orbax.

@@ -53,6 +53,7 @@ def test_single_process():
         distributed.main.all_gather("failing", error=OSError("full"))
 
 
+@pytest.mark.slow
 def test_single_process_initialises_no_backend():
     script = """
 import fifteen.experiments as f

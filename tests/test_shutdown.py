@@ -31,6 +31,7 @@ def test_work_finishes_before_a_signal_ends_the_process(number):
     assert (outcome.stdout, outcome.returncode) == ("signal\n", -number), outcome.stderr
 
 
+@pytest.mark.slow
 def test_work_is_done_once_if_its_thread_ends_early():
     outcome = run(
         "import _thread\n"

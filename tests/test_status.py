@@ -67,6 +67,7 @@ def work():
 WAIT = "print('ready', flush=True); sys.stdin.read()"
 
 
+@pytest.mark.slow
 def test_open_experiment_is_running(tmp_path):
     path = tmp_path / "run"
     with process(LOG + WAIT, path) as running:
@@ -80,6 +81,7 @@ def test_open_experiment_is_running(tmp_path):
     assert str(fields_of(path).status) == "finished"
 
 
+@pytest.mark.slow
 def test_experiment_is_running_before_anything_is_logged(tmp_path):
     path = tmp_path / "run"
     with process(WAIT, path) as running:
@@ -310,6 +312,7 @@ def test_diverged(tmp_path):
     assert found.where("diverged_at == 1")[0].data_dir.name == "nan"
 
 
+@pytest.mark.slow
 def test_mark_is_not_content(tmp_path):
     experiment = Experiment(tmp_path / "run", verbose=False)
     experiment.log(TensorboardLogData(scalars={"loss": 1.0}), step=1)
@@ -335,6 +338,7 @@ def test_dropped_handle_leaves_no_mark(tmp_path):
     assert os.listdir(tmp_path / "run") == ["config.yaml"]
 
 
+@pytest.mark.slow
 def test_many_handles_do_not_exhaust_descriptors(tmp_path):
     held = [Experiment(tmp_path / f"run_{number}", verbose=False) for number in range(300)]
     for experiment in held:

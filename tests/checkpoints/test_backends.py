@@ -6,6 +6,7 @@ import sys
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import pytest
 
 from fifteen.experiments import Experiment
 
@@ -30,6 +31,7 @@ jax.distributed.initialize(address, num_processes=1, process_id=0)
 """
 
 
+@pytest.mark.slow
 def test_restore_to_numpy_initialises_no_backend(tmp_path):
     tree = {"w": np.arange(3.0), "n": 1, "text": "x", "f": np.float32(1)}
     Experiment(tmp_path).save_checkpoint(tree, 1)

@@ -61,6 +61,7 @@ def test_donated_buffers_are_saved_unchanged(handle, slow_disk, is_sharded):
         np.testing.assert_array_equal(restored[name], value)
 
 
+@pytest.mark.slow
 def test_donated_random_keys_are_saved_unchanged(handle, slow_disk):
     keys = jax.random.split(jax.random.key(0), 1000)
     expected = np.array(jax.random.key_data(keys))
@@ -325,6 +326,7 @@ sys.exit(os.waitpid(child, 0)[1])
 """
 
 
+@pytest.mark.slow
 def test_forked_child_does_not_wait_for_its_parents_save(handle):
     command = [sys.executable, "-W", "ignore", "-c", FORKING, str(handle.directory)]
     assert subprocess.run(command, timeout=60).returncode == 0

@@ -56,6 +56,7 @@ def test_compiled_train_step_is_not_recompiled(handle, assert_same):
     assert step._cache_size() == size
 
 
+@pytest.mark.slow
 def test_sharded_train_step_is_not_recompiled(handle, assert_same, mesh):
     optimizer = optax.adam(1e-3)
     step, batch = make_step(optimizer), jnp.ones((2, 8))

@@ -53,6 +53,7 @@ def test_restore_without_a_target(writer):
         assert by_path(corpus_targets.described(on_host)) == by_path(expected), case
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writer", WRITERS)
 def test_restore_into_a_target(writer):
     for case in cases_of(writer):

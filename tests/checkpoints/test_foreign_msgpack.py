@@ -37,6 +37,7 @@ def assert_same(one, other):
     )
 
 
+@pytest.mark.slow
 def test_train_state_round_trips(tmp_path):
     params = {"dense": {"kernel": jnp.arange(6.0).reshape(2, 3), "bias": jnp.ones(3, jnp.bfloat16)}}
     state = train_state.TrainState.create(apply_fn=len, params=params, tx=optax.adam(1e-3))

@@ -89,6 +89,7 @@ def call_and_wait(call, hits, seconds):
 
 
 # A file is left unclosed if the signal comes between opening and using it.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("way", ["target", "none", "leaves"])
 @pytest.mark.parametrize(

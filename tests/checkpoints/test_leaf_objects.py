@@ -149,6 +149,7 @@ def test_nnx_module_error_names_nnx_state(handle):
         handle.restore(model, strict=True)
 
 
+@pytest.mark.slow
 def test_equinox_activation_comes_from_the_target(handle, assert_same):
     import equinox as eqx
 

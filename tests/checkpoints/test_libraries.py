@@ -102,6 +102,7 @@ def test_bare_leaf(round_trip, tree):
     round_trip(tree)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer",
     [
@@ -124,6 +125,7 @@ def test_optax(round_trip, optimizer):
     round_trip((optax.apply_updates(params, updates), state))
 
 
+@pytest.mark.slow
 def test_flax_linen_train_state(round_trip, handle):
     import flax.linen as nn
     from flax.core import freeze
@@ -151,6 +153,7 @@ def test_flax_struct(round_trip):
     assert round_trip(State({"w": jnp.ones(3)}, 4, "mine")).name == "mine"
 
 
+@pytest.mark.slow
 def test_flax_nnx(round_trip, handle, assert_same):
     from flax import nnx
 
@@ -177,6 +180,7 @@ def test_flax_nnx(round_trip, handle, assert_same):
     np.testing.assert_array_equal(rebuilt(jnp.ones((2, 3))), model(jnp.ones((2, 3))))
 
 
+@pytest.mark.slow
 def test_equinox(round_trip, handle):
     import equinox as eqx
 

@@ -311,6 +311,7 @@ def test_save_during_a_save_is_kept(handle, monkeypatch):
     assert handle.restore({"x": 0}) == {"x": 11}
 
 
+@pytest.mark.slow
 def test_oversized_description_is_refused_before_anything_is_lost(handle):
     handle.save({"text": b""}, 1)
     with pytest.raises(CheckpointError, match=r"^text: the description of all leaves would be"):

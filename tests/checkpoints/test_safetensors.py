@@ -374,6 +374,7 @@ def restore():
 """
 
 
+@pytest.mark.slow
 def test_restore_at_interpreter_exit(tmp_path):
     command = [sys.executable, "-c", RESTORING_AT_EXIT, str(tmp_path / "run")]
     run = subprocess.run(command, timeout=60, capture_output=True, text=True)

@@ -11,6 +11,7 @@ import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from fifteen.experiments import CheckpointMismatchError, ExperimentWarning
 
@@ -57,6 +58,7 @@ def test_any_pytree_round_trips(new_handle, assert_same, tree, blocking):
                 assert isinstance(one, type(other))
 
 
+@pytest.mark.slow
 @hypothesis.given(trees, trees.filter(lambda tree: tree is not None))
 def test_any_other_target_is_restored_or_refused(new_handle, tree, target):
     with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():

@@ -1140,6 +1140,7 @@ def test_names_are_escaped_in_a_document(run, tmp_path):
     assert "| \\<b>a\\|\\*b\\* |" in output
 
 
+@pytest.mark.slow
 def test_list_omits_the_least_informative_columns(root):
     for width, gone in ((90, {"age", "size"}), (60, {"age", "size", "checkpoints"})):
         output = run_on_terminal("list", "runs", "--columns", "size", cwd=root, columns=width)

@@ -10,6 +10,7 @@ import pytest
 from fifteen.experiments import Experiment
 
 
+@pytest.mark.slow
 def test_doctor_lists_packages_and_devices_and_changes_nothing(run, tmp_path):
     out = run("doctor", tmp_path).stdout
     assert re.search(rf"^  jax +{re.escape(jax.__version__)}$", out, re.MULTILINE)
@@ -20,6 +21,7 @@ def test_doctor_lists_packages_and_devices_and_changes_nothing(run, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_doctor_checks_the_current_directory_by_default(run, tmp_path):
     assert "atomic files" in run("doctor", cwd=tmp_path).stdout
     assert os.listdir(tmp_path) == []
@@ -29,6 +31,7 @@ def test_empty_path_is_an_error(run):
     assert "is a variable not set?" in run("doctor", "", expect=1).stderr
 
 
+@pytest.mark.slow
 def test_missing_extra_is_named_but_no_fault(run, tmp_path, monkeypatch):
     version = importlib.metadata.version
 
@@ -56,12 +59,14 @@ def test_unwritable_directory_is_a_fault(run, tmp_path, directory):
     assert os.listdir(tmp_path) == ["file"]
 
 
+@pytest.mark.slow
 def test_jax_without_a_device_is_a_fault(run, tmp_path, monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "nonsense")
     out = run("doctor", tmp_path, expect=1).stdout
     assert re.search(r"^  devices +\S.*nonsense", out, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_reachable_address_is_left_unchanged(run):
     with Experiment("memory://doctor/run", verbose=False) as experiment:
         experiment.write_metadata("config", {"lr": 0.1})

@@ -178,6 +178,7 @@ def test_export_is_exact(run, tmp_path, kind):
         assert ((one == other) | (one.isna() & other.isna())).all(), column
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

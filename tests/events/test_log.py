@@ -401,6 +401,7 @@ def test_unreadable_value_loses_only_itself(tmp_path, count):
     assert re.match("scalars 'x' at step 1 are left out: .*deleted", report)
 
 
+@pytest.mark.slow
 def test_ready_and_pending_values_keep_their_steps(log):
     @jax.jit
     def work(x):
@@ -469,6 +470,7 @@ tags = st.text(st.characters(codec="utf-8"), min_size=1, max_size=300)
 float32s = st.floats(width=32)
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(st.integers(-(2**63), 2**63 - 1), st.dictionaries(tags, float32s)), max_size=20

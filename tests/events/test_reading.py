@@ -230,6 +230,7 @@ def test_points_are_never_downsampled(tmp_path):
     assert EventReader(Directory(tmp_path)).scalars()["loss"].step.tolist() == list(range(30_000))
 
 
+@pytest.mark.slow
 def test_random_sets_of_tags_are_read(tmp_path):
     generator = np.random.default_rng(0)
     events, expected = [], {}

@@ -73,6 +73,7 @@ with Experiment(sys.argv[1], verbose=False) as experiment:
 """
 
 
+@pytest.mark.slow
 def test_reads_of_a_running_experiment_return_prefixes(tmp_path, reader):
     writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)])
     seen = [0]

@@ -123,6 +123,7 @@ def test_random_logs_match_the_event_accumulator(tmp_path_factory, log):
     assert without_tensors == accumulated_scalars(directory)
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50), min_size=1, max_size=5))
 def test_tensorboardx_histograms_match_the_event_accumulator(tmp_path_factory, arrays):
     directory = tmp_path_factory.mktemp("log")

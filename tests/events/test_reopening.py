@@ -88,6 +88,7 @@ def test_close_inside_a_callback(experiment):
     assert steps(experiment) == list(range(10))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["close", "clear"])
 def test_log_while_another_thread_closes(experiment, end):
     done = threading.Event()
@@ -117,6 +118,7 @@ def test_log_while_another_thread_closes(experiment, end):
     assert not threads()
 
 
+@pytest.mark.slow
 def test_flushed_values_are_read_while_another_thread_closes(experiment):
     done = threading.Event()
 

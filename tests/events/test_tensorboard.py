@@ -26,6 +26,7 @@ def log_run(directory, steps, rewind=None):
     log.close()
 
 
+@pytest.mark.slow
 @LOADERS
 def test_curves_of_a_growing_file(tmp_path, tensorboard, fast):
     log = EventLog(Directory(tmp_path))

@@ -51,6 +51,7 @@ def test_one_event_per_step_in_one_file(tmp_path):
     assert [event.wall_time for event in a] == [event.wall_time for event in b]
 
 
+@pytest.mark.slow
 def test_events_are_written_within_a_second_without_flush(tmp_path):
     log = EventLog(Directory(tmp_path))
     log.log(scalars(x=1.0), 1, 1, 1)
@@ -236,6 +237,7 @@ def test_warning_points_at_the_users_line(tmp_path):
     assert warned[0].filename == __file__
 
 
+@pytest.mark.slow
 def test_slow_disk_makes_log_wait(tmp_path, monkeypatch):
     write, slow = AppendedFile.write, threading.Event()
 

@@ -176,6 +176,7 @@ def test_close_after_the_thread_has_ended_closes_the_file(tmp_path):
     assert len(os.listdir(tmp_path)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_hang", "soon_idle")
 def test_many_idle_logs_have_no_threads(tmp_path):
     before = _thread._count()

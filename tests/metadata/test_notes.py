@@ -108,6 +108,7 @@ def test_all_values_other_than_text_are_listed(experiment):
     assert not experiment.data_dir.exists()
 
 
+@pytest.mark.slow
 @given(note=st.text(min_size=1), tags=st.lists(st.text(), max_size=4))
 def test_any_text_round_trips(tmp_path_factory, note, tags):
     experiment = Experiment(tmp_path_factory.mktemp("run"), verbose=False)

@@ -209,6 +209,7 @@ def test_colliding_keys_are_refused(tmp_path, line):
         metadata.read(tmp_path, "x", set[int] if line[0] == "-" else dict[int, int])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["builtins.set", "collections.OrderedDict"])
 def test_colliding_keys_in_an_old_file_are_refused(tmp_path, name):
     item = "- - - {}\n    - 1\n" if "Ordered" in name else "- - {}\n"

@@ -131,6 +131,7 @@ def test_value_that_contains_itself_is_refused(tmp_path):
         metadata.write(tmp_path, "x", deep)
 
 
+@pytest.mark.slow
 def test_value_too_large_to_be_read_is_not_written(tmp_path):
     with pytest.raises(MetadataError, match="more than 300,000 values; use save_checkpoint"):
         metadata.write(tmp_path, "x", list(range(300_001)))

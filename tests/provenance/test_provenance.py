@@ -295,6 +295,7 @@ def collect_in_script(script, *arguments, cwd, **environment):
     return json.loads(output)
 
 
+@pytest.mark.slow
 def test_script_in_a_repository_run_from_elsewhere(repository, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -317,6 +318,7 @@ def test_script_in_a_repository_run_from_elsewhere(repository, tmp_path):
     assert found["processes"] == 1
 
 
+@pytest.mark.slow
 def test_initialised_devices_are_listed(tmp_path):
     found, initialized = collect_in_script(
         tmp_path / "script.py", "--devices", cwd=tmp_path, XLA_FLAGS=""

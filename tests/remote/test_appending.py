@@ -115,6 +115,7 @@ def test_later_logs_sort_after_earlier_ones(bucket, copy):
     assert download(Bucket(bucket), copy) == list(range(5)) == records(copy)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::fifteen.experiments.ExperimentWarning")
 @pytest.mark.parametrize("seed", range(3))
 def test_random_faults_lose_nothing(bucket, proxy, copy, seed):
@@ -133,6 +134,7 @@ def test_random_faults_lose_nothing(bucket, proxy, copy, seed):
     assert download(objects, copy) == list(range(600)) == records(copy)
 
 
+@pytest.mark.slow
 def test_network_outage_loses_nothing(bucket, proxy, copy, tmp_path):
     appending.set_sizes(MAX_SECONDS_BETWEEN_TRIES=0.1, MAX_OBJECTS_IN_MEMORY=2)
     objects = Bucket(bucket, **QUICK)
@@ -198,6 +200,7 @@ def test_log_without_threads_at_interpreter_exit(bucket, copy, monkeypatch):
     assert download(objects, copy) == list(range(100)) == records(copy)
 
 
+@pytest.mark.slow
 def test_network_that_is_down_at_first(bucket, proxy, copy):
     appending.set_sizes(MAX_SECONDS_BETWEEN_TRIES=0.1)
     objects = Bucket(bucket, **QUICK)
@@ -213,6 +216,7 @@ def test_network_that_is_down_at_first(bucket, proxy, copy):
     assert download(objects, copy) == list(range(10_000)) == records(copy)
 
 
+@pytest.mark.slow
 def test_log_waits_for_no_request(bucket, proxy, copy):
     objects = Bucket(bucket)
     proxy.hold()
@@ -227,6 +231,7 @@ def test_log_waits_for_no_request(bucket, proxy, copy):
     assert download(objects, copy) == list(range(3 * _background.MAX_ENTRIES)) == records(copy)
 
 
+@pytest.mark.slow
 def test_upload_volume_is_proportional_to_the_log(bucket, proxy):
     appending.set_sizes(
         SECONDS_BETWEEN_PUTS=0.0, MAX_OBJECT_BYTES=1 << 20, FREE_REPEATED_BYTES=1000, MAX_REPEATS=4
@@ -266,6 +271,7 @@ def steps_in_tensorboard(accumulator):
     return [event.step for event in accumulator.Scalars("loss")] if "loss" in tags else []
 
 
+@pytest.mark.slow
 def test_tensorboard_reads_a_growing_curve_from_the_bucket(bucket):
     accumulator = EventAccumulator(bucket, size_guidance={"scalars": 0})
     objects = Bucket(bucket)
@@ -295,6 +301,7 @@ def start(script, bucket):
     return warm.Process(SCRIPT + script, bucket)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ending", "code"),
     [
@@ -387,6 +394,7 @@ log.close()
     assert download(Bucket(bucket), copy) == list(range(150)) == records(copy)
 
 
+@pytest.mark.slow
 def test_kill_loses_only_logs_since_the_last_upload(bucket, copy):
     script = """
 appending.set_sizes(SECONDS_BETWEEN_PUTS=0.3)

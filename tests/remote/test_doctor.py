@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from fifteen.cli import main
 
 
@@ -12,6 +14,7 @@ def test_reachable_bucket(bucket, capsys):
     assert "testing-secret" not in out
 
 
+@pytest.mark.slow
 def test_missing_bucket(bucket, capsys):
     address = "s3://not-there/runs"
     assert main(["doctor", address]) == 1

@@ -88,6 +88,7 @@ def test_missing_bucket_is_named(bucket):
             action()
 
 
+@pytest.mark.slow
 def test_missing_credentials_are_reported_quickly(bucket, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
@@ -188,6 +189,7 @@ ADDRESSES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_address_with_a_secret_is_refused_without_showing_it(address, tmp_path, capsys):
     source = Experiment(tmp_path / "a", verbose=False)
@@ -220,6 +222,7 @@ def test_address_with_a_secret_is_refused_without_showing_it(address, tmp_path, 
         assert SECRET not in shown.err + shown.out, arguments
 
 
+@pytest.mark.slow
 def test_no_secret_is_written_anywhere(bucket, monkeypatch, tmp_path):
     script = """
 import sys, warnings
@@ -276,6 +279,7 @@ class Stop(Exception):
     """Raised by a signal handler."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "read"),
     [

@@ -207,6 +207,7 @@ experiment.close()
         assert moved.read_scalars()["loss"].step.tolist() == [0]
 
 
+@pytest.mark.slow
 def test_profiles_are_not_read(bucket, monkeypatch, tmp_path):
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
@@ -223,6 +224,7 @@ def test_profiles_are_not_read(bucket, monkeypatch, tmp_path):
         Experiment(bucket, verbose=False).write_metadata("config", 1)
 
 
+@pytest.mark.slow
 def test_calls_make_as_many_requests_as_the_guide_says(bucket, proxy):
     experiment = Experiment(bucket, verbose=False)
 

@@ -68,6 +68,7 @@ def contents(path):
     return {name: directory.read(name) for name in directory.files()}
 
 
+@pytest.mark.slow
 def test_everything_is_moved_in_every_direction(root, other_root):
     experiment = Experiment(f"{root}/runs/a", verbose=False)
     fill(experiment)
@@ -181,6 +182,7 @@ def test_kill_leaves_the_source_or_the_destination_intact(both, moment):
         assert os.listdir(destination.parent) == ["b"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", ["there", "back"])
 def test_random_faults_change_nothing(bucket, proxy, tmp_path, direction):
     source = Experiment(tmp_path / "a", verbose=False)
@@ -197,6 +199,7 @@ def test_random_faults_change_nothing(bucket, proxy, tmp_path, direction):
     Experiment(source.data_dir, verbose=False).assert_new()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["copy", "has_equal"])
 def test_network_outage_leaves_the_source(bucket, proxy, tmp_path, monkeypatch, moment):
     impatient = functools.partial(obstore.store.from_url, retry_config={"max_retries": 1})

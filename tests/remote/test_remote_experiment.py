@@ -103,6 +103,7 @@ def test_checkpoints_round_trip_and_old_ones_are_removed(experiment):
     assert experiment.checkpoint_steps() == [2]
 
 
+@pytest.mark.slow
 def test_large_checkpoint_is_transferred_in_parts(experiment):
     state = {f"w{i}": np.random.default_rng(i).random((5 << 20) + i) for i in range(2)}
     state["small"] = np.arange(5)
@@ -129,6 +130,7 @@ def test_array_changed_by_another_thread_while_it_is_sent(bucket, monkeypatch):
         assert (experiment.restore_checkpoint(None)["a"] == 1).all()
 
 
+@pytest.mark.slow
 def test_single_leaf_takes_few_requests(bucket, proxy):
     experiment = Experiment(bucket, verbose=False)
     experiment.save_checkpoint({f"w{number}": np.arange(1 << 20) for number in range(9)}, 1)

@@ -209,6 +209,7 @@ def test_invalid_lease_is_taken_over(bucket, monkeypatch, content):
     experiment.close()
 
 
+@pytest.mark.slow
 def test_process_that_slept_too_long_loses_its_lease(bucket):
     experiment = Experiment(bucket, verbose=False)
     log(experiment, 1)

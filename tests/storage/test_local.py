@@ -147,6 +147,7 @@ def test_remove_leftovers_touches_nothing_else(tmp_path):
     assert len(tree(tmp_path)) == 3
 
 
+@pytest.mark.slow
 def test_two_cleaners_and_a_writer(tmp_path):
     script = """
         import pathlib, sys, time

@@ -19,6 +19,7 @@ print([name for name in ("jax", "pandas", "matplotlib", "tornado") if name in sy
 """
 
 
+@pytest.mark.slow
 def test_page_and_report_need_no_jax(sweep, tmp_path):
     start = [sys.executable, "-c", WITHOUT_JAX]
     report = [*start, "report", str(sweep), "--output", str(tmp_path / "report.html")]

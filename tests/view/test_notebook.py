@@ -225,6 +225,7 @@ def test_missing_matplotlib_text_names_the_extra(found, monkeypatch):
     assert "ScalarSeries(50 points" in curve
 
 
+@pytest.mark.slow
 def test_long_lists_and_values_are_truncated(tmp_path):
     for number in range(400):
         path = tmp_path / "runs" / f"{number}"
@@ -269,6 +270,7 @@ def test_empty_curve_is_described():
     assert "ScalarSeries(0 points)" in nothing._repr_html_()
 
 
+@pytest.mark.slow
 def test_notebook_needs_no_jax(found):
     script = (
         "import sys; from fifteen.experiments import find_experiments\n"

@@ -121,6 +121,7 @@ def test_control_characters_in_names_are_escaped(plot, tmp_path):
     assert r"\x1b[31mred" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pdf", "svg", "png"])
 def test_figure_is_ready_to_print(plot, sweep, tmp_path, kind):
     path = tmp_path / f"loss.{kind}"
@@ -167,6 +168,7 @@ def test_logarithmic_tick_labels_are_rendered_as_formulas(shown_in_print, sweep)
     assert "mathdefault" not in shown
 
 
+@pytest.mark.slow
 def test_terminal_plot_has_colours_and_fits_the_width(sweep):
     parent, child = pty.openpty()
     process = subprocess.Popen(
@@ -188,6 +190,7 @@ def test_terminal_plot_has_colours_and_fits_the_width(sweep):
     assert len(lines[1]) == 60
 
 
+@pytest.mark.slow
 def test_terminal_plot_imports_no_jax(sweep):
     code = (
         "import sys; from fifteen.cli import main; "
