@@ -450,6 +450,9 @@ def test_show_long_metadata(run, tmp_path):
     assert "key_30: 30" in output
     assert "key_50: 50" not in output
     assert "more lines; --metadata config shows them" in output
+    make_metadata(tmp_path, wide=f"text: {'x' * 10_000}\n")
+    assert run("show", "wide", cwd=tmp_path).stdout.endswith("xxx… 10,006 characters\n")
+    assert "x" * 10_000 in run("show", "wide", "--metadata", "config", cwd=tmp_path).stdout
     assert "key_99: 99" in run("show", "a", "--metadata", "config", cwd=tmp_path).stdout
 
 

@@ -11,7 +11,7 @@ from fifteen._text import printable
 from fifteen.experiments import Experiment, LeafInfo
 from fifteen.experiments._fields import PROVENANCE, SHOWN_STATISTICS, Fields
 from fifteen.experiments._names import matching
-from fifteen.view._columns import Column, show_bytes, show_pace
+from fifteen.view._columns import Column, show_briefly, show_bytes, show_pace
 
 from ._arguments import Flag, Names, OptionalInt, shown_path
 from ._errors import all_succeed, print_message
@@ -101,8 +101,9 @@ def _show_metadata(path: pathlib.Path, name: str, limited: bool) -> bool:
     if limited:
         shown = _without_long_fields(lines) if name == PROVENANCE else lines
         shown = shown if len(shown) <= _LINES else shown[: _LINES - 1]
+    show_line = show_briefly if limited else printable
     for line in shown:
-        print(printable(line.expandtabs()))
+        print(show_line(line.expandtabs()))
     if len(shown) < len(lines):
         print(printable(f"[{len(lines) - len(shown)} more lines; --metadata {name} shows them]"))
     return True
