@@ -117,16 +117,13 @@ def _compare_file(fields: list[Fields], name: str, equal_ones: bool) -> dict[str
     """Compare the metadata of one name: the values themselves, not what is shown of them."""
     for field in fields:
         field.metadata([name])  # It shows which files cannot be read.
-    readable = [number for number, field in enumerate(fields) if name not in field.unreadable]
-    paths = [
-        fields[number].path / f"{name}.yaml" if name in fields[number].metadata_names else None
-        for number in readable
-    ]
+    readable = [field for field in fields if name not in field.unreadable]
+    paths = [f.path / f"{name}.yaml" if name in f.metadata_names else None for f in readable]
     rows: dict[str, list[Any]] = {}
 
     def add(key: str, values: Iterable[Any]) -> None:
         cells = dict(zip(readable, values, strict=True))
-        rows[key] = [cells.get(number, UNREADABLE) for number in range(len(fields))]
+        rows[key] = [cells.get(field, UNREADABLE) for field in fields]
 
     if len(readable) < len(fields):
         mark = "not compared" if len(readable) == 1 else "readable"
