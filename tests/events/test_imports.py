@@ -59,7 +59,6 @@ def test_every_module_is_in_the_order():
 def test_modules_import_only_those_above_them():
     outside = {
         "_errors",
-        "_extras",
         "_console",
         "_log_data",
         "_outcome",

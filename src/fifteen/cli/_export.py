@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import arg
 
 from fifteen._text import printable
-from fifteen.experiments._extras import import_extra
+from fifteen.experiments._errors import import_extra
 from fifteen.experiments._names import matching
 from fifteen.experiments.storage import Directory
 

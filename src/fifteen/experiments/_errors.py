@@ -4,7 +4,9 @@ Each also derives from a built-in error, so old programs catch them as before, s
 `AssertionError` from `assert_new` and `assert_exists`.
 """
 
+import importlib
 from collections.abc import Callable
+from typing import Any
 
 
 class FifteenError(Exception):
@@ -86,3 +88,14 @@ def raise_if_foreign(error: Exception, call: Callable[[], object]) -> None:
     except type(error):
         return
     raise error
+
+
+def import_extra(module: str, what: str, extra: str = "") -> Any:
+    """Return a module that an extra, by default of the same name, installs for what needs it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{what} needs {module}, which is not installed; install it with "
+            f"pip install 'fifteen[{extra or module}]'"
+        ) from error

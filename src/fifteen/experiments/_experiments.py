@@ -12,10 +12,9 @@ import numpy as np
 from fifteen._progress import track
 from fifteen._text import printable
 
-from ._errors import ExpressionError
+from ._errors import ExpressionError, import_extra
 from ._experiment import Experiment
 from ._expression import Expression, Lookup
-from ._extras import import_extra
 from ._fields import BUILT_IN, Fields, lookups_of
 from ._loading import load, load_remote
 from ._local_path import local_path

@@ -7,8 +7,7 @@ from typing import Any
 
 from fifteen._text import printable
 
-from ._errors import UnsafePathError
-from ._extras import import_extra
+from ._errors import UnsafePathError, import_extra
 
 _SCHEMES = ("s3", "gs", "az", "memory")
 _OTHER_SCHEMES = {

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from fifteen._text import printable
-from fifteen.experiments._extras import import_extra
+from fifteen.experiments._errors import import_extra
 
 from ._curves import Curve, Options, curve_of, diverged, downsample, limits
 

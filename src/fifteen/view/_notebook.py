@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fifteen._text import printable
 from fifteen.experiments._console import quiet
-from fifteen.experiments._errors import MissingExtraError
-from fifteen.experiments._extras import import_extra
+from fifteen.experiments._errors import MissingExtraError, import_extra
 from fifteen.experiments._fields import NOTES, PROVENANCE, Fields
 from fifteen.experiments._missing import UNREADABLE, Missing
 from fifteen.experiments._names import enumerate_names

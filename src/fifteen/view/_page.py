@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from fifteen._text import encodable
-from fifteen.experiments._extras import import_extra
+from fifteen.experiments._errors import import_extra
 
 _LIBRARIES = ("bokeh.min.js", "bokeh-api.min.js")
 _POLICY = (

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fifteen.experiments._extras import import_extra
+from fifteen.experiments._errors import import_extra
 
 from ._curves import Curve, Floats, Options, diverged, downsample, limits
 

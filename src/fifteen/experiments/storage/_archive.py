@@ -12,8 +12,7 @@ from typing import Any
 
 from fifteen._progress import Advance, progress
 
-from .._errors import ExperimentExistsError, UnsafePathError
-from .._extras import import_extra
+from .._errors import ExperimentExistsError, UnsafePathError, import_extra
 from . import _local
 from ._directory import Directory
 from ._move import contents_of, differing, digest_of

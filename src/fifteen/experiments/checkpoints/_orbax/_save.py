@@ -19,8 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..._errors import CheckpointError
-from ..._extras import import_extra
+from ..._errors import CheckpointError, import_extra
 from ...storage import Directory
 from .._background import Background
 from .._distributed_save import DistributedSave

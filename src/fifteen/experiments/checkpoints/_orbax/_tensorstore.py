@@ -12,8 +12,7 @@ import numpy as np
 
 from fifteen._text import printable
 
-from ..._errors import CheckpointError
-from ..._extras import import_extra
+from ..._errors import CheckpointError, import_extra
 from ...storage import Directory
 from .._damage import damaged
 from .._keys import Key, name_of
