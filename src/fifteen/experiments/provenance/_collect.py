@@ -76,8 +76,8 @@ def _script_directory() -> str | None:
     if not script:
         return None
     directory = pathlib.Path(script).resolve().parent
-    is_installed = any(map(directory.is_relative_to, (sys.prefix, sys.base_prefix)))
-    return None if is_installed else str(directory)
+    prefixes = map(os.path.realpath, (sys.prefix, sys.base_prefix))
+    return None if any(map(directory.is_relative_to, prefixes)) else str(directory)
 
 
 def _working_directory() -> str | None:
