@@ -10,6 +10,7 @@ from fifteen.cli import main
 from fifteen.experiments import Experiment, TensorboardLogData, find_experiments
 from fifteen.experiments._local_path import local_path
 from fifteen.experiments.storage import Directory
+from fifteen.view._board import Board
 
 
 @pytest.fixture
@@ -34,6 +35,19 @@ def test_table_reads_each_file_once(root, proxy):
     assert len(files) == len(set(files)) == 24
     # One listing finds the experiments, one reads them.
     assert len(proxy.requests) - len(files) <= 4
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda root: main(["watch", root, "--all"]),
+        lambda root: Board(lambda: find_experiments(root), lambda found: found, "").table(),
+    ],
+)
+def test_live_tables_list_all_experiments_together(root, proxy, look):
+    look(root)
+    listed = [one for one in proxy.requests if "list-type" in one.path or one.method == "HEAD"]
+    assert len(listed) <= 4, listed
 
 
 @pytest.mark.parametrize(("steps", "reads"), [(3_000, 1), (30_000, 2)])

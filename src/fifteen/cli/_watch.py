@@ -95,11 +95,11 @@ class _Watched:
     def look(self) -> Experiments:
         """Return them as they are now; only what is new is read."""
         found = find_all(self.selection.roots).fields
-        shown = [field for field in map(self._read, found) if field is not None]
+        with self._follower.looking(found) as runs:
+            shown = [run for run in map(self._read, runs, found) if run is not None]
         return self.selection.choose(experiments_of(shown))
 
-    def _read(self, found: Fields) -> Fields | None:
-        run = self._follower.look(found)
+    def _read(self, run: Fields | None, found: Fields) -> Fields | None:
         if run is found:
             found.total = self.total
             if found.path in self._shown or _is_growing(found):

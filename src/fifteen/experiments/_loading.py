@@ -7,7 +7,7 @@ import pathlib
 import pickle
 import sys
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import IO, Any
 
 from fifteen._progress import track
@@ -51,13 +51,11 @@ def load(fields: Sequence[Fields]) -> None:
 def load_remote(fields: Sequence[Fields]) -> bool:
     """Read those in object stores, whose files are fetched together; return if there are any."""
     pending = [field for field in fields if "summary" not in vars(field)]
-    roots = [Directory(root) for root in {field.root for field in pending}]
+    roots = map(Directory, {field.root for field in pending})
     remote = next((root for root in roots if root.is_remote), None)
     if remote is None:
         return False
-    with contextlib.ExitStack() as stack:
-        for root in roots:
-            stack.enter_context(root.listed())
+    with listed(pending):
         parts = [pending[start : start + _CHUNK] for start in range(0, len(pending), _CHUNK)]
         fetched = _fetched(remote, parts[0])
         for part, following in itertools.pairwise((*parts, [])):
@@ -67,6 +65,15 @@ def load_remote(fields: Sequence[Fields]) -> bool:
                 for field in part:
                     _read(field)
     return True
+
+
+@contextlib.contextmanager
+def listed(fields: Iterable[Fields]) -> Generator[None]:
+    """List each directory below the roots of experiments at most once until the block ends."""
+    with contextlib.ExitStack() as stack:
+        for root in {field.root for field in fields}:
+            stack.enter_context(Directory(root).listed())
+        yield
 
 
 def _fetched(

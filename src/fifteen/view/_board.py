@@ -107,7 +107,12 @@ class Board:
         found: list[Fields] = []
         with contextlib.suppress(FifteenError, OSError):  # The root has been removed.
             found = self._find().fields if is_complete else self._drawn()
-        runs = {run.name: run for run in map(self._read, found) if run is not None}
+        try:
+            with self._follower.looking(found) as looked:
+                read = map(self._read, looked, found)
+                runs = {run.name: run for run in read if run is not None}
+        except OSError:  # The network is gone; what was found stays.
+            return
         changed = [name for name, run in runs.items() if run is not self._known.get(name)]
         if is_complete:
             self._known = runs
@@ -130,8 +135,7 @@ class Board:
         readers = self._follower.readers
         return [Fields(run.path, run.name) for run in self._known.values() if run.path in readers]
 
-    def _read(self, found: Fields) -> Fields | None:
-        run = self._follower.look(found)
+    def _read(self, run: Fields | None, found: Fields) -> Fields | None:
         if run is not None and run is found:
             reader = self._follower.readers.get(run.path) or reader_of(run)
             read_scalars(run, reader)

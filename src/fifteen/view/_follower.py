@@ -1,9 +1,12 @@
 """Follower: experiments that grow, of which only what is new is read."""
 
+import contextlib
 import pathlib
+from collections.abc import Generator, Sequence
 
 from fifteen.experiments import ScalarSeries
 from fifteen.experiments._fields import Fields, Statistics
+from fifteen.experiments._loading import listed, load_remote
 from fifteen.experiments.events.reading import Ends, EventReader, diverged_at
 from fifteen.experiments.storage import Directory
 
@@ -21,7 +24,18 @@ class Follower:
         """Those that are kept to read on later; the one that was used last is at the end."""
         self._known: dict[pathlib.Path, tuple[object, Fields]] = {}
 
-    def look(self, found: Fields) -> Fields | None:
+    @contextlib.contextmanager
+    def looking(self, found: Sequence[Fields]) -> Generator[list[Fields | None]]:
+        """Look at each; until the block ends, directories are listed at most once.
+
+        What is new at an address is read, many files at a time.
+        """
+        with listed(found):
+            runs = list(map(self._look, found))
+            load_remote([field for run, field in zip(runs, found, strict=True) if run is field])
+            yield runs
+
+    def _look(self, found: Fields) -> Fields | None:
         """Return what was found before if its files are as they were; None if they are gone."""
         directory = Directory(found.path)
         try:
