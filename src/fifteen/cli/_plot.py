@@ -54,13 +54,13 @@ def plot(
     options = Options(x, smooth, over, log_x, log_y)
     selection, patterns = selection.split()
     runs = selection.find_some()
-    if output is not None and output.suffix.lower() == ".html":
+    if output is None:
+        _print(_panels(runs, patterns, options), options)
+    elif output.suffix.lower() == ".html":
         title = ", ".join(patterns) or str(selection)
         output.write_text(report(runs, title, options, patterns), "utf-8")
-    elif output is not None:
-        save(_panels(runs, patterns, options), options, output)
     else:
-        _print(_panels(runs, patterns, options), options)
+        save(_panels(runs, patterns, options), options, output)
     if output is not None:
         print(printable(f"Wrote {output}"))
     return int(print_problems(runs.fields))

@@ -198,9 +198,10 @@ def informative_scalars(found: "Experiments") -> list[str]:
     for tag in list(tags):
         # The name `loss` also finds `train/loss`, so one column is enough for both.
         longer = [other for other in tags if other.endswith(f"/{tag}")]
-        for other in longer if len(longer) == 1 else [tag] * bool(longer):
-            tags[tag] += tags[other]
-            del tags[other]
+        if len(longer) == 1:
+            tags[tag] += tags.pop(longer[0])
+        elif longer:  # It would be ambiguous.
+            del tags[tag]
     return by_information(tags)
 
 
