@@ -163,6 +163,21 @@ def test_error_points_at_the_mistake(text, column):
     assert caret.index("^") - 2 == column, str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("lr = 1", "write == to compare"),
+        ("lr > 1 && loss < 1", "write `and`"),
+        ("lr > 1 || loss < 1", "write `or`"),
+        ("!lr", "write `not`"),
+    ],
+)
+def test_error_says_what_to_write(text, remedy):
+    with pytest.raises(ExpressionError, match=f"^{remedy}\n"):
+        Expression(text)
+    assert Expression("name != 'a && b || !c'").names == ("name",)
+
+
 def test_caret_accounts_for_wide_letters():
     with pytest.raises(ExpressionError, match=r"\n  日本 < < 1\n         \^$"):
         Expression("日本 < < 1")

@@ -77,6 +77,13 @@ _REMEDIES: dict[type[ast.AST], str] = {
     ast.IsNot: "write !=",
 }
 
+_MISTAKES = {
+    r"(?<![=<>!])=(?!=)": "write == to compare",
+    "&&": "write `and`",
+    r"\|\|": "write `or`",
+    "!(?!=)": "write `not`",
+}
+
 
 class Expression:
     """A valid expression; errors point at the place.
@@ -106,10 +113,11 @@ class Expression:
         self._indent = len(hidden) - len(self._source)
         if not self._source:
             raise ExpressionError("expected an expression such as `loss < 0.5`, found nothing")
-        # Outside of strings, a lone = is a mistake.
+        # Outside of strings, these are mistakes.
         blank = _TOKEN.sub(lambda token: "_" * len(token[0]), hidden)
-        if lone := re.search(r"(?<![=<>!])=(?!=)", blank):
-            raise self._error("write == to compare", lone.start())
+        for pattern, remedy in _MISTAKES.items():
+            if found := re.search(pattern, blank):
+                raise self._error(remedy, found.start())
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
