@@ -222,6 +222,26 @@ def test_resumed_run_gets_a_new_status(tmp_path):
     assert not [name for name in os.listdir(path) if name.startswith(".")]
 
 
+IN_CHILD = """
+import multiprocessing, warnings
+warnings.simplefilter("ignore")
+
+def work():
+    experiment.log(TensorboardLogData(scalars={"loss": 1.0}), step=1)
+    sys.exit(3)
+
+child = multiprocessing.get_context("fork").Process(target=work)
+child.start()
+child.join()
+"""
+
+
+@pytest.mark.slow
+def test_error_that_ends_a_multiprocessing_child(tmp_path):
+    run(IN_CHILD, tmp_path)
+    assert str(fields_of(tmp_path).status) == "failed: SystemExit: 3"
+
+
 def raise_and_close(error, experiment):
     try:
         raise error

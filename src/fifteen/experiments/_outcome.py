@@ -47,7 +47,7 @@ def _last_error() -> BaseException | None:
     return getattr(sys, "last_value", None)
 
 
-def ended_by() -> BaseException | None:
+def _ended_by() -> BaseException | None:
     """Return the exception that has ended the script, if any."""
     import opcode
 
@@ -78,7 +78,7 @@ def current_error(earlier: object) -> BaseException | None:
     # An iterator that is exhausted is no error.
     if isinstance(error, StopIteration | StopAsyncIteration) or mark_handled() is earlier:
         error = None
-    return ended_by() if error is None else error
+    return _ended_by() if error is None else error
 
 
 def describe(error: BaseException | None) -> tuple[bool, str]:

@@ -233,7 +233,8 @@ _logs: "weakref.WeakSet[EventLog]" = weakref.WeakSet()
 
 def _record_ends() -> None:
     for log in list(_logs):
-        log.record_end(_outcome.ended_by())
+        # A child of `multiprocessing` is still handling the error that ends it.
+        log.record_end(_outcome.current_error(earlier=None))
 
 
 # This runs before the writers, which registered earlier, are closed. A run that ends by a signal
