@@ -3,6 +3,7 @@
 import itertools
 import operator
 import pathlib
+import re
 from typing import Annotated
 
 from tyro.conf import arg
@@ -19,6 +20,8 @@ from ._selection import Chosen, Selection
 from ._table import STEPS, print_table, show_time, text_column
 
 _LINES = 40
+_LONG_FIELDS = re.compile(r"^(?:packages|git_diff):.*(?:\n(?:[ -].*)?$)*\n?", re.MULTILINE)
+"""What a provenance mostly consists of."""
 
 
 def show(
@@ -96,29 +99,19 @@ def _show_metadata(path: pathlib.Path, name: str, limited: bool) -> bool:
         print("[unreadable]")
         print_message("error", error)
         return False
-    lines = text.removesuffix("\n").removesuffix("\n...").split("\n")
-    shown = lines
-    if limited:
-        shown = _without_long_fields(lines) if name == PROVENANCE else lines
-        shown = shown if len(shown) <= _LINES else shown[: _LINES - 1]
+    text = text.removesuffix("\n").removesuffix("\n...")
+    lines = text.split("\n")
+    if limited and name == PROVENANCE:
+        text = _LONG_FIELDS.sub("", text).removesuffix("\n")
+    shown = text.split("\n")
+    if limited and len(shown) > _LINES:
+        shown = shown[: _LINES - 1]
     show_line = show_briefly if limited else printable
     for line in shown:
         print(show_line(line.expandtabs()))
     if len(shown) < len(lines):
         print(printable(f"[{len(lines) - len(shown)} more lines; --metadata {name} shows them]"))
     return True
-
-
-def _without_long_fields(lines: list[str]) -> list[str]:
-    """Leave out what the provenance mostly consists of: packages and the diff."""
-    kept: list[str] = []
-    is_long = False
-    for line in lines:
-        if line[:1] not in ("", " ", "-"):
-            is_long = line.startswith(("packages:", "git_diff:"))
-        if not is_long:
-            kept.append(line)
-    return kept
 
 
 def _show_checkpoints(checkpoints: dict[str, list[int]]) -> None:
