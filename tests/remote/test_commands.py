@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fifteen.cli import main
-from fifteen.experiments import Experiment, TensorboardLogData
+from fifteen.experiments import Experiment, Experiments, TensorboardLogData
 from fifteen.experiments.storage import Directory
 
 
@@ -141,6 +141,19 @@ def test_page_shows_experiments_on_a_server(bucket):
                 assert "run_0" in answer.read().decode()
         finally:
             page.send_signal(signal.SIGINT)
+
+
+def test_addresses_and_directories_are_compared(roots, capsys):
+    local, remote = (f"{root}/sweep" for root in roots)
+    assert main(["compare", f"{local}/run_0", f"{remote}/run_1"]) == 0
+    shown = capsys.readouterr().out
+    assert f"{local}/run_0" in shown
+    assert f"{remote}/run_1" in shown
+    assert main(["list", local, remote, "--format", "csv"]) == 0
+    names = [line.split(",")[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert names == [f"{root}/run_{number}" for root in (local, remote) for number in range(3)]
+    two = [Experiment(f"memory://{name}/run", verbose=False) for name in ("a", "b")]
+    assert [field.name for field in Experiments(two).fields] == ["a/run", "b/run"]
 
 
 def test_archive_refuses_an_address(roots, capsys, tmp_path):

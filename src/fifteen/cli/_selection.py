@@ -166,8 +166,11 @@ def find_all(roots: Sequence[str]) -> Experiments:
     if len(roots) <= 1 and not (roots and _is_glob(roots[0])):
         return find_experiments(*map(checked, roots or (os.curdir,)))
     paths = [path for root in roots for path in _expand(root)]
-    found = [experiment for path in paths for experiment in find_experiments(path)]
-    return Experiments({experiment.data_dir: experiment for experiment in found}.values())
+    found = {field.path: field for path in paths for field in find_experiments(path).fields}
+    experiments = Experiments([Experiment(path, verbose=False) for path in found])
+    for field in experiments.fields:
+        field.root = found[field.path].root  # Which is listed once for all below it.
+    return experiments
 
 
 def _is_glob(root: str) -> bool:

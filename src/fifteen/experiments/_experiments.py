@@ -1,5 +1,6 @@
 """Experiments: filter, sort and tabulate many experiments."""
 
+import contextlib
 import itertools
 import operator
 import os
@@ -91,12 +92,15 @@ class Experiments(Sequence[Experiment]):
         self, experiments: Iterable[Experiment], root: pathlib.Path | str | None = None
     ) -> None:
         held = list(experiments)
+        paths = [experiment.data_dir for experiment in held]
+        names = list(map(str, paths))
         if root is None:
-            parents = [experiment.data_dir.parent for experiment in held]
-            root = os.path.commonpath(parents) if parents else os.curdir
-        self._fields = [
-            Fields(one.data_dir, os.path.relpath(one.data_dir, root), one) for one in held
-        ]
+            # An address and a local directory have none.
+            with contextlib.suppress(ValueError):
+                root = os.path.commonpath([path.parent for path in paths])
+        if root:
+            names = [os.path.relpath(path, root) for path in paths]
+        self._fields = list(map(Fields, paths, names, held))
 
     # A sequence
 
