@@ -55,7 +55,6 @@ def info_of_array(shape: tuple[int, ...], dtype: Any) -> LeafInfo:
 
 
 def info_of(value: Any) -> LeafInfo:
-    """Describe an array, a scalar, or a placeholder for an array."""
     if hasattr(value, "dtype"):
         return info_of_array(tuple(value.shape), value.dtype)
     kind = next((kind for kind in SCALARS if isinstance(value, kind)), type(value))

@@ -84,7 +84,6 @@ class Pruning(NamedTuple):
 
     @property
     def size(self) -> int:
-        """The total size of what can be removed, in bytes."""
         return sum(map(_size, self.doomed.values()))
 
     def remove(self) -> None:

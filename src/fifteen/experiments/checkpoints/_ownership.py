@@ -90,7 +90,6 @@ def is_beside_flax(directory: Directory, name: str) -> bool:
 
 
 def is_foreign(directory: Directory, name: str) -> bool:
-    """Whether a checkpoint is another library's, by its name and description."""
     return not name.endswith(SUFFIX) and not _is_described(directory / name)
 
 

@@ -88,7 +88,6 @@ class Shards:
     parts: Mapping[Box, HostArray]
 
     def map(self, function: Callable[[HostArray], HostArray]) -> "Shards":
-        """Return the array of what a function makes of each part."""
         parts = {box: function(part) for box, part in self.parts.items()}
         return dataclasses.replace(self, parts=parts)
 

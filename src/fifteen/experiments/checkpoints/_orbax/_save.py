@@ -35,8 +35,6 @@ _OS_ERROR = re.compile(r"os[_ ]error(?:_code)?\W*(\d+)", re.IGNORECASE)
 
 
 class OrbaxSave(DistributedSave):
-    """A save whose arrays Orbax has taken."""
-
     def _encode(self, target: Any) -> Mapping[str, str]:
         _orbax()
         check_path(self._destination.path)

@@ -38,7 +38,6 @@ def check_path(path: pathlib.Path) -> None:
 
 
 def spec_of(directory: Directory, name: str, form: Mapping[str, Any] = ZARR) -> dict[str, Any]:
-    """Return tensorstore's specification of an array in a directory."""
     store = {"driver": "file", "path": f"{directory / name}/"}
     if directory.kind_of(MANIFEST) is not None:
         base = {"driver": "file", "path": f"{directory}/"}

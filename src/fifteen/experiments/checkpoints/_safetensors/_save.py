@@ -122,7 +122,6 @@ def _send(directory: Directory, name: str, content: Content) -> None:
 
 
 def _pieces(content: Content) -> Iterator[Any]:
-    """Yield what a file consists of."""
     yield seal(content)
     copies = [tensor.duplicate() for tensor in content.tensors]
     for copy, block in _blocks(copies):

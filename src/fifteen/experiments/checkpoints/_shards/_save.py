@@ -27,8 +27,6 @@ from ._reader import Manifest, Part, SpreadLeaf
 
 
 class ShardedSave(DistributedSave):
-    """A save whose values this process has taken."""
-
     def _encode(self, target: Any) -> dict[str, str]:
         flat, encoded = encode_tree(target, lambda value: _encode(value, self._in_background))
         leaves = {key: leaf for key, (leaf, _) in encoded.items()}
