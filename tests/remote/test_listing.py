@@ -11,6 +11,7 @@ from fifteen.experiments import Experiment, TensorboardLogData, find_experiments
 from fifteen.experiments._local_path import local_path
 from fifteen.experiments.storage import Directory
 from fifteen.view._board import Board
+from fifteen.view._report import report
 
 
 @pytest.fixture
@@ -42,6 +43,9 @@ def test_table_reads_each_file_once(root, proxy):
     [
         lambda root: main(["list", root, f"{root}/run_1"]),
         lambda root: main(["watch", root, "--all"]),
+        lambda root: main(["plot", root, "loss"]),
+        lambda root: find_experiments(root).scalars(),
+        lambda root: report(find_experiments(root), ""),
         lambda root: Board(lambda: find_experiments(root), lambda found: found, "").table(),
     ],
 )

@@ -9,6 +9,7 @@ from tyro.conf import arg
 from fifteen._progress import track
 from fifteen._text import printable
 from fifteen.experiments import Experiments
+from fifteen.experiments._loading import listed
 from fifteen.experiments._names import enumerate_names, matching
 from fifteen.view._curves import Curve, Options
 from fifteen.view._figure import save
@@ -70,7 +71,8 @@ def _panels(
     runs: Experiments, patterns: list[str], options: Options
 ) -> dict[str, dict[str, Curve]]:
     """Return the curves of each tag by the labels of the runs."""
-    scalars = [read_scalars(run) for run in track(runs.fields, "Reading")]
+    with listed(runs.fields):
+        scalars = [read_scalars(run) for run in track(runs.fields, "Reading")]
     known = sorted({tag for one in scalars for tag in one})
     if not known:
         raise CommandError("no experiment there has scalars; nothing to draw")

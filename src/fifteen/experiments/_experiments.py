@@ -17,7 +17,7 @@ from ._errors import ExpressionError, import_extra
 from ._experiment import Experiment
 from ._expression import Expression, Lookup
 from ._fields import BUILT_IN, Fields, lookups_of
-from ._loading import load, load_remote
+from ._loading import listed, load, load_remote
 from ._local_path import local_path
 from ._missing import ABSENT, Missing
 from ._names import enumerate_names
@@ -320,11 +320,12 @@ class Experiments(Sequence[Experiment]):
         pandas = import_extra("pandas", "scalars()")
         tags = tags if tags is None or isinstance(tags, str) else tuple(tags)
         differing = self.differing_fields()
-        points = [
-            (field, tag, curve)
-            for field in track(self._fields, "Reading")
-            for tag, curve in field.read_scalars(tags).items()
-        ]
+        with listed(self._fields):
+            points = [
+                (field, tag, curve)
+                for field in track(self._fields, "Reading")
+                for tag, curve in field.read_scalars(tags).items()
+            ]
         lengths = [len(curve) for *_, curve in points]
 
         def repeated(values: Iterable[Any]) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fifteen._progress import track
 from fifteen.experiments import Experiments
+from fifteen.experiments._loading import listed, load_remote
 from fifteen.experiments._names import matching
 
 from ._board import table_of
@@ -36,8 +37,10 @@ def report(
     """
     runs = experiments.fields
     readers = [reader_of(run) for run in runs]
-    scalars = list(track(map(read_scalars, runs, readers), "Reading", len(runs)))
-    table = table_of(experiments, title)
+    with listed(runs):
+        load_remote(runs)
+        scalars = list(track(map(read_scalars, runs, readers), "Reading", len(runs)))
+        table = table_of(experiments, title)
     for run, reader in zip(runs, readers, strict=True):
         if reader.problems:
             table["problems"][run.name] = [*run.problems, *reader.problems.values()]
@@ -67,12 +70,13 @@ def report(
         "details": {},
     }
     left = _DETAILS_BYTES
-    for run, reader in zip(runs, readers, strict=True):
-        details = details_of(run, reader)
-        left -= len(json.dumps(details))
-        if left < 0:
-            break
-        answers["details"][run.name] = details
+    with listed(runs):
+        for run, reader in zip(runs, readers, strict=True):
+            details = details_of(run, reader)
+            left -= len(json.dumps(details))
+            if left < 0:
+                break
+            answers["details"][run.name] = details
     return document(title, packed(answers))
 
 
