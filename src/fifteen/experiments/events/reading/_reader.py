@@ -62,7 +62,7 @@ class EventReader:
             last = next((event for event in reversed(events) if not event.file_version), None)
             curves = [*self._curves["scalars"].values(), *self._curves["histograms"].values()]
             return Timeline(
-                files[0].first_time if files else None,
+                min(files[0].first_times, default=None) if files else None,
                 None if last is None else last.wall_time,
                 max((curve.last_written for curve in curves if curve.count), default=(0, None))[1],
                 None if last is None else session_end(last),
@@ -109,7 +109,7 @@ class EventReader:
                     # The file may have been deleted or replaced.
                     with contextlib.suppress(OSError, *MALFORMED):
                         with self._directory.open(names[number]) as file:
-                            event = parse(file.read(start, start + size))
+                            event = parse(file.read(start, start + size), {})
                         found[tag] += [make(step, wall_time, v) for v in values_of(event, tag)]
             return found
 

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import re
-from typing import NamedTuple
 
 import numpy as np
 
@@ -23,12 +22,8 @@ _MIN_BATCH, _MAX_BATCH = 8, 4096
 """How many records are checked at once: few after damage, since all after a bad one are in vain."""
 
 
-class Damage(NamedTuple):
-    """Bytes of a file that are skipped."""
-
-    start: int
-    end: int
-    reason: str
+Damage = tuple[int, int, str]
+"""Start and end of bytes of a file that are skipped, and why."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -65,7 +60,7 @@ def scan(buffer: bytes, base: int, file_end: int, gap: Gap | None = None) -> Sca
             if start is None:
                 _extend_gap(found, found.gap, buffer, base, file_end)
                 return found
-            found.damages.append(Damage(found.gap.start, base + start, found.gap.reason))
+            found.damages.append((found.gap.start, base + start, found.gap.reason))
             found.gap, at, batch = None, start, _MIN_BATCH
         offsets, payloads, at = _complete_records(buffer, at, batch)
         count = _count_intact(buffer, offsets, payloads)

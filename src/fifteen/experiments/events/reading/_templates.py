@@ -5,15 +5,15 @@ values. So one of them is parsed and serves as a template; the others are rows o
 all other bytes must be equal, and their numbers are columns.
 """
 
-import dataclasses
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ._values import Plugins, is_float32, parse, set_float32
+from ._values import Plugins, parse, set_float32
 
 Bytes = npt.NDArray[np.uint8]
+Matching = tuple[npt.NDArray[np.bool_], Any, Any, dict[str, Any]]
 
 _ONE = np.float32(1.0)
 _COMPLEMENT = (~_ONE.view(np.uint32)).view(np.float32)
@@ -24,50 +24,37 @@ _STEP = 10
 """An event has its wall time after a key of one byte, and its step after another."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Template:
-    """The layout that many events share."""
+def decode_alike(template: bytes, rows: Bytes, plugins: Plugins) -> Matching | None:
+    """Decode the rows `(n, length)` that match an event; None if it is not only float32 scalars.
 
-    tags: tuple[str, ...]
-    row: Bytes  # An event of this layout.
-    fixed: Bytes  # The bits that are the same in all of them.
-    step: slice  # The bytes of the step.
-    values: npt.NDArray[np.int64]  # The bytes of the values, four for each.
-
-    def matches(self, rows: Bytes) -> npt.NDArray[np.bool_]:
-        """Return which rows have this layout."""
-        return np.asarray(((rows ^ self.row) & self.fixed).any(axis=1)) == 0
-
-    def decode(self, rows: Bytes) -> tuple[Any, Any, Any]:
-        """Return the steps `(n,)`, wall times `(n,)` and values `(n, k)` of rows that match."""
-        groups = rows[:, self.step].astype(np.uint64) & np.uint64(0x7F)
-        shifts = np.arange(groups.shape[1], dtype=np.uint64) * np.uint64(7)
-        steps = (groups << shifts).sum(axis=1, dtype=np.uint64).view(np.int64)
-        wall_times = np.ascontiguousarray(rows[:, _TIME]).view("<f8")[:, 0]
-        values = np.ascontiguousarray(rows[:, self.values]).view("<f4").astype(np.float64)
-        return steps, wall_times, values
-
-
-def template_of(payload: bytes, plugins: Plugins) -> Template | None:
-    """Return the template of an event; None if it contains anything but float32 scalars."""
-    event = parse(payload)
+    Returns which rows match, and the steps, the wall times and the values by tag of those. Raises
+    protobuf's `DecodeError` if the event is malformed.
+    """
+    event = parse(template, plugins)
     scalars = event.summary.value
-    if not (scalars and event.wall_time and event.SerializeToString() == payload):
+    if not (scalars and event.wall_time and event.SerializeToString() == template):
         return None
-    if not all(is_float32(value, plugins) for value in scalars):
-        return None
-    rows: list[Bytes] = []
+    examples: list[Bytes] = []
     for number in (_ONE, _COMPLEMENT):
-        for value in scalars:
-            set_float32(value, number)
-        rows.append(np.frombuffer(event.SerializeToString(), np.uint8))
-    values = np.flatnonzero(rows[0] != rows[1])
+        if not all(set_float32(value, number, plugins) for value in scalars):
+            return None
+        examples.append(np.frombuffer(event.SerializeToString(), np.uint8))
+    at_values = np.flatnonzero(examples[0] != examples[1])
     step_end = _STEP
     if event.step:
         # All bytes of a varint except the last have their highest bit set.
-        step_end += 1 + next(n for n, byte in enumerate(payload[_STEP:]) if byte < 0x80)
-    step = slice(_STEP, step_end)
-    row = np.frombuffer(payload, np.uint8)
-    fixed = np.full(len(row), 0xFF, np.uint8)
-    fixed[_TIME], fixed[step], fixed[values] = 0, 0x80, 0
-    return Template(tuple(value.tag for value in scalars), row, fixed, step, values)
+        step_end += 1 + next(n for n, byte in enumerate(template[_STEP:]) if byte < 0x80)
+    at_step = slice(_STEP, step_end)
+    fixed = np.full(len(template), 0xFF, np.uint8)
+    fixed[_TIME], fixed[at_step], fixed[at_values] = 0, 0x80, 0
+    is_different = ((rows ^ np.frombuffer(template, np.uint8)) & fixed).any(axis=1)
+    is_match = np.asarray(is_different) == 0
+    rows = rows[is_match]
+    groups = rows[:, at_step].astype(np.uint64) & np.uint64(0x7F)
+    shifts = np.arange(groups.shape[1], dtype=np.uint64) * np.uint64(7)
+    steps = (groups << shifts).sum(axis=1, dtype=np.uint64).view(np.int64)
+    wall_times = np.ascontiguousarray(rows[:, _TIME]).view("<f8")[:, 0]
+    values = np.ascontiguousarray(rows[:, at_values]).view("<f4").astype(np.float64)
+    # If a tag is twice in an event, its last value wins.
+    columns = zip((value.tag for value in scalars), np.ascontiguousarray(values.T), strict=True)
+    return is_match, steps, wall_times, dict(columns)

@@ -10,9 +10,7 @@ from ._tensors import Buckets, buckets_of_histogram, buckets_of_tensor, to_numpy
 _DT_FLOAT = 1
 
 Plugins = dict[str, str]
-"""The TensorBoard plugin for the tensors of each tag; some writers name it only once in a file."""
-
-UNKNOWN = "", ""
+"""The TensorBoard plugin for the values of each tag; some writers name it only once in a file."""
 
 
 class Text(NamedTuple):
@@ -31,30 +29,31 @@ class Image(NamedTuple):
     data: bytes
 
 
-def parse(payload: bytes) -> Any:
-    """Parse an `Event`, or raise protobuf's `DecodeError`."""
-    return event_type().FromString(payload)
+def parse(payload: bytes, plugins: Plugins) -> Any:
+    """Parse an `Event`, or raise protobuf's `DecodeError`; add the plugins that it names first."""
+    event = event_type().FromString(payload)
+    for value in event.summary.value:
+        if name := value.metadata.plugin_data.plugin_name:
+            plugins.setdefault(value.tag, name)
+    return event
 
 
 def values_of(event: Any, plugins: Plugins) -> dict[tuple[str, str], float | Buckets | None]:
     """Return values by kind and tag: numbers for "scalars", buckets for "histograms".
 
-    The value of "texts" and "images" is None; `texts_of` and `images_of` return them. `UNKNOWN`
-    is the kind of a tensor whose plugin is not known yet. The plugins of new tags are added to
-    `plugins`. Raises `ValueError` or `OverflowError` if a tensor or a histogram is malformed.
+    The value of "texts" and "images" is None; `texts_of` and `images_of` return them. Raises
+    `ValueError` or `OverflowError` if a tensor or a histogram is malformed.
     """
     found: dict[tuple[str, str], float | Buckets | None] = {}
     for value in event.summary.value:
         field = value.WhichOneof("value")
-        plugin = _plugin(value, plugins) if field == "tensor" else ""
+        plugin = plugins.get(value.tag) if field == "tensor" else None
         if field == "simple_value":
             found["scalars", value.tag] = value.simple_value
         elif field == "histo":
             found["histograms", value.tag] = buckets_of_histogram(value.histo)
         elif field == "image" or plugin == "images":
             found["images", value.tag] = None
-        elif field == "tensor" and not plugin:
-            found[UNKNOWN] = None
         elif plugin == "text":
             found["texts", value.tag] = None
         elif plugin == "scalars":
@@ -90,28 +89,19 @@ def images_of(event: Any, tag: str) -> list[bytes]:
     return images
 
 
-def is_float32(value: Any, plugins: Plugins) -> bool:
-    """Return whether a `Summary.Value` is a scalar that `set_float32` can replace."""
-    if value.WhichOneof("value") != "tensor":
-        return value.HasField("simple_value")
-    tensor = value.tensor
-    content = tensor.tensor_content
-    has_one = len(content) == 4 if content else len(tensor.float_val) == 1
-    has_size_1 = all(dim.size == 1 for dim in tensor.tensor_shape.dim)
-    is_single = tensor.dtype == _DT_FLOAT and has_one and has_size_1
-    return is_single and _plugin(value, plugins) == "scalars"
-
-
-def set_float32(value: Any, number: np.float32) -> None:
-    """Replace the number of a `Summary.Value` for which `is_float32` is true."""
+def set_float32(value: Any, number: np.float32, plugins: Plugins) -> bool:
+    """Replace the number of a `Summary.Value`; return False if it is anything but one float32."""
     if value.HasField("simple_value"):
         value.simple_value = number
-    elif value.tensor.tensor_content:
-        value.tensor.tensor_content = number.tobytes()
+        return True
+    tensor = value.tensor
+    has_size_1 = all(dim.size == 1 for dim in tensor.tensor_shape.dim)
+    if tensor.dtype != _DT_FLOAT or not has_size_1 or plugins.get(value.tag) != "scalars":
+        return False
+    if tensor.tensor_content:
+        is_one = len(tensor.tensor_content) == number.nbytes
+        tensor.tensor_content = number.tobytes()
     else:
-        value.tensor.float_val[0] = number
-
-
-def _plugin(value: Any, plugins: Plugins) -> str:
-    own = value.metadata.plugin_data.plugin_name
-    return plugins.setdefault(value.tag, own) if own else plugins.get(value.tag, "")
+        is_one = len(tensor.float_val) == 1
+        tensor.float_val[:] = [number]
+    return is_one
