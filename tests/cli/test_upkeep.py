@@ -153,7 +153,11 @@ def test_export(run, tmp_path):
 @pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
 def test_export_is_exact(run, tmp_path, kind):
     values = [1 / 3, 1e-30, -3e38, np.inf, -np.inf, np.nan]
-    configs = {"a": {"lr": 0.1 + 0.2, "name": "x"}, "b": {"lr": 1e-20}, "c": {"name": 'é"\n%'}}
+    configs = {
+        "a": {"lr": 0.1 + 0.2, "name": "x", "scale": np.nan},
+        "b": {"lr": 1e-20, "scale": "wide"},
+        "c": {"name": 'é"\n%'},
+    }
     for name, config in configs.items():
         with Experiment(tmp_path / name, verbose=False) as experiment:
             experiment.write_metadata("config", config)
@@ -165,6 +169,7 @@ def test_export_is_exact(run, tmp_path, kind):
         frame = pandas.DataFrame(rows).astype({"value": float})
         assert rows[3]["value"] == "Infinity"  # As in the JSON of the other commands.
         assert rows[6]["config.name"] is None
+        assert [row["config.scale"] for row in rows[::6]] == ["NaN", "wide", None]
     elif kind == "csv":
         # Parsed by pandas 2, floats would be inexact.
         numbers = dict.fromkeys(("value", "wall_time", "config.lr"), float)
