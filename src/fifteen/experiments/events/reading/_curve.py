@@ -57,18 +57,9 @@ class Curve:
             column[start:end] = values
         self.count, self.series = end, None
 
-    @property
-    def last_written(self) -> tuple[int, int]:
-        """The position and the step of the last written point; there must be one."""
-        points = self.points
-        number = int(points.position.argmax())
-        return points.position.item(number), points.step.item(number)
-
     def hide(self, starts: Starts) -> None:
         """Remove what session starts hide."""
-        left = visible(self.points, starts)
-        if len(left.step) < self.count:
-            self._replace(left)
+        self._replace(visible(self.points, starts))
 
     def _replace(self, points: Points) -> None:
         self._columns, self.count, self.series = points, len(points.step), None
@@ -91,11 +82,9 @@ def visible(points: Points, starts: Starts) -> Points:
 
 def _in_order(points: Points) -> Points:
     """Sort by step; keep the last written point of each."""
-    if not _is_ascending(points.position):
-        points = _take(points, np.argsort(points.position, kind="stable"))
     if _is_ascending(points.step):
         return points
-    points = _take(points, np.argsort(points.step, kind="stable"))
+    points = _take(points, np.lexsort((points.position, points.step)))
     return _take(points, np.append(points.step[1:] != points.step[:-1], True))
 
 

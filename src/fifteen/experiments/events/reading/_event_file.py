@@ -6,7 +6,6 @@ from collections import defaultdict
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from ...storage import Directory, ReadableFile
@@ -29,8 +28,6 @@ _FINGERPRINT_BYTES = 128
 _HEAD_BYTES = 1 << 14
 _FIRST_BYTES = 1 << 10
 """The first events are those that begin in so many bytes."""
-
-_DTYPES: dict[str, npt.DTypeLike] = {"scalars": np.float64, "histograms": object}
 
 NewPoints = dict[tuple[str, str], list[Points]]
 """Points by kind and tag; the kinds are those of `values_of`."""
@@ -203,14 +200,12 @@ class EventFile:
                 value = len(payload) if value is None else value
                 rows[key].append((position, step, wall_time, value))
         for key, points in rows.items():
-            self._points[key].append(_points(points, _DTYPES.get(key[0], np.int64)))
+            self._points[key].append(_points(key[0], points))
 
 
-def _points(rows: list[Any], dtype: npt.DTypeLike) -> Points:
+def _points(kind: str, rows: list[Any]) -> Points:
     position, step, wall_time, value = zip(*rows, strict=True)
     # Not from a list: NumPy would join the arrays of several histograms.
-    values = np.empty(len(value), dtype)
+    values = np.empty(len(value), object if kind == "histograms" else float)
     values[:] = value
-    return Points(
-        np.array(position, np.int64), np.array(step, np.int64), np.array(wall_time, float), values
-    )
+    return Points(np.array(position), np.array(step), np.array(wall_time), values)

@@ -5,7 +5,7 @@ import fnmatch
 import itertools
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from .._tfrecord import HEADER
 from ._curve import Curve, Points, Starts, visible
 from ._event_file import MALFORMED, EventFile, event_files
 from ._timeline import Timeline, session_end
-from ._values import Image, Text, images_of, parse, texts_of
+from ._values import Image, Text, parse, strings_of
 
 _FILE_STEP = 1 << 44
 """More bytes than a file has: the position of an event is that of its file, times this, plus its
@@ -61,10 +61,12 @@ class EventReader:
             events = [file.last_event for file in files if file.last_event is not None]
             last = next((event for event in reversed(events) if not event.file_version), None)
             curves = [*self._curves["scalars"].values(), *self._curves["histograms"].values()]
+            points = [curve.points for curve in curves if curve.count]
+            last_points = [(p.position.max(), p.step[p.position.argmax()]) for p in points]
             return Timeline(
                 min(files[0].first_times, default=None) if files else None,
                 None if last is None else last.wall_time,
-                max((curve.last_written for curve in curves if curve.count), default=(0, None))[1],
+                int(max(last_points)[1]) if points else None,
                 None if last is None else session_end(last),
             )
 
@@ -75,33 +77,41 @@ class EventReader:
 
         In `tags`, `*` matches any text. `warns` makes missing tags a warning.
         """
-        with self._lock:
-            curves = self._curves_of("scalars", tags, warns)
-            return {tag: _series(curve, _scalar_series) for tag, curve in curves}
+        return self._series("scalars", tags, warns)
 
     def histograms(
         self, tags: Iterable[str] | None = None, *, warns: bool = False
     ) -> dict[str, HistogramSeries]:
         """Return a series for each tag; see `scalars`."""
-        with self._lock:
-            curves = self._curves_of("histograms", tags, warns)
-            return {tag: _series(curve, _histogram_series) for tag, curve in curves}
+        return self._series("histograms", tags, warns)
 
     def texts(self) -> dict[str, list[Text]]:
         """Return the texts of the last steps of each tag."""
-        return self._last("texts", 100, texts_of, Text)
+        return {
+            tag: [Text(step, time, data.decode(errors="replace")) for step, time, data in found]
+            for tag, found in self._last("texts", 100).items()
+        }
 
     def images(self) -> dict[str, list[Image]]:
         """Return the images of the last steps of each tag."""
-        return self._last("images", 10, images_of, Image)
+        return self._last("images", 10)
 
-    def _last(self, kind: str, count: int, values_of: Any, make: Any) -> dict[str, list[Any]]:
-        """Make something of the values of the last events, which are read from the files again."""
+    def _series(self, kind: str, tags: Iterable[str] | None, warns: bool) -> dict[str, Any]:
+        with self._lock:
+            curves = self._curves_of(kind, tags, warns)
+            for curve in curves.values():
+                if curve.series is None:
+                    curve.series = _SERIES[kind](curve.points)
+            return {tag: curve.series for tag, curve in curves.items()}
+
+    def _last(self, kind: str, count: int) -> dict[str, list[Image]]:
+        """Return the texts or images of the last events, which are read from the files again."""
         with self._lock:
             curves = self._curves_of(kind)
             names = list(self._files)
-            found: dict[str, list[Any]] = {tag: [] for tag, _ in curves}
-            for tag, curve in curves:
+            found: dict[str, list[Image]] = {}
+            for tag, curve in curves.items():
+                images = found[tag] = []
                 rows = (column[-count:].tolist() for column in curve.points)
                 for position, step, wall_time, size in zip(*rows, strict=True):
                     number, offset = divmod(position, _FILE_STEP)
@@ -109,14 +119,15 @@ class EventReader:
                     # The file may have been deleted or replaced.
                     with contextlib.suppress(OSError, *MALFORMED):
                         with self._directory.open(names[number]) as file:
-                            event = parse(file.read(start, start + size), {})
-                        found[tag] += [make(step, wall_time, v) for v in values_of(event, tag)]
+                            event = parse(file.read(start, start + int(size)), {})
+                        strings = strings_of(event, kind, tag)
+                        images += [Image(step, wall_time, data) for data in strings]
             return found
 
     def _curves_of(
         self, kind: str, tags: Iterable[str] | None = None, warns: bool = False
-    ) -> list[tuple[str, Curve]]:
-        """Read new events; return tags and curves that match, sorted by tag."""
+    ) -> dict[str, Curve]:
+        """Read new events; return the curves that match, sorted by tag."""
         if isinstance(tags, str):
             raise LogDataError(
                 f"tags: expected several tags, found the str {tags!r}; pass [{tags!r}]"
@@ -126,16 +137,19 @@ class EventReader:
         except BaseException:
             self._forget()
             raise
-        curves = {tag: curve for tag, curve in self._curves[kind].items() if curve.count}
+        curves = {tag: curve for tag, curve in sorted(self._curves[kind].items()) if curve.count}
         if tags is None:
-            return sorted(curves.items())
+            return curves
         patterns = tuple(tags)
         wanted = curves.keys() & set(patterns)
         absent = [tag for tag in patterns if tag not in wanted and not set(tag) & set("*?[")]
         if warns and absent and curves:
-            _console.warn(_about_absent(self._directory, kind, absent, sorted(curves)))
+            more = f" and {len(curves) - _MAX_NAMED} more" if len(curves) > _MAX_NAMED else ""
+            there = ", ".join(map(repr, itertools.islice(curves, _MAX_NAMED)))
+            missing = ", ".join(map(repr, absent))
+            _console.warn(f"{self._directory}: no {kind} {missing}; there are {there}{more}")
         wanted.update(*(fnmatch.filter(curves, pattern) for pattern in patterns))
-        return [(tag, curves[tag]) for tag in sorted(wanted)]
+        return {tag: curve for tag, curve in curves.items() if tag in wanted}
 
     def _forget(self) -> None:
         self._files: dict[str, EventFile] = {}
@@ -212,18 +226,6 @@ def read_ends(directory: Directory, windows: Sequence[int] = (1 << 13, 1 << 19, 
     return found
 
 
-def _about_absent(directory: Directory, kind: str, absent: list[str], tags: list[str]) -> str:
-    there = ", ".join(map(repr, tags[:_MAX_NAMED]))
-    more = f" and {len(tags) - _MAX_NAMED} more" if len(tags) > _MAX_NAMED else ""
-    return f"{directory}: no {kind} {', '.join(map(repr, absent))}; there are {there}{more}"
-
-
-def _series(curve: Curve, make: Callable[[Points], Any]) -> Any:
-    if curve.series is None:
-        curve.series = make(curve.points)
-    return curve.series
-
-
 def _scalar_series(points: Points) -> ScalarSeries:
     return ScalarSeries(*map(_read_only, points[1:]))
 
@@ -237,3 +239,6 @@ def _read_only(array: Any) -> Any:
     view: np.ndarray[Any, Any] = array.view()
     view.setflags(write=False)
     return view
+
+
+_SERIES = {"scalars": _scalar_series, "histograms": _histogram_series}

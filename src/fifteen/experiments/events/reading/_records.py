@@ -58,7 +58,12 @@ def scan(buffer: bytes, base: int, file_end: int, gap: Gap | None = None) -> Sca
         if found.gap is not None:
             start = _find_header(buffer, search_from, file_end - base) if budget > 0 else None
             if start is None:
-                _extend_gap(found, found.gap, buffer, base, file_end)
+                rest = max(0, found.gap.start - base)
+                found.gap.is_zero = found.gap.is_zero and not _NONZERO.search(buffer, rest)
+                found.end = base + len(buffer)
+                if found.end < file_end:
+                    # A header may span this buffer and the next.
+                    found.end = max(base + 1, found.end - HEADER.size + 1)
                 return found
             found.damages.append((found.gap.start, base + start, found.gap.reason))
             found.gap, at, batch = None, start, _MIN_BATCH
@@ -75,13 +80,10 @@ def scan(buffer: bytes, base: int, file_end: int, gap: Gap | None = None) -> Sca
         else:
             length = _length_of(buffer[at : at + HEADER.size])
             size = HEADER.size if length is None else length + OVERHEAD
-            if at + size > len(buffer) and base + at + size <= file_end:
+            is_torn = base + at + size > file_end
+            if base + at == file_end or (at + size > len(buffer) and not is_torn):
                 found.end, found.needed = base + at, size
                 return found
-            if base + at == file_end:
-                found.end = file_end
-                return found
-            is_torn = base + at + size > file_end
             found.gap = Gap(base + at, _NO_RECORD, is_torn)
         search_from = at + 1
 
@@ -115,15 +117,6 @@ def _count_intact(buffer: bytes, offsets: list[int], payloads: list[bytes]) -> i
     stored = np.frombuffer(buffer, np.uint8)[footers[:, np.newaxis] + np.arange(FOOTER.size)]
     is_wrong = stored.view("<u4")[:, 0] != masked(crcs)
     return int(is_wrong.argmax()) if is_wrong.any() else len(offsets)
-
-
-def _extend_gap(found: Scan, gap: Gap, buffer: bytes, base: int, file_end: int) -> None:
-    start = max(0, gap.start - base)
-    gap.is_zero = gap.is_zero and buffer.count(0, start) == len(buffer) - start
-    found.end = base + len(buffer)
-    if found.end < file_end:
-        # A header may span this buffer and the next.
-        found.end = max(base + 1, found.end - HEADER.size + 1)
 
 
 def _find_header(buffer: bytes, at: int, end: int) -> int | None:

@@ -41,8 +41,8 @@ def parse(payload: bytes, plugins: Plugins) -> Any:
 def values_of(event: Any, plugins: Plugins) -> dict[tuple[str, str], float | Buckets | None]:
     """Return values by kind and tag: numbers for "scalars", buckets for "histograms".
 
-    The value of "texts" and "images" is None; `texts_of` and `images_of` return them. Raises
-    `ValueError` or `OverflowError` if a tensor or a histogram is malformed.
+    The value of "texts" and "images" is None; `strings_of` returns them. Raises `ValueError` or
+    `OverflowError` if a tensor or a histogram is malformed.
     """
     found: dict[tuple[str, str], float | Buckets | None] = {}
     for value in event.summary.value:
@@ -67,26 +67,16 @@ def values_of(event: Any, plugins: Plugins) -> dict[tuple[str, str], float | Buc
     return found
 
 
-def texts_of(event: Any, tag: str) -> list[str]:
-    """Return the texts under a tag."""
-    return [
-        text.decode(errors="replace")
-        for value in event.summary.value
-        if value.tag == tag
-        for text in value.tensor.string_val
-    ]
-
-
-def images_of(event: Any, tag: str) -> list[bytes]:
-    """Return the encoded images under a tag."""
-    images: list[bytes] = []
+def strings_of(event: Any, kind: str, tag: str) -> list[bytes]:
+    """Return the "texts" or the encoded "images" under a tag."""
+    found: list[bytes] = []
     for value in event.summary.value:
         if value.tag == tag and value.HasField("image"):
-            images.append(value.image.encoded_image_string)
+            found.append(value.image.encoded_image_string)
         elif value.tag == tag:
-            # The first two elements are the width and the height.
-            images += value.tensor.string_val[2:]
-    return images
+            # An image comes after its width and its height.
+            found += value.tensor.string_val[2 if kind == "images" else 0 :]
+    return found
 
 
 def set_float32(value: Any, number: np.float32, plugins: Plugins) -> bool:
