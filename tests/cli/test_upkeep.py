@@ -156,7 +156,7 @@ def test_export_is_exact(run, tmp_path, kind):
     configs = {
         "a": {"lr": 0.1 + 0.2, "name": "x", "scale": np.nan},
         "b": {"lr": 1e-20, "scale": "wide"},
-        "c": {"name": 'é"\n%'},
+        "c": {"name": 'é"\n%', "scale": 1.5},
     }
     for name, config in configs.items():
         with Experiment(tmp_path / name, verbose=False) as experiment:
@@ -169,7 +169,7 @@ def test_export_is_exact(run, tmp_path, kind):
         frame = pandas.DataFrame(rows).astype({"value": float})
         assert rows[3]["value"] == "Infinity"  # As in the JSON of the other commands.
         assert rows[6]["config.name"] is None
-        assert [row["config.scale"] for row in rows[::6]] == ["NaN", "wide", None]
+        assert [row["config.scale"] for row in rows[::6]] == ["NaN", "wide", 1.5]
     elif kind == "csv":
         # Parsed by pandas 2, floats would be inexact.
         numbers = dict.fromkeys(("value", "wall_time", "config.lr"), float)

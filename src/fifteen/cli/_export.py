@@ -57,8 +57,8 @@ def export(
 
 def _as_json(frame: "pandas.DataFrame") -> Iterator[bytes]:
     """Yield a line for each point, with all digits: pandas writes 15 of them, and no infinity."""
-    # In a field of numbers, NaN stands for what is missing.
-    may_be_nan = (frame.dtypes == object) | (frame.columns == "value")
+    # NaN stands for what is missing in a field of numbers, and for itself in one of mixed values.
+    may_be_nan = (frame.dtypes.map(str) == "object") | (frame.columns == "value")
     known = frame.notna() | may_be_nan
     for row in frame.astype(object).where(known, None).itertuples(index=False, name=None):
         yield f"{to_json(dict(zip(frame, row, strict=True)))}\n".encode()
