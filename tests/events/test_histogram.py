@@ -107,6 +107,7 @@ def test_log_of_odd_values(tmp_path):
         "bool": jnp.array([True, False, True]),
         "float8": jnp.array([1, 2], jnp.float8_e4m3fn),
         "list": [1.0, 2.0],
+        "number": 3,
         "sharded": jax.device_put(
             jnp.arange(8), jax.NamedSharding(jax.make_mesh((8,), ("d",)), jax.P("d"))
         ),

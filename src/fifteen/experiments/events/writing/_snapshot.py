@@ -158,12 +158,11 @@ class Snapshots:
 def of_arrays(kind: str, values: Values, steps: Steps, every_n: int) -> Arrays:
     """Take stacked scalars or the arrays of histograms, which `check` has found valid."""
     copies = {tag: _copy(value) for tag, value in values.items()}
-    return Arrays(kind, copies, _copy(steps), every_n, time.time())
+    steps = steps if isinstance(steps, int) else _copy(steps)
+    return Arrays(kind, copies, steps, every_n, time.time())
 
 
 def _copy(value: Any) -> Any:
-    if isinstance(value, int):
-        return value
     if not isinstance(value, jax.Array):
         return np.array(value)
     local = value if value.is_fully_addressable else value.addressable_data(0)
