@@ -1,6 +1,7 @@
 """TensorBoard's protocol buffer messages, as tensorboardX ships them."""
 
 import functools
+import importlib
 from typing import Any
 
 from ._tfrecord import frame
@@ -16,18 +17,12 @@ SUCCESS, FAILURE = 1, 2
 @functools.cache
 def event_type() -> Any:
     """Return the class `Event`, imported on first use: that takes 90 ms."""
-    from tensorboardX.proto import event_pb2
-
-    messages: Any = event_pb2  # The compiled module creates its classes on import.
-    return messages.Event
+    return importlib.import_module("tensorboardX.proto.event_pb2").Event
 
 
 @functools.cache
 def hparams_type() -> Any:
-    from tensorboardX.proto import plugin_hparams_pb2
-
-    messages: Any = plugin_hparams_pb2
-    return messages.HParamsPluginData
+    return importlib.import_module("tensorboardX.proto.plugin_hparams_pb2").HParamsPluginData
 
 
 def record(event: Any) -> bytes:

@@ -58,7 +58,7 @@ class EventFile:
         self.plugins: Plugins = {}
         self.end = 0  # How far the file has been read.
         self.first_times: list[float] = []  # Of the first events, in seconds since the epoch.
-        self.last_event: Any = None
+        self.last_event: Any = None  # The last but the one that only begins the file.
         self._points: NewPoints = defaultdict(list)
         self._starts: Starts = []
         self._stamp: tuple[object, int, int] | None = None
@@ -188,7 +188,8 @@ class EventFile:
                 # the earliest.
                 if offset < _FIRST_BYTES:
                     self.first_times.append(event.wall_time)
-                self.last_event = event
+                if not event.file_version:
+                    self.last_event = event
                 values = values_of(event, self.plugins)
             except MALFORMED as error:
                 self._add_damage(offset, offset + len(payload) + OVERHEAD, f"no event: {error}")

@@ -2,7 +2,6 @@
 
 import contextlib
 import fnmatch
-import itertools
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -59,8 +58,8 @@ class EventReader:
         with self._lock:
             files = list(self._files.values())
             events = [file.last_event for file in files if file.last_event is not None]
-            last = next((event for event in reversed(events) if not event.file_version), None)
-            curves = [*self._curves["scalars"].values(), *self._curves["histograms"].values()]
+            last = events[-1] if events else None
+            curves = [curve for (kind, _), curve in self._curves.items() if kind in _SERIES]
             points = [curve.points for curve in curves if curve.count]
             last_points = [(p.position.max(), p.step[p.position.argmax()]) for p in points]
             return Timeline(
@@ -137,7 +136,8 @@ class EventReader:
         except BaseException:
             self._forget()
             raise
-        curves = {tag: curve for tag, curve in sorted(self._curves[kind].items()) if curve.count}
+        found = sorted(key for key, curve in self._curves.items() if key[0] == kind and curve.count)
+        curves = {tag: self._curves[kind, tag] for _, tag in found}
         if tags is None:
             return curves
         patterns = tuple(tags)
@@ -145,7 +145,7 @@ class EventReader:
         absent = [tag for tag in patterns if tag not in wanted and not set(tag) & set("*?[")]
         if warns and absent and curves:
             more = f" and {len(curves) - _MAX_NAMED} more" if len(curves) > _MAX_NAMED else ""
-            there = ", ".join(map(repr, itertools.islice(curves, _MAX_NAMED)))
+            there = ", ".join(map(repr, list(curves)[:_MAX_NAMED]))
             missing = ", ".join(map(repr, absent))
             _console.warn(f"{self._directory}: no {kind} {missing}; there are {there}{more}")
         wanted.update(*(fnmatch.filter(curves, pattern) for pattern in patterns))
@@ -154,7 +154,7 @@ class EventReader:
     def _forget(self) -> None:
         self._files: dict[str, EventFile] = {}
         self._starts: Starts = []
-        self._curves: dict[str, dict[str, Curve]] = defaultdict(lambda: defaultdict(Curve))
+        self._curves: dict[tuple[str, str], Curve] = defaultdict(Curve)  # By kind and tag.
 
     def _update(self) -> None:
         """Read new events of all files, or everything if one has been deleted or rewritten."""
@@ -193,11 +193,11 @@ class EventReader:
         found = [file.take_new() for file in self._files.values()]
         if starts := [start for _, starts_of_file in found for start in starts_of_file]:
             self._starts = sorted(self._starts + starts)
-            for curve in itertools.chain(*(curves.values() for curves in self._curves.values())):
+            for curve in self._curves.values():
                 curve.hide(self._starts)
         for points_of_file, _ in found:
-            for (kind, tag), parts in points_of_file.items():
-                self._curves[kind][tag].add([visible(part, self._starts) for part in parts])
+            for key, parts in points_of_file.items():
+                self._curves[key].add([visible(part, self._starts) for part in parts])
 
 
 class Ends(NamedTuple):
@@ -214,16 +214,12 @@ def read_ends(directory: Directory, windows: Sequence[int] = (1 << 13, 1 << 19, 
     The window grows until there are scalars or histograms in it, so `last_step` is None only if
     nothing has been logged, or other events that are larger than the largest window come after it.
     """
-    found = Ends(Timeline(), {}, True)
-    for window in windows:
-        reader = EventReader(directory, window)
-        # The curves are read before the others.
-        found = Ends(
-            curves=reader.scalars(), timeline=reader.timeline, is_complete=reader.is_complete
-        )
-        if found.is_complete or found.timeline.last_step is not None:
-            break
-    return found
+    reader = EventReader(directory, windows[0])
+    curves = reader.scalars()
+    found = Ends(reader.timeline, curves, reader.is_complete)
+    if found.is_complete or found.timeline.last_step is not None or len(windows) == 1:
+        return found
+    return read_ends(directory, windows[1:])
 
 
 def _scalar_series(points: Points) -> ScalarSeries:

@@ -9,8 +9,6 @@ import numpy as np
 from .._tfrecord import FOOTER, HEADER, OVERHEAD, crc32c, masked, payload_length
 
 _NONZERO = re.compile(rb"[^\0]")
-_BAD_CHECKSUM = "the checksum does not match the data"
-_NO_RECORD = "no intact record there"
 
 _MAX_CHECKSUM_PASSES = 16
 """A hostile file may hold overlapping records. This bounds the work for each of its bytes."""
@@ -74,7 +72,7 @@ def scan(buffer: bytes, base: int, file_end: int, gap: Gap | None = None) -> Sca
         if count < len(offsets):
             at = offsets[count]
             budget -= sum(map(len, payloads[count:]))
-            found.gap = Gap(base + at, _BAD_CHECKSUM, is_torn=False)
+            found.gap = Gap(base + at, "the checksum does not match the data", is_torn=False)
         elif count == batch:
             batch = min(2 * batch, _MAX_BATCH)
         else:
@@ -84,7 +82,7 @@ def scan(buffer: bytes, base: int, file_end: int, gap: Gap | None = None) -> Sca
             if base + at == file_end or (at + size > len(buffer) and not is_torn):
                 found.end, found.needed = base + at, size
                 return found
-            found.gap = Gap(base + at, _NO_RECORD, is_torn)
+            found.gap = Gap(base + at, "no intact record there", is_torn)
         search_from = at + 1
 
 
