@@ -328,15 +328,18 @@ class TestClear:
         script = """
             import os, sys
             from fifteen.experiments import Experiment, UnsafePathError
-            first, run = (Experiment(f"{sys.argv[1]}/{name}", verbose=False) for name in "ab")
-            for experiment in (first, run):
+            first, run, other = (Experiment(f"{sys.argv[1]}/{name}", verbose=False) for name in "abc")
+            for experiment in (first, run, other):
                 experiment.write_metadata("config", 1)
                 experiment.write_metadata("eval/config", 1)
+                os.chmod(experiment.data_dir, 0o777)
+                os.chmod(experiment.data_dir / "eval", 0o777)
+                os.mkdir(experiment.data_dir / "empty", 0o555)
             first.clear()
-            os.chmod(run.data_dir, 0o777)
             os.chmod(run.data_dir / "eval", 0o555)
             if os.geteuid() == 0:
                 os.seteuid(65534)
+            other.clear()
             try:
                 run.clear()
             except UnsafePathError as error:
@@ -345,8 +348,9 @@ class TestClear:
         said = run_script(script, tmp_path).stdout
         assert said == (
             f"{tmp_path}/b: refusing to delete it: {tmp_path}/b/eval is read-only; make it "
-            "writable first, with chmod -R u+w\n"
+            "writable first, with chmod -R u+rwX\n"
         )
+        assert not (tmp_path / "c").exists()
         assert Experiment(tmp_path / "b", verbose=False).metadata_names() == [
             "config",
             "eval/config",

@@ -234,7 +234,7 @@ class Directory:
         if read_only:
             raise UnsafePathError(
                 f"{self}: refusing to delete it: {read_only[0]} is read-only; make it writable "
-                "first, with chmod -R u+w"
+                "first, with chmod -R u+rwX"
             )
 
     def delete(self) -> bool:

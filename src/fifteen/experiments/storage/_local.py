@@ -262,8 +262,10 @@ def read_only_folders(directory: pathlib.Path) -> list[str]:
             found.append(error.filename)
 
     is_effective = os.access in os.supports_effective_ids
-    for folder, _, _ in os.walk(directory, onerror=add):
-        if not os.access(folder, os.W_OK | os.X_OK, effective_ids=is_effective):
+    for folder, folders, files in os.walk(directory, onerror=add):
+        is_allowed = os.access(folder, os.W_OK | os.X_OK, effective_ids=is_effective)
+        # An empty one is removed from the one that it is in.
+        if (folders or files) and not is_allowed:
             found.append(folder)
     return found
 
