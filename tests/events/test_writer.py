@@ -296,7 +296,7 @@ print((most - before) >> 20)
 )
 def test_memory_stays_bounded(tmp_path, run_script, count):
     environment = os.environ | {"XLA_FLAGS": ""}
-    outcome = run_script(MEMORY.replace("COUNT", str(count)), env=environment)
+    outcome = run_script(MEMORY.replace("COUNT", str(count)), env=environment, timeout=900)
     assert outcome.returncode == 0, outcome.stderr
     assert int(outcome.stdout) < 64
     assert len(steps(tmp_path, "0")) == count
