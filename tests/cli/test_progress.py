@@ -66,7 +66,7 @@ def shown_bars(*arguments, cwd=None, at_once=True):
     [
         ("list", "Reading"),
         ("list --where min(loss)<1 --limit 3", "Reading"),
-        ("export --output {}/points.csv --tags none", "Reading"),
+        ("export --output {}/points.csv", "Reading"),
         ("report --output {}/report.html --limit 400", "Reading"),
         ("plot . train/* --limit 1000", "Reading"),
         ("verify", "Verifying"),
