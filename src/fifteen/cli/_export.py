@@ -38,7 +38,7 @@ def export(
     check_output(output, ".parquet", ".csv", ".json")
     suffix = output.suffix.lower()
     found = selection.find_some()
-    if tags:  # A mistake is reported, rather than a table without points written.
+    if tags:  # Report a mistake rather than write a table without points.
         matching(tags, (tag for field in found.fields for tag in field.scalars), "scalar")
     frame = found.scalars(list(tags) or None)
     buffer = io.BytesIO()

@@ -90,7 +90,7 @@ def rm(
     removed: set[pathlib.Path] = set()
     for field in track(fields, "Removing"):
         path = field.path
-        # It may lead to what has been removed.
+        # A link may lead to what has been removed.
         if not removed.isdisjoint(path.parents) or not Directory(path).is_present():
             continue
         if not may_change(place_of(path)):

@@ -169,7 +169,7 @@ def find_all(roots: Sequence[str]) -> Experiments:
     found = {field.path: field for path in paths for field in find_experiments(path).fields}
     experiments = Experiments([Experiment(path, verbose=False) for path in found])
     for field in experiments.fields:
-        field.root = found[field.path].root  # Which is listed once for all below it.
+        field.root = found[field.path].root  # It is listed once for all experiments below it.
     return experiments
 
 

@@ -37,7 +37,7 @@ _LARGE_IS_GOOD = re.compile(
 _STATISTIC = re.compile(r"\w+\((.*)\)|(.*):\w+")
 
 LEAST_INFORMATIVE = 4
-"""How dispensable a column is that is only shown if all before it are."""
+"""A column that is this dispensable, or more, is shown only if all less dispensable ones are."""
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 

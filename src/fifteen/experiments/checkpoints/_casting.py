@@ -34,7 +34,7 @@ class CastError(Exception):
 
 
 def canonical_dtype(dtype: str) -> str | None:
-    """Return the dtype of JAX's arrays of a saved dtype; None if it has none."""
+    """Return the dtype of JAX's arrays of a saved dtype; None if JAX has none."""
     if dtype in NAMES_OF_SCALARS or kind_of(dtype) != "number":
         return dtype
     try:

@@ -1,4 +1,4 @@
-"""Open checkpoints of all formats; say which of a directory are intact, and which can go."""
+"""Open checkpoints of all formats, verify those of a directory, and find what can be removed."""
 
 import contextlib
 import errno

@@ -34,7 +34,7 @@ def archive(directory: pathlib.Path, output: pathlib.Path) -> None:
         raise UnsafePathError(
             f"{directory}: is an address; move it to a disk, and archive it there"
         )
-    directory = pathlib.Path(os.path.abspath(directory))  # Which ends in a name.
+    directory = pathlib.Path(os.path.abspath(directory))  # So that it ends with a name.
     if os.path.lexists(output):
         raise ExperimentExistsError(f"{output}: exists already; choose another name")
     if output.resolve().is_relative_to(directory.resolve()):

@@ -229,7 +229,7 @@ class Directory:
                 "a file system is mounted there; use a directory inside it": real.is_mount(),
             },
         )
-        # Found now, nothing is removed; found later, what is left would have a hidden name.
+        # Before anything is removed: an error later would leave the rest under a hidden name.
         read_only = [] if self.is_link() else _local.read_only_folders(self.path)
         if read_only:
             raise UnsafePathError(

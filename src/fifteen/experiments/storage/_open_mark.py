@@ -34,7 +34,7 @@ class OpenMark:
     def __init__(self, directory: pathlib.Path) -> None:
         path = _local.temporary_beside(directory / _NAME)
         stack = contextlib.ExitStack()
-        # First, so that whatever interrupts the rest, it is removed with this object.
+        # First, so that an interrupted constructor removes the mark too.
         self._finalizer = weakref.finalize(self, stack.close)
         stack.callback(_remove, path)
         stack.enter_context(_locks.create(path)).write(os.uname().nodename.encode())

@@ -58,7 +58,7 @@ class EventFile:
         self.plugins: Plugins = {}
         self.end = 0  # How far the file has been read.
         self.first_times: list[float] = []  # Of the first events, in seconds since the epoch.
-        self.last_event: Any = None  # The last but the one that only begins the file.
+        self.last_event: Any = None  # The header of the file does not count.
         self._points: NewPoints = defaultdict(list)
         self._starts: Starts = []
         self._stamp: tuple[object, int, int] | None = None

@@ -35,7 +35,7 @@ _SECONDS_BETWEEN_LOOKS = 0.005
 
 
 class _Request(NamedTuple):
-    """Answered with whether everything handed over before was tried, unless the thread has died."""
+    """Answered with True once everything before it was tried, or False if the thread has died."""
 
     is_close: bool
     answer: "queue.SimpleQueue[bool]"
