@@ -50,6 +50,19 @@ def test_times_step_and_end_of_a_run(directory):
     assert found.first_time <= found.end.time <= time.time()
 
 
+def test_first_time_stays_while_a_file_grows(directory):
+    log = EventLog(directory)
+    reader = EventReader(directory)
+    times = []
+    for step in range(3):
+        log.log(TensorboardLogData(scalars={"loss": float(step)}), step)
+        log.flush()
+        reader.scalars()
+        times.append(reader.timeline.first_time)
+    log.close()
+    assert len(set(times)) == 1
+
+
 def test_failure_has_a_reason(directory):
     log_run(directory, range(3), False, "ValueError: böse\n<script>")
     assert timeline(directory).end[:2] == (False, "ValueError: böse\n<script>")
