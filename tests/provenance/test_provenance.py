@@ -318,6 +318,19 @@ def test_script_in_a_repository_run_from_elsewhere(repository, tmp_path):
     assert found["processes"] == 1
 
 
+def test_repository_around_a_linked_environment_is_not_that_of_its_scripts(
+    repository, tmp_path, monkeypatch
+):
+    script = repository / ".venv" / "bin" / "tool"
+    script.parent.mkdir(parents=True)
+    script.touch()
+    (tmp_path / "link").symlink_to(repository / ".venv")
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "link"))
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(tmp_path / "link/bin/tool"))
+    monkeypatch.chdir(tmp_path)
+    assert provenance.collect().git_branch is None
+
+
 @pytest.mark.slow
 def test_initialised_devices_are_listed(tmp_path):
     found, initialized = collect_in_script(
