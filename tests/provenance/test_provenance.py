@@ -326,7 +326,9 @@ def test_repository_around_a_linked_environment_is_not_that_of_its_scripts(
     script.touch()
     (tmp_path / "link").symlink_to(repository / ".venv")
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "link"))
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(tmp_path / "link/bin/tool"))
+    # The main module of pytest-xdist's workers has no file, hence `raising`.
+    tool = str(tmp_path / "link/bin/tool")
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", tool, raising=False)
     monkeypatch.chdir(tmp_path)
     assert provenance.collect().git_branch is None
 
