@@ -31,10 +31,15 @@ def test_annotate_replaces_the_note_and_adds_tags(experiment):
     assert experiment.read_metadata("notes") == {"tags": ["a", "b", "paper"]}
 
 
-def test_annotate_without_content_is_allowed(experiment):
+def test_without_content_there_is_no_file(experiment):
     experiment.annotate()
     experiment.annotate(note="", tags=[])
-    assert experiment.read_metadata("notes") == {}
+    assert not experiment.data_dir.exists()
+    experiment.annotate(note="first")
+    experiment.annotate()
+    assert experiment.read_metadata("notes") == {"note": "first"}
+    experiment.annotate(note="")
+    assert experiment.metadata_names() == []
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from tyro.conf import arg
 
 from fifteen.experiments import Experiment
 from fifteen.experiments._fields import Fields
+from fifteen.experiments.storage import Directory
 
 from ._arguments import Texts, shown_path
 from ._errors import CommandError, all_succeed
@@ -20,7 +21,7 @@ def note(
     """Write a note or tags beside experiments, in `notes.yaml`.
 
     The text comes after the directories: `fifteen note runs/a "the best so far" --tag paper`. It
-    replaces the note; an empty one removes it.
+    replaces the note; an empty one removes it, and the file if nothing else is in it.
 
     Args:
         selection: the experiments.
@@ -43,6 +44,8 @@ def note(
     def annotate(field: Fields) -> None:
         with Experiment(field.path, verbose=False) as experiment:
             experiment.annotate(note=texts[0] if texts else None, tags=list(tag) or None)
-        print(f"Wrote {shown_path(field.path / 'notes.yaml')}")
+        is_left = Directory(field.path).kind_of("notes.yaml")
+        done = "Wrote {}/notes.yaml" if is_left else "No notes are left in {}"
+        print(done.format(shown_path(field.path)))
 
     return int(not all_succeed(annotate, fields) or not all_done)

@@ -134,7 +134,7 @@ class Experiment:
         """Set the note and add tags in `notes.yaml`.
 
         Args:
-            note: replaces the note; an empty one removes it.
+            note: replaces the note; an empty one removes it, and the file if nothing else is in it.
             tags: join those that are there, sorted.
 
         Raises:
@@ -149,7 +149,8 @@ class Experiment:
         if distributed.is_primary():
             with self._making_directory():
                 path = metadata.annotate(self.data_dir, note, tags)
-            self._print("Writing notes to", path)
+            done = f"Writing notes to {path}" if path else f"Leaving no notes in {self.data_dir}"
+            self._print(done)
 
     def write_provenance(self) -> None:
         """Write git commit and diff, command, packages, devices, host, time: `provenance.yaml`.

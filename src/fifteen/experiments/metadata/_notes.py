@@ -22,16 +22,22 @@ class Notes(TypedDict, total=False):
     tags: list[str] | str | None
 
 
-def annotate(data_dir: pathlib.Path, note: Any, tags: Any) -> pathlib.Path:
-    """Replace the note, add tags, and return the file's path; None changes nothing."""
-    path = path_of(data_dir, "notes")
+def annotate(data_dir: pathlib.Path, note: Any, tags: Any) -> pathlib.Path | None:
+    """Replace the note, add tags, and return the file's path; None changes nothing.
+
+    A file in which nothing would be left is removed, and None is returned.
+    """
+    path, directory = path_of(data_dir, "notes"), Directory(data_dir)
     _check(note, tags)
     try:
-        data = parse(read_bytes(Directory(path.parent), path.name), str(path)).root
+        data = parse(read_bytes(directory, path.name), str(path)).root
     except (FileNotFoundError, NotADirectoryError):
         data = MappingNode("", [])
     try:
         root = _with(data, note, tags)
+        if not root.value:
+            directory.remove(path.name)
+            return None
         data = render(root, "")
     except Problem as problem:
         raise MetadataError(explain(problem.parts, str(path))) from None
