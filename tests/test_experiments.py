@@ -468,7 +468,7 @@ def test_names_that_are_not_text(tmp_path, capsys):
     with open(folder + b"/\xfe.yaml", "w") as file:
         file.write("lr: 1")
     found = find_experiments(tmp_path)
-    assert repr(found) == r"<1 experiments: \udcff\n>"
+    assert repr(found) == r"<1 experiment: \udcff\n>"
     assert found.where(r"name == '\\udcff\n' and lr == 1") == found
     assert r"\udcff\n" in read_in_all_ways(tmp_path, capsys)
 

@@ -20,6 +20,11 @@ def encodable(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
+def counted(number: int, noun: str) -> str:
+    """Write how many there are of something: `1 file`, `1,000 files`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def message_of(message: object) -> str:
     """Return the text of a message or an error, without the number of an operating system's."""
     if isinstance(message, OSError) and message.filename is not None:

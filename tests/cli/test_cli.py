@@ -349,7 +349,7 @@ def test_show_the_provenance_without_its_packages(run, tmp_path):
     output = run("show", ".", cwd=tmp_path).stdout
     assert re.search(r"^command:", output, re.MULTILINE)
     assert "numpy: " not in output
-    assert "more lines; --metadata provenance shows them" in output
+    assert "more lines; --metadata provenance shows all" in output
     assert "numpy: " in run("show", ".", "--metadata", "provenance", cwd=tmp_path).stdout
 
 
@@ -449,7 +449,7 @@ def test_show_long_metadata(run, tmp_path):
     output = run("show", "a", cwd=tmp_path).stdout
     assert "key_30: 30" in output
     assert "key_50: 50" not in output
-    assert "more lines; --metadata config shows them" in output
+    assert "more lines; --metadata config shows all" in output
     make_metadata(tmp_path, wide=f"text: {'x' * 10_000}\n")
     assert run("show", "wide", cwd=tmp_path).stdout.endswith("xxx… 10,006 characters\n")
     assert "x" * 10_000 in run("show", "wide", "--metadata", "config", cwd=tmp_path).stdout

@@ -121,6 +121,16 @@ def test_one_that_fails_does_not_keep_the_others_from_it(run, tmp_path, command)
     assert (tmp_path / "to" / "a.tar.zst").read_bytes() == b""
 
 
+def test_note_that_is_empty(run, tmp_path):
+    make(tmp_path / "a")
+    assert run("note", "a", "", cwd=tmp_path).stdout == "No notes are left in a\n"
+    run("note", "a", "good", cwd=tmp_path)
+    assert run("note", "a", "", "--tag", "paper", cwd=tmp_path).stdout == "Wrote a/notes.yaml\n"
+    (tmp_path / "a" / "notes.yaml").write_text("note: good\n")
+    assert run("note", "a", "", cwd=tmp_path).stdout == "No notes are left in a\n"
+    assert not (tmp_path / "a" / "notes.yaml").exists()
+
+
 # export
 
 
@@ -216,7 +226,7 @@ def test_unreadable_experiment_is_reported_once(run, tmp_path, arguments):
 
 def test_verify(run, tmp_path):
     make(tmp_path / "a")
-    assert run("verify", cwd=tmp_path).stdout == "7 files are intact, 0 are damaged\n"
+    assert run("verify", cwd=tmp_path).stdout == "7 files intact, 0 damaged\n"
     make(tmp_path / "b")
     (tmp_path / "b" / "config.yaml").write_text("lr: [1,")
     for name in ("checkpoint_2.safetensors", next((tmp_path / "b").glob("*tfevents*")).name):
@@ -235,8 +245,16 @@ def test_verify(run, tmp_path):
     assert lines[-2] == (
         "  intact in b: best_7.safetensors, checkpoint_1.safetensors, checkpoint_4.safetensors"
     )
-    assert lines[-1] == "10 files are intact, 4 are damaged"
+    assert lines[-1] == "10 files intact, 4 damaged"
     assert lines[0].startswith("DAMAGED b/config.yaml:2:1: not valid YAML")
+
+
+def test_one_is_not_plural(run, tmp_path):
+    with Experiment(tmp_path / "a", verbose=False) as experiment:
+        experiment.log(TensorboardLogData(scalars={"loss": 1.0}), step=1)
+    assert run("verify", cwd=tmp_path).stdout == "1 file intact, 0 damaged\n"
+    assert run("export", "--output", "x.csv", cwd=tmp_path).stdout == "Wrote 1 point to x.csv\n"
+    assert "report.html: 1 experiment, " in run("report", cwd=tmp_path).stdout
 
 
 def test_verify_for_programs(run, tmp_path):

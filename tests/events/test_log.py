@@ -316,6 +316,8 @@ def test_errors_on_histograms_and_stacks(log):
         log.log(TensorboardLogData(histograms={"h": np.array(["a"])}), 1, 1, 1)
     with pytest.raises(LogDataError, match=r"scalars\['x'\]: expected shape \(3,\) for 3 steps"):
         log.log(scalars(x=np.zeros(2)), [1, 2, 3], 1, 1)
+    with pytest.raises(LogDataError, match=r"expected shape \(1,\) for 1 step, found"):
+        log.log(scalars(x=np.zeros(2)), [1], 1, 1)
     with pytest.raises(LogDataError, match=r"histograms\['h'\]: expected shape \(3, ...\)"):
         log.log(TensorboardLogData(histograms={"h": np.zeros((2, 5))}), range(3), 1, 1)
 

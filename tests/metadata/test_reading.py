@@ -93,6 +93,7 @@ def test_declared_type_decides(tmp_path, text, kind, expected):
         ("red", Color, "config.yaml:1:1: expected Color, one of RED, GREEN, got str 'red'; that is the value of 'RED', write its name"),
         ("adm", Literal["adam", "sgd"], "config.yaml:1:1: expected one of 'adam', 'sgd', got str 'adm'; did you mean 'adam'?"),
         ("[1, 2, 3]", tuple[int, int], "config.yaml:1:1: expected tuple[int, int], 2 values, got a sequence of 3 values"),
+        ("[1, 2]", tuple[int], "config.yaml:1:1: expected tuple[int], 1 value, got a sequence of 2 values"),
         ("a: 1", list[int], "config.yaml:1:1: expected list[int], got a mapping with 1 key"),
         ("[a, a]", set[str], "config.yaml:1:1: a value appears twice in the set"),
         ("a: 1\na: 2", dict[str, int], "config.yaml:2:1: the key 'a' appears twice, first in line 1"),

@@ -110,7 +110,7 @@ def test_all_commands_read_from_a_server(bucket, tmp_path, capsys):
         f"plot {bucket} train/loss --output {tmp_path}/a.pdf": "a.pdf",
         f"report {bucket} --output {tmp_path}/a.html": "a.html",
         f"export {bucket} --output {tmp_path}/a.csv": "a.csv",
-        f"verify {bucket}": "0 are damaged",
+        f"verify {bucket}": " intact, 0 damaged",
         f"watch {bucket} --all": "run_1",
         f"note {first} changed": "",
         f"prune {bucket} --keep 1": "",

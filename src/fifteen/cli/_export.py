@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
-from fifteen._text import printable
+from fifteen._text import counted, printable
 from fifteen.experiments._errors import import_extra
 from fifteen.experiments._names import matching
 from fifteen.experiments.storage import Directory
@@ -51,7 +51,7 @@ def export(
         _uniform(frame).to_parquet(buffer, index=False)
     with Directory(output.absolute().parent).replace(output.name) as file:
         file.write(buffer.getbuffer())
-    print(printable(f"Wrote {len(frame):,} points to {output}"))
+    print(printable(f"Wrote {counted(len(frame), 'point')} to {output}"))
     return int(print_problems(found.fields))
 
 

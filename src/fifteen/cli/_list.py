@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from fifteen._text import printable
+from fifteen._text import counted, printable
 from fifteen.experiments._gc import gc_paused
 from fifteen.experiments.storage import Directory
 from fifteen.view._columns import informative_scalars, most_informative, overview
@@ -51,6 +51,9 @@ def list_experiments(
         asked += [*found.differing_fields(), *informative_scalars(found)]
     informative, left = ({}, 0) if columns or all else most_informative(found)
     if left:
-        print_message("note", f"{left} more fields differ; --all shows them, and --columns chooses")
+        print_message(
+            "note",
+            f"--all shows {counted(left, 'more differing field')}, and --columns chooses",
+        )
     print_table(*overview(found, asked, informative, format in ("table", "md")), format)
     return int(print_problems(found.fields))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from fifteen._text import printable
+from fifteen._text import counted, printable
 from fifteen.experiments import Experiment, LeafInfo
 from fifteen.experiments._fields import PROVENANCE, SHOWN_STATISTICS, Fields
 from fifteen.experiments._names import matching
@@ -109,8 +109,8 @@ def _show_metadata(path: pathlib.Path, name: str, limited: bool) -> bool:
     show_line = show_briefly if limited else printable
     for line in shown:
         print(show_line(line.expandtabs()))
-    if len(shown) < len(lines):
-        print(printable(f"[{len(lines) - len(shown)} more lines; --metadata {name} shows them]"))
+    if left := len(lines) - len(shown):
+        print(printable(f"[{counted(left, 'more line')}; --metadata {name} shows all]"))
     return True
 
 

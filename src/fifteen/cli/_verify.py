@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Iterator
 
 from fifteen._progress import progress
-from fifteen._text import message_of, printable
+from fifteen._text import counted, message_of, printable
 from fifteen.experiments import MetadataError, metadata
 from fifteen.experiments._console import quiet
 from fifteen.experiments._fields import Fields
@@ -38,8 +38,7 @@ def verify(selection: Chosen = Selection(), format: Format = "table") -> int:
                 _print_damage(field, problems)
     damaged = sum(problem is not ABSENT for *_, problem in rows)
     if format == "table":
-        are = "is" if damaged == 1 else "are"
-        print(f"{len(rows) - damaged} files are intact, {damaged} {are} damaged")
+        print(f"{counted(len(rows) - damaged, 'file')} intact, {damaged:,} damaged")
     else:
         print_table(list(map(text_column, ("name", "file", "problem"))), rows, format)
     return int(damaged > 0)

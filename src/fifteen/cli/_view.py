@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from fifteen._text import printable
+from fifteen._text import counted, printable
 from fifteen.view._board import Board
 from fifteen.view._columns import show_bytes
 from fifteen.view._report import report as render
@@ -34,14 +34,15 @@ def view(
     """
     if not 0 <= port < 1 << 16:
         raise CommandError(f"--port: expected 0 to 65535, found {port}")
-    count = len(selection.find())  # A mistake is reported now, and not in the page.
+    # A mistake is reported now, and not in the page.
+    count = counted(len(selection.find()), "experiment")
     board = Board(lambda: find_all(selection.roots), selection.choose, _title_of(selection))
     try:
         server = Server(board, port)
     except OSError as error:
         message = f"--port: {port} cannot be used: {error.strerror}; leave it out for a free one"
         raise CommandError(message) from None
-    print(printable(f"{count} experiments below {selection}: {server.address}"), flush=True)
+    print(printable(f"{count} below {selection}: {server.address}"), flush=True)
     if open:
         webbrowser.open(server.address)
     with server, contextlib.suppress(KeyboardInterrupt):
@@ -61,7 +62,8 @@ def report(
     found = selection.find_some()
     text = render(found, _title_of(selection)).encode()
     output.write_bytes(text)
-    print(printable(f"Wrote {output}: {len(found)} experiments, {show_bytes(len(text))}"))
+    count = counted(len(found), "experiment")
+    print(printable(f"Wrote {output}: {count}, {show_bytes(len(text))}"))
     return int(print_problems(found.fields))
 
 

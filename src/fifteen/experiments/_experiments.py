@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from fifteen._progress import track
-from fifteen._text import printable
+from fifteen._text import counted, printable
 
 from ._errors import ExpressionError, import_extra
 from ._experiment import Experiment
@@ -46,7 +46,7 @@ def find_experiments(root: pathlib.Path | str) -> "Experiments":
     Examples:
         >>> experiment.write_metadata("config", {"lr": 0.1})
         >>> find_experiments("runs")
-        <1 experiments: a>
+        <1 experiment: a>
     """
     top = local_path(root, "root")
     with Directory(top).listed():
@@ -85,7 +85,7 @@ class Experiments(Sequence[Experiment]):
         ...         experiment.write_metadata("config", {"lr": rate})
         ...         experiment.log(TensorboardLogData(scalars={"train/loss": 1 - rate}), step=1)
         >>> find_experiments("runs").where("lr < 0.05 and min(train/loss) < 1").sort("loss")
-        <1 experiments: lr_0.01>
+        <1 experiment: lr_0.01>
     """
 
     def __init__(
@@ -133,7 +133,8 @@ class Experiments(Sequence[Experiment]):
     def __repr__(self) -> str:
         names = ", ".join(printable(field.name) for field in self._fields[:3])
         more = ", ..." if len(self) > 3 else ""
-        return f"<{len(self)} experiments: {names}{more}>" if names else "<0 experiments>"
+        count = counted(len(self), "experiment")
+        return f"<{count}: {names}{more}>" if names else f"<{count}>"
 
     def _repr_html_(self) -> str:
         from fifteen.view._notebook import table
@@ -203,7 +204,7 @@ class Experiments(Sequence[Experiment]):
         Examples:
             >>> experiment.write_metadata("config", {"lr": 0.1})
             >>> find_experiments("runs").sort("lr", reverse=True)
-            <1 experiments: a>
+            <1 experiment: a>
         """
         values = list(map(key, self)) if callable(key) else self.values(key)
         return experiments_of(

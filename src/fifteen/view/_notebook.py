@@ -4,7 +4,7 @@ import html
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fifteen._text import printable
+from fifteen._text import counted, printable
 from fifteen.experiments._console import quiet
 from fifteen.experiments._errors import MissingExtraError, import_extra
 from fifteen.experiments._fields import NOTES, PROVENANCE, Fields
@@ -52,7 +52,7 @@ def card(experiment: "Experiment", open_reader: Callable[[], "EventReader"]) -> 
 def table(experiments: "Experiments") -> str:
     """Return what a notebook shows of experiments; never raises."""
     shown = experiments[:_MAX_ROWS]
-    count = f"{len(experiments):,} experiment{'' if len(experiments) == 1 else 's'}"
+    count = counted(len(experiments), "experiment")
     if len(shown) < len(experiments):
         count += f", the first {len(shown)} of them here: where() and sort() choose others"
     rows = _part(_rows, shown) if shown else ""

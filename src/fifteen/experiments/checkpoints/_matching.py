@@ -6,6 +6,8 @@ import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
+from fifteen._text import counted
+
 from ._casting import ON_DEVICES, canonical_dtype
 from ._damage import MAX_LINES, listed
 from ._dtypes import NAMES_OF_SCALARS, family, info_of, kind_of
@@ -173,8 +175,9 @@ def _moved(comparison: Comparison, restored: Iterable[Key]) -> Iterator[str]:
             )
         if not items:
             yield (
-                f"{name_of(parent)}: {len(saved)} items in {step}, {len(target)} in the target; "
-                "items are found by their number, so some may have another's values"
+                f"{name_of(parent)}: {counted(len(saved), 'item')} in {step}, "
+                f"{len(target)} in the target; items are found by their number, so some "
+                "may have another's values"
             )
 
 

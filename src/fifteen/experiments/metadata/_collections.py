@@ -9,6 +9,8 @@ from typing import Any, Union
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from fifteen._text import counted
+
 from ._fields import UNSET, is_mapping_class
 from ._problems import Problem, construct, each, expected
 from ._scalars import shorten
@@ -84,10 +86,9 @@ def make_sequence(schemas: Schemas, declared: Declared) -> Schema | None:
         else:
             expected(name, node)
         if count not in (None, len(nodes)):
-            # A tuple of another length was written with a tag.
-            return (
-                load_any(node, context) if node.tag else expected(f"{name}, {count} values", node)
-            )
+            if not node.tag:
+                expected(f"{name}, {counted(count, 'value')}", node)
+            return load_any(node, context)  # A tuple of another length was written with a tag.
         values = each(itertools.count(), (item.load for item in items), nodes, context)
         return _make_set(origin, values, node) if is_set else origin(values)
 

@@ -6,6 +6,8 @@ from typing import Any, NoReturn, TypeAlias
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from fifteen._text import counted
+
 from .._errors import raise_if_foreign
 from ._scalars import describe_plain, shorten
 
@@ -74,9 +76,9 @@ def describe(node: Node) -> str:
     """Describe a node in Python's terms."""
     tag = node.tag.replace("tag:yaml.org,2002:", "!!") + " " if node.tag else ""
     if type(node) is MappingNode:
-        return f"{tag}a mapping with {len(node.value)} key{'s' * (len(node.value) != 1)}"
+        return f"{tag}a mapping with {counted(len(node.value), 'key')}"
     if type(node) is SequenceNode:
-        return f"{tag}a sequence of {len(node.value)} value{'s' * (len(node.value) != 1)}"
+        return f"{tag}a sequence of {counted(len(node.value), 'value')}"
     if type(node) is not ScalarNode or node.style:
         return f"{tag}str {shorten(repr(node.value))}"
     return tag + shorten(repr(node.value)) if tag else describe_plain(node.value)

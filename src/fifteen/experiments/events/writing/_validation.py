@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from jax.core import Tracer
 
+from fifteen._text import counted
+
 from ..._errors import LogDataError
 from ..._log_data import TensorboardLogData
 
@@ -165,7 +167,7 @@ def _problem_of_array(kind: str, value: Any, count: int | None) -> str:
     shape = array.shape
     if count is not None and (shape if kind == "scalars" else shape[:1]) != (count,):
         expected = f"({count},)" if kind == "scalars" else f"({count}, ...)"
-        return f"expected shape {expected} for {count} steps, found {shape}"
+        return f"expected shape {expected} for {counted(count, 'step')}, found {shape}"
     return "" if is_real(array.dtype) else f"expected an array of real numbers, found {array.dtype}"
 
 
