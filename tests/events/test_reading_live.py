@@ -209,8 +209,11 @@ def test_forked_child_can_read_while_a_thread_reads(tmp_path):
     with experiment._session.reader._lock:
         child = os.fork()
         if child == 0:
-            found = experiment.read_scalars()["loss"].step.tolist()
-            os._exit(found != list(range(100)))
+            found = None
+            try:
+                found = experiment.read_scalars()["loss"].step.tolist()
+            finally:  # Otherwise an error would go on in the child, as in a second run of pytest.
+                os._exit(found != list(range(100)))
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
 

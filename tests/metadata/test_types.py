@@ -173,11 +173,29 @@ def test_tags_with_impossible_contents_are_refused(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    "value", [np.timedelta64(5, "s"), np.timedelta64(5, "ns"), np.clongdouble(1) / 3]
+    "value",
+    [
+        *(np.timedelta64(5, "s"), np.timedelta64(5, "ns"), np.clongdouble(1) / 3),
+        np.clongdouble(complex(0, np.nan)) + np.longdouble(1) / 3,
+    ],
 )
 def test_scalars_without_an_equal_plain_number_are_refused(tmp_path, value):
     with pytest.raises(MetadataError, match=r"a: a (timedelta64|clongdouble)"):
         metadata.write(tmp_path, "x", {"a": value})
+
+
+@pytest.mark.parametrize("kind", [np.complex64, np.complex128, np.clongdouble])
+@pytest.mark.parametrize(
+    "value", [complex(np.nan, 2), complex(-0.5, np.nan), complex(np.nan, np.nan)]
+)
+def test_complex_number_with_a_nan_part(tmp_path, kind, value):
+    metadata.write(tmp_path, "x", {"a": kind(value), "b": np.array([value], kind)})
+    result = metadata.read(tmp_path, "x")
+    np.testing.assert_array_equal([result["a"].real, result["a"].imag], [value.real, value.imag])
+    np.testing.assert_array_equal(
+        result["b"].view(result["b"].real.dtype), [value.real, value.imag]
+    )
+    assert result["b"].dtype == kind
 
 
 def test_sign_of_zero_counts_and_sign_of_nan_does_not(tmp_path):

@@ -123,8 +123,11 @@ def as_plain_number(value: Any) -> Any:
     if kind not in _PLAIN:
         return value
     plain = _PLAIN[kind](array)
-    # A long double may have no equal, also beside a NaN in a complex number (G).
-    is_nan = plain != plain and array.dtype.char != "G"
+    is_nan = plain != plain
+    if is_nan and kind == "c":
+        parts = (plain.real, array.real), (plain.imag, array.imag)
+        is_nan = all(part == own or part != part for part, own in parts)
+    # A long double may have no equal.
     return plain if plain == array or is_nan else value
 
 
