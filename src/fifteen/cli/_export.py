@@ -3,7 +3,7 @@
 import io
 import pathlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
@@ -56,12 +56,23 @@ def export(
 
 
 def _as_json(frame: "pandas.DataFrame") -> Iterator[bytes]:
-    """Yield a line for each point, with all digits: pandas writes 15 of them, and no infinity."""
+    """Return a line for each point, with all digits: pandas writes 15 of them, and no infinity."""
     # NaN stands for what is missing in a field of numbers, and for itself in one of mixed values.
     may_be_nan = (frame.dtypes.map(str) == "object") | (frame.columns == "value")
-    known = frame.notna() | may_be_nan
-    for row in frame.astype(object).where(known, None).itertuples(index=False, name=None):
-        yield f"{to_json(dict(zip(frame, row, strict=True)))}\n".encode()
+    plain = frame.astype(object).where(frame.notna() | may_be_nan, None)
+    columns = [_texts(plain[name].tolist()) for name in frame]
+    keys = [to_json(name).replace("%", "%%") for name in frame]
+    line = "{" + ", ".join(f"{key}: %s" for key in keys) + "}\n"
+    return ((line % row).encode() for row in zip(*columns, strict=True))
+
+
+def _texts(values: list[Any]) -> list[str]:
+    """Return the values of a column as JSON: each value once, and numbers all at once."""
+    if values and {*map(type, values)} <= {int, float, bool, type(None)}:
+        return to_json(values)[1:-1].split(", ")
+    # The points of a curve share their values.
+    texts = {key: to_json(value) for key, value in {id(value): value for value in values}.items()}
+    return [texts[id(value)] for value in values]
 
 
 def _uniform(frame: "pandas.DataFrame") -> "pandas.DataFrame":

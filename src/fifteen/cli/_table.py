@@ -151,6 +151,9 @@ def to_json(value: Any) -> str:
 
 
 def _for_json(value: Any) -> Any:
+    # First of all, since most values are these.
+    if type(value) in (int, str) or (type(value) is float and math.isfinite(value)):
+        return value
     value = to_plain(value)
     if isinstance(value, dict):
         return {str(key): _for_json(item) for key, item in value.items()}
