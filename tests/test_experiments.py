@@ -14,6 +14,7 @@ from fifteen.cli import main
 from fifteen.experiments import (
     Experiment,
     Experiments,
+    ExperimentWarning,
     ExpressionError,
     LogDataError,
     MissingExtraError,
@@ -236,13 +237,26 @@ found.scalars(), found._repr_html_()
     assert list(home.rglob("*")) == []
 
 
+UNKNOWN_OF_READABLE = (
+    r"^no experiment whose files can be read has metadata or a scalar called 'absent'; "
+    r"known: .*loss.*; unreadable: run_0$"
+)
+
+
 def test_unreadable_values_are_marked(root):
     (root / "run_0" / "config.yaml").write_text("lr: [1,")
     os.truncate(next((root / "run_2").glob("*tfevents*")), 0)
     found = find_experiments(root)
     assert found.values("lr") == [UNREADABLE, 0.1, 0.01, 0.01]
     assert found.values("min(loss)")[:2] == pytest.approx([0.1, 0.3])
-    assert found.values("absent")[0] is UNREADABLE
+    with pytest.warns(ExperimentWarning, match=UNKNOWN_OF_READABLE):
+        assert found.values("absent")[0] is UNREADABLE
+    with pytest.warns(ExperimentWarning, match=UNKNOWN_OF_READABLE) as caught:
+        assert names(found.where("lr < 1 and absent < 1")) == []
+    assert [warning.filename for warning in caught] == [__file__]
+    with pytest.warns(ExperimentWarning, match=UNKNOWN_OF_READABLE):
+        assert names(found.sort("absent * 2"))[0] == "run_0"
+    assert found[:1].values("absent") == [UNREADABLE]  # Of which nobody knows anything.
     assert names(found.where("lr < 1")) == ["run_1", "run_2", "run_3"]
     assert names(found.sort("lr", reverse=True)) == ["run_1", "run_2", "run_3", "run_0"]
     frame = found.to_pandas()

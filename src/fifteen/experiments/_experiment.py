@@ -149,8 +149,7 @@ class Experiment:
         if distributed.is_primary():
             with self._making_directory():
                 path = metadata.annotate(self.data_dir, note, tags)
-            done = f"Writing notes to {path}" if path else f"Leaving no notes in {self.data_dir}"
-            self._print(done)
+            self._print(f"Writing notes to {path}" if path else "No notes are left")
 
     def write_provenance(self) -> None:
         """Write git commit and diff, command, packages, devices, host, time: `provenance.yaml`.

@@ -13,13 +13,14 @@ import numpy as np
 from fifteen._progress import track
 from fifteen._text import counted, printable
 
+from . import _console
 from ._errors import ExpressionError, import_extra
 from ._experiment import Experiment
 from ._expression import Expression, Lookup
 from ._fields import BUILT_IN, Fields, lookups_of
 from ._loading import listed, load, load_remote
 from ._local_path import local_path
-from ._missing import ABSENT, Missing
+from ._missing import ABSENT, UNREADABLE, Missing
 from ._names import enumerate_names
 from ._tables import columns_of, tables_of
 from ._values import differ, in_order, to_plain
@@ -235,27 +236,34 @@ class Experiments(Sequence[Experiment]):
                 raise
             parsed = None
         if parsed is None or parsed.names == (name,):
-            # The name may exist in an unreadable file.
-            if all(value is ABSENT for value in values):
-                raise self._unknown(name)
+            self._check_known(name, values)
             return values
         return list(map(parsed.evaluate, track(self._lookups(parsed.names), "Reading")))
 
     def _lookups(self, names: Iterable[str]) -> list[Lookup]:
-        """Return a lookup function for each experiment; raise if none has one of the names."""
+        """Return a lookup function for each experiment, once the names are known."""
         load_remote(self._fields)
         lookups = lookups_of(self._fields)
         for name in {*names} - {*BUILT_IN}:
-            if lookups and all(lookup(name, "value") is ABSENT for lookup in lookups):
-                raise self._unknown(name)
+            self._check_known(name, (lookup(name, "value") for lookup in lookups))
         return lookups
 
-    def _unknown(self, name: str) -> ExpressionError:
+    def _check_known(self, name: str, values: Iterable[Any]) -> None:
+        """Raise if no experiment has a value; warn if only one that cannot be read may have it."""
+        missing = list(itertools.takewhile(lambda value: isinstance(value, Missing), values))
+        if len(missing) < len(self) or ABSENT not in missing:
+            return
+        named = zip(self._fields, missing, strict=True)
+        unreadable = [field.name for field, value in named if value is UNREADABLE]
         known = dict.fromkeys(name for field in self._fields[:20] for name in field.names())
-        return ExpressionError(
-            f"no experiment has metadata or a scalar called {name!r}; "
+        readable = " whose files can be read" if unreadable else ""
+        message = (
+            f"no experiment{readable} has metadata or a scalar called {name!r}; "
             f"known: {enumerate_names(list(known))}"
         )
+        if not unreadable:
+            raise ExpressionError(message)
+        _console.warn(f"{message}; unreadable: {enumerate_names(unreadable)}")
 
     # Tables
 
