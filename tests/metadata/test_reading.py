@@ -236,8 +236,11 @@ def test_missing_file_error_lists_existing_files(tmp_path):
         metadata.read(tmp_path, "config", int)
 
 
-def test_type_given_as_a_str_is_refused(tmp_path):
+def test_what_is_not_a_type_is_refused(tmp_path):
     assert errors(tmp_path, "3", "int") == ("'int' is the name of a type; pass the type itself")
+    for kind, name in ((Config(), "Config"), ((int, Config()), "Config"), ([int], "list")):
+        message = errors(tmp_path, "3", kind)
+        assert message.endswith(f" is an object, not a type; pass a type, such as {name}")
 
 
 AUTO = float | Literal["auto"]

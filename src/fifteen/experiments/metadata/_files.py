@@ -17,6 +17,7 @@ from ._compare import difference
 from ._fields import class_tag, kind_of_class
 from ._problems import MAX_SHOWN, Problem, explain
 from ._registry import SCHEMAS
+from ._scalars import shorten
 from ._schema import ANY, OPEN, Context, Schema, type_name
 from ._yaml import check_size, parse, render
 
@@ -150,6 +151,10 @@ def loads(data: bytes, expected_type: Any, where: str) -> tuple[Any, Context]:
     """Return the value of a file's bytes, and its context with the warnings."""
     document = parse(data, where)
     root = document.root
+    for kind in expected_type if isinstance(expected_type, tuple) else [expected_type]:
+        if type(kind).__hash__ is None or kind_of_class(type(kind)):
+            text = f"{shorten(repr(kind))} is an object, not a type"
+            raise MetadataError(f"{text}; pass a type, such as {type_name(type(kind))}")
     if isinstance(expected_type, tuple):
         expected_type = Union[expected_type]  # noqa: UP007  # known at run time only
     is_plain = expected_type is PLAIN
