@@ -97,7 +97,8 @@ def test_where(root):
 
 
 def test_where_error_lists_existing_names(root):
-    with pytest.raises(ExpressionError, match=r"called 'lrr'; known: config\.lr, .*train/loss"):
+    known = r"called 'lrr'; known: config\.lr, .*train/loss.*; did you mean 'config.lr'\?$"
+    with pytest.raises(ExpressionError, match=known):
         find_experiments(root).where("lrr < 1")
     with pytest.raises(ExpressionError, match="cannot be parsed"):
         find_experiments(root).where("lr <")

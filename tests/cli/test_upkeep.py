@@ -154,7 +154,10 @@ def test_export(run, tmp_path):
         assert frame["value"].tolist() == [1.0, 0.5, np.float32(1 / 3), 0.25] * 2
         assert [str(seed) for seed in frame["config.seed"]][::4] == ["0", "[1, 2]"]
     error = run("export", "--output", "y.csv", "--tags", "loss", cwd=tmp_path, expect=1).stderr
-    assert error == "fifteen: error: no scalar is called 'loss'; known: train/loss\n"
+    assert error == (
+        "fifteen: error: no scalar is called 'loss'; known: train/loss; "
+        "did you mean 'train/loss'?\n"
+    )
     assert not (tmp_path / "y.csv").exists()
     error = run("export", "--output", "x.xml", cwd=tmp_path, expect=1).stderr
     assert "expected .parquet, .csv, .json, found 'x.xml'" in error

@@ -215,7 +215,11 @@ def test_missing_library_error_names_the_extra(plot, sweep, tmp_path, monkeypatc
     [
         (["acc"], "no scalar is called 'acc'; known: eval/loss, train/accuracy, train/loss\n"),
         (["--x", "tokens"], "no scalar is called 'tokens'; known: eval/loss"),
-        (["--over", "sed"], "no experiment has a field called 'sed'; known: config.lr"),
+        (
+            ["--over", "sed"],
+            "no experiment has a field called 'sed'; known: config.lr, config.seed, "
+            "config.optimizer.name; did you mean 'config.seed'?",
+        ),
     ],
 )
 def test_report_and_plot_report_the_same_mistakes(plot, sweep, tmp_path, arguments, message):

@@ -21,7 +21,7 @@ from ._fields import BUILT_IN, Fields, lookups_of
 from ._loading import listed, load, load_remote
 from ._local_path import local_path
 from ._missing import ABSENT, UNREADABLE, Missing
-from ._names import enumerate_names
+from ._names import enumerate_names, known_names
 from ._tables import columns_of, tables_of
 from ._values import differ, in_order, to_plain
 from ._walk import find_paths
@@ -259,7 +259,7 @@ class Experiments(Sequence[Experiment]):
         readable = " whose files can be read" if unreadable else ""
         message = (
             f"no experiment{readable} has metadata or a scalar called {name!r}; "
-            f"known: {enumerate_names(list(known))}"
+            f"{known_names(list(known), name)}"
         )
         if not unreadable:
             raise ExpressionError(message)

@@ -1,6 +1,8 @@
 """Find names by their end or by a pattern."""
 
+import difflib
 import fnmatch
+import re
 from collections.abc import Collection, Iterable, Sequence
 
 from ._errors import ExpressionError
@@ -30,9 +32,18 @@ def matching(patterns: Sequence[str], names: Iterable[str], what: str) -> list[s
         for pattern in patterns
     }
     if idle := [pattern for pattern in patterns if not found[pattern]]:
-        raise ExpressionError(f"no {what} is called {idle[0]!r}; known: {enumerate_names(names)}")
+        raise ExpressionError(f"no {what} is called {idle[0]!r}; {known_names(names, idle[0])}")
     chosen: set[str] = set().union(*found.values())
     return [name for name in names if name in chosen or not patterns]
+
+
+def known_names(names: Sequence[str], wrong: str) -> str:
+    """List the names that there are, and say which of them a wrong one may stand for."""
+    # Many people write only the end.
+    spellings = {text: name for name in names for text in (re.split("[./]", name)[-1], name)}
+    close = difflib.get_close_matches(wrong, spellings, n=1)
+    hint = f"; did you mean {spellings[close[0]]!r}?" if close else ""
+    return f"known: {enumerate_names(names)}{hint}"
 
 
 def enumerate_names(names: Sequence[str]) -> str:

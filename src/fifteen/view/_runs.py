@@ -6,7 +6,7 @@ from typing import TypeVar
 from fifteen.experiments import Experiments, ExpressionError
 from fifteen.experiments._fields import Fields
 from fifteen.experiments._missing import ABSENT, UNREADABLE
-from fifteen.experiments._names import ending_in, enumerate_names
+from fifteen.experiments._names import ending_in, known_names
 from fifteen.experiments._tables import columns_of
 from fifteen.experiments._values import to_plain
 
@@ -89,8 +89,8 @@ def field_called(runs: Experiments, name: str) -> str:
     known = columns_of([run.metadata() for run in runs.fields])
     field = ending_in(name, known, ".")
     if field is None:
-        names = enumerate_names(list(known))
-        raise ExpressionError(f"no experiment has a field called {name!r}; known: {names}")
+        names = known_names(list(known), name)
+        raise ExpressionError(f"no experiment has a field called {name!r}; {names}")
     return field
 
 
