@@ -71,7 +71,8 @@ def test_note(run, tmp_path):
     }  # fmt: skip
     listed = run("list", "--where", "'paper' in tags", "--columns", "tags", cwd=tmp_path).stdout
     assert "b, paper" in listed
-    assert "nothing to write" in run("note", "a", cwd=tmp_path, expect=1).stderr
+    error = run("note", "a text alone", cwd=tmp_path, expect=1).stderr
+    assert "nothing to write; pass a text after the directory, or --tag NAME" in error
     assert "found nothing" in run("note", "absent", "x", cwd=tmp_path, expect=1).stderr
 
 

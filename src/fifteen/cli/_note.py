@@ -36,7 +36,7 @@ def note(
             f"{checked(texts[0])}: expected an experiment, found nothing; the text comes last"
         )
     if not (texts or tag):
-        raise CommandError("nothing to write; pass a text, or --tag NAME")
+        raise CommandError("nothing to write; pass a text after the directory, or --tag NAME")
     if len(texts) > 1:
         raise CommandError(f"expected one text, found {len(texts)}: {', '.join(texts)}; quote it")
     fields, all_done = selection.find_to_change(each=True)
