@@ -325,7 +325,10 @@ def test_exit_does_not_hang_without_answers(bucket, proxy):
     script = """
 import tempfile
 from fifteen.experiments import Experiment, TensorboardLogData
+from fifteen.experiments.storage._remote import _lease
 appending.set_sizes(MAX_SECONDS_WITHOUT_PROGRESS=1.0)
+assert _lease._MAX_SECONDS_TO_RELEASE
+_lease._MAX_SECONDS_TO_RELEASE = 1.0
 experiment = Experiment(sys.argv[1])
 for step in range(10_000):
     experiment.log(TensorboardLogData({"loss": 1.0}), step)

@@ -1,5 +1,6 @@
 """What the guide to object stores says of faults and requests, if no other test shows it."""
 
+import functools
 import os
 import random
 import signal
@@ -7,6 +8,7 @@ import threading
 import time
 
 import numpy as np
+import obstore.store
 import pytest
 import warm
 
@@ -220,6 +222,9 @@ def test_profiles_are_not_read(bucket, monkeypatch, tmp_path):
     # Nothing answers there, as on a machine outside any cloud.
     monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    # Otherwise the library asks there for a quarter of a minute.
+    impatient = functools.partial(obstore.store.from_url, retry_config={"max_retries": 1})
+    monkeypatch.setattr(obstore.store, "from_url", impatient)
     with pytest.raises(OSError, match="no credentials were found; set them in the environment"):
         Experiment(bucket, verbose=False).write_metadata("config", 1)
 
