@@ -176,6 +176,24 @@ def test_close_after_the_thread_has_ended_closes_the_file(tmp_path):
     assert len(os.listdir(tmp_path)) == 2
 
 
+def test_log_is_not_open_if_the_thread_closes_its_file_meanwhile(tmp_path, monkeypatch):
+    """A caller that was interrupted while it waited has left its request to close."""
+    log = EventLog(Directory(tmp_path))
+    log.log(TensorboardLogData({"x": 1.0}), 1)
+    log.flush()
+    is_gone = AppendedFile.is_gone
+
+    def close_before(file):
+        monkeypatch.setattr(AppendedFile, "is_gone", is_gone)
+        log.close()
+        return is_gone(file)
+
+    monkeypatch.setattr(AppendedFile, "is_gone", close_before)
+    log.record_end(None)
+    log.close()
+    assert EventReader(Directory(tmp_path)).timeline.end is None
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_hang", "soon_idle")
 def test_many_idle_logs_have_no_threads(tmp_path):

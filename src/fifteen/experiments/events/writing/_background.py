@@ -100,7 +100,11 @@ class BackgroundWriter:
     def is_open(self) -> bool:
         """Whether `close` has anything to do; not if the user has deleted the file."""
         file = self._file
-        return bool(self._entries) if file is None else not file.is_gone()
+        # The thread may be closing it, for a caller that was interrupted while it waited.
+        with contextlib.suppress(OSError):
+            if file is not None:
+                return not file.is_gone()
+        return bool(self._entries)
 
     def flush(self) -> None:
         """Write everything handed over; raise `LogWriteError` if that fails."""
