@@ -18,7 +18,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from typing import Annotated, Any, Union
 
 from fifteen._progress import shown_on_stderr
 
@@ -131,8 +131,23 @@ def _run(arguments: list[str]) -> int:
             raise
     # A shell that completes asks for all options; for help, names are enough.
     completes = any(argument.startswith("--tyro-") for argument in arguments)
-    code = tyro.extras.subcommand_cli_from_dict(
-        {name: _load(name) if completes else _named(name) for name in _COMMANDS},
+    commands = [
+        Annotated[
+            Any,
+            tyro.conf.subcommand(
+                name, description=text, constructor=_load(name) if completes else _Command
+            ),
+        ]
+        for name, text in _COMMANDS.items()
+    ]
+
+    # Of a union alone, tyro reads the source of `typing` to look for its help.
+    def choose(command: Any) -> int | None:
+        return command
+
+    choose.__annotations__["command"] = Annotated[Union[*commands], tyro.conf.arg(name="")]
+    code = tyro.cli(
+        choose,
         prog="fifteen",
         description="Look at experiments: directories with metadata, checkpoints and curves.",
         args=arguments,
@@ -213,10 +228,12 @@ def _load(name: str) -> Callable[..., int | None]:
     return command
 
 
-def _named(name: str) -> Callable[[], Any]:
-    """Return a command without options, which is never called."""
-    # A class, since tyro would import all of typeguard to check the types of a function.
-    return dataclasses.make_dataclass(name, (), namespace={"__doc__": _COMMANDS[name]})
+@dataclasses.dataclass
+class _Command:
+    """A command without options, which is never called.
+
+    A class, since tyro would import all of typeguard to check the types of a function.
+    """
 
 
 @contextlib.contextmanager
