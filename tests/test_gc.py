@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from fifteen.experiments._gc import gc_paused
+from fifteen._gc import gc_paused
 
 
 def test_collector_is_resumed_after_an_error():

@@ -10,7 +10,7 @@ ORDER = [
     "_values", "_collections", "_arrays", "_classes", "_compare", "_legacy_arrays", "_legacy",
     "_unions", "_registry", "_files", "_notes", "_diff", "__init__",
 ]  # fmt: skip
-OUTSIDE = {"_errors", "_console", "_gc", "_local_path", "_missing", "storage", ""}
+OUTSIDE = {"_errors", "_console", "_local_path", "_missing", "storage", ""}
 
 
 def imports_of(path: pathlib.Path) -> list[tuple[int, str]]:

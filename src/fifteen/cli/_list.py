@@ -6,8 +6,8 @@ from typing import Annotated
 
 from tyro.conf import arg
 
+from fifteen._gc import gc_paused
 from fifteen._text import counted, printable
-from fifteen.experiments._gc import gc_paused
 from fifteen.experiments.storage import Directory
 from fifteen.view._columns import informative_scalars, most_informative, overview
 

@@ -3,9 +3,11 @@
 `fifteen.experiments` is imported only when a command runs, so that `fifteen --help` is fast.
 """
 
+import atexit
 import contextlib
 import dataclasses
 import functools
+import gc
 import importlib
 import importlib.util
 import inspect
@@ -20,6 +22,7 @@ import warnings
 from collections.abc import Callable, Generator, Sequence
 from typing import Annotated, Any, Union
 
+from fifteen._gc import gc_paused
 from fifteen._progress import shown_on_stderr
 
 from ._errors import CommandError, print_message
@@ -73,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             if arguments is None:
                 arguments = sys.argv[1:]
-                _spare_writers()
+                _start_quickly()
             code = _run(list(arguments))
             sys.stdout.flush()
         except BrokenPipeError:
@@ -94,10 +97,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _spare_writers() -> None:
-    """Import of tensorboardX only the messages: its writers take 0.1 s, and more with boto3."""
+def _start_quickly() -> None:
+    """Spare this process what takes time and no command needs."""
+    # Of tensorboardX, all but the messages: its writers take 0.1 s, and more with boto3.
     if "tensorboardX" not in sys.modules and (spec := importlib.util.find_spec("tensorboardX")):
         sys.modules["tensorboardX"] = importlib.util.module_from_spec(spec)
+    # A thread for each core, to multiply matrices.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # A search for garbage at the end, in all that was imported.
+    atexit.register(gc.freeze)
 
 
 def _run(arguments: list[str]) -> int:
@@ -217,6 +225,7 @@ def _directories_among_names(options: dict[str, Any]) -> list[str]:
     return list(itertools.chain(*map(begin_with_directory, lists)))
 
 
+@gc_paused()
 def _load(name: str) -> Callable[..., int | None]:
     function = "list_experiments" if name == "list" else name
     command = getattr(

@@ -10,9 +10,10 @@ import threading
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
+from fifteen._gc import gc_paused
+
 from .. import _shutdown, distributed
 from .._errors import CheckpointDamagedError
-from .._gc import gc_paused
 from ..storage import Directory
 from ._background import Background
 from ._keys import name_of

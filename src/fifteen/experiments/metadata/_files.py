@@ -8,9 +8,10 @@ from typing import Any, Union
 
 from yaml.nodes import Node
 
+from fifteen._gc import gc_paused
+
 from .. import _console
 from .._errors import MetadataError, MetadataNotFoundError, UnsafePathError
-from .._gc import gc_paused
 from ..storage import Directory
 from ._classes import class_named
 from ._compare import difference

@@ -8,7 +8,8 @@ from typing import Any, cast
 import google_crc32c
 import numpy as np
 
-from ..._gc import gc_paused
+from fifteen._gc import gc_paused
+
 from ...storage import Directory, NewFile
 from .._background import Background
 from .._host_copy import BLOCK_BYTES, Snapshot
