@@ -29,8 +29,8 @@ _FETCHED_BYTES = 1 << 19
 class RemoteFile(ReadableFile):
     """Read ranges of an object; raise an error if it has been replaced since it was opened."""
 
-    # Two parts less, for the memory of the library and of the caller.
-    parallel_bytes = (_store.MAX_REQUESTS - 2) * _store.PART_BYTES
+    # Three parts less, for the memory of the library and of the caller.
+    parallel_bytes = (_store.MAX_REQUESTS - 3) * _store.PART_BYTES
 
     def __init__(self, path: pathlib.PurePath, listed: Any = None) -> None:
         """Fetch its beginning; if its metadata are listed, its end too, or all if it is small."""
