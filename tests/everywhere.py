@@ -10,6 +10,7 @@ and several processes. Tests that need a disk do not run there:
 """
 
 import inspect
+import os
 import pathlib
 import re
 import uuid
@@ -65,7 +66,8 @@ def runs_at_an_address(function):
 
 def address():
     """Return a fresh address, which tests use as a path."""
-    return local_path(f"memory://{uuid.uuid4().hex}/tests")
+    root = os.environ.get("FIFTEEN_TEST_ADDRESS", "memory:/")
+    return local_path(f"{root}/{uuid.uuid4().hex}/tests")
 
 
 def close_all(path):

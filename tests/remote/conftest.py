@@ -1,8 +1,15 @@
-"""A fresh bucket on a real S3 server, directly or through a faulty network."""
+"""A fresh bucket on a real S3 server, directly or through a faulty network.
+
+If FIFTEEN_TEST_ADDRESS is set, such as to `az://container`, the tests use that store instead, which
+the environment variables describe. Those marked with `s3` are skipped then.
+"""
 
 import os
 import pathlib
+import re
 import sys
+import urllib.parse
+import uuid
 
 import pytest
 
@@ -11,6 +18,17 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
 import s3_server
 from faulty_proxy import FaultyProxy
+
+from fifteen.experiments.storage._remote import _store
+
+ADDRESS = os.environ.get("FIFTEEN_TEST_ADDRESS", "")
+ENDPOINTS = {"s3": "AWS_ENDPOINT_URL", "gs": "GOOGLE_BASE_URL", "az": "AZURE_STORAGE_ENDPOINT"}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if ADDRESS and not ADDRESS.startswith("s3:") and "s3" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="is about S3"))
 
 
 @pytest.fixture(scope="session")
@@ -27,16 +45,33 @@ def set_endpoint(monkeypatch, address):
 
 
 @pytest.fixture
-def bucket(s3_port, monkeypatch):
+def bucket(request, monkeypatch):
     """The address of a directory in a fresh bucket; the environment variables name its server."""
-    set_endpoint(monkeypatch, f"http://127.0.0.1:{s3_port}")
-    return f"s3://{s3_server.make_bucket(s3_port)}/runs/a"
+    if ADDRESS:
+        return f"{ADDRESS}/{uuid.uuid4().hex}/runs/a"
+    port = request.getfixturevalue("s3_port")
+    set_endpoint(monkeypatch, f"http://127.0.0.1:{port}")
+    return f"s3://{s3_server.make_bucket(port)}/runs/a"
 
 
 @pytest.fixture
-def proxy(s3_port, bucket, monkeypatch):
+def absent(bucket):
+    """The address of a bucket that does not exist."""
+    return re.sub("://.*", f"://absent-{uuid.uuid4().hex}", bucket)
+
+
+@pytest.fixture
+def proxy(request, bucket, monkeypatch):
     """A proxy for the server of `bucket`; the environment variables name it."""
-    proxy = FaultyProxy(s3_port)
-    set_endpoint(monkeypatch, proxy.address)
+    if ADDRESS:
+        name = ENDPOINTS[ADDRESS.partition(":")[0]]
+        endpoint = urllib.parse.urlsplit(os.environ[name])
+        proxy = FaultyProxy(endpoint.port)
+        monkeypatch.setenv(name, proxy.address + endpoint.path)
+        _store._store.cache_clear()
+    else:
+        proxy = FaultyProxy(request.getfixturevalue("s3_port"))
+        set_endpoint(monkeypatch, proxy.address)
     yield proxy
     proxy.close()
+    _store._store.cache_clear()

@@ -15,7 +15,6 @@ def test_reachable_bucket(bucket, capsys):
 
 
 @pytest.mark.slow
-def test_missing_bucket(bucket, capsys):
-    address = "s3://not-there/runs"
-    assert main(["doctor", address]) == 1
+def test_missing_bucket(absent, capsys):
+    assert main(["doctor", absent]) == 1
     assert "failed: [Errno 2] there is no such bucket; create it" in capsys.readouterr().out

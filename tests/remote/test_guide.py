@@ -63,7 +63,8 @@ def test_answers_that_are_cut_are_asked_for_again(bucket, proxy):
 
 @pytest.mark.slow
 def test_timeouts_are_tried_again(bucket, proxy, monkeypatch):
-    monkeypatch.setenv("AWS_TIMEOUT", "1s")
+    for prefix in ("AWS", "AZURE", "GOOGLE"):
+        monkeypatch.setenv(f"{prefix}_TIMEOUT", "1s")
     experiment = Experiment(bucket, verbose=False)
     for action in (
         lambda: experiment.write_metadata("config", 1),
@@ -210,6 +211,7 @@ experiment.close()
 
 
 @pytest.mark.slow
+@pytest.mark.s3
 def test_profiles_are_not_read(bucket, monkeypatch, tmp_path):
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
@@ -230,6 +232,7 @@ def test_profiles_are_not_read(bucket, monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.s3
 def test_calls_make_as_many_requests_as_the_guide_says(bucket, proxy):
     experiment = Experiment(bucket, verbose=False)
 

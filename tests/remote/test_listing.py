@@ -31,7 +31,7 @@ def test_table_reads_each_file_once(root, proxy):
     assert table["loss:min"].tolist() == [0.0] * 12
     assert table["checkpoints"].tolist() == [1] * 12
     assert not table["problem"].any()
-    read = [request.path for request in proxy.requests if "list-type" not in request.path]
+    read = [request.path for request in proxy.requests if "list" not in request.path]
     files = [path for path in read if "run_" in path]
     assert len(files) == len(set(files)) == 24
     # One listing finds the experiments, one reads them.
@@ -51,7 +51,7 @@ def test_table_reads_each_file_once(root, proxy):
 )
 def test_tables_list_all_experiments_together(root, proxy, look):
     look(root)
-    listed = [one for one in proxy.requests if "list-type" in one.path or one.method == "HEAD"]
+    listed = [one for one in proxy.requests if "list" in one.path or one.method == "HEAD"]
     assert len(listed) <= 6, listed
 
 

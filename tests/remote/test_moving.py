@@ -33,7 +33,7 @@ def place(request, kind):
     return f"{request.getfixturevalue('bucket')}/{uuid.uuid4().hex}"
 
 
-KINDS = ["memory", "s3", "local"]
+KINDS = ["memory", "server", "local"]
 
 
 @pytest.fixture(params=KINDS)
@@ -46,7 +46,7 @@ def other_root(request):
     return place(request, request.param)
 
 
-@pytest.fixture(params=["local to s3", "s3 to local", "s3 to s3"])
+@pytest.fixture(params=["local to server", "server to local", "server to server"])
 def both(request):
     """A source with some files, and a destination."""
     first, last = request.param.split(" to ")
@@ -103,6 +103,7 @@ def test_directory_with_a_link_is_not_moved(tmp_path):
     Experiment(f"{address}/run", verbose=False).assert_new()
 
 
+@pytest.mark.s3
 def test_move_within_a_bucket_copies_in_the_store(bucket, proxy):
     experiment = Experiment(f"{bucket}/a", verbose=False)
     experiment.write_metadata("config", {"x": "y" * 10**6})
@@ -161,7 +162,7 @@ def test_kill_leaves_the_source_or_the_destination_intact(both, moment):
     before = contents(source)
     owner, name, number = moment.split()
     path = source if owner == "here" else destination
-    kind = "remote" if str(path).startswith("s3") else "local"
+    kind = "remote" if "://" in str(path) else "local"
     command = [sys.executable, "-c", textwrap.dedent(KILLED), kind, name, number]
     process = subprocess.run([*command, str(source), str(destination)], capture_output=True)
     assert process.returncode == -signal.SIGKILL, process.stderr
@@ -171,13 +172,13 @@ def test_kill_leaves_the_source_or_the_destination_intact(both, moment):
         assert contents(destination) == before
         with pytest.raises(ExperimentExistsError, match="exists already and is not an empty"):
             experiment.move(destination)
-    elif isinstance(destination, type(source)) or str(destination).startswith("s3"):
+    elif isinstance(destination, type(source)) or "://" in str(destination):
         with pytest.raises(ExperimentExistsError, match=f"an unfinished copy of {source}; if no"):
             experiment.move(destination)
     Experiment(destination, verbose=False).clear()
     experiment.move(destination)
     assert contents(destination) == before
-    if not str(destination).startswith("s3"):
+    if "://" not in str(destination):
         # The leftovers of the killed process are gone.
         assert os.listdir(destination.parent) == ["b"]
 

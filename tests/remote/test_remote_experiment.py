@@ -35,7 +35,7 @@ class Config:
     lr: float = 0.1
 
 
-@pytest.fixture(params=["memory", "s3", "local"])
+@pytest.fixture(params=["memory", "server", "local"])
 def root(request, tmp_path):
     """An unused address or path."""
     if request.param == "local":
@@ -148,7 +148,7 @@ def test_save_lists_the_directory_once_before_and_once_after_it(bucket, proxy):
         before = len(proxy.requests)
         experiment.save_checkpoint({"x": step}, step, keep=2, blocking=False)
         experiment.flush()
-        lists = [one for one in proxy.requests[before:] if "list-type=2" in one.path]
+        lists = [one for one in proxy.requests[before:] if "list" in one.path]
         assert len(lists) == 2
     assert experiment.checkpoint_steps() == [3, 4]
     experiment.close()
