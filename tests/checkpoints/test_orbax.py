@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import uuid
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from fifteen.experiments import (
     CheckpointDamagedError,
     CheckpointError,
     CheckpointMismatchError,
+    Experiment,
     ExperimentWarning,
     MissingExtraError,
 )
@@ -239,6 +241,15 @@ def test_missing_tensorstore_error_names_the_extra(saved, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorstore", None)
     with pytest.raises(MissingExtraError, match=r"fifteen\[orbax\]"):
         saved.restore(None)
+
+
+def test_directory_at_an_address_error_says_to_move_it(saved):
+    path = saved.directory
+    moved = Experiment(path, verbose=False).move(f"memory://{uuid.uuid4().hex}/run")
+    for read in (moved.checkpoint_leaves, lambda: moved.restore_checkpoint(None)):
+        with pytest.raises(CheckpointError, match=r"checkpoint_3: Orbax.* move .* to a disk"):
+            read()
+    assert moved.move(path).restore_checkpoint(None)["step"] == 7
 
 
 def test_directory_is_replaced_by_a_file_of_the_same_step(saved):

@@ -197,7 +197,8 @@ for step in range({start}, 10_000):
 
 def is_newer(experiment, last):
     """Return whether a checkpoint is newer; those that save remove the old ones meanwhile."""
-    with contextlib.suppress(CheckpointDamagedError, FileNotFoundError):
+    # Without a file, or on Azure with a file that changes.
+    with contextlib.suppress(CheckpointDamagedError, OSError):
         return experiment.restore_checkpoint(None)["step"] > last
     return False
 

@@ -28,6 +28,10 @@ ZARR = {"driver": "zarr", "fill_missing_data_reads": True}
 
 def check_path(path: pathlib.Path) -> None:
     """Raise `CheckpointError` if tensorstore cannot take a path."""
+    if Directory(path).is_remote:
+        raise CheckpointError(
+            f"{path}: Orbax's directories can be read only on a disk; move {path.parent} to a disk"
+        )
     try:
         str(path).encode()
     except UnicodeEncodeError:

@@ -14,7 +14,7 @@ from ..._errors import UnsafePathError
 
 _REMEDIES = {
     "NoSuchBucket|ContainerNotFound|bucket does not exist": (
-        "there is no such bucket; create it, or check the address and the region"
+        "there is no such bucket; create it, or check the address, and the region or account"
     ),
     "ExpiredToken|TokenExpired|token.{0,20}expired": (
         "the credentials have expired; renew them in the environment"
@@ -34,10 +34,11 @@ _REMEDIES = {
     "Account must be specified": (
         "no account is named; set AZURE_STORAGE_ACCOUNT_NAME in the environment"
     ),
-    "builder error": "the endpoint has no TLS, so set AWS_ALLOW_HTTP=true",
+    "builder error": "the endpoint has no TLS, so set AWS_ALLOW_HTTP=true or AZURE_ALLOW_HTTP=true",
     # A response to `HEAD` has no body.
     r"HEAD [\s\S]*400 Bad Request": (
-        "the store refuses the credentials or the region; check whether they have expired"
+        "the store refuses the credentials, the region or the bucket's name; check whether the "
+        "credentials have expired"
     ),
 }
 _DENIED = "access is denied; check the credentials in the environment and their permissions"
@@ -47,7 +48,11 @@ _ANSWER = re.compile(r"(?s)(<\?xml.*?)?<Error>.*?<Code>(.*?)</Code>(.*<Message>(
 """The code and the message of an error from S3, which may also contain the key and the token."""
 _HOST = r"([^\s/@]+@)?([\w.-]+|\[[\da-f:.]+\])(:[1-6]?\d{1,4})?(/[!-~]*)?"
 _SETTINGS = (
-    ("AWS_ENDPOINT(_URL(_S3)?)?", rf"https?://{_HOST}", "a URL such as https://example.com:9000"),
+    (
+        "AWS_ENDPOINT(_URL(_S3)?)?|AZURE_(STORAGE_)?ENDPOINT|GOOGLE_BASE_URL",
+        rf"https?://{_HOST}",
+        "a URL such as https://example.com:9000",
+    ),
     ("AWS_(DEFAULT_)?REGION", r"[\w-]+", "a region such as us-east-1"),
     ("[A-Z]+_PROXY_URL", rf"(\w+://)?{_HOST}", "a URL such as http://example.com:3128"),
 )

@@ -100,7 +100,7 @@ class RemoteFile(ReadableFile):
                     lambda: memoryview(obstore.get(self._store, self._key, options=options).bytes())
                 )
             except obstore.exceptions.PreconditionError:
-                problem = "was replaced while it was read; read it again"
+                problem = "was replaced or removed while it was read; read it again"
                 raise OSError(errno.ESTALE, problem, str(self.path)) from None
 
 
