@@ -17,7 +17,7 @@ from ._discovery import Summary, summary_with
 from ._errors import ExperimentNotFoundError, ExpressionError, MetadataError
 from ._expression import STATISTICS, Lookup, statistic_of
 from ._missing import ABSENT, UNREADABLE
-from ._names import ending_in
+from ._names import ending_in, has_ending
 from ._status import Status, status_of
 from ._values import showable, to_plain
 from .events.reading import Ends, EventReader, Timeline, diverged_at, read_ends
@@ -311,10 +311,6 @@ class Fields:
         return self._metadata.get(name, {})
 
 
-def _holds(names: Iterable[str], end: str, separator: str) -> bool:
-    return any(name == end or name.endswith(separator + end) for name in names)
-
-
 def lookups_of(fields: Sequence[Fields]) -> list[Lookup]:
     """Return a lookup function for each experiment.
 
@@ -327,8 +323,8 @@ def lookups_of(fields: Sequence[Fields]) -> list[Lookup]:
         tag = name.rpartition(":")[0] or name
         return (
             name not in BUILT_IN
-            and any(_holds(other.last, tag, "/") for other in fields)
-            and not any(_holds(other.metadata(), name, ".") for other in fields)
+            and any(has_ending(other.last, tag, "/") for other in fields)
+            and not any(has_ending(other.metadata(), name, ".") for other in fields)
         )
 
     def lookup(field: Fields, name: str, wanted: str) -> Any:

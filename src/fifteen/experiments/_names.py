@@ -21,6 +21,10 @@ def ending_in(name: str, names: Collection[str], separator: str) -> str | None:
     return matches[0] if matches else None
 
 
+def has_ending(names: Iterable[str], end: str, separator: str) -> bool:
+    return any(name == end or name.endswith(separator + end) for name in names)
+
+
 def matching(patterns: Sequence[str], names: Iterable[str], what: str) -> list[str]:
     """Return the names that match any of the patterns, each of which must match; all without any.
 
