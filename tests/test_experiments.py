@@ -298,7 +298,7 @@ import os, signal, sys
 signal.signal(signal.SIGCHLD, signal.{ended})
 from fifteen.experiments import _loading, find_experiments
 read = _loading._read
-_loading._read = lambda field: read(field) | {{"process": os.getpid()}}
+_loading._read = lambda fields: [one | {{"process": os.getpid()}} for one in read(fields)]
 os.sched_getaffinity = lambda pid: {{0, 1}}
 _loading._MIN_PARALLEL = 2
 alone, together = find_experiments({str(root)!r}), find_experiments({str(root)!r})
@@ -319,10 +319,10 @@ def test_experiments_of_a_killed_process_are_read_later(root):
 import os, signal
 from fifteen.experiments import _loading, find_experiments
 parent, read = os.getpid(), _loading._read
-def die_in_the_second(field):
-    if os.getpid() != parent and field.name == "run_1":
+def die_in_the_second(fields):
+    if os.getpid() != parent and fields[0].name == "run_1":
         os.kill(os.getpid(), signal.SIGKILL)
-    return read(field)
+    return read(fields)
 _loading._read = die_in_the_second
 os.sched_getaffinity = lambda pid: {{0, 1}}
 _loading._MIN_PARALLEL, _loading._CHUNK = 2, 1
@@ -341,7 +341,8 @@ def test_an_interrupted_load_ends_its_processes(root):
 import os
 from fifteen.experiments import _loading, find_experiments
 parent, read = os.getpid(), _loading._read
-_loading._read = lambda field: {{"much": bytes(1 << 20)}} if os.getpid() != parent else read(field)
+much = [{{"much": bytes(1 << 20)}}]
+_loading._read = lambda fields: much if os.getpid() != parent else read(fields)
 def interrupted(pipe):
     raise KeyboardInterrupt
 _loading.pickle.load = interrupted

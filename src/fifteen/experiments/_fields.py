@@ -22,7 +22,7 @@ from ._status import Status, status_of
 from ._values import showable, to_plain
 from .events.reading import Ends, EventReader, Timeline, diverged_at, read_ends
 from .metadata import flatten_file
-from .storage import Directory
+from .storage import Directory, OpenState
 
 if TYPE_CHECKING:
     from ._experiment import Experiment
@@ -149,6 +149,11 @@ class Fields:
         return EventReader(self._directory).scalars(tags)
 
     @functools.cached_property
+    def open_state(self) -> OpenState:
+        """Whether it is open; asked before it is read, since who has closed it has written all."""
+        return self._directory.open_state()
+
+    @functools.cached_property
     def ends(self) -> Ends:
         """The beginnings and the ends of the event files."""
         return read_ends(self._directory, _WINDOWS)
@@ -174,8 +179,7 @@ class Fields:
     @functools.cached_property
     def status(self) -> Status:
         """Whether it is running, or how it has ended."""
-        # First, since who has closed it has written all of it.
-        state = self._directory.open_state()
+        state = self.open_state
         written = self.summary.modified if self.summary else 0.0
         is_by_lease = self._directory.is_remote
         return status_of(state, self.timeline.end, self.diverged_at, written, is_by_lease)

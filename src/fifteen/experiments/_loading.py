@@ -2,12 +2,13 @@
 
 import contextlib
 import itertools
+import operator
 import os
 import pathlib
 import pickle
 import sys
 import threading
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import IO, Any
 
 from fifteen._progress import track
@@ -22,6 +23,12 @@ _MIN_PARALLEL = 300
 _CHUNK = 50
 _KEPT = {"path", "root", "name", "experiment", "_directory", "ends"}
 """The attributes of `Fields` that are given, or too much to send: the arrays of curves."""
+_STEPS: Sequence[Callable[[Fields], object]] = (
+    *map(operator.attrgetter, ("open_state", "ends", "summary", "status", "speed")),
+    Fields.metadata,
+    Fields.read_notes,
+    lambda field: field.ends.is_complete and field.scalars,
+)
 
 
 def load(fields: Sequence[Fields]) -> None:
@@ -36,7 +43,7 @@ def load(fields: Sequence[Fields]) -> None:
     is_alone = "jax" not in sys.modules and threading.active_count() == 1
     if len(fields) < _MIN_PARALLEL or count == 1 or not is_alone:
         return
-    _read(fields[0])  # What that imports, no process has to import again.
+    _read(fields[:1])  # What that imports, no process has to import again.
     parts = [fields[start : start + _CHUNK] for start in range(0, len(fields), _CHUNK)]
     # If the system has no more processes or pipes, all are read later.
     with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
@@ -62,8 +69,7 @@ def load_remote(fields: Sequence[Fields]) -> bool:
             # The next part is fetched while this one is read.
             current, fetched = fetched, _fetched(remote, following)
             with current:
-                for field in part:
-                    _read(field)
+                _read(part)
     return True
 
 
@@ -105,7 +111,7 @@ def _forked(parts: Sequence[Sequence[Fields]]) -> Generator[IO[bytes]]:
             os.close(source)  # Else a write would wait forever once the reader is gone.
             with os.fdopen(sink, "wb") as pipe:
                 for part in parts:
-                    pickle.dump(list(map(_read, part)), pipe, pickle.HIGHEST_PROTOCOL)
+                    pickle.dump(_read(part), pipe, pickle.HIGHEST_PROTOCOL)
         finally:
             os._exit(0)
     os.close(sink)
@@ -117,11 +123,17 @@ def _forked(parts: Sequence[Sequence[Fields]]) -> Generator[IO[bytes]]:
             os.waitpid(child, 0)
 
 
-def _read(field: Fields) -> dict[str, Any]:
-    """Read what most questions need; return the attributes that hold it."""
-    with Directory(field.path).listed():
-        _ = field.status, field.summary, field.metadata(), field.speed
-        field.read_notes()
-        if field.ends.is_complete:
-            _ = field.scalars
-    return {name: value for name, value in vars(field).items() if name not in _KEPT}
+def _read(fields: Sequence[Fields]) -> list[dict[str, Any]]:
+    """Read what most questions need; return the attributes that hold it.
+
+    Each step is done for all of them before the next one: the processor then finds its code in its
+    caches, and takes two thirds of the time.
+    """
+    with listed(fields):
+        for step in _STEPS:
+            for field in fields:
+                step(field)
+    return [
+        {name: value for name, value in vars(field).items() if name not in _KEPT}
+        for field in fields
+    ]
