@@ -328,7 +328,7 @@ os.sched_getaffinity = lambda pid: {{0, 1}}
 _loading._MIN_PARALLEL, _loading._CHUNK = 2, 1
 alone, together = find_experiments({str(root)!r}), find_experiments({str(root)!r})
 together.load()
-assert "summary" in vars(together.fields[2]) and "summary" not in vars(together.fields[1])
+assert "contents" in vars(together.fields[2]) and "contents" not in vars(together.fields[1])
 for name in ("lr", "loss", "min(loss)", "status"):
     assert repr(together.values(name)) == repr(alone.values(name)), name
 """

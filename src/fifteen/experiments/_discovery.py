@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from typing import TypeAlias
 
 from . import checkpoints, metadata
 from ._errors import ExperimentNotFoundError
@@ -9,6 +10,9 @@ from ._local_path import local_path
 from ._walk import find_paths
 from .events.reading import read_ends
 from .storage import Directory
+
+Contents: TypeAlias = tuple[list[str], dict[str, list[int]], int | None, int, float]
+"""A `Summary` without its path."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,28 +64,22 @@ def summarize(path: pathlib.Path | str) -> Summary:
         {'checkpoint_': [100]}
     """
     path = local_path(path, "path")
-    return summary_with(path, read_ends(Directory(path)).timeline.last_step)
+    return Summary(path, *contents_of(path, read_ends(Directory(path)).timeline.last_step))
 
 
-def summary_with(path: pathlib.Path, last_step: int | None) -> Summary:
-    """Return what `summarize` returns, given the step that was logged last."""
+def contents_of(path: pathlib.Path, last_step: int | None) -> Contents:
+    """Return the contents of an experiment, given the step that was logged last."""
     try:
         size, modified = Directory(path).usage()
     except (FileNotFoundError, NotADirectoryError):
         problem = "expected an experiment, found no directory"
         raise ExperimentNotFoundError(f"{path}: {problem}") from None
-    return Summary(
-        path=path,
-        metadata=own_metadata(path),
-        checkpoints={
-            prefix: steps
-            for prefix in checkpoints.prefixes_in(path)
-            if (steps := checkpoints.steps_in(path, prefix))
-        },
-        last_step=last_step,
-        size=size,
-        modified=modified,
-    )
+    found = {
+        prefix: steps
+        for prefix in checkpoints.prefixes_in(path)
+        if (steps := checkpoints.steps_in(path, prefix))
+    }
+    return own_metadata(path), found, last_step, size, modified
 
 
 def own_metadata(path: pathlib.Path) -> list[str]:

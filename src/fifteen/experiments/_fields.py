@@ -13,7 +13,7 @@ import numpy as np
 
 from fifteen._text import encodable, message_of
 
-from ._discovery import Summary, summary_with
+from ._discovery import Contents, Summary, contents_of
 from ._errors import ExperimentNotFoundError, ExpressionError, MetadataError
 from ._expression import STATISTICS, Lookup, statistic_of
 from ._missing import ABSENT, UNREADABLE
@@ -113,14 +113,19 @@ class Fields:
         self.unreadable: set[str] = set()  # The names of metadata.
 
     @functools.cached_property
-    def summary(self) -> Summary | None:
-        """A summary by names and the ends of files; None if the experiment has disappeared."""
+    def contents(self) -> Contents | None:
+        """The summary without its path, which takes longer to send to a process than the rest."""
         try:
             with self._directory.listed():
-                return summary_with(self.path, self.timeline.last_step)
+                return contents_of(self.path, self.timeline.last_step)
         except (ExperimentNotFoundError, OSError) as error:
             self.problems.append(message_of(error))
             return None
+
+    @functools.cached_property
+    def summary(self) -> Summary | None:
+        """A summary by names and the ends of files; None if the experiment has disappeared."""
+        return self.contents and Summary(self.path, *self.contents)
 
     @functools.cached_property
     def metadata_names(self) -> list[str]:

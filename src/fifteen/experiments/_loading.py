@@ -21,8 +21,8 @@ from .storage import Directory
 _MIN_PARALLEL = 300
 """Starting processes takes as long as reading some 100 experiments."""
 _CHUNK = 50
-_KEPT = {"path", "root", "name", "experiment", "_directory", "ends"}
-"""The attributes of `Fields` that are given, or too much to send: the arrays of curves."""
+_KEPT = {"path", "root", "name", "experiment", "_directory", "ends", "summary"}
+"""The attributes of `Fields` that are given, or too much to send: arrays of curves, and paths."""
 _STEPS: Sequence[Callable[[Fields], object]] = (
     *map(operator.attrgetter, ("open_state", "ends", "summary", "status", "speed")),
     Fields.metadata,
@@ -36,7 +36,7 @@ def load(fields: Sequence[Fields]) -> None:
 
     A process that has imported JAX or has threads is not forked, and reads later.
     """
-    fields = [field for field in fields if "summary" not in vars(field)]
+    fields = [field for field in fields if "contents" not in vars(field)]
     if load_remote(fields):
         return
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
@@ -57,7 +57,7 @@ def load(fields: Sequence[Fields]) -> None:
 
 def load_remote(fields: Sequence[Fields]) -> bool:
     """Read those in object stores, whose files are fetched together; return if there are any."""
-    pending = [field for field in fields if "summary" not in vars(field)]
+    pending = [field for field in fields if "contents" not in vars(field)]
     roots = map(Directory, {field.root for field in pending})
     remote = next((root for root in roots if root.is_remote), None)
     if remote is None:
