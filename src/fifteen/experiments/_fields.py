@@ -203,8 +203,8 @@ class Fields:
             return None
         step, time = curve.step, curve.wall_time
         # Steps that are logged all at once have one time, so some before them count too.
-        before = int(np.searchsorted(time, time[-1])) - 1
-        start = max(0, min(int(np.searchsorted(time, time[-1] - _LATELY_SECONDS)), before))
+        last, lately = time.searchsorted([time[-1], time[-1] - _LATELY_SECONDS]).tolist()
+        start = max(0, min(lately, last - 1))
         seconds = float(time[-1] - time[start])
         return float(step[-1] - step[start]) / seconds if seconds > 0 else None
 

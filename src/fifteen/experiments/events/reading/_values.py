@@ -32,7 +32,7 @@ class Image(NamedTuple):
 def parse(payload: bytes, plugins: Plugins) -> Any:
     """Parse an `Event`, or raise protobuf's `DecodeError`; add the plugins that it names first."""
     event = event_type().FromString(payload)
-    for value in event.summary.value:
+    for value in event.summary.value[:]:  # A list: the end of protobuf's own is an IndexError.
         if name := value.metadata.plugin_data.plugin_name:
             plugins.setdefault(value.tag, name)
     return event
@@ -45,7 +45,7 @@ def values_of(event: Any, plugins: Plugins) -> dict[tuple[str, str], float | Buc
     `OverflowError` if a tensor or a histogram is malformed.
     """
     found: dict[tuple[str, str], float | Buckets | None] = {}
-    for value in event.summary.value:
+    for value in event.summary.value[:]:
         field = value.WhichOneof("value")
         plugin = plugins.get(value.tag) if field == "tensor" else None
         if field == "simple_value":
