@@ -320,6 +320,19 @@ class TestClear:
             experiment.clear()
         assert experiment.data_dir.read_text() == "precious"
 
+    def test_folder_that_disappears_meanwhile_is_not_read_only(self, experiment, monkeypatch):
+        """As those of a save that another process finishes."""
+        experiment.write_metadata("eval/config", 1)
+        access = os.access
+
+        def move_before(path, *arguments, **options):
+            if path.endswith("/eval"):
+                os.rename(path, f"{path}2")
+            return access(path, *arguments, **options)
+
+        monkeypatch.setattr(os, "access", move_before)
+        experiment.clear().assert_new()
+
     def test_read_only_directory_stays_whole(self, tmp_path):
         for parent in (tmp_path, *tmp_path.parents[:3]):
             if parent.stat().st_uid == os.geteuid():

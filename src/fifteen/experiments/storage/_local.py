@@ -264,8 +264,8 @@ def read_only_folders(directory: pathlib.Path) -> list[str]:
     is_effective = os.access in os.supports_effective_ids
     for folder, folders, files in os.walk(directory, onerror=add):
         is_allowed = os.access(folder, os.W_OK | os.X_OK, effective_ids=is_effective)
-        # An empty one is removed from the one that it is in.
-        if (folders or files) and not is_allowed:
+        # An empty one is removed from its parent, and a folder of a save may be gone by now.
+        if (folders or files) and not is_allowed and os.path.lexists(folder):
             found.append(folder)
     return found
 
