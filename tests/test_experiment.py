@@ -667,6 +667,8 @@ class TestLog:
             experiment = Experiment(path, verbose=False)
             for use in (
                 lambda handle: handle.write_metadata("config", 1),
+                lambda handle: handle.annotate(note="n"),
+                lambda handle: handle.annotate(note=""),
                 lambda handle: handle.log(scalar(1.0), step=0),
                 lambda handle: handle.save_checkpoint({"a": 1}, step=0),
             ):

@@ -31,8 +31,11 @@ def annotate(data_dir: pathlib.Path, note: Any, tags: Any) -> pathlib.Path | Non
     _check(note, tags)
     try:
         data = parse(read_bytes(directory, path.name), str(path)).root
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         data = MappingNode("", [])
+    except NotADirectoryError:
+        directory.make()  # Its error names the file that is in the way.
+        raise
     try:
         root = _with(data, note, tags)
         if not root.value:
