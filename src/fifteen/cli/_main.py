@@ -98,13 +98,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _start_quickly() -> None:
-    """Spare this process what takes time and no command needs."""
-    # Of tensorboardX, all but the messages: its writers take 0.1 s, and more with boto3.
+    """Leave out what takes time and no command needs."""
+    # Of tensorboardX, commands need only the messages: its writers take 0.1 s, more with boto3.
     if "tensorboardX" not in sys.modules and (spec := importlib.util.find_spec("tensorboardX")):
         sys.modules["tensorboardX"] = importlib.util.module_from_spec(spec)
-    # A thread for each core, to multiply matrices.
+    # No command multiplies matrices, for which NumPy would start a thread for each core.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # A search for garbage at the end, in all that was imported.
+    # At the end, Python would search all that was imported for garbage.
     atexit.register(gc.freeze)
 
 

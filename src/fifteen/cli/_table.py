@@ -151,7 +151,7 @@ def to_json(value: Any) -> str:
 
 
 def _for_json(value: Any) -> Any:
-    # First of all, since most values are these.
+    # Most values are these, so they are tried first.
     if type(value) in (int, str) or (type(value) is float and math.isfinite(value)):
         return value
     value = to_plain(value)

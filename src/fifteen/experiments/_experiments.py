@@ -241,7 +241,7 @@ class Experiments(Sequence[Experiment]):
         return list(map(parsed.evaluate, track(self._lookups(parsed.names), "Reading")))
 
     def _lookups(self, names: Iterable[str]) -> list[Lookup]:
-        """Return a lookup function for each experiment, once the names are known."""
+        """Check that the names exist; return a lookup function for each experiment."""
         load_remote(self._fields)
         lookups = lookups_of(self._fields)
         for name in {*names} - {*BUILT_IN}:
